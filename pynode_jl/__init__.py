@@ -1,0 +1,78 @@
+"""pynode_jl: is a trained Neural ODE an ODE, or a ResNet tied to the solver it was trained with?
+
+Train with one solver, swap in others, see what breaks::
+
+    import pynode_jl as pn
+
+    data = pn.concentric_spheres(seed=0)
+    model = pn.Model(pn.ConvField1d(2), classes=2)
+    recipe = pn.Recipe(pn.Solver("Euler", dt=1 / 2), iterations=4000, optimizer=pn.Adam(1e-3))
+    trained = pn.train(model, data, recipe)
+    print(pn.swap(trained, data).verdict.text)
+
+Names are imported on first use, so that importing the package costs no JAX.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pynode_jl.analysis import SwapReport as SwapReport
+    from pynode_jl.analysis import Verdict as Verdict
+    from pynode_jl.analysis import swap as swap
+    from pynode_jl.backends import Adam as Adam
+    from pynode_jl.backends import Backend as Backend
+    from pynode_jl.backends import RetCode as RetCode
+    from pynode_jl.backends import Solution as Solution
+    from pynode_jl.backends import Stats as Stats
+    from pynode_jl.backends import get_backend as get_backend
+    from pynode_jl.datasets import Dataset as Dataset
+    from pynode_jl.datasets import concentric_spheres as concentric_spheres
+    from pynode_jl.datasets import digits as digits
+    from pynode_jl.datasets import three_minima as three_minima
+    from pynode_jl.errors import PyNODEError as PyNODEError
+    from pynode_jl.experiments import Config as Config
+    from pynode_jl.experiments import Run as Run
+    from pynode_jl.fields import MLP as MLP
+    from pynode_jl.fields import ConvField1d as ConvField1d
+    from pynode_jl.fields import ConvField2d as ConvField2d
+    from pynode_jl.fields import FunctionField as FunctionField
+    from pynode_jl.fields import LinearField as LinearField
+    from pynode_jl.fields import VectorField as VectorField
+    from pynode_jl.models import Model as Model
+    from pynode_jl.solvers import Solver as Solver
+    from pynode_jl.solvers import catalogue as catalogue
+    from pynode_jl.training import Recipe as Recipe
+    from pynode_jl.training import Trained as Trained
+    from pynode_jl.training import train as train
+
+_HOMES = {
+    "analysis": ("SwapReport", "Verdict", "swap"),
+    "backends": ("Adam", "Backend", "RetCode", "Solution", "Stats", "get_backend"),
+    "datasets": ("Dataset", "concentric_spheres", "digits", "three_minima"),
+    "errors": ("PyNODEError",),
+    "experiments": ("Config", "Run"),
+    "fields": ("MLP", "ConvField1d", "ConvField2d", "FunctionField", "LinearField", "VectorField"),
+    "models": ("Model",),
+    "solvers": ("Solver", "catalogue"),
+    "training": ("Recipe", "Trained", "train"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__version__ = "0.1.0"
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'pynode_jl' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"pynode_jl.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,101 @@
+"""Every error that pynode_jl raises on purpose.
+
+An error names the argument, the value it got, what is allowed, and what mends it. All of them are
+`PyNODEError`s, so ``except PyNODEError`` catches what this package refuses and nothing else. Those
+that refuse a value are `ValueError`s too, as NumPy and the standard library would have it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PyNODEError(Exception):
+    """Base of all errors raised on purpose by pynode_jl."""
+
+
+class InvalidValueError(PyNODEError, ValueError):
+    """An argument has a value that is not allowed."""
+
+    def __init__(self, argument: str, value: object, allowed: str, mend: str) -> None:
+        self.argument = argument
+        self.value = value
+        self.allowed = allowed
+        self.mend = mend
+        super().__init__(f"{argument} = {_short(value)}: allowed is {allowed}. {mend}")
+
+
+class UnknownNameError(PyNODEError, ValueError):
+    """A name that no table knows; the message carries the nearest ones that it does."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind = kind
+        self.name = name
+        self.nearest = nearest_names(name, known)
+        hint = f"did you mean {', '.join(self.nearest)}?" if self.nearest else "no name is near."
+        super().__init__(f"unknown {kind} {name!r}: {hint}{self._listing()}")
+
+    def _listing(self) -> str:
+        return ""
+
+
+class UnknownSolverError(UnknownNameError):
+    """No solver of that name is in the catalogue."""
+
+    def _listing(self) -> str:
+        return " `pynode-jl solvers` lists them all."
+
+
+class WrongSolverError(InvalidValueError):
+    """A solver is used in a way that its method does not have: no fixed step, no tolerance, ..."""
+
+
+class WrongProblemError(InvalidValueError):
+    """A solver that needs another kind of problem than y' = f(t, y)."""
+
+
+class BackendLacksSolverError(WrongSolverError):
+    """A known solver that the chosen backend cannot run."""
+
+
+class DataError(InvalidValueError):
+    """Data that cannot be used: wrong shape, NaN, labels out of range, a damaged file."""
+
+
+class ConfigError(InvalidValueError):
+    """A configuration that cannot be used: unknown key, wrong type, a missing table."""
+
+
+class RunFolderError(InvalidValueError):
+    """A run folder that is in use, unfinished, damaged, or of another configuration."""
+
+
+class SolveError(PyNODEError):
+    """A solve did not reach its end; `retcode` says why."""
+
+    def __init__(self, retcode: str, message: str) -> None:
+        self.retcode = retcode
+        super().__init__(f"{retcode}: {message}")
+
+
+class DivergedError(PyNODEError):
+    """Training met a loss or a weight that is not finite; the last good state is kept."""
+
+
+class BackendUnavailableError(PyNODEError):
+    """A backend, or an optional package, that is not installed or not found."""
+
+
+def nearest_names(name: str, known: Iterable[str], count: int = 3) -> tuple[str, ...]:
+    """The `count` known names nearest to `name`; those equal but for case come first."""
+    table = {k.lower(): k for k in known}
+    folded = name.lower()
+    hits = [table[folded]] if folded in table else []
+    hits += [table[k] for k in difflib.get_close_matches(folded, table, n=count, cutoff=0.55)]
+    return tuple(dict.fromkeys(hits))[:count]
+
+
+def _short(value: object, limit: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."

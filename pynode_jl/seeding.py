@@ -1,0 +1,42 @@
+"""One seed, and a stream of random numbers of its own for each thing that is drawn from it.
+
+The streams are independent: drawing more data never moves the initial weights, and so on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+from pynode_jl.errors import InvalidValueError, UnknownNameError
+
+#: Spawn key of each stream. A number here is part of every stored result: add, never change.
+STREAMS: Mapping[str, int] = MappingProxyType(
+    {"data": 0, "weights": 1, "batches": 2, "controller": 3}
+)
+
+
+def generator(seed: int, stream: str, *index: int) -> np.random.Generator:
+    """The generator of `stream` for `seed`; the same arguments always give the same numbers.
+
+    `index` numbers independent parts of a stream, epochs for one, so that each can be drawn without
+    those before it.
+
+    Raises:
+        InvalidValueError: `seed` is not an integer >= 0 (a bool is none).
+        UnknownNameError: `stream` is not in `STREAMS`.
+    """
+    if stream not in STREAMS:
+        raise UnknownNameError("random stream", stream, STREAMS)
+    sequence = np.random.SeedSequence(checked_seed(seed), spawn_key=(STREAMS[stream], *index))
+    # PCG64 by name: `default_rng` may change its bit generator in a later NumPy.
+    return np.random.Generator(np.random.PCG64(sequence))
+
+
+def checked_seed(seed: int) -> int:
+    """`seed` as a plain int >= 0, or an `InvalidValueError`."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise InvalidValueError("seed", seed, "an integer >= 0", "Pass a seed such as 0.")
+    return int(seed)
