@@ -1,0 +1,164 @@
+"""The catalogue: every solver by its Julia name, what it is, and who has the same one.
+
+Two data files feed it. ``zoo.json`` holds what OrdinaryDiffEq exports, by name, with the traits of
+its sources. ``tableaus/*.json`` holds the coefficients and, beside them, notes and peers in other
+libraries; a tableau whose name Julia does not have is a solver of the embedded backend only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal
+
+from pynode_jl.errors import InvalidValueError, UnknownSolverError
+from pynode_jl.solvers._tableau import Tableau, row, tableau, tableau_names
+
+Backend = Literal["jax", "julia"]
+
+_ZOO = os.path.join(os.path.dirname(__file__), "zoo.json")
+
+
+@dataclass(frozen=True)
+class SolverInfo:
+    """What a solver is.
+
+    Attributes:
+        name: its Julia name, or ours where Julia has none.
+        order: order of convergence as its source states it; None where it varies or is an option.
+        measured_order: the order that its coefficients satisfy, where that is another one.
+        embedded_order: order of the companion method of its error estimate, where it has weights.
+        family: what its Julia sub-library holds, in words.
+        kind: explicit RK, implicit RK, rosenbrock, multistep, ...
+        adaptive: its source estimates an error and adapts steps. In the embedded backend that also
+            needs weights, ``tableau.b_error``: RK4, say, has none (Julia controls its residual).
+        fixed_step: it runs with fixed steps.
+        implicit: it solves equations in its stages.
+        fsal: the last stage of a step is the first of the next; None where no tableau is at hand.
+        problem: the kind of problem that it solves, as Julia calls it.
+        sublibrary: the Julia package that holds it; None for what Julia does not have.
+        backends: the backends that have it.
+        tableau: its coefficients, where they are at hand.
+        same_as: peers with the same coefficients and the same error weights, by library.
+        near: peers that look the same and are not, by library.
+        note: what to know before comparing it.
+    """
+
+    name: str
+    order: int | None
+    measured_order: int | None
+    embedded_order: int | None
+    family: str
+    kind: str
+    adaptive: bool
+    fixed_step: bool
+    implicit: bool
+    fsal: bool | None
+    problem: str
+    sublibrary: str | None
+    backends: tuple[Backend, ...]
+    tableau: Tableau | None = field(repr=False)
+    same_as: Mapping[str, str] = field(hash=False)
+    near: Mapping[str, str] = field(hash=False)
+    note: str
+
+
+def info(name: str) -> SolverInfo:
+    """The row of the solver called `name`.
+
+    Raises:
+        UnknownSolverError: no solver has that name; the message holds the nearest ones.
+    """
+    names = _names()
+    if name not in names:
+        raise UnknownSolverError("solver", name, names)
+    return _info(name)
+
+
+def catalogue(
+    *,
+    family: str | None = None,
+    backend: Backend | None = None,
+    adaptive: bool | None = None,
+    implicit: bool | None = None,
+    order: int | None = None,
+) -> tuple[SolverInfo, ...]:
+    """The solvers that meet every condition given, in the order of their families.
+
+    Args:
+        family: a part of the family's name, in either case: ``"ssp"``, ``"low storage"``.
+        backend: ``"jax"`` or ``"julia"``.
+        adaptive: only those that adapt their steps, or only those that do not.
+        implicit: only implicit ones, or only explicit ones.
+        order: only those of this order.
+
+    Raises:
+        InvalidValueError: no solver has such a family; a backend that is neither.
+    """
+    rows = [_info(name) for name in _names()]
+    if backend not in (None, "jax", "julia"):
+        raise InvalidValueError("backend", backend, '"jax" or "julia"', "Use one of them.")
+    if family is not None:
+        families = sorted({each.family for each in rows})
+        rows = [each for each in rows if family.casefold() in each.family.casefold()]
+        if not rows:
+            raise InvalidValueError(
+                "family", family, f"a part of one of: {'; '.join(families)}", "Use such a part."
+            )
+    return tuple(
+        each
+        for each in rows
+        if (backend is None or backend in each.backends)
+        and (adaptive is None or adaptive == each.adaptive)
+        and (implicit is None or implicit == each.implicit)
+        and (order is None or order == each.order)
+    )
+
+
+@cache
+def zoo() -> Mapping[str, dict[str, Any]]:
+    """The rows of ``zoo.json`` by name."""
+    with open(_ZOO, encoding="utf-8") as lines:
+        return {entry["name"]: entry for entry in json.load(lines)}
+
+
+@cache
+def _names() -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*zoo(), *tableau_names())))
+
+
+@cache
+def _info(name: str) -> SolverInfo:
+    julia = zoo().get(name)
+    coefficients = tableau(name) if name in tableau_names() else None
+    extra = row(name) if coefficients else {}
+    if julia is not None:
+        traits = {key: value for key, value in julia.items() if key not in ("controller", "note")}
+    else:
+        assert coefficients is not None  # a name comes from one of the two files
+        traits = {
+            "name": name,
+            "order": coefficients.order,
+            "family": "explicit RK: not in Julia by name",
+            "kind": "explicit RK" if coefficients.explicit else "implicit RK",
+            "adaptive": coefficients.b_error is not None,
+            "fixed_step": True,
+            "implicit": not coefficients.explicit,
+            "problem": "ODEProblem",
+            "sublibrary": None,
+        }
+    backends: list[Backend] = ["jax"] if coefficients else []
+    return SolverInfo(
+        **traits,
+        measured_order=extra.get("measured_order"),
+        embedded_order=coefficients.embedded_order if coefficients else None,
+        fsal=coefficients.fsal if coefficients else None,
+        backends=(*backends, "julia") if julia else tuple(backends),
+        tableau=coefficients,
+        same_as=extra.get("same_as", {}),
+        near=extra.get("near", {}),
+        note=" ".join(filter(None, (extra.get("note"), (julia or {}).get("note")))),
+    )
