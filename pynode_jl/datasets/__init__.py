@@ -1,0 +1,61 @@
+"""The data sets: each a seeded function that returns a `Dataset`, and a table of them by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from pynode_jl.datasets._dataset import Dataset as Dataset
+from pynode_jl.datasets._digits import digits as digits
+from pynode_jl.datasets._npz import arrays as arrays
+from pynode_jl.datasets._spheres import concentric_spheres as concentric_spheres
+from pynode_jl.datasets._three_minima import three_minima as three_minima
+from pynode_jl.errors import InvalidValueError, UnknownNameError, nearest_names
+
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "arrays",
+    "concentric_spheres",
+    "digits",
+    "load",
+    "three_minima",
+]
+
+#: Every data set that a configuration can name. A new one is one row here.
+DATASETS: Mapping[str, Callable[..., Dataset]] = MappingProxyType(
+    {
+        "spheres": concentric_spheres,
+        "three_minima": three_minima,
+        "digits": digits,
+        "arrays": arrays,
+    }
+)
+
+
+def load(name: str, **options: object) -> Dataset:
+    """The data set `name` of `DATASETS`, built with the options of its function.
+
+    Raises:
+        UnknownNameError: no data set has that name.
+        InvalidValueError: an option that this data set does not have, lacks, or does not allow.
+        DataError: the data themselves cannot be used.
+    """
+    if name not in DATASETS:
+        raise UnknownNameError("data set", name, DATASETS)
+    build = DATASETS[name]
+    parameters = inspect.signature(build).parameters
+    listing = f"an option of data set {name!r}: {', '.join(parameters)}"
+    for option, value in options.items():
+        if option not in parameters:
+            near = nearest_names(option, parameters)
+            hint = f"Did you mean {', '.join(near)}?" if near else "Leave it out."
+            raise InvalidValueError(option, value, listing, hint)
+    for option, parameter in parameters.items():
+        if parameter.default is parameter.empty and option not in options:
+            call = f"load({name!r}, {option}=...)"
+            raise InvalidValueError(
+                option, None, f"a value: data set {name!r} needs it", f"Call {call}."
+            )
+    return build(**options)
