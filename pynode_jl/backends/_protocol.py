@@ -1,0 +1,256 @@
+"""What a backend takes and gives: plain arrays and frozen dataclasses, no framework.
+
+Arrays cross a backend's boundary once per solve or once per chunk of training, never once per
+evaluation of the right-hand side. States are ``(batch, *state_shape)``; anything with
+``__dlpack__`` or ``__array__`` is taken, NumPy arrays come back.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from pynode_jl.errors import InvalidValueError
+from pynode_jl.fields import Field, Weights
+from pynode_jl.models import Model
+from pynode_jl.solvers import Solver
+
+Array: TypeAlias = npt.NDArray[Any]
+
+#: How a training gradient is taken: `discrete` differentiates the solver's own arithmetic
+#: (discretise-then-optimise); the others solve an adjoint ODE (optimise-then-discretise).
+GradientMethod: TypeAlias = Literal["discrete", "backsolve"]
+GRADIENTS: tuple[GradientMethod, ...] = ("discrete", "backsolve")
+
+
+class RetCode(enum.StrEnum):
+    """Why a solve ended, in the names of Julia's SciMLBase.ReturnCode."""
+
+    Success = "Success"
+    MaxIters = "MaxIters"
+    DtLessThanMin = "DtLessThanMin"
+    Unstable = "Unstable"
+    ConvergenceFailure = "ConvergenceFailure"
+
+    @property
+    def meaning(self) -> str:
+        """One sentence: what happened and what mends it."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    RetCode.Success: "The solve reached the end of its interval.",
+    RetCode.MaxIters: "More steps than max_steps were needed. Raise Solver(max_steps=...), loosen"
+    " the tolerances, or take an implicit solver if the problem is stiff.",
+    RetCode.DtLessThanMin: "The step size fell below what the time's precision can hold. Loosen the"
+    " tolerances, solve in float64, or take an implicit solver.",
+    RetCode.Unstable: "The state became NaN or infinite. Take a smaller dt, tighter tolerances, or"
+    " an implicit solver.",
+    RetCode.ConvergenceFailure: "Newton's iteration for an implicit stage did not converge. Take a"
+    " smaller dt or a tighter tolerance.",
+}
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What a solve cost.
+
+    Attributes:
+        nf: evaluations of the right-hand side, each on the whole batch; rejected steps, the initial
+            step size's two and Newton's are all counted.
+        njac: evaluations of its Jacobian (implicit solvers), each for the whole batch.
+        naccept, nreject: steps accepted and rejected.
+        retcode: why the solve ended.
+        seconds: wall time, compilation included where `compiled` is true.
+    """
+
+    nf: int
+    njac: int
+    naccept: int
+    nreject: int
+    retcode: RetCode
+    seconds: float = 0.0
+    compiled: bool = False
+
+    def __add__(self, other: Stats) -> Stats:
+        """Counts and times added; the first failure's return code stays."""
+        return Stats(
+            self.nf + other.nf,
+            self.njac + other.njac,
+            self.naccept + other.naccept,
+            self.nreject + other.nreject,
+            self.retcode if self.retcode != RetCode.Success else other.retcode,
+            self.seconds + other.seconds,
+            self.compiled or other.compiled,
+        )
+
+
+@dataclass(frozen=True)
+class Solution:
+    """States along a solve: `t` (times,) and `y` (times, batch, *state_shape)."""
+
+    t: Array
+    y: Array
+    stats: Stats
+
+    @property
+    def y1(self) -> Array:
+        """The final state, (batch, *state_shape)."""
+        last: Array = self.y[-1]
+        return last
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model's answers: `logits` (n, classes), `states` at t1 (n, *state_shape), and the cost."""
+
+    logits: Array
+    states: Array
+    stats: Stats
+
+    @property
+    def predictions(self) -> Array:
+        """The class of the largest logit, (n,); -1 where a logit is not finite."""
+        finite = np.isfinite(self.logits).all(axis=1)
+        return np.where(finite, np.argmax(np.nan_to_num(self.logits), axis=1), -1)
+
+    def accuracy(self, labels: npt.ArrayLike) -> float:
+        """Share of `labels` (n,) that the predictions match."""
+        return float(np.mean(self.predictions == np.asarray(labels)))
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma & Ba 2015), in the form that torch and optax share."""
+
+    learning_rate: float = 1e-4
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        if not self.learning_rate > 0:
+            raise InvalidValueError(
+                "learning_rate", self.learning_rate, "a number above 0", "The paper's is 1e-4."
+            )
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """Everything that the next iteration depends on, besides configuration and data.
+
+    `weights`, `mu` and `nu` (Adam's moments) are name -> array, in the same names; `iteration`
+    counts the updates made.
+    """
+
+    weights: Weights
+    mu: Weights
+    nu: Weights
+    iteration: int = 0
+
+    @classmethod
+    def start(cls, weights: Weights) -> TrainState:
+        """The state before the first iteration."""
+        return cls(
+            dict(weights),
+            {name: np.zeros_like(value) for name, value in weights.items()},
+            {name: np.zeros_like(value) for name, value in weights.items()},
+        )
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    """What a chunk of training gives back.
+
+    `loss`, `accuracy` (of the batch, before the update) and `nf` have one entry per iteration done.
+    `retcode` is not Success when an iteration met a loss or gradient that is not finite, or a solve
+    that failed: `state` is then the last good one, and that iteration has made no update.
+    """
+
+    state: TrainState
+    loss: Array
+    accuracy: Array
+    nf: Array
+    seconds: float
+    retcode: RetCode
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """The one interface between the Python side and whatever integrates."""
+
+    name: str
+
+    def devices(self) -> tuple[str, ...]:
+        """Names of the kinds of devices at hand: "cpu", "gpu"."""
+
+    def solvers(self) -> tuple[str, ...]:
+        """Names of the solvers that this backend can run."""
+
+    def solve(
+        self,
+        field: Field,
+        weights: Mapping[str, Any],
+        y0: Any,
+        t_span: tuple[float, float],
+        solver: Solver,
+        *,
+        save_at: Sequence[float] | None = None,
+        save_steps: bool = False,
+        throw: bool = True,
+    ) -> Solution:
+        """Integrate y' = field(t, y) from `y0`, (batch, *state_shape), over `t_span`."""
+
+    def vjp(
+        self,
+        field: Field,
+        weights: Mapping[str, Any],
+        y0: Any,
+        t_span: tuple[float, float],
+        solver: Solver,
+        cotangent: Any,
+        *,
+        gradient: GradientMethod = "discrete",
+    ) -> tuple[Weights, Array]:
+        """Gradients of ``sum(cotangent * y(t1))`` to the weights and to `y0`."""
+
+    def train(
+        self,
+        model: Model,
+        state: TrainState,
+        x: Any,
+        labels: Any,
+        batches: Array,
+        solver: Solver,
+        optimizer: Adam,
+        *,
+        gradient: GradientMethod = "discrete",
+    ) -> ChunkResult:
+        """One iteration per row of `batches`, (iterations, batch) indices into `x` and `labels`."""
+
+    def evaluate(
+        self, model: Model, weights: Mapping[str, Any], x: Any, solver: Solver
+    ) -> Evaluation:
+        """Logits for all of `x`, (n, *input_shape), solved as one batch. Never throws on a failed
+        solve: the return code is in the stats."""
+
+    def step_jacobian(
+        self,
+        field: Field,
+        weights: Mapping[str, Any],
+        y: Any,
+        t: float,
+        dt: float,
+        solver: Solver,
+    ) -> Array:
+        """Jacobian of one step's map y -> y_next for each sample, (batch, size, size)."""
+
+
+def timed(stats: Stats, seconds: float, compiled: bool) -> Stats:
+    """`stats` with its wall time."""
+    return replace(stats, seconds=seconds, compiled=compiled)

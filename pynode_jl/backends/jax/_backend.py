@@ -1,0 +1,708 @@
+"""The embedded backend: `JaxBackend`, the protocol of `pynode_jl.backends` on JAX."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from pynode_jl.backends._protocol import (
+    GRADIENTS,
+    Adam,
+    Array,
+    ChunkResult,
+    Evaluation,
+    GradientMethod,
+    RetCode,
+    Solution,
+    Stats,
+    TrainState,
+)
+from pynode_jl.backends.jax import _diffrax, _fields, _integrate, _step
+from pynode_jl.errors import (
+    BackendLacksSolverError,
+    BackendUnavailableError,
+    InvalidValueError,
+    SolveError,
+    UnknownNameError,
+    WrongSolverError,
+)
+from pynode_jl.fields import Field, Weights
+from pynode_jl.models import Model
+from pynode_jl.solvers import Solver, Tableau, catalogue, controller, tableau
+
+# Julia's maxiters.
+_MAX_STEPS = 100_000
+# Stage counts that tableaus are padded to: few compilations, little idle work.
+_PADDED_STAGES = (4, 8, 16, 40)
+# Room for the steps that a gradient records: at least what dt = 1/512 needs, more for small states.
+_LEAST_ROOM = 512
+_MOST_ROOM = 4096
+_ROOM_BYTES = 2**26
+# Iterations of one compiled call are padded to these.
+_LEAST_ROWS = 64
+
+
+class JaxBackend:
+    """Solves, trains and evaluates with JAX on this process's CPU or GPU.
+
+    Args:
+        device: "cpu", "gpu", or None for JAX's default.
+
+    Raises:
+        BackendUnavailableError: JAX sees no such device.
+    """
+
+    name = "jax"
+
+    def __init__(self, device: str | None = None) -> None:
+        self._device = _device(device)
+
+    def devices(self) -> tuple[str, ...]:
+        """The kinds of devices that JAX sees, its default first."""
+        default = jax.default_backend()
+        return tuple(dict.fromkeys((default, "cpu")))
+
+    def solvers(self) -> tuple[str, ...]:
+        """The solvers of the catalogue that have a tableau."""
+        return tuple(row.name for row in catalogue(backend="jax"))
+
+    def solve(
+        self,
+        field: Field,
+        weights: Mapping[str, Any],
+        y0: Any,
+        t_span: tuple[float, float],
+        solver: Solver,
+        *,
+        save_at: Sequence[float] | None = None,
+        save_steps: bool = False,
+        throw: bool = True,
+    ) -> Solution:
+        """Integrate y' = field(t, y).
+
+        Args:
+            field: the vector field, with state shape ``state_shape``.
+            weights: its weights by name, as `field.init` gives them.
+            y0: initial states, ``(batch, *state_shape)``, float32 or float64; the solve runs in
+                their precision.
+            t_span: ``(t0, t1)``; t1 < t0 integrates backwards.
+            solver: the method and its step or tolerances.
+            save_at: times, monotone from t0 towards t1, that the steps hit exactly (Julia's
+                ``tstops``); the states there are returned. Default: t1 alone.
+            save_steps: return t0, every accepted step and t1 instead.
+            throw: raise if the solve fails; else the last state comes back with its return code.
+
+        Returns:
+            `Solution` with NumPy arrays.
+
+        Raises:
+            SolveError: the solve failed and `throw` is true.
+            BackendLacksSolverError: this backend has no tableau of that name.
+        """
+        table = _tableau(solver)
+        initial = _states(y0, field)
+        t0, t1 = _span(t_span)
+        stops = _stops(save_at, t0, t1)
+        if save_steps and save_at is not None:
+            raise InvalidValueError(
+                "save_steps", True, "False where save_at is given", "Ask for one of the two."
+            )
+        room = _record_room(solver, t0, t1) if save_steps else 0
+        kernel = _solve_kernel(field, _looped_kind(table), solver.fixed, room)
+        with self._precision(initial.dtype):
+            starts = [t0, *stops[:-1]]
+            controls = [
+                _control(solver, a, b, initial.dtype) for a, b in zip(starts, stops, strict=True)
+            ]
+            arguments = (
+                self._put(_cast(weights, field.weight_shapes(), initial.dtype)),
+                _padded(table, solver.fixed, initial.dtype),
+                jax.tree.map(lambda *rows: np.stack(rows), *controls),
+                np.array(starts, initial.dtype),
+                np.array(stops, initial.dtype),
+                self._put(initial),
+                _max_steps(solver),
+            )
+            (ys, tally, record), seconds, compiled = _timed(kernel, *arguments)
+        stats = _stats(tally, seconds, compiled)
+        if throw and stats.retcode != RetCode.Success:
+            raise SolveError(stats.retcode, f"{solver.label}. {stats.retcode.meaning}")
+        times, states = np.array(stops, initial.dtype), np.asarray(ys)
+        if save_steps:
+            n = min(stats.naccept, room)
+            times = np.append(np.asarray(record.t)[:n], times[-1:])
+            states = np.concatenate([np.asarray(record.y)[:n], states[-1:]])
+        return Solution(times, states, stats)
+
+    def vjp(
+        self,
+        field: Field,
+        weights: Mapping[str, Any],
+        y0: Any,
+        t_span: tuple[float, float],
+        solver: Solver,
+        cotangent: Any,
+        *,
+        gradient: GradientMethod = "discrete",
+    ) -> tuple[Weights, Array]:
+        """Gradients of ``sum(cotangent * y(t1))``.
+
+        Args:
+            field, weights, y0, t_span, solver: as for `solve`.
+            cotangent: weights of the final state, of its shape.
+            gradient: "discrete" differentiates the solver's own steps, exactly (the step sizes that
+                a controller chose held constant); "backsolve" solves the adjoint ODE backwards
+                (Chen et al. 2018), for explicit solvers.
+
+        Returns:
+            The gradients to the weights, by name, and to `y0`.
+
+        Raises:
+            SolveError: the solve failed.
+        """
+        table = _tableau(solver)
+        initial = _states(y0, field)
+        t0, t1 = _span(t_span)
+        control = _control(solver, t0, t1, initial.dtype)
+        room = _gradient_room(solver, control, initial.nbytes)
+        kernel = _vjp_kernel(field, table.name, solver.fixed, room, _gradient(gradient))
+        with self._precision(initial.dtype):
+            (to_weights, to_y0, tally), _, _ = _timed(
+                kernel,
+                self._put(_cast(weights, field.weight_shapes(), initial.dtype)),
+                control,
+                initial.dtype.type(t0),
+                initial.dtype.type(t1),
+                self._put(initial),
+                self._put(np.asarray(cotangent, initial.dtype)),
+            )
+        stats = _stats(tally, 0.0, False)
+        if stats.retcode != RetCode.Success:
+            raise SolveError(stats.retcode, f"{solver.label}. {stats.retcode.meaning}")
+        return {name: np.asarray(value) for name, value in to_weights.items()}, np.asarray(to_y0)
+
+    def train(
+        self,
+        model: Model,
+        state: TrainState,
+        x: Any,
+        labels: Any,
+        batches: Array,
+        solver: Solver,
+        optimizer: Adam,
+        *,
+        gradient: GradientMethod = "discrete",
+    ) -> ChunkResult:
+        """Run one iteration of training per row of `batches` in one compiled call.
+
+        Args:
+            model: the model.
+            state: where training stands.
+            x: all training inputs, ``(n, *input_shape)``.
+            labels: all training labels, ``(n,)``.
+            batches: indices into them, ``(iterations, batch)``.
+            solver: the solver to train with.
+            optimizer: Adam's constants.
+            gradient: as for `vjp`.
+
+        Returns:
+            `ChunkResult`; it ends early, at the last good state, where an iteration meets a loss or
+            gradient that is not finite or a solve that fails.
+        """
+        table = _tableau(solver)
+        inputs = _inputs(x, model)
+        dtype = inputs.dtype
+        control = _control(solver, model.t0, model.t1, dtype)
+        rows, batch = batches.shape
+        room = _gradient_room(solver, control, batch * model.field.size * dtype.itemsize)
+        kernel = _train_kernel(
+            model, table.name, solver.fixed, room, _gradient(gradient), optimizer
+        )
+        padded_rows = max(_LEAST_ROWS, 1 << (rows - 1).bit_length())
+        with self._precision(dtype):
+            shapes = model.weight_shapes()
+            (state_out, metrics, done, code), seconds, _ = _timed(
+                kernel,
+                (
+                    self._put(_cast(state.weights, shapes, dtype)),
+                    self._put(_cast(state.mu, shapes, dtype)),
+                    self._put(_cast(state.nu, shapes, dtype)),
+                    np.int32(state.iteration),
+                ),
+                self._put(inputs),
+                self._put(np.asarray(labels, np.int32)),
+                np.pad(batches.astype(np.int32), ((0, padded_rows - rows), (0, 0))),
+                np.int32(rows),
+                control,
+            )
+        weights, mu, nu, iteration = jax.tree.map(np.asarray, state_out)
+        loss, accuracy, nf = (np.asarray(row)[: int(done)] for row in metrics)
+        return ChunkResult(
+            TrainState(weights, mu, nu, int(iteration)),
+            loss,
+            accuracy,
+            nf,
+            seconds,
+            _integrate.CODES[int(code)],
+        )
+
+    def evaluate(
+        self, model: Model, weights: Mapping[str, Any], x: Any, solver: Solver
+    ) -> Evaluation:
+        """A model's logits for inputs `x`, (n, *input_shape), solved as one batch.
+
+        An adaptive solver controls the error of the whole batch. A solve that fails is reported by
+        its return code, its logits are what the state at that point gives.
+        """
+        table = _tableau(solver)
+        inputs = _inputs(x, model)
+        dtype = inputs.dtype
+        kernel = _evaluate_kernel(model, _looped_kind(table), solver.fixed)
+        with self._precision(dtype):
+            (logits, states, tally), seconds, compiled = _timed(
+                kernel,
+                self._put(_cast(weights, model.weight_shapes(), dtype)),
+                _padded(table, solver.fixed, dtype),
+                _control(solver, model.t0, model.t1, dtype),
+                self._put(inputs),
+                _max_steps(solver),
+            )
+        return Evaluation(np.asarray(logits), np.asarray(states), _stats(tally, seconds, compiled))
+
+    def step_jacobian(
+        self,
+        field: Field,
+        weights: Mapping[str, Any],
+        y: Any,
+        t: float,
+        dt: float,
+        solver: Solver,
+    ) -> Array:
+        """Jacobian of one step's map y -> y_next.
+
+        Args:
+            field, weights: as for `solve`.
+            y: states to take it at, ``(batch, *state_shape)``.
+            t, dt: where the step starts and how long it is (signed).
+            solver: whose method; its own step or tolerances play no part.
+
+        Returns:
+            ``(batch, size, size)``, row i the gradient of the next state's i-th number.
+        """
+        table = _tableau(solver)
+        states = _states(y, field)
+        kernel = _jacobian_kernel(field, table.name)
+        with self._precision(states.dtype):
+            jacobian, _, _ = _timed(
+                kernel,
+                self._put(_cast(weights, field.weight_shapes(), states.dtype)),
+                states.dtype.type(t),
+                states.dtype.type(dt),
+                self._put(states),
+            )
+        return np.asarray(jacobian)
+
+    def _put(self, tree: Any) -> Any:
+        return jax.device_put(tree, self._device)
+
+    @contextlib.contextmanager
+    def _precision(self, dtype: np.dtype[Any]) -> Iterator[None]:
+        """float64 for this call only: JAX's global switch is the user's."""
+        with jax.enable_x64(dtype == np.float64):
+            yield
+
+
+class _Kind(NamedTuple):
+    """What of a tableau a looped kernel is compiled for; the numbers themselves are arguments."""
+
+    stages: int
+    implicit: bool
+    explicit_first: bool
+    error_rule: str
+
+
+class _Table(NamedTuple):
+    padded: _step.PaddedTableau
+    fsal: np.bool_
+
+
+def _looped_kind(table: Tableau) -> _Kind:
+    stages = next(size for size in _PADDED_STAGES if size >= table.stages)
+    return _Kind(stages, not table.explicit, _integrate.explicit_first(table), table.error_rule)
+
+
+def _padded(table: Tableau, fixed: bool, dtype: np.dtype[Any]) -> _Table:
+    stages = _looped_kind(table).stages
+    return _Table(
+        _step.padded(table, stages, with_error=not fixed, dtype=dtype), np.bool_(table.fsal)
+    )
+
+
+def _looped_method(kind: _Kind, table: _Table, rhs: _step.RHS) -> _integrate.Method:
+    return _integrate.looped_method(
+        table.padded,
+        rhs,
+        implicit=kind.implicit,
+        explicit_first=kind.explicit_first,
+        fsal=table.fsal,
+        error_rule=kind.error_rule,
+    )
+
+
+@lru_cache(maxsize=256)
+def _solve_kernel(field: Field, kind: _Kind, fixed: bool, room: int) -> Callable[..., Any]:
+    del fixed  # part of the key: the control's type decides the trace
+    prepare, apply = _fields.right_hand_side(field)
+
+    @jax.jit
+    def kernel(
+        weights: Any, table: _Table, controls: Any, starts: Any, stops: Any, y0: Any, limit: Any
+    ) -> Any:
+        rhs = _step.RHS(apply, prepare(weights))
+        method = _looped_method(kind, table, rhs)
+
+        def segment(carry: Any, inputs: Any) -> Any:
+            y, memory, tally = carry
+            control, start, stop = inputs
+            # Once a segment has failed the rest is not solved: an empty interval, no steps.
+            failed = tally.code != 0
+            stop = jnp.where(failed, start, stop)
+            if isinstance(control, _integrate.FixedControl):
+                control = control._replace(n=jnp.where(failed, 0, control.n))
+            y, memory, new, record = _integrate.solve(
+                rhs, method, control, start, stop, y, memory, limit, room=room
+            )
+            code = jnp.where(failed, tally.code, new.code)
+            total = jax.tree.map(jnp.add, tally, new)._replace(code=code)
+            return (y, memory, total), (y, record)
+
+        zero = jnp.int32(0)
+        start = (y0, _integrate.fresh_memory(y0.dtype), _integrate.Tally(*[zero] * 5))
+        (_, _, tally), (ys, records) = jax.lax.scan(segment, start, (controls, starts, stops))
+        return ys, tally, jax.tree.map(lambda row: row[0], records)
+
+    return kernel
+
+
+@lru_cache(maxsize=256)
+def _evaluate_kernel(model: Model, kind: _Kind, fixed: bool) -> Callable[..., Any]:
+    del fixed
+    prepare, apply = _fields.right_hand_side(model.field)
+
+    @jax.jit
+    def kernel(weights: Any, table: _Table, control: Any, x: Any, limit: Any) -> Any:
+        rhs = _step.RHS(apply, prepare(_fields.field_weights(weights)))
+        y0 = _fields.augment(x, model.augment)
+        t0, t1 = jnp.asarray(model.t0, x.dtype), jnp.asarray(model.t1, x.dtype)
+        y, _, tally, _ = _integrate.solve(
+            rhs,
+            _looped_method(kind, table, rhs),
+            control,
+            t0,
+            t1,
+            y0,
+            _integrate.fresh_memory(x.dtype),
+            limit,
+        )
+        return _fields.readout(weights, y), y, tally
+
+    return kernel
+
+
+@lru_cache(maxsize=256)
+def _differentiable(
+    field: Field, name: str, fixed: bool, room: int, gradient: GradientMethod
+) -> Callable[..., tuple[jax.Array, _integrate.Tally]]:
+    """``(weights, control, t0, t1, y0) -> (y1, tally)``, differentiable to weights and y0."""
+    prepare, apply = _fields.right_hand_side(field)
+    table = tableau(name)
+    if gradient == "discrete":
+        return _integrate.differentiable(prepare, apply, table, adaptive=not fixed, room=room)
+
+    def adjoint(weights: Any, control: Any, t0: Any, t1: Any, y0: Any) -> Any:
+        y, steps, reached = _diffrax.backsolve(
+            apply, prepare, name, weights, control, t0, t1, y0, room
+        )
+        zero = jnp.int32(0)
+        # diffrax counts steps, not evaluations; FSAL saves one in all steps but the first.
+        nf = steps * (table.stages - table.fsal) + int(table.fsal)
+        code = jnp.where(reached, zero, _integrate.CODES.index(RetCode.MaxIters))
+        return y, _integrate.Tally(nf, zero, steps, zero, code)
+
+    return adjoint
+
+
+@lru_cache(maxsize=256)
+def _vjp_kernel(
+    field: Field, name: str, fixed: bool, room: int, gradient: GradientMethod
+) -> Callable[..., Any]:
+    solve = _differentiable(field, name, fixed, room, gradient)
+
+    @jax.jit
+    def kernel(weights: Any, control: Any, t0: Any, t1: Any, y0: Any, cotangent: Any) -> Any:
+        def final(weights: Any, y0: Any) -> Any:
+            return solve(weights, control, t0, t1, y0)
+
+        _, pull, tally = jax.vjp(final, weights, y0, has_aux=True)
+        return (*pull(cotangent), tally)
+
+    return kernel
+
+
+@lru_cache(maxsize=256)
+def _train_kernel(
+    model: Model,
+    name: str,
+    fixed: bool,
+    room: int,
+    gradient: GradientMethod,
+    optimizer: Adam,
+) -> Callable[..., Any]:
+    solve = _differentiable(model.field, name, fixed, room, gradient)
+    adam = optax.scale_by_adam(optimizer.b1, optimizer.b2, optimizer.eps)
+
+    def loss_of(weights: Any, x: Any, labels: Any, control: Any) -> Any:
+        y0 = _fields.augment(x, model.augment)
+        t0, t1 = jnp.asarray(model.t0, x.dtype), jnp.asarray(model.t1, x.dtype)
+        y, tally = solve(_fields.field_weights(weights), control, t0, t1, y0)
+        logits = _fields.readout(weights, y)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return losses.mean(), (jnp.mean(jnp.argmax(logits, axis=1) == labels), tally)
+
+    @jax.jit
+    def kernel(state: Any, x: Any, labels: Any, batches: Any, rows: Any, control: Any) -> Any:
+        def unfinished(carry: Any) -> Any:
+            i, _, _, code = carry
+            return (i < rows) & (code == 0)
+
+        def iterate(carry: Any) -> Any:
+            i, (weights, mu, nu, count), metrics, _ = carry
+            index = batches[i]
+            (loss, (accuracy, tally)), slope = jax.value_and_grad(loss_of, has_aux=True)(
+                weights, x[index], labels[index], control
+            )
+            update, moments = adam.update(slope, optax.ScaleByAdamState(count, mu, nu))
+            updated = jax.tree.map(lambda w, u: w - optimizer.learning_rate * u, weights, update)
+            finite = jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(slope))
+            unstable = _integrate.CODES.index(RetCode.Unstable)
+            code = jnp.where(tally.code != 0, tally.code, jnp.where(finite, 0, unstable))
+            new = (updated, moments.mu, moments.nu, moments.count)
+            kept = jax.tree.map(
+                lambda a, b: jnp.where(code == 0, a, b), new, (weights, mu, nu, count)
+            )
+            values = (loss, accuracy.astype(loss.dtype), tally.nf)
+            metrics = tuple(row.at[i].set(v) for row, v in zip(metrics, values, strict=True))
+            return i + (code == 0), kept, metrics, code.astype(jnp.int32)
+
+        size = batches.shape[0]
+        metrics = (jnp.zeros(size, x.dtype), jnp.zeros(size, x.dtype), jnp.zeros(size, jnp.int32))
+        done, state, metrics, code = jax.lax.while_loop(
+            unfinished, iterate, (jnp.int32(0), state, metrics, jnp.int32(0))
+        )
+        return state, metrics, done, code
+
+    return kernel
+
+
+@lru_cache(maxsize=256)
+def _jacobian_kernel(field: Field, name: str) -> Callable[..., Any]:
+    prepare, apply = _fields.right_hand_side(field)
+    table = tableau(name)
+
+    @jax.jit
+    def kernel(weights: Any, t: Any, dt: Any, y: Any) -> Any:
+        rhs = _step.RHS(apply, prepare(weights))
+        return _step.sample_jacobian(
+            lambda y: _step.unrolled(table, rhs, t, dt, y, with_error=False).y, y
+        )
+
+    return kernel
+
+
+def _timed(kernel: Any, *arguments: Any) -> tuple[Any, float, bool]:
+    """The kernel's result, the seconds it took, and whether it was compiled for this call."""
+    before = kernel._cache_size()
+    start = time.perf_counter()
+    result = jax.block_until_ready(kernel(*arguments))  # type: ignore[no-untyped-call]
+    return result, time.perf_counter() - start, kernel._cache_size() > before
+
+
+def _stats(tally: _integrate.Tally, seconds: float, compiled: bool) -> Stats:
+    nf, njac, naccept, nreject, code = (int(value) for value in tally)
+    return Stats(nf, njac, naccept, nreject, _integrate.CODES[code], seconds, compiled)
+
+
+def _tableau(solver: Solver) -> Tableau:
+    info = solver.info
+    if info.tableau is None or "jax" not in info.backends:
+        raise BackendLacksSolverError(
+            "solver",
+            solver.name,
+            "a solver with a Butcher tableau (`pynode-jl solvers --backend jax`)",
+            'The zoo runs it: backend="julia".',
+        )
+    if solver.options:
+        raise WrongSolverError(
+            "options",
+            dict(solver.options),
+            "none on the embedded backend",
+            'Constructor options belong to Julia\'s algorithms: drop them, or backend="julia".',
+        )
+    if not solver.fixed and info.tableau.b_error is None:
+        raise BackendLacksSolverError(
+            "solver",
+            solver.name,
+            "a method with embedded error weights where tolerances are given",
+            f'Give it a step, Solver("{solver.name}", dt=...), or adapt it with backend="julia".',
+        )
+    return info.tableau
+
+
+def _control(solver: Solver, t0: float, t1: float, dtype: np.dtype[Any]) -> _integrate.Control:
+    real = dtype.type
+    if solver.fixed:
+        grid = solver.grid(t0, t1)
+        return _integrate.FixedControl(np.int32(grid.n), real(grid.dt), real(grid.dt_last))
+    assert solver.rtol is not None
+    assert solver.atol is not None
+    control = _integrate.adaptive_control(
+        controller(solver.name), solver.info.order or 1, solver.rtol, solver.atol
+    )
+    return _integrate.AdaptiveControl(*(real(value) for value in control))
+
+
+def _max_steps(solver: Solver) -> np.int32:
+    return np.int32(solver.max_steps or _MAX_STEPS)
+
+
+def _record_room(solver: Solver, t0: float, t1: float) -> int:
+    """Room for the steps of a solve that are to be returned, few sizes in all."""
+    if solver.fixed:
+        return _rounded_up(max(solver.grid(t0, t1).n, 64))
+    return _rounded_up(solver.max_steps or _MOST_ROOM)
+
+
+def _gradient_room(solver: Solver, control: _integrate.Control, state_bytes: int) -> int:
+    """Room for the steps that a gradient walks back through."""
+    if isinstance(control, _integrate.FixedControl):
+        return _rounded_up(max(int(control.n), _LEAST_ROOM))
+    if solver.max_steps is not None:
+        return _rounded_up(solver.max_steps)
+    return min(
+        max(_rounded_up(_ROOM_BYTES // max(state_bytes, 1) + 1) // 2, _LEAST_ROOM), _MOST_ROOM
+    )
+
+
+def _rounded_up(n: int) -> int:
+    return 1 << (n - 1).bit_length()
+
+
+def _gradient(gradient: str) -> GradientMethod:
+    for known in GRADIENTS:
+        if gradient == known:
+            return known
+    raise UnknownNameError("gradient", gradient, GRADIENTS)
+
+
+def _span(t_span: tuple[float, float]) -> tuple[float, float]:
+    t0, t1 = (float(t) for t in t_span)
+    if not (np.isfinite(t0) and np.isfinite(t1)) or t0 == t1:
+        raise InvalidValueError("t_span", t_span, "two finite times that differ", "Give (t0, t1).")
+    return t0, t1
+
+
+def _stops(save_at: Sequence[float] | None, t0: float, t1: float) -> list[float]:
+    if save_at is None:
+        return [t1]
+    stops = [float(t) for t in save_at]
+    steps = np.diff([t0, *stops]) * np.sign(t1 - t0)
+    inside = (t1 - stops[-1]) * np.sign(t1 - t0) >= 0 if stops else False
+    if not stops or not inside or (steps <= 0).any():
+        raise InvalidValueError(
+            "save_at",
+            save_at,
+            f"times that run strictly from t0 = {t0:g} (left out) to at most t1 = {t1:g}",
+            "Sort them; y0 itself is the state at t0.",
+        )
+    return stops
+
+
+def _states(y0: Any, field: Field) -> np.ndarray:
+    states = _floats("y0", y0)
+    if states.shape[1:] != field.state_shape or states.ndim == 0 or states.shape[0] == 0:
+        raise InvalidValueError(
+            "y0.shape",
+            states.shape,
+            f"(batch, {', '.join(map(str, field.state_shape))}), batch >= 1",
+            "Add a batch axis in front, or make the field for this state.",
+        )
+    return states
+
+
+def _inputs(x: Any, model: Model) -> np.ndarray:
+    inputs = _floats("x", x)
+    if inputs.shape[1:] != model.input_shape or inputs.ndim == 0 or inputs.shape[0] == 0:
+        raise InvalidValueError(
+            "x.shape",
+            inputs.shape,
+            f"(n, {', '.join(map(str, model.input_shape))}), n >= 1",
+            "Reshape the samples, or make the model for them.",
+        )
+    return inputs
+
+
+def _floats(argument: str, value: Any) -> np.ndarray:
+    """`value` as a NumPy array of float32 or float64, without a copy where it already is one."""
+    if hasattr(value, "detach"):  # a torch tensor that asks for gradients refuses both protocols
+        value = value.detach().cpu()
+    array = np.asarray(value)
+    if array.dtype in (np.float32, np.float64):
+        return array
+    if array.dtype.kind in "iub" or isinstance(value, (list, tuple)):
+        return array.astype(np.float32)
+    raise InvalidValueError(
+        f"{argument}.dtype", array.dtype, "float32 or float64", "Convert it with .astype."
+    )
+
+
+def _cast(
+    weights: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype[Any]
+) -> dict[str, np.ndarray]:
+    if set(weights) != set(shapes):
+        missing, extra = sorted(set(shapes) - set(weights)), sorted(set(weights) - set(shapes))
+        raise InvalidValueError(
+            "weights",
+            sorted(weights),
+            f"exactly the names of weight_shapes(): missing {missing}, unknown {extra}",
+            "Start from init(seed).",
+        )
+    arrays = {name: np.asarray(weights[name], dtype) for name in shapes}
+    for name, array in arrays.items():
+        if array.shape != tuple(shapes[name]):
+            raise InvalidValueError(
+                f"weights[{name!r}].shape", array.shape, str(shapes[name]), "Start from init(seed)."
+            )
+    return arrays
+
+
+@cache
+def _device(kind: str | None) -> Any:
+    if kind is None:
+        return None
+    if kind not in ("cpu", "gpu"):
+        raise InvalidValueError("device", kind, '"cpu" or "gpu"', "Leave it out for JAX's default.")
+    try:
+        return jax.devices(kind)[0]
+    except RuntimeError as error:
+        raise BackendUnavailableError(
+            f"device = {kind!r}: JAX sees no such device here. Install a JAX build for it"
+            " (`pip install 'jax[cuda12]'`), or leave device out."
+        ) from error

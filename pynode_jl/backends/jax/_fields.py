@@ -1,0 +1,147 @@
+"""A `VectorField`'s layers as a JAX function.
+
+`right_hand_side` splits the work: what depends on the weights alone (transposes, Toeplitz matrices)
+is done once per solve by `prepare`, outside the time loop; `apply` is what each evaluation costs.
+Inside, features are the last axis, so that a dense layer and a convolution are both one matrix
+product; the state keeps its own layout at the edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pynode_jl.fields import Activation, Conv, Dense, Field, FunctionField, Layer
+
+_ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
+    "relu": jax.nn.relu,
+    "tanh": jnp.tanh,
+    "softplus": jax.nn.softplus,
+    "sigmoid": jax.nn.sigmoid,
+    # The exact form, as torch's and Lux's defaults; jax.nn.gelu's own default is the tanh one.
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "elu": jax.nn.elu,
+    "silu": jax.nn.silu,
+}
+
+
+class RightHandSide(NamedTuple):
+    """`apply(prepare(weights), t, y)` is f(t, y) for a batch of states."""
+
+    prepare: Callable[[Mapping[str, jax.Array]], Any]
+    apply: Callable[[Any, jax.Array, jax.Array], jax.Array]
+
+
+def right_hand_side(field: Field) -> RightHandSide:
+    """The JAX function of a field."""
+    if isinstance(field, FunctionField):
+        return RightHandSide(dict, field.function)
+    first = next(layer for layer in field.layers if not isinstance(layer, Activation))
+    axes = first.axes if isinstance(first, Conv) else 0
+    # Spatial lengths, known before tracing: they choose how a convolution is written.
+    lengths = {0: (), 1: field.state_shape, 2: field.state_shape[1:]}[axes]
+
+    def prepare(weights: Mapping[str, jax.Array]) -> list[dict[str, jax.Array]]:
+        return [
+            _prepare_layer(layer, weights, f"layers.{i}", lengths)
+            for i, layer in enumerate(field.layers)
+        ]
+
+    def apply(prepared: list[dict[str, jax.Array]], t: jax.Array, y: jax.Array) -> jax.Array:
+        h = _features_last(y, axes)
+        if field.time_dependent:
+            time = jnp.broadcast_to(jnp.asarray(t, h.dtype), (*h.shape[:-1], 1))
+            h = jnp.concatenate([h, time], axis=-1)
+        for layer, arrays in zip(field.layers, prepared, strict=True):
+            h = _apply_layer(layer, arrays, h)
+        return _features_last_inverse(h, axes)
+
+    return RightHandSide(prepare, apply)
+
+
+def readout(weights: Mapping[str, jax.Array], y: jax.Array) -> jax.Array:
+    """The head: logits of the flattened final state."""
+    return y.reshape(y.shape[0], -1) @ weights["head.weight"].T + weights["head.bias"]
+
+
+def field_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """The field's part of a model's weights, without the prefix."""
+    return {k.removeprefix("field."): v for k, v in weights.items() if k.startswith("field.")}
+
+
+def augment(x: jax.Array, zeros: int) -> jax.Array:
+    """Input samples (n, *input_shape) padded with `zeros` zeros along their first axis."""
+    if not zeros:
+        return x
+    return jnp.pad(x, [(0, 0), (0, zeros)] + [(0, 0)] * (x.ndim - 2))
+
+
+def _features_last(y: jax.Array, axes: int) -> jax.Array:
+    if axes == 1:
+        return y[:, :, None]
+    return jnp.moveaxis(y, 1, -1) if axes == 2 else y
+
+
+def _features_last_inverse(h: jax.Array, axes: int) -> jax.Array:
+    if axes == 1:
+        return h[:, :, 0]
+    return jnp.moveaxis(h, -1, 1) if axes == 2 else h
+
+
+def _prepare_layer(
+    layer: Layer, weights: Mapping[str, jax.Array], name: str, lengths: tuple[int, ...]
+) -> dict[str, jax.Array]:
+    if isinstance(layer, Activation):
+        return {}
+    weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+    if isinstance(layer, Dense):
+        return {"matrix": weight.T, "bias": bias}
+    if layer.kernel == 1:
+        return {"matrix": weight.reshape(layer.outputs, layer.inputs).T, "bias": bias}
+    if layer.axes == 2:
+        return {"kernel": jnp.transpose(weight, (2, 3, 1, 0)), "bias": bias}
+    taps = jnp.transpose(weight, (2, 1, 0))  # (kernel, in, out)
+    (length,) = lengths
+    if length <= layer.kernel:
+        # On a state this short most taps meet padding: one small dense (Toeplitz) matrix over all
+        # positions does fewer multiplications than a window per position.
+        return {"toeplitz": _toeplitz(taps, length), "bias": jnp.tile(bias, length)}
+    return {"windows": taps.reshape(-1, layer.outputs), "bias": bias}
+
+
+def _toeplitz(taps: jax.Array, length: int) -> jax.Array:
+    kernel, inputs, outputs = taps.shape
+    half = kernel // 2
+    zero = jnp.zeros((inputs, outputs), taps.dtype)
+    blocks = [
+        [taps[i - j + half] if abs(i - j) <= half else zero for j in range(length)]
+        for i in range(length)
+    ]
+    return jnp.block(blocks)
+
+
+def _apply_layer(layer: Layer, arrays: dict[str, jax.Array], h: jax.Array) -> jax.Array:
+    if isinstance(layer, Activation):
+        return _ACTIVATIONS[layer.name](h)
+    bias = arrays["bias"]
+    if "toeplitz" in arrays:
+        batch, length, inputs = h.shape
+        out = h.reshape(batch, length * inputs) @ arrays["toeplitz"] + bias
+        return out.reshape(batch, length, -1)
+    if "windows" in arrays:
+        assert isinstance(layer, Conv)
+        half, length = layer.kernel // 2, h.shape[1]
+        padded = jnp.pad(h, ((0, 0), (half, half), (0, 0)))
+        shifted = [padded[:, i : i + length] for i in range(layer.kernel)]
+        return jnp.concatenate(shifted, axis=-1) @ arrays["windows"] + bias
+    if "kernel" in arrays:
+        out = jax.lax.conv_general_dilated(
+            h, arrays["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return out + bias
+    if layer.inputs == 1:
+        return h * arrays["matrix"][0] + bias  # an outer product: a matrix product would be slower
+    return h @ arrays["matrix"] + bias

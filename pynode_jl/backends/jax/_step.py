@@ -1,0 +1,266 @@
+"""One Runge-Kutta step, explicit or diagonally implicit, in two forms of the same arithmetic.
+
+`unrolled` has its tableau as constants: the stages are written out and zero weights vanish. It is
+what gradients are taken through, and the fast one to train with. `looped` has its tableau as
+*data*, padded to a common number of stages: one compilation then serves every solver, which is what
+a swap over dozens of them wants. Both see `rhs(t, y)` on a whole batch.
+
+An implicit stage k = f(t_i, u), u = base + dt g k is solved by Newton's iteration with the exact
+Jacobian of each sample (the fields mix no samples), to the precision of the state's dtype: a fixed
+step has no tolerance to stop at, and the discrete model that the paper asks about is the solved
+stage, not a half-solved one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pynode_jl.solvers import Tableau
+
+
+@dataclass(frozen=True)
+class RHS:
+    """f(t, y) with its weights in hand, so that they can be held constant."""
+
+    apply: Callable[[Any, jax.Array, jax.Array], jax.Array]
+    prepared: Any
+
+    def __call__(self, t: jax.Array, y: jax.Array) -> jax.Array:
+        return self.apply(self.prepared, t, y)
+
+    def constant(self) -> RHS:
+        """The same function, through whose weights no derivative passes."""
+        return RHS(self.apply, jax.lax.stop_gradient(self.prepared))
+
+
+_NEWTON_ITERATIONS = 25
+# Newton stops when its update is this many roundings of 1 + |u|.
+_NEWTON_ROUNDINGS = 16
+
+
+class Counts(NamedTuple):
+    """Evaluations of the right-hand side and of its Jacobian, and whether Newton converged."""
+
+    nf: jax.Array
+    njac: jax.Array
+    converged: jax.Array
+
+
+class StepResult(NamedTuple):
+    """The state after a step, its error estimates (one per row of weights), f where the last stage
+    stands (FSAL), and the counts."""
+
+    y: jax.Array
+    errors: tuple[jax.Array, ...]
+    k_last: jax.Array
+    counts: Counts
+
+
+class PaddedTableau(NamedTuple):
+    """A tableau as data: NumPy arrays outside a kernel, traced ones inside. Weights are padded with
+    zeros; `stages` are those to run."""
+
+    c: Any
+    a: Any
+    b: Any
+    b_errors: Any
+    stages: Any
+
+
+def stages_for_solution(tableau: Tableau) -> int:
+    """Stages that the solution needs; those behind them serve the error estimate or FSAL only."""
+    used = tableau.stages
+    while used > 1 and tableau.b[used - 1] == 0.0:
+        used -= 1
+    return used
+
+
+def padded(tableau: Tableau, stages: int, *, with_error: bool, dtype: Any) -> PaddedTableau:
+    """`tableau` padded to `stages` stages, idle last ones left out where no error is wanted."""
+    rows = [row for row in (tableau.b_error, tableau.b_error2) if row is not None]
+    errors = np.zeros((2, stages))
+    for i, row in enumerate(rows):
+        errors[i, : tableau.stages] = row
+    a = np.zeros((stages, stages))
+    a[: tableau.stages, : tableau.stages] = tableau.a
+    return PaddedTableau(
+        _pad(tableau.c, stages).astype(dtype),
+        a.astype(dtype),
+        _pad(tableau.b, stages).astype(dtype),
+        errors.astype(dtype),
+        np.int32(tableau.stages if with_error else stages_for_solution(tableau)),
+    )
+
+
+def unrolled(
+    tableau: Tableau,
+    rhs: RHS,
+    t: jax.Array,
+    dt: jax.Array,
+    y: jax.Array,
+    k_first: jax.Array | None = None,
+    *,
+    with_error: bool,
+) -> StepResult:
+    """A step from (t, y) of length dt with the tableau written out. Differentiable in reverse.
+
+    `k_first`, where given, is the first stage already known.
+    """
+    stages = tableau.stages if with_error else stages_for_solution(tableau)
+    ks: list[jax.Array] = [] if k_first is None else [k_first]
+    counts = Counts(jnp.int32(0), jnp.int32(0), jnp.bool_(True))
+    for i in range(len(ks), stages):
+        base = _combine(y, dt, tableau.a[i, :i], ks)
+        diagonal = float(tableau.a[i, i])
+        time = t + float(tableau.c[i]) * dt
+        if diagonal == 0.0:
+            ks.append(rhs(time, base))
+            counts = counts._replace(nf=counts.nf + 1)
+        else:
+            guess = ks[-1] if ks else jnp.zeros_like(y)
+            k, stage = _solved_stage(rhs, time, base, diagonal * dt, guess)
+            ks.append(_with_exact_derivative(rhs, time, base, diagonal * dt, k))
+            counts = _added(counts, stage)
+            counts = counts._replace(nf=counts.nf + 1, njac=counts.njac + 1)
+    rows = (tableau.b_error, tableau.b_error2) if with_error else ()
+    errors = tuple(
+        _combine(jnp.zeros_like(y), dt, row[:stages], ks) for row in rows if row is not None
+    )
+    return StepResult(_combine(y, dt, tableau.b[:stages], ks), errors, ks[-1], counts)
+
+
+def looped(
+    tableau: PaddedTableau,
+    rhs: RHS,
+    t: jax.Array,
+    dt: jax.Array,
+    y: jax.Array,
+    k_first: jax.Array | None,
+    *,
+    implicit: bool,
+) -> StepResult:
+    """A step with the tableau as data. `k_first`, where given, is the first stage already known."""
+    size = tableau.b.shape[0]
+    ks = jnp.zeros((size, *y.shape), y.dtype)
+    counts = Counts(jnp.int32(0), jnp.int32(0), jnp.bool_(True))
+    start = jnp.int32(0)
+    if k_first is not None:
+        ks = ks.at[0].set(k_first)
+        start = jnp.int32(1)
+
+    def stage(i: jax.Array, carry: tuple[jax.Array, Counts]) -> tuple[jax.Array, Counts]:
+        ks, counts = carry
+        # Rows of a are zero from i on, but for the diagonal, and stage i of ks is still zero.
+        base = y + dt * jnp.tensordot(tableau.a[i], ks, 1)
+        time = t + tableau.c[i] * dt
+
+        def explicit_stage() -> tuple[jax.Array, Counts]:
+            return rhs(time, base), Counts(jnp.int32(1), jnp.int32(0), jnp.bool_(True))
+
+        def implicit_stage() -> tuple[jax.Array, Counts]:
+            guess = ks[jnp.maximum(i - 1, 0)]
+            return _solved_stage(rhs, time, base, tableau.a[i, i] * dt, guess)
+
+        if implicit:
+            k, new = jax.lax.cond(tableau.a[i, i] == 0, explicit_stage, implicit_stage)
+        else:
+            k, new = explicit_stage()
+        return ks.at[i].set(k), _added(counts, new)
+
+    ks, counts = jax.lax.fori_loop(start, tableau.stages, stage, (ks, counts))
+    errors = dt * jnp.tensordot(tableau.b_errors, ks, 1)
+    y_new = y + dt * jnp.tensordot(tableau.b, ks, 1)
+    return StepResult(y_new, (errors[0], errors[1]), ks[tableau.stages - 1], counts)
+
+
+def _combine(y: jax.Array, dt: jax.Array, weights: np.ndarray, ks: list[jax.Array]) -> jax.Array:
+    """y + dt * sum of weights[j] ks[j], without the terms whose weight is zero."""
+    terms = [float(w) * k for w, k in zip(weights, ks, strict=True) if w != 0.0]
+    if not terms:
+        return y
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return y + dt * total
+
+
+def _added(counts: Counts, new: Counts) -> Counts:
+    return Counts(counts.nf + new.nf, counts.njac + new.njac, counts.converged & new.converged)
+
+
+def _solved_stage(
+    rhs: RHS, time: jax.Array, base: jax.Array, scale: jax.Array, guess: jax.Array
+) -> tuple[jax.Array, Counts]:
+    """k with k = rhs(time, base + scale k), as a constant: see `_with_exact_derivative`."""
+    rhs = rhs.constant()
+    time, base, scale, guess = jax.lax.stop_gradient((time, base, scale, guess))
+    tolerance = _NEWTON_ROUNDINGS * rounding(base)
+
+    def unfinished(carry: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        _, change, i = carry
+        # `not <=`, so that a NaN goes on to the limit and is reported as not converged.
+        return ~(change <= tolerance) & (i < _NEWTON_ITERATIONS)
+
+    def iterate(
+        carry: tuple[jax.Array, jax.Array, jax.Array],
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        k, _, i = carry
+        u = base + scale * k
+        update = _newton_update(rhs, time, u, scale, rhs(time, u) - k)
+        change = jnp.max(jnp.abs(scale * update) / (1.0 + jnp.abs(u)))
+        return k + update, change, i + 1
+
+    start = (guess, jnp.asarray(jnp.inf, base.dtype), jnp.int32(0))
+    k, change, iterations = jax.lax.while_loop(unfinished, iterate, start)
+    return k, Counts(iterations, iterations, change <= tolerance)
+
+
+def _with_exact_derivative(
+    rhs: RHS, time: jax.Array, base: jax.Array, scale: jax.Array, k: jax.Array
+) -> jax.Array:
+    """The constant `k` with the derivative that the implicit function theorem gives it.
+
+    One more Newton update from the solution, its matrix held constant: the update's value is
+    rounding, its derivative is (I - scale J)^-1 d(rhs), and no iteration is differentiated.
+    """
+    u = base + scale * k
+    stopped_time, stopped_u, stopped_scale = jax.lax.stop_gradient((time, u, scale))
+    return k + _newton_update(
+        rhs.constant(), stopped_time, stopped_u, stopped_scale, rhs(time, u) - k
+    )
+
+
+def _newton_update(
+    rhs: RHS, time: jax.Array, u: jax.Array, scale: jax.Array, residual: jax.Array
+) -> jax.Array:
+    """(I - scale J(u))^-1 residual, sample by sample."""
+    jacobian = sample_jacobian(lambda y: rhs(time, y), u)
+    matrix = jnp.eye(jacobian.shape[-1], dtype=u.dtype) - scale * jacobian
+    flat = residual.reshape(u.shape[0], -1, 1)
+    update: jax.Array = jnp.linalg.solve(matrix, flat).reshape(u.shape)
+    return update
+
+
+def sample_jacobian(function: Callable[[jax.Array], jax.Array], u: jax.Array) -> jax.Array:
+    """Jacobian of a map of batches that mixes no samples, (batch, size, size)."""
+
+    def one(flat: jax.Array) -> jax.Array:
+        return function(flat.reshape(1, *u.shape[1:])).reshape(-1)
+
+    jacobian: jax.Array = jax.vmap(jax.jacfwd(one))(u.reshape(u.shape[0], -1))
+    return jacobian
+
+
+def rounding(x: jax.Array) -> float:
+    """Machine epsilon of an array's dtype."""
+    return float(np.finfo(x.dtype).eps)
+
+
+def _pad(row: np.ndarray, stages: int) -> np.ndarray:
+    return np.pad(row, (0, stages - row.shape[0]))

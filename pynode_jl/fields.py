@@ -1,0 +1,304 @@
+"""Vector fields as data: the right-hand side f(t, y) of y' = f(t, y), before any framework.
+
+A `VectorField` is a tuple of layers and the shape of one sample's state. It holds no weights:
+`init` draws them, the same floats for the same seed whichever backend will run the field, and a
+backend builds its own function from the layers. The states that a field acts on are ``(batch,
+*state_shape)``, sample by sample: no layer mixes samples, and backends rely on it.
+
+Weights are a flat mapping from names such as ``"layers.0.weight"`` to float32 arrays, in the
+layouts that torch uses: `Dense` (out, in), `Conv` (out, in, kernel, ...).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from pynode_jl.errors import InvalidValueError, UnknownNameError
+from pynode_jl.seeding import generator
+
+ActivationName: TypeAlias = Literal["relu", "tanh", "softplus", "sigmoid", "gelu", "elu", "silu"]
+ACTIVATIONS: tuple[ActivationName, ...] = (
+    "relu",
+    "tanh",
+    "softplus",
+    "sigmoid",
+    "gelu",
+    "elu",
+    "silu",
+)
+Weights: TypeAlias = dict[str, npt.NDArray[np.floating[Any]]]
+
+
+@dataclass(frozen=True)
+class Dense:
+    """``x @ weight.T + bias`` on the last axis."""
+
+    inputs: int
+    outputs: int
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """(outputs, inputs)."""
+        return (self.outputs, self.inputs)
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A convolution over `axes` spatial axes, stride 1, zero padding that keeps their lengths."""
+
+    inputs: int
+    outputs: int
+    kernel: int
+    axes: Literal[1, 2]
+
+    def __post_init__(self) -> None:
+        if self.kernel % 2 == 0:
+            raise InvalidValueError(
+                "kernel", self.kernel, "an odd length", "Padding keeps the shape for these only."
+            )
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """(outputs, inputs, kernel) or (outputs, inputs, kernel, kernel)."""
+        return (self.outputs, self.inputs, *[self.kernel] * self.axes)
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An elementwise nonlinearity, one of `ACTIVATIONS`."""
+
+    name: ActivationName
+
+    def __post_init__(self) -> None:
+        if self.name not in ACTIVATIONS:
+            raise UnknownNameError("activation", self.name, ACTIVATIONS)
+
+
+Layer: TypeAlias = Dense | Conv | Activation
+
+
+@dataclass(frozen=True)
+class VectorField:
+    """The right-hand side of an ODE as a chain of layers.
+
+    Attributes:
+        state_shape: the shape of one sample's state: ``(d,)`` or ``(channels, height, width)``.
+        layers: applied in turn. A chain that starts with a one-dimensional `Conv` reads a ``(d,)``
+            state as one channel with d positions.
+        time_dependent: t enters the first layer as one more input feature (or constant channel).
+
+    Make one with `MLP`, `ConvField1d`, `ConvField2d` or `LinearField`.
+    """
+
+    state_shape: tuple[int, ...]
+    layers: tuple[Layer, ...]
+    time_dependent: bool = False
+
+    def __post_init__(self) -> None:
+        weighted = [layer for layer in self.layers if not isinstance(layer, Activation)]
+        if not weighted:
+            raise InvalidValueError(
+                "layers", self.layers, "at least one Dense or Conv", "Add a layer with weights."
+            )
+        first = weighted[0]
+        axes = first.axes if isinstance(first, Conv) else 0
+        expected_rank = {0: 1, 1: 1, 2: 3}[axes]
+        if len(self.state_shape) != expected_rank or min(self.state_shape, default=0) < 1:
+            raise InvalidValueError(
+                "state_shape",
+                self.state_shape,
+                f"{expected_rank} positive length(s) for a field that starts with {first}",
+                "Give the shape of one sample, without the batch axis.",
+            )
+        features = self.features
+        width = features + self.time_dependent
+        for i, layer in enumerate(weighted):
+            if layer.inputs != width:
+                raise InvalidValueError(
+                    f"layers[{i}].inputs",
+                    layer.inputs,
+                    f"{width}, the width of what comes in",
+                    "Make consecutive layers fit (a time-dependent field's first layer takes one"
+                    " input more).",
+                )
+            if (layer.axes if isinstance(layer, Conv) else 0) != axes:
+                raise InvalidValueError(
+                    f"layers[{i}]", layer, f"layers over {axes} axes", "Do not mix kinds of layers."
+                )
+            width = layer.outputs
+        if width != features:
+            raise InvalidValueError(
+                "layers[-1].outputs",
+                width,
+                f"{features}, since y' has the shape of y",
+                "End with a layer of that many outputs.",
+            )
+
+    @property
+    def features(self) -> int:
+        """Width of the axis that the layers act on: features of a vector, channels of an image."""
+        first = next(layer for layer in self.layers if not isinstance(layer, Activation))
+        return 1 if isinstance(first, Conv) and first.axes == 1 else self.state_shape[0]
+
+    @property
+    def size(self) -> int:
+        """Numbers in one sample's state."""
+        return math.prod(self.state_shape)
+
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every weight array."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for i, layer in enumerate(self.layers):
+            if not isinstance(layer, Activation):
+                shapes[f"layers.{i}.weight"] = layer.weight_shape
+                shapes[f"layers.{i}.bias"] = (layer.outputs,)
+        return shapes
+
+    def init(self, seed: int | np.random.Generator) -> Weights:
+        """Kaiming-normal weights (fan-in) and zero biases, float32 (Ott et al. 2021)."""
+        random = generator(seed, "weights") if isinstance(seed, int) else seed
+        return {
+            name: kaiming_normal(shape, random) if name.endswith("weight") else np.zeros(shape, "f")
+            for name, shape in self.weight_shapes().items()
+        }
+
+
+@dataclass(frozen=True)
+class FunctionField:
+    """A user's own right-hand side, written for one backend.
+
+    Attributes:
+        function: ``f(weights, t, y) -> dy`` with `y` of shape ``(batch, *state_shape)``, written in
+            the backend's framework (``jax.numpy`` for the embedded one), traceable, pure, and
+            sample by sample.
+        state_shape: the shape of one sample's state.
+        initial: the weights to start from, as name-to-array; `init` returns them for every seed.
+        backend: the backend whose framework `function` is written in.
+    """
+
+    function: Callable[[Mapping[str, Any], Any, Any], Any]
+    state_shape: tuple[int, ...]
+    initial: tuple[tuple[str, Any], ...] = ()
+    backend: str = "jax"
+
+    # Arrays in `initial` compare elementwise; a field is the same when it is the same object.
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    @property
+    def size(self) -> int:
+        """Numbers in one sample's state."""
+        return math.prod(self.state_shape)
+
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every weight array."""
+        return {name: np.shape(value) for name, value in self.initial}
+
+    def init(self, seed: int | np.random.Generator) -> Weights:
+        """The weights in `initial`; `seed` is not used."""
+        del seed
+        return {name: np.array(value) for name, value in self.initial}
+
+
+Field: TypeAlias = VectorField | FunctionField
+
+
+def MLP(
+    dim: int,
+    *,
+    width: int = 64,
+    depth: int = 2,
+    activation: ActivationName = "tanh",
+    time_dependent: bool = False,
+) -> VectorField:
+    """A multilayer perceptron on states ``(dim,)`` with `depth` hidden layers of `width`."""
+    _positive(dim=dim, width=width, depth=depth)
+    widths = [dim + time_dependent, *[width] * depth, dim]
+    return VectorField((dim,), _chain(Dense, widths, activation), time_dependent)
+
+
+def ConvField1d(
+    dim: int,
+    *,
+    channels: int = 32,
+    activation: ActivationName = "relu",
+    time_dependent: bool = False,
+) -> VectorField:
+    """The paper's `simple_odenet`: convolutions along the coordinates of a ``(dim,)`` state.
+
+    Kernels 1, 3, 1 and channels 1 -> `channels` -> `channels` -> 1 (Ott et al. 2021, spheres).
+    """
+    _positive(dim=dim, channels=channels)
+    layers = _convs(1, channels, activation, 1, time_dependent)
+    return VectorField((dim,), layers, time_dependent)
+
+
+def ConvField2d(
+    shape: tuple[int, int, int],
+    *,
+    channels: int = 128,
+    activation: ActivationName = "relu",
+    time_dependent: bool = False,
+) -> VectorField:
+    """The paper's `odenet` for images ``(c, height, width)``: kernels 1, 3, 1 (Ott et al. 2021)."""
+    if len(shape) != 3:
+        raise InvalidValueError("shape", shape, "(channels, height, width)", "Give three lengths.")
+    _positive(channels=channels)
+    layers = _convs(shape[0], channels, activation, 2, time_dependent)
+    return VectorField(tuple(shape), layers, time_dependent)
+
+
+def LinearField(dim: int) -> VectorField:
+    """y' = A y + b, one `Dense` layer: the field whose flow is known in closed form."""
+    _positive(dim=dim)
+    return VectorField((dim,), (Dense(dim, dim),))
+
+
+def kaiming_normal(
+    shape: tuple[int, ...], random: np.random.Generator
+) -> npt.NDArray[np.floating[Any]]:
+    """Normal draws of variance 2 / fan-in, float32, for a weight of shape (out, in, ...)."""
+    deviation = math.sqrt(2.0 / math.prod(shape[1:]))
+    return (random.standard_normal(shape) * deviation).astype(np.float32)
+
+
+def _chain(
+    kind: Callable[[int, int], Layer], widths: list[int], activation: ActivationName
+) -> tuple[Layer, ...]:
+    layers: list[Layer] = []
+    for inputs, outputs in pairwise(widths):
+        layers += [kind(inputs, outputs), Activation(activation)]
+    return tuple(layers[:-1])
+
+
+def _convs(
+    features: int, channels: int, activation: ActivationName, axes: Literal[1, 2], time: bool
+) -> tuple[Layer, ...]:
+    kernels = iter((1, 3, 1))
+    widths = [features + time, channels, channels, features]
+    return _chain(lambda i, o: Conv(i, o, next(kernels), axes), widths, activation)
+
+
+def _positive(**values: int) -> None:
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InvalidValueError(name, value, "an integer of 1 or more", "Give its size.")
+
+
+#: What a configuration may name: kind -> maker. The first argument is the state: its only length
+#: or, for images, its shape.
+FIELDS: Mapping[str, Callable[..., VectorField]] = {
+    "conv1d": ConvField1d,
+    "conv2d": ConvField2d,
+    "linear": LinearField,
+    "mlp": MLP,
+}
