@@ -1,0 +1,287 @@
+"""Swap the solver of a trained model and see what breaks (Ott et al. 2021, Fig. 4).
+
+A model is measured under many solvers and against its own ODE, solved tightly in float64. The
+verdict rests on the swaps whose numerical error, *measured* as the distance of their final states
+from that reference, is no larger than the training solver's: an ODE keeps its answers under those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from pynode_jl.backends import Backend, Evaluation, RetCode, get_backend
+from pynode_jl.datasets import Dataset
+from pynode_jl.errors import InvalidValueError, WrongSolverError
+from pynode_jl.solvers import Solver, info
+from pynode_jl.training import Trained, check_fit
+
+#: The paper's factors on the training step or tolerance.
+STEP_FACTORS = (0.5, 0.75, 1.0, 1.5, 2.0)
+TOLERANCE_FACTORS = (0.1, 1.0, 10.0)
+#: The paper's test solvers for a fixed-step and for an adaptive training solver, from the training
+#: solver's order upwards.
+FIXED_TEST_SOLVERS = ("Euler", "Midpoint", "RK4")
+ADAPTIVE_TEST_SOLVERS = ("Fehlberg21", "DP5")
+
+#: What stands for the exact flow. Tight for float32 answers; tighter ones cost minutes on ReLU
+#: fields, at whose kinks every method is of low order.
+REFERENCE = Solver("Tsit5", rtol=1e-7, atol=1e-7)
+
+COLUMNS = (
+    "train_solver",
+    "test_solver",
+    "order",
+    "factor",
+    "label",
+    "step",
+    "fixed",
+    "accuracy",
+    "agreement",
+    "logit_distance",
+    "state_error",
+    "finer",
+    "nf",
+    "njac",
+    "naccept",
+    "nreject",
+    "seconds",
+    "retcode",
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a swap table says, in one word and in a sentence.
+
+    Attributes:
+        kind: "valid": an ODE, as far as these solvers can tell; "tied": accuracy is lost under a
+            solver of equal or smaller error; "untrained": accuracy as trained is not far enough
+            above chance to say; "undecided": no finer solver was tried, or the reference failed.
+        text: the sentence, with its figures.
+        drop: accuracy lost, as trained minus the worst of the finer solves (nan if undecided).
+        worst: the label of the solver that loses it ("" if undecided).
+    """
+
+    kind: Literal["valid", "tied", "untrained", "undecided"]
+    text: str
+    drop: float
+    worst: str
+
+
+@dataclass(frozen=True)
+class SwapReport:
+    """A trained model under many solvers.
+
+    Attributes:
+        table: one row per test solve (`COLUMNS`); rows of failed solves hold what the last state
+            gives, and their return code.
+        trained: accuracy under the training solver.
+        ode: accuracy under the reference solve, of the ODE itself (nan where that failed).
+        chance: the share of the most frequent label.
+        verdict: what it means.
+    """
+
+    table: pd.DataFrame
+    trained: float
+    ode: float
+    chance: float
+    verdict: Verdict
+
+
+def swap(
+    trained: Trained,
+    dataset: Dataset,
+    tests: Sequence[str | Solver] | None = None,
+    *,
+    factors: Sequence[float] | None = None,
+    margin: float = 0.03,
+    backend: Backend | None = None,
+    on_solve: Callable[[int, int, str], None] | None = None,
+) -> SwapReport:
+    """Evaluate a trained model under other solvers, on the whole test set.
+
+    Args:
+        trained: the model, its weights and the solver it was trained with (`train`, `Trained.of`).
+        dataset: whose test part is used.
+        tests: what to swap in. A name takes the training solver's step or tolerances times each of
+            `factors`; a `Solver` (or text such as ``"Tsit5:rtol=1e-6"``) is taken as it is.
+            Default: the paper's.
+        factors: default the paper's, 0.5 to 2 for steps, 0.1 to 10 for tolerances.
+        margin: the loss of accuracy up to which a model still holds.
+        backend: what integrates; default `get_backend()`.
+        on_solve: called before each solve with its number, their number and its label.
+
+    Returns:
+        `SwapReport`. A step longer than the interval is left out.
+
+    Raises:
+        InvalidValueError: a factor or margin out of range.
+        WrongSolverError: a test solver by name that cannot step as the training solver does.
+    """
+    model, weights, train_solver = trained.model, trained.weights, trained.solver
+    check_fit(model, dataset)
+    backend = get_backend() if backend is None else backend
+    if not 0 < margin < 1:
+        raise InvalidValueError(
+            "margin", margin, "a number between 0 and 1", "0.03 is three points."
+        )
+    plan = list(_planned(train_solver, tests, factors, abs(model.t1 - model.t0)))
+    x, labels = dataset.x_test, dataset.y_test
+    steps = len(plan) + 2
+
+    def solve(number: int, solver: Solver, x: np.ndarray) -> Evaluation:
+        if on_solve is not None:
+            on_solve(number, steps, solver.label)
+        return backend.evaluate(model, weights, x, solver)
+
+    exact = solve(1, REFERENCE, x.astype(np.float64))
+    base = solve(2, train_solver, x)
+    rows = []
+    for number, (solver, factor) in enumerate(plan, start=3):
+        # The training solver's own row is the evaluation that all others are compared with.
+        evaluation = base if solver == train_solver else solve(number, solver, x)
+        rows.append(_row(train_solver, solver, factor, evaluation, base, exact, labels))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    solved = exact.stats.retcode == RetCode.Success
+    limit = _state_error(base, exact) if solved else np.nan
+    # Rounding in float32 puts a floor under measured errors: below it all are equal.
+    floor = 1e-5 * float(np.sqrt(np.mean(np.square(exact.states)))) if solved else np.nan
+    table["finer"] = table["state_error"] <= max(limit, floor)
+    as_trained = base.accuracy(labels)
+    chance = float(np.bincount(labels, minlength=model.classes).max() / labels.size)
+    ode = exact.accuracy(labels) if solved else float("nan")
+    verdict = _verdict(table, train_solver, as_trained, ode, chance, margin)
+    return SwapReport(table, as_trained, ode, chance, verdict)
+
+
+def _planned(
+    train_solver: Solver,
+    tests: Sequence[str | Solver] | None,
+    factors: Sequence[float] | None,
+    span: float,
+) -> Iterator[tuple[Solver, float]]:
+    fixed = train_solver.fixed
+    if tests is None:
+        names = FIXED_TEST_SOLVERS if fixed else ADAPTIVE_TEST_SOLVERS
+        order = train_solver.info.order or 0
+        tests = [name for name in names if (info(name).order or 0) > order]
+        tests = [train_solver.name, *tests]
+    if factors is None:
+        factors = STEP_FACTORS if fixed else TOLERANCE_FACTORS
+    for factor in factors:
+        if not (np.isfinite(factor) and factor > 0):
+            raise InvalidValueError("factors", factor, "numbers above 0", "0.5 halves the step.")
+    for test in tests:
+        if isinstance(test, str) and ":" in test:
+            test = Solver.parse(test)
+        if isinstance(test, Solver):
+            yield test, float("nan")
+            continue
+        for factor in factors:
+            solver = _like(train_solver, test).scaled(factor)
+            if solver.dt is None or solver.dt <= span * (1 + 1e-6):
+                yield solver, float(factor)
+
+
+def _like(train_solver: Solver, name: str) -> Solver:
+    """The method `name` with the training solver's step or tolerances."""
+    try:
+        return Solver(name, dt=train_solver.dt, rtol=train_solver.rtol, atol=train_solver.atol)
+    except WrongSolverError as error:
+        how = "steps" if train_solver.fixed else "tolerances"
+        raise WrongSolverError(
+            "tests",
+            name,
+            f"names of solvers that take {how}, as the training solver {train_solver.label} does",
+            f'Give it settings of its own: "{name}:dt=1/16" or "{name}:rtol=1e-3".',
+        ) from error
+
+
+def _row(
+    train_solver: Solver,
+    solver: Solver,
+    factor: float,
+    evaluation: Evaluation,
+    base: Evaluation,
+    exact: Evaluation,
+    labels: np.ndarray,
+) -> dict[str, object]:
+    stats = evaluation.stats
+    return {
+        "train_solver": train_solver.label,
+        "test_solver": solver.name,
+        "order": solver.info.order,
+        "factor": factor,
+        "label": solver.label,
+        "step": solver.dt if solver.dt is not None else solver.rtol,
+        "fixed": solver.fixed,
+        "accuracy": evaluation.accuracy(labels),
+        "agreement": float(np.mean(evaluation.predictions == base.predictions)),
+        "logit_distance": _mean_norm(evaluation.logits - base.logits) / _mean_norm(base.logits),
+        "state_error": _state_error(evaluation, exact),
+        "finer": False,
+        "nf": stats.nf,
+        "njac": stats.njac,
+        "naccept": stats.naccept,
+        "nreject": stats.nreject,
+        "seconds": stats.seconds,
+        "retcode": str(stats.retcode),
+    }
+
+
+def _mean_norm(logits: np.ndarray) -> float:
+    # A diverged solve's logits may overflow float32 when squared.
+    return float(np.linalg.norm(logits.astype(np.float64), axis=1).mean())
+
+
+def _state_error(evaluation: Evaluation, exact: Evaluation) -> float:
+    """Root mean square distance of the final states from the reference's; inf where not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = float(np.sqrt(np.mean(np.square(evaluation.states - exact.states))))
+    return error if np.isfinite(error) else float("inf")
+
+
+def _verdict(
+    table: pd.DataFrame,
+    train_solver: Solver,
+    trained: float,
+    ode: float,
+    chance: float,
+    margin: float,
+) -> Verdict:
+    label = train_solver.label
+    as_trained = f"{trained:.1%} with {label} as trained"
+    if trained < chance + (1 - chance) / 2:
+        text = f"untrained: {as_trained}, chance is {chance:.1%}; train it further, then ask."
+        return Verdict("untrained", text, float("nan"), "")
+    if not np.isfinite(ode):
+        text = f"undecided: {as_trained}; its ODE could not be solved to {REFERENCE.label}."
+        return Verdict("undecided", text, float("nan"), "")
+    finer = table[table["finer"] & (table["label"] != label)]
+    if finer.empty:
+        text = f"undecided: {as_trained}; no solver of equal or smaller error was tried."
+        return Verdict("undecided", text, float("nan"), "")
+    worst = finer.sort_values("accuracy").iloc[0]
+    # The reference is the finest swap of all.
+    accuracy, name = min(
+        (float(worst["accuracy"]), str(worst["label"])), (ode, "its exact ODE flow")
+    )
+    drop = trained - accuracy
+    if drop > margin:
+        text = (
+            f"tied to its solver: {as_trained}, {accuracy:.1%} with {name}, whose error"
+            f" is no larger; its ODE scores {ode:.1%}."
+        )
+        return Verdict("tied", text, drop, name)
+    finest = finer.sort_values("state_error").iloc[0]
+    text = (
+        f"valid ODE: {as_trained} holds within {max(drop, 0.0) * 100:.1f} points under all"
+        f" {len(finer)} solves of equal or smaller error, down to {finest['label']}; its ODE scores"
+        f" {ode:.1%}."
+    )
+    return Verdict("valid", text, drop, name)

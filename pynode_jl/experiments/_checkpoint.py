@@ -1,0 +1,89 @@
+"""One file that holds where a training run stands: weights, moments, history and how it ended.
+
+safetensors, written whole to a neighbour and moved into place: whoever kills the process finds the
+last checkpoint or the one before it, never half of one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from pynode_jl.backends import RetCode, TrainState
+from pynode_jl.errors import RunFolderError
+from pynode_jl.models import Model
+from pynode_jl.training import History, Recipe, Trained
+
+_FORMAT = "pynode_jl checkpoint 1"
+_STATE = ("weights", "mu", "nu")
+_HISTORY = ("loss", "accuracy", "nf")
+
+
+def save_checkpoint(path: Path, trained: Trained) -> None:
+    """Write `trained` to `path`, atomically and durably."""
+    state, history = trained.state, trained.history
+    arrays = {
+        f"{part}/{name}": value for part in _STATE for name, value in getattr(state, part).items()
+    }
+    arrays |= {f"history/{name}": getattr(history, name) for name in _HISTORY}
+    facts = {
+        "format": _FORMAT,
+        "iteration": state.iteration,
+        "retcode": str(trained.retcode),
+        "seconds": trained.seconds,
+        "solver": trained.solver.to_dict(),
+    }
+    part = path.with_suffix(".part")
+    # safetensors writes an array's memory, whatever its strides.
+    save_file(
+        {k: np.ascontiguousarray(v) for k, v in arrays.items()}, part, {"facts": json.dumps(facts)}
+    )
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def load_checkpoint(path: Path, model: Model, recipe: Recipe) -> Trained:
+    """What `save_checkpoint` wrote.
+
+    Raises:
+        RunFolderError: a damaged file, or one of another model.
+    """
+    try:
+        with safe_open(path, framework="np") as file:
+            facts = json.loads((file.metadata() or {}).get("facts", "{}"))
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise RunFolderError(
+            "checkpoint", str(path), "a whole checkpoint", f"{error}. Delete it to train anew."
+        ) from error
+    parts = {
+        part: {
+            name.removeprefix(f"{part}/"): value
+            for name, value in arrays.items()
+            if name.startswith(f"{part}/")
+        }
+        for part in (*_STATE, "history")
+    }
+    shapes = {name: tuple(shape) for name, shape in model.weight_shapes().items()}
+    found = {name: value.shape for name, value in parts["weights"].items()}
+    if facts.get("format") != _FORMAT or found != shapes:
+        raise RunFolderError(
+            "checkpoint",
+            str(path),
+            f"{_FORMAT} with the weights of this configuration's model",
+            "Take another folder, or delete the checkpoint to train anew.",
+        )
+    return Trained(
+        model,
+        recipe,
+        TrainState(parts["weights"], parts["mu"], parts["nu"], facts["iteration"]),
+        History(*(parts["history"][name] for name in _HISTORY)),
+        RetCode(facts["retcode"]),
+        facts["seconds"],
+    )

@@ -1,0 +1,251 @@
+"""A run: a configuration and the folder that holds all that came of it.
+
+::
+
+    config.toml               what decides it
+    environment.json          versions, machine and backend that it ran with
+    checkpoint.safetensors    where training stands: weights, Adam's moments, history
+    metrics.csv               loss, accuracy and evaluations by iteration
+    swap.csv, verdict.json    the swap table and what it says
+    report.html, *.png, *.pdf
+
+Every figure can be drawn again from the folder. Starting a run again goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from pynode_jl.analysis import SwapReport, Verdict, swap
+from pynode_jl.backends import Backend, get_backend
+from pynode_jl.datasets import Dataset
+from pynode_jl.errors import RunFolderError
+from pynode_jl.experiments._checkpoint import load_checkpoint, save_checkpoint
+from pynode_jl.experiments._config import Config
+from pynode_jl.models import Model
+from pynode_jl.training import Trained, start, train
+
+# Between two checkpoints: what a kill costs at most.
+_SECONDS_BETWEEN_SAVES = 5.0
+_PACKAGES = ("pynode-jl", "jax", "jaxlib", "diffrax", "optax", "numpy", "pandas", "matplotlib")
+
+
+class Run:
+    """A configuration in a folder. Made by `Run.create` or `Run.open`.
+
+    Attributes:
+        config: what decides the run.
+        folder: where it lives.
+    """
+
+    def __init__(self, config: Config, folder: Path) -> None:
+        self.config = config
+        self.folder = folder
+
+    @classmethod
+    def create(cls, config: Config, folder: str | Path) -> Run:
+        """The run of `config` in `folder`: a new one, or the one that is there already.
+
+        Raises:
+            RunFolderError: the folder holds another configuration's run, or something else.
+        """
+        path = Path(folder)
+        if path.exists() and not path.is_dir():
+            raise RunFolderError("folder", str(path), "a folder", "Take another name.")
+        file = path / "config.toml"
+        if file.exists():
+            run = cls.open(path)
+            if run.config != config:
+                raise RunFolderError(
+                    "folder",
+                    str(path),
+                    "an empty folder, or the run of this same configuration",
+                    "It holds a run of another configuration: take another folder, or delete it.",
+                )
+            return run
+        if path.exists() and any(path.iterdir()):
+            raise RunFolderError(
+                "folder", str(path), "an empty or new folder, or a run's", "Take another folder."
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        _write_text(file, config.to_toml())
+        return cls(config, path)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """The run that is in `folder`.
+
+        Raises:
+            RunFolderError: there is none.
+        """
+        path = Path(folder)
+        if not (path / "config.toml").exists():
+            raise RunFolderError(
+                "folder",
+                str(path),
+                "a run's folder, with its config.toml",
+                "`pynode-jl train` makes one.",
+            )
+        return cls(Config.from_toml(path / "config.toml"), path)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The data, made anew from the seed."""
+        return self.config.dataset()
+
+    @cached_property
+    def model(self) -> Model:
+        """The model."""
+        return self.config.make_model(self.dataset)
+
+    @property
+    def backend(self) -> Backend:
+        """The backend of the configuration."""
+        return get_backend(self.config.backend, self.config.device or None)
+
+    @property
+    def trained(self) -> Trained:
+        """Where training stands: its last checkpoint, or its start."""
+        path = self.folder / "checkpoint.safetensors"
+        recipe = self.config.recipe()
+        return (
+            load_checkpoint(path, self.model, recipe)
+            if path.exists()
+            else start(self.model, recipe)
+        )
+
+    def train(self, on_chunk: Callable[[Trained], None] | None = None) -> Trained:
+        """Train from where the run stands to its end, saving on the way.
+
+        A run that has finished, or has ended with a failure, is returned as it is.
+
+        Raises:
+            RunFolderError: another process is training this run.
+        """
+        last_save = time.monotonic()
+
+        def keep(trained: Trained) -> None:
+            nonlocal last_save
+            if time.monotonic() - last_save >= _SECONDS_BETWEEN_SAVES:
+                self._save(trained)
+                last_save = time.monotonic()
+            if on_chunk is not None:
+                on_chunk(trained)
+
+        with self._locked():
+            begun = self.trained
+            if on_chunk is not None:
+                on_chunk(begun)
+            _write_text(self.folder / "environment.json", json.dumps(self._environment(), indent=1))
+            trained = train(
+                self.model,
+                self.dataset,
+                self.config.recipe(),
+                backend=self.backend,
+                resume=begun,
+                on_chunk=keep,
+            )
+            self._save(trained)
+            history = trained.history
+            table = pd.DataFrame(
+                {"loss": history.loss, "accuracy": history.accuracy, "nf": history.nf}
+            )
+            _write_text(self.folder / "metrics.csv", table.to_csv(index_label="iteration"))
+        return trained
+
+    def swap(self, on_solve: Callable[[int, int, str], None] | None = None) -> SwapReport:
+        """Swap the solver of the trained model as the configuration's ``[swap]`` says.
+
+        Raises:
+            RunFolderError: the run is not trained to its end.
+        """
+        trained = self.trained
+        if not trained.finished:
+            raise RunFolderError(
+                "folder",
+                str(self.folder),
+                "a run that is trained to its end",
+                f"It stands at iteration {trained.state.iteration} of {trained.recipe.iterations}"
+                f" ({trained.retcode}). `pynode-jl train` goes on with it.",
+            )
+        settings = self.config.swap
+        report = swap(
+            trained,
+            self.dataset,
+            settings.solvers or None,
+            factors=settings.factors or None,
+            margin=settings.margin,
+            backend=self.backend,
+            on_solve=on_solve,
+        )
+        _write_text(self.folder / "swap.csv", report.table.to_csv(index=False))
+        figures = {"trained": report.trained, "ode": report.ode, "chance": report.chance}
+        verdict = json.dumps({**asdict(report.verdict), **figures}, indent=1)
+        _write_text(self.folder / "verdict.json", verdict)
+        return report
+
+    def stored_swap(self) -> SwapReport:
+        """The swap report that the folder holds.
+
+        Raises:
+            RunFolderError: there is none.
+        """
+        try:
+            table = pd.read_csv(self.folder / "swap.csv")
+            values = json.loads((self.folder / "verdict.json").read_text(encoding="utf-8"))
+            verdict = Verdict(*(values[key] for key in ("kind", "text", "drop", "worst")))
+            return SwapReport(table, values["trained"], values["ode"], values["chance"], verdict)
+        except (OSError, ValueError, KeyError) as error:
+            raise RunFolderError(
+                "folder",
+                str(self.folder),
+                "a run with its swap table",
+                "`pynode-jl swap` makes one.",
+            ) from error
+
+    def _save(self, trained: Trained) -> None:
+        save_checkpoint(self.folder / "checkpoint.safetensors", trained)
+
+    def _environment(self) -> dict[str, object]:
+        versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+        return {
+            "python": sys.version.split()[0],
+            "platform": platform.platform(),
+            "processors": os.cpu_count(),
+            "backend": self.backend.name,
+            "devices": list(self.backend.devices()),
+            "data": self.dataset.fingerprint,
+            "packages": versions,
+        }
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            with FileLock(self.folder / ".lock", timeout=0):
+                yield
+        except Timeout as error:
+            raise RunFolderError(
+                "folder",
+                str(self.folder),
+                "a run that no other process is training",
+                "Wait for the other process, or take another folder.",
+            ) from error
+
+
+def _write_text(path: Path, text: str) -> None:
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
