@@ -63,7 +63,7 @@ class Model:
         return shapes
 
     def init(self, seed: int) -> Weights:
-        """Initial weights, float32, from the seed's "weights" stream: Kaiming-normal, zero biases."""
+        """Initial weights, float32, from the seed: Kaiming-normal, biases zero."""
         random = generator(seed, "weights")
         weights = {f"field.{name}": value for name, value in self.field.init(random).items()}
         weights["head.weight"] = kaiming_normal((self.classes, self.field.size), random)

@@ -20,6 +20,7 @@ from pynode_jl.backends import (
     GradientMethod,
     RetCode,
     TrainState,
+    checked_gradient,
     get_backend,
 )
 from pynode_jl.datasets import Dataset
@@ -54,6 +55,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         checked_seed(self.seed)
+        checked_gradient(self.gradient)
         for name in ("iterations", "batch_size", "chunk"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:

@@ -19,6 +19,7 @@ from pynode_jl.backends._protocol import (
     Solution,
     Stats,
     TrainState,
+    checked_gradient,
 )
 from pynode_jl.errors import BackendUnavailableError, UnknownNameError
 
@@ -63,5 +64,6 @@ __all__ = [
     "Solution",
     "Stats",
     "TrainState",
+    "checked_gradient",
     "get_backend",
 ]

@@ -1,5 +1,7 @@
 """Experiments: a configuration, the run that it decides, and the folder that keeps it."""
 
+from __future__ import annotations
+
 from pynode_jl.experiments._config import (
     Config,
     DataConfig,
@@ -8,6 +10,8 @@ from pynode_jl.experiments._config import (
     SwapConfig,
     TrainConfig,
 )
+from pynode_jl.experiments._quickstart import quickstart_configs
+from pynode_jl.experiments._report import write_run_report
 from pynode_jl.experiments._run import Run
 
 __all__ = [
@@ -18,4 +22,6 @@ __all__ = [
     "Run",
     "SwapConfig",
     "TrainConfig",
+    "quickstart_configs",
+    "write_run_report",
 ]

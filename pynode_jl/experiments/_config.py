@@ -21,7 +21,7 @@ from pynode_jl.errors import ConfigError, PyNODEError, UnknownNameError, nearest
 from pynode_jl.fields import FIELDS, VectorField
 from pynode_jl.models import Model
 from pynode_jl.seeding import checked_seed
-from pynode_jl.solvers import Solver
+from pynode_jl.solvers import Solver, info
 from pynode_jl.training import Recipe
 
 
@@ -104,6 +104,9 @@ class Config:
             if name not in known:
                 raise UnknownNameError(kind, name, known)
         self.recipe()
+        # A misspelt test solver is to be found before training, not after it.
+        for text in self.swap.solvers:
+            Solver.parse(text) if ":" in text else info(text)
 
     def dataset(self) -> Dataset:
         """The data, made from the seed."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any, Literal
 
@@ -64,6 +64,12 @@ class SolverInfo:
     same_as: Mapping[str, str] = field(hash=False)
     near: Mapping[str, str] = field(hash=False)
     note: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The traits as plain values, without the coefficients."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        del values["tableau"]
+        return values | {"same_as": dict(self.same_as), "near": dict(self.near)}
 
 
 def info(name: str) -> SolverInfo:

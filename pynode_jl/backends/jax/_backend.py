@@ -14,7 +14,6 @@ import numpy as np
 import optax
 
 from pynode_jl.backends._protocol import (
-    GRADIENTS,
     Adam,
     Array,
     ChunkResult,
@@ -24,6 +23,7 @@ from pynode_jl.backends._protocol import (
     Solution,
     Stats,
     TrainState,
+    checked_gradient,
 )
 from pynode_jl.backends.jax import _diffrax, _fields, _integrate, _step
 from pynode_jl.errors import (
@@ -31,7 +31,6 @@ from pynode_jl.errors import (
     BackendUnavailableError,
     InvalidValueError,
     SolveError,
-    UnknownNameError,
     WrongSolverError,
 )
 from pynode_jl.fields import Field, Weights
@@ -173,7 +172,7 @@ class JaxBackend:
         t0, t1 = _span(t_span)
         control = _control(solver, t0, t1, initial.dtype)
         room = _gradient_room(solver, control, initial.nbytes)
-        kernel = _vjp_kernel(field, table.name, solver.fixed, room, _gradient(gradient))
+        kernel = _vjp_kernel(field, table.name, solver.fixed, room, checked_gradient(gradient))
         with self._precision(initial.dtype):
             (to_weights, to_y0, tally), _, _ = _timed(
                 kernel,
@@ -224,7 +223,7 @@ class JaxBackend:
         rows, batch = batches.shape
         room = _gradient_room(solver, control, batch * model.field.size * dtype.itemsize)
         kernel = _train_kernel(
-            model, table.name, solver.fixed, room, _gradient(gradient), optimizer
+            model, table.name, solver.fixed, room, checked_gradient(gradient), optimizer
         )
         padded_rows = max(_LEAST_ROWS, 1 << (rows - 1).bit_length())
         with self._precision(dtype):
@@ -491,7 +490,7 @@ def _train_kernel(
             )
             update, moments = adam.update(slope, optax.ScaleByAdamState(count, mu, nu))
             updated = jax.tree.map(lambda w, u: w - optimizer.learning_rate * u, weights, update)
-            finite = jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(slope))
+            finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(slope))
             unstable = _integrate.CODES.index(RetCode.Unstable)
             code = jnp.where(tally.code != 0, tally.code, jnp.where(finite, 0, unstable))
             new = (updated, moments.mu, moments.nu, moments.count)
@@ -603,13 +602,6 @@ def _gradient_room(solver: Solver, control: _integrate.Control, state_bytes: int
 
 def _rounded_up(n: int) -> int:
     return 1 << (n - 1).bit_length()
-
-
-def _gradient(gradient: str) -> GradientMethod:
-    for known in GRADIENTS:
-        if gradient == known:
-            return known
-    raise UnknownNameError("gradient", gradient, GRADIENTS)
 
 
 def _span(t_span: tuple[float, float]) -> tuple[float, float]:

@@ -1,0 +1,24 @@
+"""The command line: commands over experiments. Nothing computes here."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run ``pynode-jl``; what the package refuses ends in one message and exit status 2."""
+    from rich.console import Console
+
+    from pynode_jl.cli._app import app
+    from pynode_jl.errors import PyNODEError
+
+    try:
+        app()
+    except PyNODEError as error:
+        console = Console(stderr=True)
+        console.print(f"[bold red]{type(error).__name__}[/]: ", end="")
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from the last checkpoint.", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,183 @@
+"""The commands of ``pynode-jl``."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(
+    help="Is a trained Neural ODE an ODE, or a ResNet tied to its solver?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+_console = Console()
+
+_Folder = Annotated[Path, typer.Argument(help="The run's folder.", show_default=False)]
+
+
+@app.command()
+def quickstart(
+    out: Annotated[Path, typer.Option(help="Where the runs and the report go.")] = Path(
+        "runs/quickstart"
+    ),
+    seed: Annotated[int, typer.Option(help="Decides data, weights and batches.")] = 0,
+) -> None:
+    """Train Sphere 2D with a coarse and a fine Euler, swap the solver, report. Minutes."""
+    from pynode_jl.experiments import Run, quickstart_configs
+
+    begun = time.monotonic()
+    runs = {
+        name: Run.create(config, out / name) for name, config in quickstart_configs(seed).items()
+    }
+    for name, run in runs.items():
+        _train(run, name)
+    _report(runs, out, "Quickstart: one model, a coarse and a fine training solver")
+    _console.print(f"{time.monotonic() - begun:.0f} s in all")
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="A TOML file.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The run's folder: new, or the run to go on with.")],
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help='Change a key: "train.iterations=100". Repeatable.'),
+    ] = None,
+) -> None:
+    """Train the run of a configuration; started again, it goes on from its checkpoint."""
+    from pynode_jl.experiments import Config, Run
+
+    run = Run.create(Config.from_toml(config).changed(_settings(setting or [])), out)
+    _train(run, out.name)
+
+
+@app.command()
+def swap(
+    folder: _Folder,
+    solver: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A test solver: a name, or with settings of its own, Tsit5:rtol=1e-6. Repeatable."
+        ),
+    ] = None,
+    factor: Annotated[
+        list[float] | None,
+        typer.Option(help="A multiple of the training step or tolerance. Repeatable."),
+    ] = None,
+) -> None:
+    """Evaluate a trained run under other solvers; without options, as its configuration says."""
+    from pynode_jl.experiments import Run
+
+    run = Run.open(folder)
+    chosen = replace(
+        run.config.swap,
+        solvers=tuple(solver or run.config.swap.solvers),
+        factors=tuple(factor or run.config.swap.factors),
+    )
+    run.config = replace(run.config, swap=chosen)
+    _report({folder.name: run}, folder, f"Run {folder.name}")
+
+
+@app.command()
+def solvers(
+    family: Annotated[str | None, typer.Option(help="A part of the family's name.")] = None,
+    backend: Annotated[str | None, typer.Option(help="jax or julia.")] = None,
+    order: Annotated[int | None, typer.Option(help="The order of convergence.")] = None,
+    adaptive: Annotated[bool | None, typer.Option(help="With an error estimate.")] = None,
+    implicit: Annotated[bool | None, typer.Option(help="Implicit ones.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, with all traits.")] = False,
+) -> None:
+    """List the solvers of the catalogue."""
+    from pynode_jl.solvers import catalogue
+
+    rows = catalogue(
+        family=family, backend=cast(Any, backend), adaptive=adaptive, implicit=implicit, order=order
+    )
+    if as_json:
+        typer.echo(json.dumps([row.to_dict() for row in rows], indent=1))
+        return
+    table = Table("name", "order", "family", "backends", "steps", "note")
+    for row in rows:
+        steps = [*["fixed"] * row.fixed_step, *["adaptive"] * row.adaptive]
+        table.add_row(
+            row.name,
+            "" if row.order is None else str(row.order),
+            row.family,
+            ", ".join(row.backends),
+            ", ".join(steps),
+            row.note,
+        )
+    _console.print(table)
+    _console.print(f"{len(rows)} solvers")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is found, what is missing, and the command that mends it."""
+    from pynode_jl.cli._doctor import findings
+
+    ill = 0
+    for finding in findings():
+        sign = "[green]ok[/]" if finding.well else "[bold red]!![/]"
+        _console.print(f"{sign} {finding.subject:<12}", end=" ")
+        _console.print(finding.text, markup=False, highlight=False, soft_wrap=True)
+        ill += not finding.well
+    raise typer.Exit(1 if ill else 0)
+
+
+def _train(run: Any, name: str) -> None:
+    from pynode_jl.backends import RetCode
+    from pynode_jl.cli._progress import training_bar
+    from pynode_jl.errors import DivergedError
+
+    _console.print(f"{name}: {run.config.recipe().solver.label}, backend {run.backend.name}")
+    with training_bar(_console, name) as show:
+        trained = run.train(show)
+    if trained.retcode != RetCode.Success:
+        raise DivergedError(
+            f"training ended at iteration {trained.state.iteration} of"
+            f" {trained.recipe.iterations}: {trained.retcode.meaning} The last good state is in"
+            f" {run.folder}; a smaller train.learning_rate or step may get further."
+        )
+
+
+def _report(runs: dict[str, Any], folder: Path, title: str) -> None:
+    from pynode_jl.cli._progress import swap_bar
+    from pynode_jl.cli._tables import swap_table
+    from pynode_jl.experiments import write_run_report
+
+    reports = {}
+    for name, run in runs.items():
+        with swap_bar(_console, name) as show:
+            reports[name] = run.swap(show)
+    _console.print(swap_table(reports))
+    for name, report in reports.items():
+        _console.print(f"[bold]{name}[/]: {report.verdict.text}", highlight=False)
+    page = write_run_report(runs, folder, title)
+    _console.print(f"report: {page}", soft_wrap=True, highlight=False)
+
+
+def _settings(texts: list[str]) -> dict[str, Any]:
+    """``key=value`` texts, their values read as TOML where they are that, as text where not."""
+    import tomllib
+
+    from pynode_jl.errors import ConfigError
+
+    settings: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError("--set", text, "key=value", "Write train.iterations=100, say.")
+        try:
+            settings[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            settings[key] = value
+    return settings

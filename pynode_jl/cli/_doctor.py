@@ -1,0 +1,70 @@
+"""What is installed, what is missing, and the command that mends it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+
+class Finding(NamedTuple):
+    """What was looked at, whether it is well, and what was found or what mends it."""
+
+    subject: str
+    well: bool
+    text: str
+
+
+_OPTIONAL = {
+    "torch": "tensors of torch in and out: pip install 'pynode-jl[torch]'",
+    "torchdiffeq": "the oracle of the tests: pip install 'pynode-jl[test]'",
+}
+
+
+def findings() -> Iterator[Finding]:
+    """Look at Python, the embedded backend, its devices and the optional packages."""
+    yield Finding(
+        "python",
+        sys.version_info >= (3, 11),
+        f"{platform.python_version()} on {platform.platform()}",
+    )
+    for package in ("jax", "jaxlib", "diffrax", "optax"):
+        yield Finding(package, *_version(package))
+    yield _embedded()
+    for package, mend in _OPTIONAL.items():
+        found, text = _version(package)
+        yield Finding(package, True, text if found else f"not installed, optional. {mend}")
+
+
+def _version(package: str) -> tuple[bool, str]:
+    try:
+        return True, importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False, f"not installed. pip install {package}"
+
+
+def _embedded() -> Finding:
+    import numpy as np
+
+    from pynode_jl.backends import get_backend
+    from pynode_jl.fields import LinearField
+    from pynode_jl.solvers import Solver
+
+    try:
+        backend = get_backend("jax")
+        field = LinearField(1)
+        weights = field.init(0) | {"layers.0.weight": np.full((1, 1), -1.0)}
+        solution = backend.solve(
+            field, weights, np.ones((1, 1)), (0.0, 1.0), Solver("Tsit5", rtol=1e-8, atol=1e-8)
+        )
+        error = abs(float(solution.y1[0, 0]) - np.exp(-1.0))
+    except Exception as failure:
+        return Finding("backend jax", False, f"{type(failure).__name__}: {failure}")
+    text = (
+        f"{len(backend.solvers())} solvers on {', '.join(backend.devices())};"
+        f" y' = -y solved to {error:.0e}"
+    )
+    return Finding("backend jax", error < 1e-7, text)

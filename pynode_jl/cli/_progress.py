@@ -1,0 +1,58 @@
+"""Progress bars for training and for a swap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from pynode_jl.training import Trained
+
+
+@contextmanager
+def training_bar(console: Console, name: str) -> Iterator[Callable[[Trained], None]]:
+    """A bar that `on_chunk` moves: iterations, loss, batch accuracy, evaluations a solve."""
+    with _bar(console, "{task.fields[seen]}") as progress:
+        task = progress.add_task(f"train {name}", total=None, seen="compiling")
+
+        def show(trained: Trained) -> None:
+            history, done = trained.history, trained.state.iteration
+            seen = "compiling"
+            if len(history):
+                last = slice(-trained.recipe.chunk, None)
+                seen = (
+                    f"loss {history.loss[last].mean():.3f}"
+                    f"  accuracy {history.accuracy[last].mean():.1%}  nf {history.nf[-1]}"
+                )
+            progress.update(task, completed=done, total=trained.recipe.iterations, seen=seen)
+
+        yield show
+
+
+@contextmanager
+def swap_bar(console: Console, name: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A bar that `on_solve` moves: solves done and the one in hand."""
+    with _bar(console, "{task.fields[seen]}") as progress:
+        task = progress.add_task(f"swap {name}", total=None, seen="")
+
+        def show(number: int, total: int, label: str) -> None:
+            progress.update(task, completed=number - 1, total=total, seen=label)
+
+        yield show
+        total = progress.tasks[task].total
+        progress.update(task, completed=total or 0, seen="")
+
+
+def _bar(console: Console, text: str) -> Progress:
+    return Progress(
+        TextColumn("{task.description:<14}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn(text),
+        console=console,
+    )

@@ -1,0 +1,246 @@
+"""The page and the figures of one or more runs, made from what their folders hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pynode_jl import figures
+from pynode_jl.analysis import REFERENCE, SwapReport
+from pynode_jl.experiments._run import Run
+from pynode_jl.figures import DecisionPanel, TrajectoryPanel
+from pynode_jl.report import Facts, Picture, Section, Table, Text, VerdictCard, write_report
+from pynode_jl.solvers import Solver
+
+_SAMPLES_DRAWN = 24
+_FLOW_TIMES = 60
+_GRID = 160
+
+_COLUMNS = {
+    "label": "test solver",
+    "factor": "factor",
+    "accuracy": "accuracy",
+    "agreement": "agreement",
+    "logit_distance": "logit distance",
+    "state_error": "state error",
+    "finer": "finer",
+    "nf": "evaluations",
+    "seconds": "seconds",
+    "retcode": "return code",
+}
+_FORMATS = {
+    "accuracy": ".1%",
+    "agreement": ".1%",
+    "logit_distance": ".2g",
+    "state_error": ".1e",
+    "seconds": ".3f",
+}
+
+
+def write_run_report(runs: Mapping[str, Run], folder: Path, title: str) -> Path:
+    """Write ``report.html`` and its figures, as PNG and PDF, to `folder`.
+
+    Args:
+        runs: trained and swapped runs by the name they are shown under.
+        folder: where to write.
+        title: the page's heading.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        RunFolderError: a run that has no swap table yet.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    reports = {name: run.stored_swap() for name, run in runs.items()}
+    tables = {name: report.table for name, report in reports.items()}
+    chance = min(report.chance for report in reports.values())
+    cards = [
+        VerdictCard(report.verdict.kind, f"{name}: {report.verdict.kind}", report.verdict.text)
+        for name, report in reports.items()
+    ]
+    pictures = [
+        _picture(
+            folder / "swap",
+            figures.swap_heatmap(tables, chance=chance),
+            "Test accuracy under each test solver (rows) at each multiple of the training step or"
+            " tolerance (columns). The outlined cell is the solver trained with; numbers in italics"
+            " are solves with a larger error than it.",
+        ),
+        _picture(
+            folder / "steps",
+            figures.accuracy_against_step(tables, chance=chance),
+            "Test accuracy against the step, in units of the training step: an ODE's curves are"
+            " flat to the left of 1.",
+        ),
+    ]
+    if all(run.model.field.state_shape == (2,) for run in runs.values()):
+        pictures += [
+            _picture(
+                folder / "trajectories",
+                figures.trajectories([_paths(name, run) for name, run in runs.items()]),
+                "The same samples under the steps of the training solver and under the flow of the"
+                " ODE that the model's field defines.",
+            ),
+            _picture(
+                folder / "regions",
+                figures.decision_regions(
+                    [
+                        _regions(name, run, report, solver)
+                        for name, (run, report) in _paired(runs, reports).items()
+                        for solver in (run.trained.solver, REFERENCE)
+                    ]
+                ),
+                "What each model answers over the plane, under its training solver and as an ODE.",
+            ),
+        ]
+    pictures.append(
+        _picture(
+            folder / "training",
+            figures.training_history({name: _history(run) for name, run in runs.items()}),
+            "Loss and batch accuracy while training.",
+        )
+    )
+    swaps = [
+        Table(
+            report.table[list(_COLUMNS)],
+            _FORMATS,
+            _COLUMNS,
+            f"{name}: every test solve ({len(report.table)})",
+            folded=True,
+        )
+        for name, report in reports.items()
+    ]
+    return write_report(
+        folder / "report.html",
+        title=title,
+        subtitle="Is the trained Neural ODE an ODE, or a ResNet tied to its solver?",
+        sections=[
+            Section(
+                "Verdict", [*cards, Table(_summary(reports), {"worst finer": ".1%"} | _ACCURACY)]
+            ),
+            Section("Figures", pictures),
+            Section("Every solve", [Text(_READING), *swaps]),
+            Section("What was run", [_facts(name, run) for name, run in runs.items()]),
+        ],
+    )
+
+
+_ACCURACY = {"as trained": ".1%", "as an ODE": ".1%", "chance": ".1%"}
+_READING = (
+    "agreement: share of test samples with the same answer as under the training solver. logit"
+    " distance: mean norm of the difference to its logits, in units of their own mean norm. state"
+    " error: mean distance of final states from those of the ODE, solved by"
+    f" {REFERENCE.label} in float64, relative where states are large. finer: state error no larger"
+    " than the training solver's; the verdict rests on these rows."
+)
+
+
+def _summary(reports: Mapping[str, SwapReport]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "run": name,
+            "as trained": report.trained,
+            "as an ODE": report.ode,
+            "worst finer": report.trained - report.verdict.drop,
+            "under": report.verdict.worst,
+            "chance": report.chance,
+            "solves": len(report.table),
+            "verdict": report.verdict.kind,
+        }
+        for name, report in reports.items()
+    )
+
+
+def _paired(
+    runs: Mapping[str, Run], reports: Mapping[str, SwapReport]
+) -> dict[str, tuple[Run, SwapReport]]:
+    return {name: (run, reports[name]) for name, run in runs.items()}
+
+
+def _picture(path: Path, figure: Figure, caption: str) -> Picture:
+    figures.save(figure, path)
+    return Picture(figure, caption, caption)
+
+
+def _history(run: Run) -> pd.DataFrame:
+    history = run.trained.history
+    return pd.DataFrame({"loss": history.loss, "accuracy": history.accuracy, "nf": history.nf})
+
+
+def _paths(name: str, run: Run) -> TrajectoryPanel:
+    trained, data = run.trained, run.dataset
+    model = trained.model
+    weights = {
+        key.removeprefix("field."): value
+        for key, value in trained.weights.items()
+        if key.startswith("field.")
+    }
+    x = np.pad(data.x_test[:_SAMPLES_DRAWN], ((0, 0), (0, model.augment)))
+    span = (model.t0, model.t1)
+
+    def states(solver: Solver, **saving: object) -> np.ndarray:
+        solution = run.backend.solve(
+            model.field,
+            weights,
+            x,
+            span,
+            solver,
+            throw=False,
+            **saving,  # type: ignore[arg-type]
+        )
+        return np.asarray(solution.y)
+
+    times = np.linspace(model.t0, model.t1, _FLOW_TIMES + 1)[1:]
+    flow = np.concatenate([x[None], states(REFERENCE.with_tolerance(1e-5, 1e-5), save_at=times)])
+    return TrajectoryPanel(
+        f"{name}, {trained.solver.label}",
+        states(trained.solver, save_steps=True),
+        data.y_test[:_SAMPLES_DRAWN],
+        flow,
+    )
+
+
+def _regions(name: str, run: Run, report: SwapReport, solver: Solver) -> DecisionPanel:
+    trained, data = run.trained, run.dataset
+    reach = 1.1 * np.abs(data.x_test).max()
+    axis = np.linspace(-reach, reach, _GRID, dtype=np.float32)
+    grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    exact = solver is REFERENCE
+    # A picture needs no tighter flow than this, and the grid reaches beyond the data.
+    solver = REFERENCE.with_tolerance(1e-5, 1e-5) if exact else solver
+    answers = run.backend.evaluate(trained.model, trained.weights, grid, solver)
+    seen = run.backend.evaluate(trained.model, trained.weights, data.x_test, solver)
+    accuracy = report.ode if exact else report.trained
+    how = "as an ODE" if exact else solver.label
+    return DecisionPanel(
+        f"{name}, {how}: {accuracy:.1%}",
+        axis,
+        axis,
+        answers.predictions.reshape(_GRID, _GRID),
+        data.x_test,
+        data.y_test,
+        seen.predictions,
+    )
+
+
+def _facts(name: str, run: Run) -> Facts:
+    trained = run.trained
+    environment = json.loads((run.folder / "environment.json").read_text(encoding="utf-8"))
+    packages = environment.pop("packages")
+    return Facts(
+        {
+            "configuration": run.config.to_toml(),
+            "iterations": trained.state.iteration,
+            "evaluations of the right-hand side": int(trained.history.nf.sum()),
+            "seconds of training": f"{trained.seconds:.1f}",
+            **environment,
+            "packages": ", ".join(f"{key} {value}" for key, value in packages.items()),
+        },
+        name,
+    )

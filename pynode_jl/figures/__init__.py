@@ -1,0 +1,30 @@
+"""Figures: plain data in, a `matplotlib.figure.Figure` out. Nothing here solves or trains.
+
+Every figure is made by matplotlib's object interface, so that no pyplot state, window or backend
+of the caller's is touched, and in one style, whatever the caller's matplotlibrc says. `save` writes
+one as PNG and PDF whose bytes depend on nothing but the figure.
+"""
+
+from __future__ import annotations
+
+from pynode_jl.figures._accuracy_against_step import accuracy_against_step as accuracy_against_step
+from pynode_jl.figures._decision_regions import DecisionPanel as DecisionPanel
+from pynode_jl.figures._decision_regions import decision_regions as decision_regions
+from pynode_jl.figures._style import png_bytes as png_bytes
+from pynode_jl.figures._style import save as save
+from pynode_jl.figures._swap_heatmap import swap_heatmap as swap_heatmap
+from pynode_jl.figures._training_history import training_history as training_history
+from pynode_jl.figures._trajectories import TrajectoryPanel as TrajectoryPanel
+from pynode_jl.figures._trajectories import trajectories as trajectories
+
+__all__ = [
+    "DecisionPanel",
+    "TrajectoryPanel",
+    "accuracy_against_step",
+    "decision_regions",
+    "png_bytes",
+    "save",
+    "swap_heatmap",
+    "training_history",
+    "trajectories",
+]

@@ -1,0 +1,178 @@
+"""The one style of all figures, and the two ways out of here: PNG bytes and files."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import textwrap
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import ceil
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import matplotlib.style
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+#: Okabe and Ito's colours, ordered so that neighbours differ in grey too. Yellow is left out: thin
+#: lines of it vanish on white. Where more is told apart than there are colours, markers help.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#D55E00", "#7F7F7F")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+INK = "#222222"
+FAINT = "#8A8A8A"
+PNG_DPI = 160
+
+_STYLE: dict[str, Any] = {
+    "axes.edgecolor": "#555555",
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.7,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "figure.dpi": 100,
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
+    "font.size": 9,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.6,
+    "hatch.linewidth": 0.6,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "legend.handlelength": 2.2,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 5,
+    "pdf.fonttype": 42,  # TrueType: text stays text, and journals accept it
+    "text.color": INK,
+    "xtick.color": "#555555",
+    "xtick.labelcolor": INK,
+    "xtick.labelsize": 8.5,
+    "ytick.color": "#555555",
+    "ytick.labelcolor": INK,
+    "ytick.labelsize": 8.5,
+}
+
+# A style is global while it is on: threads that draw at once (a Dask worker's) take turns, or one
+# would restore what another has set.
+_LOCK = threading.RLock()
+
+_P = ParamSpec("_P")
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Matplotlib's own defaults with ours over them, and afterwards what was there before."""
+    with _LOCK, matplotlib.style.context(["default", _STYLE]):
+        yield
+
+
+def styled(build: Callable[_P, Figure]) -> Callable[_P, Figure]:
+    """Run the function `build` of a figure under `style`, and lay the figure out once and for all.
+
+    Left to itself a figure lays itself out anew at each drawing, from where the last one left it:
+    the second file made of it would differ from the first by hairs.
+    """
+
+    @functools.wraps(build)
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
+        with style():
+            figure = build(*args, **kwargs)
+            engine = figure.get_layout_engine()
+            if engine is not None:
+                engine.execute(figure)
+                figure.set_layout_engine("none")
+            return figure
+
+    return wrapped
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of that size in inches, which lays itself out."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def grid_shape(panels: int, most_columns: int) -> tuple[int, int]:
+    """Rows and columns for that many panels, as even as `most_columns` lets them be."""
+    rows = ceil(panels / most_columns)
+    return rows, ceil(panels / rows)
+
+
+def title(ax: Axes, text: str, width: float, size: float = 9.5) -> None:
+    """A title over `ax`, broken into lines that fit `width` inches."""
+    characters = max(8, int(width * 72 / (0.66 * size)))  # 0.66 em: a bold letter's mean width
+    lines = [textwrap.fill(line, characters) for line in text.splitlines()]
+    ax.set_title("\n".join(lines), fontsize=size)
+
+
+def percent(value: float) -> str:
+    """A share as percents with one decimal, none where it is 0 or 100: ``98.6``, ``100``."""
+    text = f"{100 * value:.1f}"
+    return text[:-2] if text in ("0.0", "100.0", "-0.0") else text
+
+
+def percent_axis() -> FuncFormatter:
+    """Tick labels ``50 %`` for shares."""
+    return FuncFormatter(lambda value, _: f"{100 * value:.3g} %")
+
+
+def step_text(step: float) -> str:
+    """``1/16`` for a reciprocal, ``0.3`` for another step."""
+    n = round(1 / step) if step > 0 else 0
+    return f"1/{n}" if n > 1 and abs(n * step - 1) < 1e-6 else f"{step:g}"
+
+
+def class_colour(label: int) -> str:
+    """The colour of a class; -1, no class at all, is grey."""
+    return FAINT if label < 0 else COLOURS[label % (len(COLOURS) - 1)]
+
+
+def tint(colour: str, strength: float) -> tuple[float, float, float]:
+    """`colour` thinned with white: 1 is the colour, 0 is white."""
+    red, green, blue = (1 - strength * (1 - part) for part in to_rgb(colour))
+    return red, green, blue
+
+
+def png_bytes(figure: Figure, dpi: int = PNG_DPI) -> bytes:
+    """The figure as a PNG file's bytes, without software's name or date in it."""
+    buffer = io.BytesIO()
+    with style():
+        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def save(figure: Figure, path_without_suffix: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Write the figure as PNG (160 dots an inch) and as vector PDF.
+
+    The bytes depend on the figure alone: no date, no version. Folders that lack are made.
+
+    Args:
+        figure: what to write.
+        path_without_suffix: where; ``.png`` and ``.pdf`` are appended (a name with dots, such as
+            ``h=0.5``, stays whole).
+
+    Returns:
+        The two paths, PNG first.
+    """
+    base = Path(path_without_suffix)
+    png, pdf = base.with_name(base.name + ".png"), base.with_name(base.name + ".pdf")
+    base.parent.mkdir(parents=True, exist_ok=True)
+    png.write_bytes(png_bytes(figure))
+    buffer = io.BytesIO()
+    with style():
+        figure.savefig(
+            buffer,
+            format="pdf",
+            metadata={"CreationDate": None, "Creator": None, "Producer": None},
+        )
+    pdf.write_bytes(buffer.getvalue())
+    return png, pdf

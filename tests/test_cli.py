@@ -1,0 +1,135 @@
+"""The command line, run as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pynode_jl.cli._app import app
+from pynode_jl.errors import DivergedError, PyNODEError
+from pynode_jl.solvers import catalogue
+
+CONFIG = """
+[data]
+n_train = 200
+n_test = 40
+[field]
+channels = 4
+[train]
+solver = "Euler:dt=1/2"
+iterations = 30
+batch_size = 50
+learning_rate = 0.01
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "sphere.toml"
+    path.write_text(CONFIG)
+    return path
+
+
+def invoke(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_train_then_swap(config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert "Euler h=1/2" in invoke("train", config, "--out", out)
+    assert (out / "metrics.csv").exists()
+    text = invoke("swap", out, "--solver", "RK4", "--solver", "Tsit5:tol=1e-3", "--factor", "0.5")
+    assert "RK4" in text
+    assert "Tsit5 tol=1e-3" in text
+    assert "x0.5" in text
+    for name in ("swap.csv", "verdict.json", "report.html", "swap.png", "swap.pdf", "regions.png"):
+        assert (out / name).stat().st_size > 0
+    again = invoke("train", config, "--out", out)
+    assert "30/30" in again
+
+
+def test_settings_on_the_command_line(config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    invoke(
+        *("train", config, "--out", out, "--set", "train.solver=Midpoint:dt=1/4"),
+        *("--set", "train.iterations=10", "--set", "data.dim=3"),
+    )
+    stored = (out / "config.toml").read_text()
+    assert 'solver = "Midpoint:dt=1/4"' in stored
+    assert "iterations = 10" in stored
+    assert "dim = 3" in stored
+
+
+def test_diverged_training_says_so(config: Path, tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match="last good state"):
+        invoke("train", config, "--out", tmp_path / "run", "--set", "train.learning_rate=1e30")
+
+
+def test_solvers_lists_and_filters() -> None:
+    rows = json.loads(invoke("solvers", "--json"))
+    assert len(rows) == len(catalogue())
+    tsit5 = next(row for row in rows if row["name"] == "Tsit5")
+    assert tsit5["order"] == 5
+    assert tsit5["backends"] == ["jax", "julia"]
+    named = {row["name"] for row in rows if "jax" in row["backends"]}
+    assert len(named) >= 30
+    fifth = json.loads(invoke("solvers", "--json", "--order", 5, "--no-implicit"))
+    assert {row["order"] for row in fifth} == {5}
+    assert not any(row["implicit"] for row in fifth)
+    assert "Vern7" in invoke("solvers", "--family", "verner")
+
+
+def test_doctor_finds_the_embedded_backend() -> None:
+    text = invoke("doctor")
+    assert "ok backend jax" in text
+    assert "!!" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["solvers", "--backend", "matlab"], "matlab"),
+        (["swap", "nowhere"], "nowhere"),
+        (["train", "nowhere.toml", "--out", "x"], "nowhere.toml"),
+        (["solvers", "--family", "nonsense"], "nonsense"),
+    ],
+)
+def test_refusals_are_the_packages_errors(arguments: list[str], text: str) -> None:
+    with pytest.raises(PyNODEError, match=text):
+        invoke(*arguments)
+
+
+def test_installed_command_prints_errors_without_a_traceback(tmp_path: Path) -> None:
+    command = Path(sys.executable).with_name("pynode-jl")
+    result = subprocess.run(
+        [command, "swap", tmp_path / "none"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 2
+    assert "RunFolderError" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert subprocess.run([command, "--help"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_quickstart_shows_the_papers_effect(tmp_path: Path) -> None:
+    """Issue 2: coarse collapses below 75 % under finer solvers, fine holds within 3 points."""
+    text = invoke("quickstart", "--out", tmp_path / "quickstart")
+    verdicts = {
+        name: json.loads((tmp_path / "quickstart" / name / "verdict.json").read_text())
+        for name in ("coarse", "fine")
+    }
+    assert all(verdict["trained"] > 0.95 for verdict in verdicts.values())
+    assert verdicts["coarse"]["kind"] == "tied"
+    assert verdicts["coarse"]["ode"] < 0.75
+    assert verdicts["fine"]["kind"] == "valid"
+    assert verdicts["fine"]["drop"] <= 0.03
+    assert "tied to its solver" in " ".join(text.split())
+    assert (tmp_path / "quickstart" / "report.html").exists()
+    assert (tmp_path / "quickstart" / "swap.png").exists()
