@@ -1,9 +1,10 @@
 """Swap the solver of a trained model and see what breaks (Ott et al. 2021, Fig. 4).
 
 A model is measured under many solvers and against its own ODE, solved tightly in float64. The
-verdict rests on the swaps whose numerical error, *measured* as the distance of their final states
-from that reference, is no larger than the training solver's, and whose steps are no longer: an ODE
-keeps its answers under those.
+verdict rests on the finer ones among them: of at least the training solver's order, at steps (or
+tolerances) no larger. A fixed and an adaptive solver cannot be compared so; between them the finer
+one is that whose final states, measured, are as near to the ODE's or nearer. An ODE keeps its
+answers under finer solvers.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ ADAPTIVE_TEST_SOLVERS = ("Fehlberg21", "DP5")
 #: fields, at whose kinks every method is of low order.
 REFERENCE = Solver("Tsit5", rtol=1e-7, atol=1e-7)
 
-# Rounding in float32 puts a floor under measured errors: below it all are equal.
+# Rounding in float32 puts a floor under measured errors: below it all are equally fine.
 _ROUNDING = 1e-5
 
 COLUMNS = (
@@ -63,8 +64,8 @@ class Verdict:
     """What a swap table says, in one word and in a sentence.
 
     Attributes:
-        kind: "valid": an ODE, as far as these solvers can tell; "tied": accuracy is lost under a
-            solver of equal or smaller error; "untrained": accuracy as trained is not far enough
+        kind: "valid": an ODE, as far as these solvers can tell; "tied": accuracy is lost under
+            a finer solver; "untrained": accuracy as trained is not far enough
             above chance to say; "undecided": no finer solver was tried, or the reference failed.
         text: the sentence, with its figures.
         drop: accuracy lost, as trained minus the worst of the finer solves (nan if undecided).
@@ -152,12 +153,7 @@ def swap(
         rows.append(_row(train_solver, solver, factor, evaluation, base, exact, labels))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     solved = exact.stats.retcode == RetCode.Success
-    limit = max(_state_error(base, exact), _ROUNDING)
-    succeeded = table["retcode"] == RetCode.Success
-    # A longer step may be nearer to the reference by accident where both are far from it.
-    own = train_solver.dt if train_solver.dt is not None else train_solver.rtol
-    longer = (table["fixed"] == train_solver.fixed) & (table["step"] > own * (1 + 1e-9))
-    table["finer"] = solved & succeeded & ~longer & (table["state_error"] <= limit)
+    table["finer"] = _finer(table, train_solver, _state_error(base, exact) if solved else np.nan)
     as_trained = base.accuracy(labels)
     chance = float(np.bincount(labels, minlength=model.classes).max() / labels.size)
     ode = exact.accuracy(labels) if solved else float("nan")
@@ -240,6 +236,18 @@ def _row(
     }
 
 
+def _finer(table: pd.DataFrame, train_solver: Solver, own_error: float) -> pd.Series[bool]:
+    """Which solves are finer than the training solver's, itself included."""
+    step = float(train_solver.dt or train_solver.rtol or np.inf)
+    comparable = table["fixed"] == train_solver.fixed
+    by_order = (table["order"] >= (train_solver.info.order or 0)) & (
+        table["step"] <= step * (1 + 1e-9)
+    )
+    by_error = table["state_error"] <= max(own_error, _ROUNDING)
+    succeeded = table["retcode"] == RetCode.Success
+    return succeeded & by_order.where(comparable, by_error)
+
+
 def _mean_norm(logits: np.ndarray) -> float:
     # A diverged solve's logits may overflow float32 when squared.
     return float(np.linalg.norm(logits.astype(np.float64), axis=1).mean())
@@ -278,7 +286,7 @@ def _verdict(
         return Verdict("undecided", text, float("nan"), "")
     finer = table[table["finer"] & (table["label"] != label)]
     if finer.empty:
-        text = f"undecided: {as_trained}; no solver of equal or smaller error was tried."
+        text = f"undecided: {as_trained}; no finer solver was tried."
         return Verdict("undecided", text, float("nan"), "")
     worst = finer.sort_values("accuracy").iloc[0]
     # The reference is the finest swap of all.
@@ -288,14 +296,14 @@ def _verdict(
     drop = trained - accuracy
     if drop > margin:
         text = (
-            f"tied to its solver: {as_trained}, {accuracy:.1%} with {name}, whose error"
-            f" is no larger; its ODE scores {ode:.1%}."
+            f"tied to its solver: {as_trained}, {accuracy:.1%} with {name}, which is finer;"
+            f" its ODE scores {ode:.1%}."
         )
         return Verdict("tied", text, drop, name)
     finest = finer.sort_values("state_error").iloc[0]
     text = (
         f"valid ODE: {as_trained} holds within {max(drop, 0.0) * 100:.1f} points under all"
-        f" {len(finer)} solves of equal or smaller error, down to {finest['label']}; its ODE scores"
-        f" {ode:.1%}."
+        f" {len(finer)} finer solves, down to {finest['label']}"
+        f" (error {finest['state_error']:.0e}); its ODE scores {ode:.1%}."
     )
     return Verdict("valid", text, drop, name)

@@ -158,8 +158,8 @@ def _report(runs: dict[str, Any], folder: Path, title: str) -> None:
     for name, run in runs.items():
         with swap_bar(_console, name) as show:
             reports[name] = run.swap(show)
-    _console.print(swap_table(reports))
     for name, report in reports.items():
+        _console.print(swap_table(name, report))
         _console.print(f"[bold]{name}[/]: {report.verdict.text}", highlight=False)
     page = write_run_report(runs, folder, title)
     _console.print(f"report: {page}", soft_wrap=True, highlight=False)

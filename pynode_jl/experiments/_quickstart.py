@@ -30,9 +30,9 @@ _SOLVERS = (
     "Tsit5:tol=1e-4",
     "DP5:tol=1e-4",
 )
-_FACTORS = (0.25, 0.5, 1.0, 1.5)
+_FACTORS = (0.5, 1.0, 2.0)
 _TRAINING: Mapping[str, tuple[str, int]] = MappingProxyType(
-    {COARSE: ("Euler:dt=1/2", 3000), FINE: ("Euler:dt=1/256", 2000)}
+    {COARSE: ("Euler:dt=1/2", 3000), FINE: ("Euler:dt=1/256", 1500)}
 )
 
 

@@ -70,7 +70,7 @@ def write_run_report(runs: Mapping[str, Run], folder: Path, title: str) -> Path:
             figures.swap_heatmap(tables, chance=chance),
             "Test accuracy under each test solver (rows) at each multiple of the training step or"
             " tolerance (columns). The outlined cell is the solver trained with; numbers in italics"
-            " are solves with a larger error than it.",
+            " are solves that are not finer than it.",
         ),
         _picture(
             folder / "steps",
@@ -136,8 +136,9 @@ _READING = (
     "agreement: share of test samples with the same answer as under the training solver. logit"
     " distance: mean norm of the difference to its logits, in units of their own mean norm. state"
     " error: mean distance of final states from those of the ODE, solved by"
-    f" {REFERENCE.label} in float64, relative where states are large. finer: state error no larger"
-    " than the training solver's; the verdict rests on these rows."
+    f" {REFERENCE.label} in float64, relative where states are large. finer: of at least the"
+    " training solver's order at steps no longer (between fixed and adaptive solvers: of a state"
+    " error no larger); the verdict rests on these rows."
 )
 
 
