@@ -25,7 +25,6 @@ _SOLVERS = (
     "DP5",
     "Tsit5",
     "Vern7",
-    "DP8",
     "KenCarp4",
     "Tsit5:tol=1e-4",
     "DP5:tol=1e-4",

@@ -111,7 +111,7 @@ def write_run_report(runs: Mapping[str, Run], folder: Path, title: str) -> Path:
             report.table[list(_COLUMNS)],
             _FORMATS,
             _COLUMNS,
-            f"{name}: every test solve ({len(report.table)})",
+            f"{name}: every test solve",
             folded=True,
         )
         for name, report in reports.items()

@@ -114,12 +114,15 @@ class JaxBackend:
             raise InvalidValueError(
                 "save_steps", True, "False where save_at is given", "Ask for one of the two."
             )
+        if solver.fixed:
+            solver.grid(t0, t1)  # refuses a step longer than the whole interval
         room = _record_room(solver, t0, t1) if save_steps else 0
         kernel = _solve_kernel(field, _looped_kind(table), solver.fixed, room)
         with self._precision(initial.dtype):
             starts = [t0, *stops[:-1]]
             controls = [
-                _control(solver, a, b, initial.dtype) for a, b in zip(starts, stops, strict=True)
+                _control(_within(solver, a, b), a, b, initial.dtype)
+                for a, b in zip(starts, stops, strict=True)
             ]
             arguments = (
                 self._put(_cast(weights, field.weight_shapes(), initial.dtype)),
@@ -576,6 +579,12 @@ def _control(solver: Solver, t0: float, t1: float, dtype: np.dtype[Any]) -> _int
         controller(solver.name), solver.info.order or 1, solver.rtol, solver.atol
     )
     return _integrate.AdaptiveControl(*(real(value) for value in control))
+
+
+def _within(solver: Solver, start: float, stop: float) -> Solver:
+    """The solver with a step no longer than the way to the next save time."""
+    span = abs(stop - start)
+    return solver.with_step(span) if solver.dt is not None and solver.dt > span else solver
 
 
 def _max_steps(solver: Solver) -> np.int32:
