@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import Field, Weights, kaiming_normal
@@ -54,6 +56,11 @@ class Model:
         """The shape of one input sample."""
         first, *rest = self.field.state_shape
         return (first - self.augment, *rest)
+
+    def augmented(self, x: npt.ArrayLike) -> npt.NDArray[Any]:
+        """The states at t0 of inputs ``(n, *input_shape)``: `augment` zeros appended to each."""
+        inputs = np.asarray(x)
+        return np.pad(inputs, [(0, 0), (0, self.augment), *[(0, 0)] * (inputs.ndim - 2)])
 
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every weight array."""

@@ -113,6 +113,15 @@ class Trained:
         """The weights, by name."""
         return self.state.weights
 
+    @property
+    def field_weights(self) -> Weights:
+        """The field's part of the weights, under the field's own names."""
+        return {
+            name.removeprefix("field."): value
+            for name, value in self.weights.items()
+            if name.startswith("field.")
+        }
+
     @classmethod
     def of(cls, model: Model, weights: Mapping[str, Any], solver: Solver) -> Trained:
         """A model that was trained elsewhere, with `solver`, to be analysed here."""

@@ -1,5 +1,10 @@
 """Analysis of trained models: what breaks when the solver changes, and why."""
 
+from __future__ import annotations
+
+from pynode_jl.analysis._fan import Fan, fan
+from pynode_jl.analysis._folds import FoldReport, flipped_triangles, fold_step, folds
+from pynode_jl.analysis._order import OrderReport, order_test
 from pynode_jl.analysis._swap import (
     ADAPTIVE_TEST_SOLVERS,
     COLUMNS,
@@ -19,7 +24,15 @@ __all__ = [
     "REFERENCE",
     "STEP_FACTORS",
     "TOLERANCE_FACTORS",
+    "Fan",
+    "FoldReport",
+    "OrderReport",
     "SwapReport",
     "Verdict",
+    "fan",
+    "flipped_triangles",
+    "fold_step",
+    "folds",
+    "order_test",
     "swap",
 ]

@@ -177,12 +177,8 @@ def _history(run: Run) -> pd.DataFrame:
 def _paths(name: str, run: Run) -> TrajectoryPanel:
     trained, data = run.trained, run.dataset
     model = trained.model
-    weights = {
-        key.removeprefix("field."): value
-        for key, value in trained.weights.items()
-        if key.startswith("field.")
-    }
-    x = np.pad(data.x_test[:_SAMPLES_DRAWN], ((0, 0), (0, model.augment)))
+    weights = trained.field_weights
+    x = model.augmented(data.x_test[:_SAMPLES_DRAWN])
     span = (model.t0, model.t1)
 
     def states(solver: Solver, **saving: object) -> np.ndarray:

@@ -25,7 +25,7 @@ from pynode_jl.backends._protocol import (
     TrainState,
     checked_gradient,
 )
-from pynode_jl.backends.jax import _diffrax, _fields, _integrate, _step
+from pynode_jl.backends.jax import _fields, _integrate, _step
 from pynode_jl.errors import (
     BackendLacksSolverError,
     BackendUnavailableError,
@@ -97,7 +97,8 @@ class JaxBackend:
             save_at: times, monotone from t0 towards t1, that the steps hit exactly (Julia's
                 ``tstops``); the states there are returned. Default: t1 alone.
             save_steps: return t0, every accepted step and t1 instead.
-            throw: raise if the solve fails; else the last state comes back with its return code.
+            throw: raise if the solve fails; else its last time and state come back with the return
+                code in the stats.
 
         Returns:
             `Solution` with NumPy arrays.
@@ -117,7 +118,8 @@ class JaxBackend:
         if solver.fixed:
             solver.grid(t0, t1)  # refuses a step longer than the whole interval
         room = _record_room(solver, t0, t1) if save_steps else 0
-        kernel = _solve_kernel(field, _looped_kind(table), solver.fixed, room)
+        kind = _looped_kind(table)
+        kernel = _solve_kernel(field, kind, solver.fixed, room)
         with self._precision(initial.dtype):
             starts = [t0, *stops[:-1]]
             controls = [
@@ -133,15 +135,23 @@ class JaxBackend:
                 self._put(initial),
                 _max_steps(solver),
             )
-            (ys, tally, record), seconds, compiled = _timed(kernel, *arguments)
-        stats = _stats(tally, seconds, compiled)
+            (times, ys, tally, record), seconds, compiled = _timed(kernel, *arguments)
+            stats = _stats(tally, seconds, compiled)
+            if save_steps and stats.naccept > room:
+                # Only now is it known how many steps there are to return.
+                kernel = _solve_kernel(field, kind, solver.fixed, _rounded_up(stats.naccept))
+                times, ys, tally, record = kernel(*arguments)
         if throw and stats.retcode != RetCode.Success:
             raise SolveError(stats.retcode, f"{solver.label}. {stats.retcode.meaning}")
-        times, states = np.array(stops, initial.dtype), np.asarray(ys)
+        times, states = np.asarray(times), np.asarray(ys)
         if save_steps:
-            n = min(stats.naccept, room)
+            n = stats.naccept
             times = np.append(np.asarray(record.t)[:n], times[-1:])
             states = np.concatenate([np.asarray(record.y)[:n], states[-1:]])
+        elif stats.retcode != RetCode.Success:
+            # After the time where a solve failed there is nothing to return.
+            ended = 1 + int(np.argmax(np.append(times != np.array(stops, times.dtype), True)))
+            times, states = times[:ended], states[:ended]
         return Solution(times, states, stats)
 
     def vjp(
@@ -174,6 +184,14 @@ class JaxBackend:
         initial = _states(y0, field)
         t0, t1 = _span(t_span)
         control = _control(solver, t0, t1, initial.dtype)
+        weighting = _floats("cotangent", cotangent).astype(initial.dtype)
+        if weighting.shape != initial.shape:
+            raise InvalidValueError(
+                "cotangent.shape",
+                weighting.shape,
+                f"{initial.shape}, as y0",
+                "Give one number each.",
+            )
         room = _gradient_room(solver, control, initial.nbytes)
         kernel = _vjp_kernel(field, table.name, solver.fixed, room, checked_gradient(gradient))
         with self._precision(initial.dtype):
@@ -181,10 +199,11 @@ class JaxBackend:
                 kernel,
                 self._put(_cast(weights, field.weight_shapes(), initial.dtype)),
                 control,
+                _gradient_limit(solver, room),
                 initial.dtype.type(t0),
                 initial.dtype.type(t1),
                 self._put(initial),
-                self._put(np.asarray(cotangent, initial.dtype)),
+                self._put(weighting),
             )
         stats = _stats(tally, 0.0, False)
         if stats.retcode != RetCode.Success:
@@ -222,8 +241,9 @@ class JaxBackend:
         table = _tableau(solver)
         inputs = _inputs(x, model)
         dtype = inputs.dtype
+        targets = _labels(labels, inputs.shape[0], model.classes)
+        rows, batch = _checked_batches(batches, inputs.shape[0]).shape
         control = _control(solver, model.t0, model.t1, dtype)
-        rows, batch = batches.shape
         room = _gradient_room(solver, control, batch * model.field.size * dtype.itemsize)
         kernel = _train_kernel(
             model, table.name, solver.fixed, room, checked_gradient(gradient), optimizer
@@ -240,10 +260,11 @@ class JaxBackend:
                     np.int32(state.iteration),
                 ),
                 self._put(inputs),
-                self._put(np.asarray(labels, np.int32)),
+                self._put(targets),
                 np.pad(batches.astype(np.int32), ((0, padded_rows - rows), (0, 0))),
                 np.int32(rows),
                 control,
+                _gradient_limit(solver, room),
             )
         weights, mu, nu, iteration = jax.tree.map(np.asarray, state_out)
         loss, accuracy, nf = (np.asarray(row)[: int(done)] for row in metrics)
@@ -364,7 +385,7 @@ def _solve_kernel(field: Field, kind: _Kind, fixed: bool, room: int) -> Callable
     del fixed  # part of the key: the control's type decides the trace
     prepare, apply = _fields.right_hand_side(field)
 
-    @jax.jit
+    @_compiled
     def kernel(
         weights: Any, table: _Table, controls: Any, starts: Any, stops: Any, y0: Any, limit: Any
     ) -> Any:
@@ -379,17 +400,18 @@ def _solve_kernel(field: Field, kind: _Kind, fixed: bool, room: int) -> Callable
             stop = jnp.where(failed, start, stop)
             if isinstance(control, _integrate.FixedControl):
                 control = control._replace(n=jnp.where(failed, 0, control.n))
-            y, memory, new, record = _integrate.solve(
-                rhs, method, control, start, stop, y, memory, limit, room=room
-            )
-            code = jnp.where(failed, tally.code, new.code)
-            total = jax.tree.map(jnp.add, tally, new)._replace(code=code)
-            return (y, memory, total), (y, record)
+            left = limit - tally.naccept - tally.nreject
+            end = _integrate.solve(rhs, method, control, start, stop, y, memory, left, room=room)
+            code = jnp.where(failed, tally.code, end.tally.code)
+            total = jax.tree.map(jnp.add, tally, end.tally)._replace(code=code)
+            return (end.y, end.memory, total), (end.t, end.y, end.record)
 
         zero = jnp.int32(0)
         start = (y0, _integrate.fresh_memory(y0.dtype), _integrate.Tally(*[zero] * 5))
-        (_, _, tally), (ys, records) = jax.lax.scan(segment, start, (controls, starts, stops))
-        return ys, tally, jax.tree.map(lambda row: row[0], records)
+        (_, _, tally), (times, ys, records) = jax.lax.scan(
+            segment, start, (controls, starts, stops)
+        )
+        return times, ys, tally, jax.tree.map(lambda row: row[0], records)
 
     return kernel
 
@@ -399,12 +421,12 @@ def _evaluate_kernel(model: Model, kind: _Kind, fixed: bool) -> Callable[..., An
     del fixed
     prepare, apply = _fields.right_hand_side(model.field)
 
-    @jax.jit
+    @_compiled
     def kernel(weights: Any, table: _Table, control: Any, x: Any, limit: Any) -> Any:
         rhs = _step.RHS(apply, prepare(_fields.field_weights(weights)))
         y0 = _fields.augment(x, model.augment)
         t0, t1 = jnp.asarray(model.t0, x.dtype), jnp.asarray(model.t1, x.dtype)
-        y, _, tally, _ = _integrate.solve(
+        end = _integrate.solve(
             rhs,
             _looped_method(kind, table, rhs),
             control,
@@ -414,7 +436,7 @@ def _evaluate_kernel(model: Model, kind: _Kind, fixed: bool) -> Callable[..., An
             _integrate.fresh_memory(x.dtype),
             limit,
         )
-        return _fields.readout(weights, y), y, tally
+        return _fields.readout(weights, end.y), end.y, end.tally
 
     return kernel
 
@@ -423,13 +445,17 @@ def _evaluate_kernel(model: Model, kind: _Kind, fixed: bool) -> Callable[..., An
 def _differentiable(
     field: Field, name: str, fixed: bool, room: int, gradient: GradientMethod
 ) -> Callable[..., tuple[jax.Array, _integrate.Tally]]:
-    """``(weights, control, t0, t1, y0) -> (y1, tally)``, differentiable to weights and y0."""
+    """``(weights, control, limit, t0, t1, y0) -> (y1, tally)``, with a reverse derivative."""
     prepare, apply = _fields.right_hand_side(field)
     table = tableau(name)
     if gradient == "discrete":
         return _integrate.differentiable(prepare, apply, table, adaptive=not fixed, room=room)
 
-    def adjoint(weights: Any, control: Any, t0: Any, t1: Any, y0: Any) -> Any:
+    # diffrax takes over a second to import, and is of use here only.
+    from pynode_jl.backends.jax import _diffrax
+
+    def adjoint(weights: Any, control: Any, limit: Any, t0: Any, t1: Any, y0: Any) -> Any:
+        del limit  # diffrax compiles its limit in: `room`
         y, steps, reached = _diffrax.backsolve(
             apply, prepare, name, weights, control, t0, t1, y0, room
         )
@@ -448,10 +474,12 @@ def _vjp_kernel(
 ) -> Callable[..., Any]:
     solve = _differentiable(field, name, fixed, room, gradient)
 
-    @jax.jit
-    def kernel(weights: Any, control: Any, t0: Any, t1: Any, y0: Any, cotangent: Any) -> Any:
+    @_compiled
+    def kernel(
+        weights: Any, control: Any, limit: Any, t0: Any, t1: Any, y0: Any, cotangent: Any
+    ) -> Any:
         def final(weights: Any, y0: Any) -> Any:
-            return solve(weights, control, t0, t1, y0)
+            return solve(weights, control, limit, t0, t1, y0)
 
         _, pull, tally = jax.vjp(final, weights, y0, has_aux=True)
         return (*pull(cotangent), tally)
@@ -471,16 +499,18 @@ def _train_kernel(
     solve = _differentiable(model.field, name, fixed, room, gradient)
     adam = optax.scale_by_adam(optimizer.b1, optimizer.b2, optimizer.eps)
 
-    def loss_of(weights: Any, x: Any, labels: Any, control: Any) -> Any:
+    def loss_of(weights: Any, x: Any, labels: Any, control: Any, limit: Any) -> Any:
         y0 = _fields.augment(x, model.augment)
         t0, t1 = jnp.asarray(model.t0, x.dtype), jnp.asarray(model.t1, x.dtype)
-        y, tally = solve(_fields.field_weights(weights), control, t0, t1, y0)
+        y, tally = solve(_fields.field_weights(weights), control, limit, t0, t1, y0)
         logits = _fields.readout(weights, y)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         return losses.mean(), (jnp.mean(jnp.argmax(logits, axis=1) == labels), tally)
 
-    @jax.jit
-    def kernel(state: Any, x: Any, labels: Any, batches: Any, rows: Any, control: Any) -> Any:
+    @_compiled
+    def kernel(
+        state: Any, x: Any, labels: Any, batches: Any, rows: Any, control: Any, limit: Any
+    ) -> Any:
         def unfinished(carry: Any) -> Any:
             i, _, _, code = carry
             return (i < rows) & (code == 0)
@@ -489,13 +519,13 @@ def _train_kernel(
             i, (weights, mu, nu, count), metrics, _ = carry
             index = batches[i]
             (loss, (accuracy, tally)), slope = jax.value_and_grad(loss_of, has_aux=True)(
-                weights, x[index], labels[index], control
+                weights, x[index], labels[index], control, limit
             )
             update, moments = adam.update(slope, optax.ScaleByAdamState(count, mu, nu))
             updated = jax.tree.map(lambda w, u: w - optimizer.learning_rate * u, weights, update)
-            finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(slope))
+            finite = jnp.stack([jnp.isfinite(g).all() for g in jax.tree.leaves((loss, slope))])
             unstable = _integrate.CODES.index(RetCode.Unstable)
-            code = jnp.where(tally.code != 0, tally.code, jnp.where(finite, 0, unstable))
+            code = jnp.where(tally.code != 0, tally.code, jnp.where(finite.all(), 0, unstable))
             new = (updated, moments.mu, moments.nu, moments.count)
             kept = jax.tree.map(
                 lambda a, b: jnp.where(code == 0, a, b), new, (weights, mu, nu, count)
@@ -519,7 +549,7 @@ def _jacobian_kernel(field: Field, name: str) -> Callable[..., Any]:
     prepare, apply = _fields.right_hand_side(field)
     table = tableau(name)
 
-    @jax.jit
+    @_compiled
     def kernel(weights: Any, t: Any, dt: Any, y: Any) -> Any:
         rhs = _step.RHS(apply, prepare(weights))
         return _step.sample_jacobian(
@@ -527,6 +557,24 @@ def _jacobian_kernel(field: Field, name: str) -> Callable[..., Any]:
         )
 
     return kernel
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`jax.jit`, compiling for the CPU without XLA's fusion emitters where it knows that option.
+
+    They take a third of the compilation and gain a few per cent of speed.
+    """
+    return jax.jit(function, compiler_options=_compiler_options())
+
+
+@cache
+def _compiler_options() -> dict[str, bool]:
+    options = {"xla_cpu_use_fusion_emitters": False}
+    try:
+        jax.jit(lambda x: x, compiler_options=options)(np.float32(0))
+    except Exception:  # XLA's options come and go, and it has no error class for a missing one
+        return {}
+    return options
 
 
 def _timed(kernel: Any, *arguments: Any) -> tuple[Any, float, bool]:
@@ -589,6 +637,10 @@ def _within(solver: Solver, start: float, stop: float) -> Solver:
 
 def _max_steps(solver: Solver) -> np.int32:
     return np.int32(solver.max_steps or _MAX_STEPS)
+
+
+def _gradient_limit(solver: Solver, room: int) -> np.int32:
+    return np.int32(min(room, solver.max_steps or room))
 
 
 def _record_room(solver: Solver, t0: float, t1: float) -> int:
@@ -662,16 +714,41 @@ def _inputs(x: Any, model: Model) -> np.ndarray:
 
 def _floats(argument: str, value: Any) -> np.ndarray:
     """`value` as a NumPy array of float32 or float64, without a copy where it already is one."""
-    if hasattr(value, "detach"):  # a torch tensor that asks for gradients refuses both protocols
-        value = value.detach().cpu()
-    array = np.asarray(value)
+    array = np.asarray(_detached(value))
+    if isinstance(value, (list, tuple)) or array.dtype.kind in "iub":
+        return array.astype(np.float32)
     if array.dtype in (np.float32, np.float64):
         return array
-    if array.dtype.kind in "iub" or isinstance(value, (list, tuple)):
-        return array.astype(np.float32)
     raise InvalidValueError(
         f"{argument}.dtype", array.dtype, "float32 or float64", "Convert it with .astype."
     )
+
+
+def _detached(value: Any) -> Any:
+    """`value`, taken out of torch's graph: a tensor that asks for gradients gives no array."""
+    return value.detach().cpu() if hasattr(value, "detach") else value
+
+
+def _labels(labels: Any, n: int, classes: int) -> np.ndarray:
+    array = np.asarray(_detached(labels))
+    whole = array.astype(np.int32)
+    if array.shape != (n,) or (whole != array).any() or whole.min() < 0 or whole.max() >= classes:
+        raise InvalidValueError(
+            "labels", array, f"({n},) whole numbers from 0 to {classes - 1}", "One for each of x."
+        )
+    return whole
+
+
+def _checked_batches(batches: Array, n: int) -> Array:
+    if batches.ndim != 2 or batches.dtype.kind not in "iu" or batches.size == 0:
+        raise InvalidValueError(
+            "batches", batches, "integers, (iterations, batch)", "`batch_indices` makes them."
+        )
+    if batches.min() < 0 or batches.max() >= n:
+        raise InvalidValueError(
+            "batches", batches, f"indices from 0 to {n - 1}", "`batch_indices` makes them."
+        )
+    return batches
 
 
 def _cast(
@@ -685,7 +762,7 @@ def _cast(
             f"exactly the names of weight_shapes(): missing {missing}, unknown {extra}",
             "Start from init(seed).",
         )
-    arrays = {name: np.asarray(weights[name], dtype) for name in shapes}
+    arrays = {name: np.asarray(_detached(weights[name])).astype(dtype) for name in shapes}
     for name, array in arrays.items():
         if array.shape != tuple(shapes[name]):
             raise InvalidValueError(

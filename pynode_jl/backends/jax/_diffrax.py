@@ -22,7 +22,7 @@ from pynode_jl.solvers import Tableau, tableau
 
 
 @cache
-def diffrax_solver(name: str) -> diffrax.AbstractERK:
+def diffrax_solver(name: str) -> diffrax.AbstractSolver[Any]:
     """The explicit tableau `name` as a diffrax solver.
 
     Raises:
@@ -36,6 +36,9 @@ def diffrax_solver(name: str) -> diffrax.AbstractERK:
             "an explicit Runge-Kutta method where a diffrax adjoint is asked for",
             'Use gradient="discrete", or an explicit solver such as Tsit5.',
         )
+
+    if table.stages == 1:
+        return diffrax.Euler()  # a ButcherTableau holds two stages or more
 
     class TableauSolver(diffrax.AbstractERK):
         tableau: ClassVar[diffrax.ButcherTableau] = _butcher(table)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import Activation, Conv, Dense, Field, FunctionField, Layer
 
 _ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
@@ -38,7 +39,7 @@ class RightHandSide(NamedTuple):
 def right_hand_side(field: Field) -> RightHandSide:
     """The JAX function of a field."""
     if isinstance(field, FunctionField):
-        return RightHandSide(dict, field.function)
+        return RightHandSide(dict, _checked(field))
     first = next(layer for layer in field.layers if not isinstance(layer, Activation))
     axes = first.axes if isinstance(first, Conv) else 0
     # Spatial lengths, known before tracing: they choose how a convolution is written.
@@ -60,6 +61,23 @@ def right_hand_side(field: Field) -> RightHandSide:
         return _features_last_inverse(h, axes)
 
     return RightHandSide(prepare, apply)
+
+
+def _checked(field: FunctionField) -> Callable[[Any, jax.Array, jax.Array], jax.Array]:
+    """The user's function, its result held to the shape and dtype of y while tracing."""
+
+    def apply(weights: Any, t: jax.Array, y: jax.Array) -> jax.Array:
+        slope = jnp.asarray(field.function(weights, t, y))
+        if slope.shape != y.shape:
+            raise InvalidValueError(
+                "function",
+                field.function,
+                f"one that returns y's shape, here {y.shape}; it returned {slope.shape}",
+                "Keep the batch axis in front.",
+            )
+        return slope.astype(y.dtype)
+
+    return apply
 
 
 def readout(weights: Mapping[str, jax.Array], y: jax.Array) -> jax.Array:

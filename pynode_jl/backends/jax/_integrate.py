@@ -89,6 +89,16 @@ class Record(NamedTuple):
     y: jax.Array
 
 
+class Outcome(NamedTuple):
+    """Where a solve ended: time and state, what the controller remembers, counts, and its steps."""
+
+    t: jax.Array
+    y: jax.Array
+    memory: Memory
+    tally: Tally
+    record: Record
+
+
 class Method(NamedTuple):
     """A step of some tableau and what the loop around it must know.
 
@@ -163,14 +173,13 @@ def solve(
     max_steps: jax.Array,
     *,
     room: int = 0,
-) -> tuple[jax.Array, Memory, Tally, Record]:
+) -> Outcome:
     """Integrate from (t0, y0) to t1 in at most `max_steps` tries; `room` steps are recorded."""
     record = Record(
         jnp.zeros(room, y0.dtype), jnp.zeros(room, y0.dtype), jnp.zeros((room, *y0.shape), y0.dtype)
     )
     if isinstance(control, FixedControl):
-        y, tally, record = _fixed(method, control, t0, y0, max_steps, record)
-        return y, memory, tally, record
+        return _fixed(method, control, t0, t1, y0, memory, max_steps, record)
     return _adaptive(rhs, method, control, t0, t1, y0, memory, max_steps, record)
 
 
@@ -184,10 +193,12 @@ def _fixed(
     method: Method,
     control: FixedControl,
     t0: jax.Array,
+    t1: jax.Array,
     y0: jax.Array,
+    memory: Memory,
     max_steps: jax.Array,
     record: Record,
-) -> tuple[jax.Array, Tally, Record]:
+) -> Outcome:
     n, dt, dt_last = control
     n = jnp.minimum(jnp.asarray(n, jnp.int32), max_steps)
 
@@ -212,7 +223,9 @@ def _fixed(
         [_MAX_ITERS, _UNSTABLE, _NEWTON],
         _SUCCESS,
     )
-    return y, Tally(counts.nf, counts.njac, n, jnp.int32(0), code.astype(jnp.int32)), record
+    tally = Tally(counts.nf, counts.njac, n, jnp.int32(0), code.astype(jnp.int32))
+    reached = jnp.where(n == control.n, t1, t0 + n * dt)
+    return Outcome(reached, y, memory, tally, record)
 
 
 class _Loop(NamedTuple):
@@ -236,7 +249,7 @@ def _adaptive(
     memory: Memory,
     max_steps: jax.Array,
     record: Record,
-) -> tuple[jax.Array, Memory, Tally, Record]:
+) -> Outcome:
     direction = jnp.sign(t1 - t0)
     eps = rounding(y0)
 
@@ -254,8 +267,7 @@ def _adaptive(
     def body(loop: _Loop) -> _Loop:
         t, y, k_first, k_known, (dt, error_old, started), tally, record, _ = loop
         left = jnp.abs(t1 - t)
-        # As Julia's tstops: a step that misses the end by rounding ends there; the step that was
-        # proposed is remembered, so that a save time does not shrink the steps behind it.
+        # As Julia's tstops: a step that misses the end by rounding ends there.
         reaches = jnp.abs(dt) + 100 * eps * jnp.maximum(jnp.abs(t), jnp.abs(t1)) >= left
         h = jnp.where(reaches, t1 - t, dt)
         if method.explicit_first:
@@ -275,7 +287,10 @@ def _adaptive(
         q = q11 / error_old**control.beta2 / control.gamma
         q = jnp.where(error == 0, 1 / qmax, jnp.clip(q, 1 / qmax, 1 / control.qmin))
         steady = (control.qsteady_min <= q) & (q <= control.qsteady_max)
-        grown = dt / jnp.where(steady, 1.0, q)
+        q = jnp.where(steady, 1.0, q)
+        # The error of a step that a save time has cut says how far *it* could grow. (Julia grows
+        # the step that was proposed by that factor, and rejects the next.)
+        grown = jnp.where(jnp.abs(h / q) > jnp.abs(dt), h / q, jnp.where(reaches, dt, dt / q))
         shrunk = h / jnp.minimum(1 / control.qmin, q11 / control.gamma)
         # Where Julia's arithmetic would give a NaN step, take the largest shrinkage instead.
         shrunk = jnp.where(usable, shrunk, h * control.qmin)
@@ -315,7 +330,7 @@ def _adaptive(
         body,
         _Loop(t0, y0, jnp.zeros_like(y0), jnp.bool_(False), memory, tally, record, t0 == t1),
     )
-    return loop.y, loop.memory, loop.tally, loop.record
+    return Outcome(loop.t, loop.y, loop.memory, loop.tally, loop.record)
 
 
 def _rms(x: jax.Array) -> jax.Array:
@@ -375,35 +390,32 @@ def differentiable(
     adaptive: bool,
     room: int,
 ) -> Callable[..., tuple[jax.Array, Tally]]:
-    """A solve ``(weights, control, t0, t1, y0) -> (y1, tally)`` with a reverse derivative.
+    """A solve ``(weights, control, limit, t0, t1, y0) -> (y1, tally)`` with a reverse derivative.
 
-    `room` is the most accepted steps it can record; more end with MaxIters. Derivatives are to
+    It tries at most `limit` steps, data too, and has `room` to record as many. Derivatives are to
     `weights` and `y0`.
     """
 
     def forward(
-        weights: Any, control: Control, t0: jax.Array, t1: jax.Array, y0: jax.Array, record: int
-    ) -> tuple[jax.Array, Tally, Record]:
+        weights: Any, control: Control, limit: jax.Array, t0: Any, t1: Any, y0: Any, record: int
+    ) -> Outcome:
         rhs = RHS(apply, prepare(weights))
         method = unrolled_method(tableau, rhs, with_error=adaptive)
         memory = fresh_memory(y0.dtype)
-        y, _, tally, recorded = solve(
-            rhs, method, control, t0, t1, y0, memory, jnp.int32(room), room=record
-        )
-        return y, tally, recorded
+        return solve(rhs, method, control, t0, t1, y0, memory, limit, room=record)
 
     @jax.custom_vjp
     def run(
-        weights: Any, control: Control, t0: jax.Array, t1: jax.Array, y0: jax.Array
+        weights: Any, control: Control, limit: Any, t0: Any, t1: Any, y0: Any
     ) -> tuple[jax.Array, Tally]:
-        y, tally, _ = forward(weights, control, t0, t1, y0, 0)
-        return y, tally
+        end = forward(weights, control, limit, t0, t1, y0, 0)
+        return end.y, end.tally
 
     def run_forward(
-        weights: Any, control: Control, t0: jax.Array, t1: jax.Array, y0: jax.Array
+        weights: Any, control: Control, limit: Any, t0: Any, t1: Any, y0: Any
     ) -> tuple[tuple[jax.Array, Tally], Any]:
-        y, tally, record = forward(weights, control, t0, t1, y0, room)
-        return (y, tally), (weights, record, tally.naccept)
+        end = forward(weights, control, limit, t0, t1, y0, room)
+        return (end.y, end.tally), (weights, end.record, end.tally.naccept)
 
     def run_backward(residuals: Any, cotangents: Any) -> tuple[Any, ...]:
         weights, record, steps = residuals
@@ -424,7 +436,7 @@ def differentiable(
         start = (steps - 1, cotangent, jax.tree.map(jnp.zeros_like, prepared))
         _, to_y0, total = jax.lax.while_loop(lambda carry: carry[0] >= 0, body, start)
         (to_weights,) = unprepare(total)
-        return to_weights, None, None, None, to_y0
+        return to_weights, None, None, None, None, to_y0
 
     run.defvjp(run_forward, run_backward)
     return run

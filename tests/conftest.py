@@ -1,0 +1,83 @@
+"""What several test files share: the embedded backend, torch twins of fields, and an order report.
+
+Nothing heavy is imported at the top, so that the files that need neither JAX nor torch stay fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pynode_jl.fields import VectorField, Weights
+
+
+@pytest.fixture(scope="session")
+def backend() -> Any:
+    from pynode_jl.backends.jax import JaxBackend
+
+    return JaxBackend("cpu")
+
+
+@pytest.fixture(scope="session")
+def torch_twin() -> Callable[[VectorField, Weights], Any]:
+    """Builder of a ``torch.nn.Module`` f(t, y) with a field's layers, weights and precision."""
+    import torch
+
+    from pynode_jl.fields import Activation, Dense
+
+    torch.set_num_threads(1)
+    activations = {
+        "relu": torch.nn.ReLU,
+        "tanh": torch.nn.Tanh,
+        "softplus": torch.nn.Softplus,
+        "sigmoid": torch.nn.Sigmoid,
+        "gelu": torch.nn.GELU,
+        "elu": torch.nn.ELU,
+        "silu": torch.nn.SiLU,
+    }
+
+    def layer_twin(layer: Any) -> torch.nn.Module:
+        if isinstance(layer, Activation):
+            return activations[layer.name]()
+        if isinstance(layer, Dense):
+            return torch.nn.Linear(layer.inputs, layer.outputs)
+        conv = {1: torch.nn.Conv1d, 2: torch.nn.Conv2d}[layer.axes]
+        return conv(layer.inputs, layer.outputs, layer.kernel, padding=layer.kernel // 2)
+
+    class Twin(torch.nn.Module):
+        def __init__(self, field: VectorField, weights: Weights) -> None:
+            super().__init__()
+            self.field = field
+            # `layers.0.weight` and so on: our names are torch's own for this attribute.
+            self.layers = torch.nn.Sequential(*map(layer_twin, field.layers))
+            self.to(torch.from_numpy(next(iter(weights.values()))).dtype)
+            self.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in weights.items()})
+
+        def forward(self, t: Any, y: Any) -> Any:
+            along = any(isinstance(each, torch.nn.Conv1d) for each in self.layers)
+            h = y[:, None] if along else y
+            if self.field.time_dependent:
+                time = torch.as_tensor(t, dtype=y.dtype).expand(h.shape[0], 1, *h.shape[2:])
+                h = torch.cat([h, time], dim=1)
+            h = self.layers(h)
+            return h[:, 0] if along else h
+
+    return Twin
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """List the solvers whose measured order is not the catalogue's, by name."""
+    lines = {
+        f"{key.removeprefix('order ')}: {value}"
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for key, value in getattr(report, "user_properties", [])
+        if key.startswith("order ")
+    }
+    if lines:
+        terminalreporter.section("suspects: measured order, fixed steps, float64")
+        for line in sorted(lines):
+            terminalreporter.write_line(line)

@@ -1,0 +1,45 @@
+"""`import pynode_jl` is quick, and loads none of the heavy packages until they are asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+HEAVY = ("jax", "torch", "pandas", "matplotlib", "scipy", "sklearn", "diffrax", "juliacall")
+LIMIT_SECONDS = 0.3
+
+
+def _seconds(code: str, tries: int = 7) -> float:
+    """The best wall time of a fresh interpreter that runs `code`: the best is free of load."""
+    times = []
+    for _ in range(tries):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def test_import_is_quick() -> None:
+    assert _seconds("import pynode_jl") - _seconds("pass") < LIMIT_SECONDS
+
+
+def test_import_loads_nothing_heavy() -> None:
+    code = f"import pynode_jl, sys; print(*[m for m in {HEAVY} if m in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert loaded.stdout.decode().split() == []
+
+
+def test_import_warns_of_nothing() -> None:
+    subprocess.run([sys.executable, "-W", "error", "-c", "import pynode_jl"], check=True)
+
+
+def test_importing_the_backend_leaves_jax_as_it_is() -> None:
+    code = """
+import jax
+from pynode_jl.backends.jax import JaxBackend
+JaxBackend()
+assert not jax.config.jax_enable_x64
+assert jax.numpy.ones(1).dtype == "float32"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
