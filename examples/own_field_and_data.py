@@ -12,7 +12,7 @@ import pynode_jl as pn
 
 def pendulum(weights, t, y):
     angle, speed = y[:, 0], y[:, 1]
-    pull = -weights["frequency"] ** 2 * jnp.sin(angle) - weights["damping"] * speed
+    pull = -(weights["frequency"] ** 2) * jnp.sin(angle) - weights["damping"] * speed
     return jnp.stack([speed, pull], axis=1)
 
 
