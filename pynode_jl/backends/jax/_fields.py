@@ -158,10 +158,10 @@ def _apply_layer(layer: Layer, arrays: dict[str, jax.Array], h: jax.Array) -> ja
     if "kernel" in arrays:
         # Inside a loop XLA's CPU convolution, and its gradient above all, is over ten times slower
         # than one matrix product for each tap of the kernel.
-        out: jax.Array = jax.lax.platform_dependent(
+        convolved: jax.Array = jax.lax.platform_dependent(
             h, arrays["kernel"], cpu=_conv_by_taps, default=_conv_by_library
         )
-        return out + bias
+        return convolved + bias
     if layer.inputs == 1:
         return h * arrays["matrix"][0] + bias  # an outer product: a matrix product would be slower
     return h @ arrays["matrix"] + bias
