@@ -1,6 +1,6 @@
 """Backends: what integrates. One protocol, `Backend`, behind which the rest does not look.
 
-`get_backend("auto")` takes the best one at hand. Nothing here imports JAX before a backend is made.
+Nothing here imports JAX before a backend is made.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pynode_jl.backends._protocol import (
     TrainState,
     checked_gradient,
 )
-from pynode_jl.errors import BackendUnavailableError, UnknownNameError
+from pynode_jl.errors import UnknownNameError
 
 BACKENDS = ("auto", "jax", "julia")
 
@@ -31,8 +31,8 @@ def get_backend(name: str = "auto", device: str | None = None) -> Backend:
     """The backend called `name`.
 
     Args:
-        name: "jax", the embedded one; "julia", the full zoo; or "auto", the first of julia and jax
-            that is at hand.
+        name: "jax", the embedded one; "julia", the full zoo, which does not do all that the
+            embedded one does yet; or "auto", the embedded one until it does.
         device: "cpu", "gpu", or None for the backend's default.
 
     Raises:
@@ -42,10 +42,9 @@ def get_backend(name: str = "auto", device: str | None = None) -> Backend:
     if name not in BACKENDS:
         raise UnknownNameError("backend", name, BACKENDS)
     if name == "julia":
-        raise BackendUnavailableError(
-            "backend = 'julia': this version of pynode_jl has the embedded backend only."
-            ' Use backend="jax".'
-        )
+        from pynode_jl.backends.julia import JuliaBackend
+
+        return JuliaBackend(device)
     from pynode_jl.backends.jax import JaxBackend
 
     return JaxBackend(device)

@@ -34,9 +34,24 @@ def findings() -> Iterator[Finding]:
     for package in ("jax", "jaxlib", "diffrax", "optax"):
         yield Finding(package, *_version(package))
     yield _embedded()
+    yield _julia()
     for package, mend in _OPTIONAL.items():
         found, text = _version(package)
         yield Finding(package, True, text if found else f"not installed, optional. {mend}")
+
+
+def _julia() -> Finding:
+    from pynode_jl.backends.julia import JuliaBackend, discover
+
+    found, text = discover()
+    if not found:
+        return Finding("backend julia", True, f"not at hand, optional. {text}")
+    try:
+        backend = JuliaBackend()
+        versions = ", ".join(f"{name} {number}" for name, number in backend.versions().items())
+    except Exception as failure:
+        return Finding("backend julia", False, f"{type(failure).__name__}: {failure}")
+    return Finding("backend julia", True, f"{len(backend.solvers())} solvers; {versions}; {text}")
 
 
 def _version(package: str) -> tuple[bool, str]:

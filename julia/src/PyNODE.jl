@@ -1,0 +1,33 @@
+"""
+Neural ODEs on OrdinaryDiffEq's solvers, as pynode_jl asks for them.
+
+Arrays come as a Python program lays them out, `(batch, features...)` row by row, which is Julia's
+`(reverse(features)..., batch)` column by column: the same memory, not copied. Inside, a batch of
+states is one vector, `size * batch` long.
+"""
+module PyNODE
+
+using LinearAlgebra: BLAS, mul!
+using PrecompileTools: @compile_workload, @setup_workload
+using SciMLBase: SciMLBase, ODEFunction, ODEProblem, ReturnCode
+using SciMLLogging: SciMLLogging
+using SparseArrays: SparseMatrixCSC
+using SpecialFunctions: erf
+
+# Every other sub-library is loaded when one of its solvers is first asked for.
+using OrdinaryDiffEqLowOrderRK: OrdinaryDiffEqLowOrderRK, Euler
+using OrdinaryDiffEqTsit5: OrdinaryDiffEqTsit5, Tsit5
+
+include("arrays.jl")
+include("activations.jl")
+include("layers.jl")
+include("network.jl")
+include("fields.jl")
+include("algorithms.jl")
+include("solve.jl")
+include("tableaus.jl")
+include("discrete.jl")
+include("training.jl")
+include("precompile.jl")
+
+end

@@ -1,0 +1,40 @@
+# Solvers by name. A sub-library is loaded when the first of its solvers is asked for.
+
+"""The loaded sub-library; an `ArgumentError` names one that the environment does not have."""
+sublibrary(name::AbstractString) = Base.require(PyNODE, Symbol(name))
+
+"""
+    algorithm(name, library; options...)
+
+The solver `name` of the sub-library `library`, made with the keyword arguments `options`.
+`tableau = "..."` names a constructor of OrdinaryDiffEqExplicitTableaus.
+"""
+function algorithm(name::AbstractString, library::AbstractString; options...)
+    constructor = getproperty(sublibrary(library), Symbol(name))
+    keywords = [key => option(key, value) for (key, value) in options]
+    return Base.invokelatest(constructor; keywords...)
+end
+
+function option(key::Symbol, value)
+    key === :tableau || return value
+    library = sublibrary("OrdinaryDiffEqExplicitTableaus")
+    return Base.invokelatest(getproperty(library, Symbol(value)))
+end
+
+"""The solvers that a sub-library exports: names of types that are ODE algorithms."""
+function exported_solvers(library::AbstractString)
+    loaded = sublibrary(library)
+    return Base.invokelatest() do
+        core = Base.loaded_modules[Base.identify_package(PyNODE, "OrdinaryDiffEqCore")]
+        named = [(name, getproperty(loaded, name)) for name in names(loaded)]
+        return [String(name) for (name, value) in named
+                if value isa Type && value <: core.OrdinaryDiffEqAlgorithm &&
+                   !isabstracttype(value)]
+    end
+end
+
+"""Whether the environment has the sub-library; nothing is loaded."""
+function available(library::AbstractString)
+    id = Base.identify_package(PyNODE, String(library))
+    return !isnothing(id) && !isnothing(Base.locate_package(id))
+end

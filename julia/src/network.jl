@@ -1,0 +1,344 @@
+# A vector field made to run: buffers allocated once, matrix products in place, a written-out
+# reverse derivative. Features come first in every buffer, `(features, positions * batch)`, so that
+# a dense layer and a convolution are both one matrix product.
+
+"""How a layer with weights is run."""
+@enum Form begin
+    PRODUCT   # kernel 1 or dense: weight * features
+    TOEPLITZ  # a line no longer than the kernel: one small matrix over all its positions
+    WINDOWS   # gather the neighbours of each position, then PRODUCT
+    NONLINEAR # no weights
+end
+
+"""A layer with what it needs at run time. `offset` is where its weights start in the flat vector."""
+struct Operation{T}
+    layer::Layer
+    form::Form
+    offset::Int
+    weight::Matrix{T}
+    bias::Vector{T}
+end
+
+"""
+The outputs of one evaluation, kept for the reverse derivative: `inputs[i]` and `outputs[i]` of
+operation i, and the gathered neighbours of a convolution.
+"""
+struct Tape{T}
+    input::Matrix{T}
+    outputs::Vector{Matrix{T}}
+    windows::Vector{Matrix{T}}
+end
+
+"""
+    Network{T}(field, batch)
+
+`field` for batches of `batch` states of element type `T`. `load!` gives it weights; `forward!` and
+`pullback!` run it; `gradient` collects what pullbacks add.
+"""
+struct Network{T}
+    field::VectorField
+    batch::Int
+    operations::Vector{Operation{T}}
+    gradient::Vector{Operation{T}}
+    tape::Tape{T}
+    cotangents::Vector{Matrix{T}}
+    window_cotangents::Vector{Matrix{T}}
+end
+
+function Network{T}(field::VectorField, batch::Integer) where {T}
+    operations, offset = Operation{T}[], 0
+    for layer in field.layers
+        form = form_of(layer, field)
+        push!(operations, operation(T, layer, form, offset, spatial(field)))
+        weighted(layer) && (offset += weight_length(layer) + layer.outputs)
+    end
+    tape = Tape{T}(field, operations, batch)
+    cotangents = [similar(tape.input), map(similar, tape.outputs)...]
+    return Network{T}(field, batch, operations, map(zero_like, operations), tape, cotangents,
+        map(similar, tape.windows))
+end
+
+function form_of(layer::Layer, field::VectorField)
+    weighted(layer) || return NONLINEAR
+    layer.kernel == 1 && return PRODUCT
+    layer.axes == 1 && only(spatial(field)) <= layer.kernel && return TOEPLITZ
+    return WINDOWS
+end
+
+function operation(::Type{T}, layer, form, offset, lengths) where {T}
+    form == NONLINEAR && return Operation{T}(layer, form, offset, zeros(T, 0, 0), zeros(T, 0))
+    taps = layer.kernel^layer.axes
+    repeats = form == TOEPLITZ ? only(lengths) : 1
+    columns = form == TOEPLITZ ? repeats * layer.inputs : taps * layer.inputs
+    return Operation{T}(layer, form, offset, zeros(T, repeats * layer.outputs, columns),
+        zeros(T, repeats * layer.outputs))
+end
+
+function zero_like(op::Operation{T}) where {T}
+    return Operation{T}(op.layer, op.form, op.offset, zero(op.weight), zero(op.bias))
+end
+
+function Tape{T}(field::VectorField, operations, batch) where {T}
+    positions = prod(spatial(field); init = 1) * batch
+    width = features(field) + field.time_dependent
+    input = zeros(T, width, positions)
+    outputs, windows = Matrix{T}[], Matrix{T}[]
+    for op in operations
+        width = weighted(op.layer) ? op.layer.outputs : width
+        push!(outputs, zeros(T, width, positions))
+        rows = op.form == WINDOWS ? size(op.weight, 2) : 0
+        push!(windows, zeros(T, rows, rows == 0 ? 0 : positions))
+    end
+    return Tape{T}(input, outputs, windows)
+end
+
+"""A new tape for `network`."""
+new_tape(network::Network{T}) where {T} = Tape{T}(network.field, network.operations, network.batch)
+
+"""Numbers that one tape holds."""
+function tape_length(network::Network)
+    tape = network.tape
+    return length(tape.input) + sum(length, tape.outputs) + sum(length, tape.windows)
+end
+
+"""Take over the weights `flat`, in Python's order and layouts."""
+function load!(network::Network, flat::AbstractVector)
+    for op in network.operations
+        op.form == NONLINEAR && continue
+        layer, taps = op.layer, op.layer.kernel^op.layer.axes
+        # Python's (out, in, taps...), the last one fastest: (taps, in, out) here.
+        source = reshape(view(flat, op.offset .+ (1:weight_length(layer))),
+            taps, layer.inputs, layer.outputs)
+        bias = view(flat, op.offset + weight_length(layer) .+ (1:layer.outputs))
+        visit_weights(op) do row, column, tap, input, output
+            op.weight[row, column] = source[tap, input, output]
+        end
+        for i in eachindex(op.bias)
+            op.bias[i] = bias[mod1(i, layer.outputs)]
+        end
+    end
+    return network
+end
+
+"""Write the collected gradient to `flat`, in Python's order and layouts, and clear it."""
+function unload_gradient!(flat::AbstractVector, network::Network)
+    fill!(flat, 0)
+    for op in network.gradient
+        op.form == NONLINEAR && continue
+        layer, taps = op.layer, op.layer.kernel^op.layer.axes
+        target = reshape(view(flat, op.offset .+ (1:weight_length(layer))),
+            taps, layer.inputs, layer.outputs)
+        bias = view(flat, op.offset + weight_length(layer) .+ (1:layer.outputs))
+        visit_weights(op) do row, column, tap, input, output
+            target[tap, input, output] += op.weight[row, column]
+        end
+        for i in eachindex(op.bias)
+            bias[mod1(i, layer.outputs)] += op.bias[i]
+        end
+        fill!(op.weight, 0)
+        fill!(op.bias, 0)
+    end
+    return flat
+end
+
+"""Call `visit(row, column, tap, input, output)` for every place where a weight stands."""
+function visit_weights(visit::F, op::Operation) where {F}
+    layer, taps = op.layer, op.layer.kernel^op.layer.axes
+    if op.form == TOEPLITZ
+        half, positions = layer.kernel ÷ 2, size(op.weight, 1) ÷ layer.outputs
+        for to in 1:positions, from in 1:positions, input in 1:(layer.inputs),
+            output in 1:(layer.outputs)
+
+            tap = from - to + half + 1
+            1 <= tap <= layer.kernel || continue
+            visit((to - 1) * layer.outputs + output, (from - 1) * layer.inputs + input, tap,
+                input, output)
+        end
+    else
+        for tap in 1:taps, input in 1:(layer.inputs), output in 1:(layer.outputs)
+            visit(output, (tap - 1) * layer.inputs + input, tap, input, output)
+        end
+    end
+    return nothing
+end
+
+"""
+    forward!(dy, network, t, y, tape = network.tape)
+
+`dy = f(t, y)` for a batch of states, both flat vectors in Python's layout.
+"""
+function forward!(dy, network::Network, t, y, tape::Tape = network.tape)
+    load_state!(tape.input, network.field, t, y)
+    x = tape.input
+    for (i, op) in enumerate(network.operations)
+        out = tape.outputs[i]
+        if op.form == NONLINEAR
+            activate!(out, x, op.layer.code)
+        elseif op.form == TOEPLITZ
+            product!(blocks(out, op, 1), op.weight, blocks(x, op, 2), op.bias)
+        elseif op.form == WINDOWS
+            gather!(tape.windows[i], x, op.layer, spatial(network.field))
+            product!(out, op.weight, tape.windows[i], op.bias)
+        else
+            product!(out, op.weight, x, op.bias)
+        end
+        x = out
+    end
+    store_state!(dy, x, network.field)
+    return dy
+end
+
+"""
+    pullback!(bar, network, tape; weights = true)
+
+The cotangent of the state for a cotangent `bar` of the derivative at the evaluation that `tape`
+holds, written over `bar`; what it gives to the weights is added to `network.gradient`, if wanted.
+"""
+function pullback!(bar, network::Network, tape::Tape; weights::Bool = true)
+    operations, cotangents = network.operations, network.cotangents
+    load_state!(cotangents[end], network.field, nothing, bar)
+    for i in length(operations):-1:1
+        op, total = operations[i], network.gradient[i]
+        x = i == 1 ? tape.input : tape.outputs[i - 1]
+        out_bar, x_bar = cotangents[i + 1], cotangents[i]
+        if op.form == NONLINEAR
+            copyto!(x_bar, out_bar)
+            pull_activation!(x_bar, x, tape.outputs[i], op.layer.code)
+        elseif op.form == TOEPLITZ
+            pull_product!(blocks(x_bar, op, 2), total, op.weight, blocks(x, op, 2),
+                blocks(out_bar, op, 1), weights)
+        elseif op.form == WINDOWS
+            window_bar = network.window_cotangents[i]
+            pull_product!(window_bar, total, op.weight, tape.windows[i], out_bar, weights)
+            scatter!(x_bar, window_bar, op.layer, spatial(network.field))
+        else
+            pull_product!(x_bar, total, op.weight, x, out_bar, weights)
+        end
+    end
+    # A time-dependent field's last input row is the time: it is no part of the state.
+    store_state!(bar, cotangents[1], network.field)
+    return bar
+end
+
+blocks(x, op::Operation, dimension) = reshape(x, size(op.weight, dimension), :)
+
+function product!(out, weight, x, bias)
+    if size(weight, 2) == 1 # an outer product: faster without BLAS
+        @inbounds for j in axes(out, 2)
+            value = x[1, j]
+            @simd for i in axes(out, 1)
+                out[i, j] = muladd(weight[i, 1], value, bias[i])
+            end
+        end
+        return out
+    end
+    mul!(out, weight, x)
+    @inbounds for j in axes(out, 2)
+        @simd for i in axes(out, 1)
+            out[i, j] += bias[i]
+        end
+    end
+    return out
+end
+
+function pull_product!(x_bar, total, weight, x, out_bar, weights::Bool)
+    mul!(x_bar, transpose(weight), out_bar)
+    weights || return x_bar
+    mul!(total.weight, out_bar, transpose(x), true, true)
+    @inbounds for j in axes(out_bar, 2)
+        @simd for i in axes(out_bar, 1)
+            total.bias[i] += out_bar[i, j]
+        end
+    end
+    return x_bar
+end
+
+"""States, flat and in Python's layout, into `(features, positions * batch)`; `t` as a last row."""
+function load_state!(x, field::VectorField, t, y)
+    width = features(field)
+    if spatial_axes(field) == 2
+        pixels = prod(spatial(field))
+        source = reshape(y, pixels, width, :)
+        @inbounds for n in axes(source, 3), p in 1:pixels, c in 1:width
+            x[c, (n - 1) * pixels + p] = source[p, c, n]
+        end
+    elseif size(x, 1) == width
+        copyto!(x, y)
+    else
+        source = reshape(y, width, :)
+        @inbounds for j in axes(source, 2), i in 1:width
+            x[i, j] = source[i, j]
+        end
+    end
+    size(x, 1) > width && fill!(view(x, width + 1, :), t)
+    return x
+end
+
+function store_state!(y, x, field::VectorField)
+    width = features(field)
+    if spatial_axes(field) == 2
+        pixels = prod(spatial(field))
+        target = reshape(y, pixels, width, :)
+        @inbounds for n in axes(target, 3), p in 1:pixels, c in 1:width
+            target[p, c, n] = x[c, (n - 1) * pixels + p]
+        end
+    elseif size(x, 1) == width
+        copyto!(y, x)
+    else
+        target = reshape(y, width, :)
+        @inbounds for j in axes(target, 2), i in 1:width
+            target[i, j] = x[i, j]
+        end
+    end
+    return y
+end
+
+"""The neighbours of each position, zero beyond the edge: `(taps * features, positions * batch)`."""
+function gather!(windows, x, layer::Layer, lengths)
+    width = layer.inputs
+    each_neighbour(layer, lengths, size(x, 2)) do tap, to, from
+        rows = (tap - 1) * width
+        @inbounds if from == 0
+            for i in 1:width
+                windows[rows + i, to] = 0
+            end
+        else
+            for i in 1:width
+                windows[rows + i, to] = x[i, from]
+            end
+        end
+    end
+    return windows
+end
+
+"""The transpose of `gather!`."""
+function scatter!(x_bar, window_bar, layer::Layer, lengths)
+    width = layer.inputs
+    fill!(x_bar, 0)
+    each_neighbour(layer, lengths, size(x_bar, 2)) do tap, to, from
+        rows = (tap - 1) * width
+        from == 0 && return nothing
+        @inbounds for i in 1:width
+            x_bar[i, from] += window_bar[rows + i, to]
+        end
+    end
+    return x_bar
+end
+
+"""Call `visit(tap, to, from)` for each position and tap; `from` is 0 beyond the edge."""
+function each_neighbour(visit::F, layer::Layer, lengths, columns) where {F}
+    half, kernel = layer.kernel ÷ 2, layer.kernel
+    # One axis is two of which the second has length 1. The first runs fastest, here and in taps.
+    width, height = layer.axes == 1 ? (lengths[1], 1) : (lengths[1], lengths[2])
+    taps_down = layer.axes == 1 ? (0:0) : (-half:half)
+    for sample in 0:(columns ÷ (width * height) - 1), row in 1:height, column in 1:width
+        to = (sample * height + row - 1) * width + column
+        tap = 0
+        for down in taps_down, right in (-half):half
+            tap += 1
+            inside = 1 <= column + right <= width && 1 <= row + down <= height
+            visit(tap, to, inside ? to + down * width + right : 0)
+        end
+    end
+    return nothing
+end

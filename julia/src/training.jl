@@ -1,0 +1,94 @@
+# Training: iterations of Adam on the cross-entropy of a model, many in one call.
+
+"""Adam (Kingma & Ba 2015), in the form that torch and optax share."""
+struct Adam
+    learning_rate::Float64
+    b1::Float64
+    b2::Float64
+    eps::Float64
+end
+
+"""One update, in place, after which `count` updates have been made."""
+function update!(weights::AbstractVector{T}, mu, nu, slope, adam::Adam, count) where {T}
+    b1, b2, eps, rate = T(adam.b1), T(adam.b2), T(adam.eps), T(adam.learning_rate)
+    correct1, correct2 = T(1 - adam.b1^count), T(1 - adam.b2^count)
+    @inbounds @simd for i in eachindex(weights, mu, nu, slope)
+        mu[i] = b1 * mu[i] + (1 - b1) * slope[i]
+        nu[i] = b2 * nu[i] + (1 - b2) * slope[i]^2
+        weights[i] -= rate * (mu[i] / correct1) / (sqrt(nu[i] / correct2) + eps)
+    end
+    return weights
+end
+
+"""The linear head on a batch, with its cross-entropy. `weight` is (size, classes)."""
+struct Head{T}
+    logits::Matrix{T}
+    weight_bar::Matrix{T}
+    bias_bar::Vector{T}
+end
+
+function Head{T}(size::Integer, classes::Integer, batch::Integer) where {T}
+    return Head{T}(zeros(T, classes, batch), zeros(T, size, classes), zeros(T, classes))
+end
+
+"""
+Mean cross-entropy and accuracy; `bar` becomes the cotangent of the states `y`, (size, batch), and
+the head keeps its own gradients. `labels` count from 0.
+"""
+function loss!(bar, head::Head{T}, weight, bias, y, labels) where {T}
+    logits = mul!(head.logits, transpose(weight), y)
+    logits .+= bias
+    loss, right, batch = zero(T), 0, size(y, 2)
+    for (column, label) in zip(eachcol(logits), labels)
+        right += argmax(column) == label + 1
+        largest = maximum(column)
+        total = sum(x -> exp(x - largest), column)
+        loss += log(total) + largest - column[label + 1]
+        @. column = exp(column - largest) / total
+        column[label + 1] -= 1
+    end
+    logits ./= batch
+    mul!(head.weight_bar, y, transpose(logits))
+    sum!(head.bias_bar, logits)
+    mul!(bar, weight, logits)
+    return loss / batch, T(right) / batch
+end
+
+"""
+    train!(weights, mu, nu, metrics, path, x, labels, batches, adam, iteration)
+
+One iteration per column of `batches` (indices from 0), in place. `weights`, `mu` and `nu` are flat:
+the field's, then the head's; `x` is (input size, n); `metrics` (3, iterations) gets the loss, the
+accuracy and the evaluations. Returns the iterations done and why it ended: an iteration that meets
+what is not finite, or a solve that fails, makes no update.
+"""
+function train!(weights::AbstractVector{T}, mu, nu, metrics, path::Path{T}, x, labels, batches,
+        classes::Integer, adam::Adam, iteration::Integer) where {T}
+    field, batch = path.rhs.network.field, path.rhs.network.batch
+    n = weights_length(field)
+    size_of_state = state_size(field)
+    slope, y0 = similar(weights), zeros(T, size_of_state, batch)
+    head, bar = Head{T}(size_of_state, classes, batch), zeros(T, size_of_state, batch)
+    split = n + size_of_state * classes
+    weight = reshape(view(weights, (n + 1):split), size_of_state, classes)
+    bias = view(weights, (split + 1):length(weights))
+    inputs = size(x, 1)
+    for (i, indices) in enumerate(eachcol(batches))
+        load!(path.rhs, view(weights, 1:n))
+        for (column, index) in enumerate(indices)
+            copyto!(view(y0, 1:inputs, column), view(x, :, index + 1))
+        end
+        times, states, nf, code = follow!(path, vec(y0))
+        code == "Success" || return i - 1, code
+        y1 = reshape(view(states, :, size(states, 2)), size_of_state, batch)
+        loss, accuracy = loss!(bar, head, weight, bias, y1, view(labels, indices .+ 1))
+        pull!(vec(bar), path, times, states)
+        unload_gradient!(view(slope, 1:n), path.rhs.network)
+        copyto!(view(slope, (n + 1):split), head.weight_bar)
+        copyto!(view(slope, (split + 1):length(slope)), head.bias_bar)
+        isfinite(loss) && all(isfinite, slope) || return i - 1, "Unstable"
+        update!(weights, mu, nu, slope, adam, iteration + i)
+        metrics[:, i] .= (loss, accuracy, nf)
+    end
+    return size(batches, 2), "Success"
+end

@@ -1,0 +1,83 @@
+"""Arguments of a backend, checked and made plain: C-contiguous NumPy arrays, floats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pynode_jl.backends._protocol import Array
+from pynode_jl.errors import InvalidValueError
+
+
+def span(t_span: tuple[float, float]) -> tuple[float, float]:
+    """Two finite times that differ."""
+    t0, t1 = (float(t) for t in t_span)
+    if not (np.isfinite(t0) and np.isfinite(t1)) or t0 == t1:
+        raise InvalidValueError("t_span", t_span, "two finite times that differ", "Give (t0, t1).")
+    return t0, t1
+
+
+def stops(save_at: Sequence[float] | None, t0: float, t1: float) -> list[float]:
+    """The times to return: strictly monotone from t0, left out, to at most t1."""
+    if save_at is None:
+        return [t1]
+    times = [float(t) for t in save_at]
+    steps = np.diff([t0, *times]) * np.sign(t1 - t0)
+    inside = (t1 - times[-1]) * np.sign(t1 - t0) >= 0 if times else False
+    if not times or not inside or (steps <= 0).any():
+        raise InvalidValueError(
+            "save_at",
+            save_at,
+            f"times that run strictly from t0 = {t0:g} (left out) to at most t1 = {t1:g}",
+            "Sort them; y0 itself is the state at t0.",
+        )
+    return times
+
+
+def batch(argument: str, value: Any, shape: tuple[int, ...]) -> Array:
+    """Samples of `shape`, at least one, float32 or float64."""
+    array = _floats(argument, value)
+    if array.ndim == 0 or array.shape[1:] != shape or array.shape[0] == 0:
+        raise InvalidValueError(
+            f"{argument}.shape",
+            array.shape,
+            f"(batch, {', '.join(map(str, shape))}), batch >= 1",
+            "Add a batch axis in front, or make the field for these samples.",
+        )
+    return np.ascontiguousarray(array)
+
+
+def weights(
+    given: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype[Any]
+) -> dict[str, Array]:
+    """Arrays of `dtype` in the order and of the shapes of `shapes`."""
+    if set(given) != set(shapes):
+        missing, extra = sorted(set(shapes) - set(given)), sorted(set(given) - set(shapes))
+        raise InvalidValueError(
+            "weights",
+            sorted(given),
+            f"exactly the names of weight_shapes(): missing {missing}, unknown {extra}",
+            "Start from init(seed).",
+        )
+    arrays = {name: np.asarray(given[name], dtype) for name in shapes}
+    for name, array in arrays.items():
+        if array.shape != tuple(shapes[name]):
+            raise InvalidValueError(
+                f"weights[{name!r}].shape", array.shape, str(shapes[name]), "Start from init(seed)."
+            )
+    return arrays
+
+
+def _floats(argument: str, value: Any) -> Array:
+    if hasattr(value, "detach"):  # a torch tensor that asks for gradients refuses both protocols
+        value = value.detach().cpu()
+    array = np.asarray(value)
+    if array.dtype in (np.float32, np.float64):
+        return array
+    if array.dtype.kind in "iub" or isinstance(value, (list, tuple)):
+        return array.astype(np.float32)
+    raise InvalidValueError(
+        f"{argument}.dtype", array.dtype, "float32 or float64", "Convert it with .astype."
+    )

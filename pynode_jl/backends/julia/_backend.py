@@ -1,0 +1,430 @@
+"""The Julia backend: `JuliaBackend`, the protocol of `pynode_jl.backends` on OrdinaryDiffEq."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
+from typing import Any
+
+import numpy as np
+
+from pynode_jl.backends._protocol import (
+    Adam,
+    Array,
+    ChunkResult,
+    Evaluation,
+    GradientMethod,
+    RetCode,
+    Solution,
+    Stats,
+    TrainState,
+    checked_gradient,
+)
+from pynode_jl.backends.julia import _arguments, _fields, _process
+from pynode_jl.errors import (
+    BackendLacksSolverError,
+    BackendUnavailableError,
+    InvalidValueError,
+    SolveError,
+    WrongSolverError,
+)
+from pynode_jl.fields import Field, VectorField, Weights
+from pynode_jl.models import Model
+from pynode_jl.solvers import Solver, SolverInfo, Tableau, catalogue
+
+_MAX_STEPS = 100_000
+# Julia's return codes beyond ours, by what they come from.
+_CODES = {
+    "DtNaN": RetCode.Unstable,
+    "InitialFailure": RetCode.ConvergenceFailure,
+    "InternalLinearSolveFailed": RetCode.ConvergenceFailure,
+    "MaxTime": RetCode.MaxIters,
+}
+
+
+class JuliaBackend:
+    """Solves, trains and evaluates in Julia, in this process.
+
+    Args:
+        device: "cpu" or None.
+
+    Raises:
+        BackendUnavailableError: no Julia is at hand or it is broken; the message names the mend.
+    """
+
+    name = "julia"
+
+    def __init__(self, device: str | None = None) -> None:
+        if device not in (None, "cpu"):
+            if device != "gpu":
+                raise InvalidValueError("device", device, '"cpu"', "Leave it out.")
+            raise BackendUnavailableError(
+                "device = 'gpu': the Julia backend runs on the CPU."
+                ' Leave device out, or use backend="jax".'
+            )
+        self._module = _process.julia().PyNODE
+
+    def devices(self) -> tuple[str, ...]:
+        """The kinds of devices at hand."""
+        return ("cpu",)
+
+    def solvers(self) -> tuple[str, ...]:
+        """The solvers of a plain ODEProblem whose Julia package the environment has."""
+        return tuple(
+            row.name for row in catalogue(backend="julia") if _plain(row) and _available(row)
+        )
+
+    def versions(self) -> dict[str, str]:
+        """Versions of Julia, juliacall and the solvers."""
+        return _process.versions()
+
+    def solve(
+        self,
+        field: Field,
+        weights: Mapping[str, Any],
+        y0: Any,
+        t_span: tuple[float, float],
+        solver: Solver,
+        *,
+        save_at: Sequence[float] | None = None,
+        save_steps: bool = False,
+        throw: bool = True,
+    ) -> Solution:
+        """Integrate y' = field(t, y) in one crossing.
+
+        Args:
+            field: the vector field; a `FunctionField` holds a `JuliaSource` or a Julia function.
+            weights: its weights by name, as `field.init` gives them.
+            y0: initial states, ``(batch, *state_shape)``, float32 or float64; the solve runs in
+                their precision.
+            t_span: ``(t0, t1)``; t1 < t0 integrates backwards.
+            solver: the method, its step or tolerances, and its constructor's options.
+            save_at: times, monotone from t0 towards t1, that the steps hit exactly; the states
+                there are returned. Default: t1 alone.
+            save_steps: return t0, every accepted step and t1 instead.
+            throw: raise if the solve fails; else the last state comes back with its return code.
+
+        Raises:
+            SolveError: the solve failed and `throw` is true, or Julia raised an error (the cause).
+            BackendLacksSolverError: the Julia environment has no solver of that name.
+        """
+        initial = _arguments.batch("y0", y0, field.state_shape)
+        t0, t1 = _arguments.span(t_span)
+        stops = _arguments.stops(save_at, t0, t1)
+        if save_steps and save_at is not None:
+            raise InvalidValueError(
+                "save_steps", True, "False where save_at is given", "Ask for one of the two."
+            )
+        arrays = _arguments.weights(weights, field.weight_shapes(), initial.dtype)
+        found, stats = self._solve(field, arrays, initial, t0, stops, solver, save_steps)
+        if throw and stats.retcode != RetCode.Success:
+            raise SolveError(stats.retcode, f"{solver.label}. {stats.retcode.meaning}")
+        times = np.array(found.t)
+        return Solution(times, np.array(found.y).T.reshape(len(times), *initial.shape), stats)
+
+    def vjp(
+        self,
+        field: Field,
+        weights: Mapping[str, Any],
+        y0: Any,
+        t_span: tuple[float, float],
+        solver: Solver,
+        cotangent: Any,
+        *,
+        gradient: GradientMethod = "discrete",
+    ) -> tuple[Weights, Array]:
+        """Gradients of ``sum(cotangent * y(t1))``: the exact derivative of an explicit tableau's
+        steps, the step sizes that a controller chose held constant.
+
+        Raises:
+            SolveError: the solve failed.
+            WrongSolverError: a method without an explicit tableau.
+        """
+        initial = _arguments.batch("y0", y0, field.state_shape)
+        t0, t1 = _arguments.span(t_span)
+        shapes = field.weight_shapes()
+        flat = _fields.flattened(_arguments.weights(weights, shapes, initial.dtype))
+        path = self._path(field, len(initial), initial.dtype, t0, t1, solver, gradient)
+        bar = np.array(np.broadcast_to(cotangent, initial.shape), initial.dtype, order="C")
+        to_weights = np.zeros_like(flat)
+        code = _run(
+            solver,
+            self._module.vjp_b,
+            *map(_fields.at, (to_weights, bar.ravel())),
+            path,
+            *map(_fields.at, (flat, initial.ravel())),
+        )
+        _raise_unless_success(solver, _retcode(code))
+        return _fields.unflattened(to_weights, shapes), bar
+
+    def train(
+        self,
+        model: Model,
+        state: TrainState,
+        x: Any,
+        labels: Any,
+        batches: Array,
+        solver: Solver,
+        optimizer: Adam,
+        *,
+        gradient: GradientMethod = "discrete",
+    ) -> ChunkResult:
+        """Run one iteration of training per row of `batches` in one crossing.
+
+        `ChunkResult` ends early, at the last good state, where an iteration meets a loss or a
+        gradient that is not finite or a solve that fails.
+        """
+        inputs = _arguments.batch("x", x, model.input_shape)
+        dtype, shapes = inputs.dtype, model.weight_shapes()
+        path = self._path(
+            model.field, batches.shape[1], dtype, model.t0, model.t1, solver, gradient
+        )
+        # Copies that Julia updates in place: a failed iteration must leave `state` as it is.
+        flat = [
+            _fields.flattened(_arguments.weights(each, shapes, dtype))
+            for each in (state.weights, state.mu, state.nu)
+        ]
+        metrics = np.zeros((len(batches), 3), dtype)
+        labels = np.ascontiguousarray(labels, np.int32)
+        indices = np.ascontiguousarray(batches, np.int32)
+        started = time.perf_counter()
+        done, code = _run(
+            solver,
+            self._module.train_b,
+            *map(_fields.at, (*flat, metrics)),
+            path,
+            *map(_fields.at, (inputs.reshape(len(inputs), -1), labels, indices)),
+            model.classes,
+            self._module.Adam(optimizer.learning_rate, optimizer.b1, optimizer.b2, optimizer.eps),
+            state.iteration,
+        )
+        seconds = time.perf_counter() - started
+        loss, accuracy, nf = metrics[:done].T
+        weights, mu, nu = (_fields.unflattened(each, shapes) for each in flat)
+        return ChunkResult(
+            TrainState(weights, mu, nu, state.iteration + int(done)),
+            loss.copy(),
+            accuracy.copy(),
+            nf.astype(np.int32),
+            seconds,
+            _retcode(code),
+        )
+
+    def evaluate(
+        self, model: Model, weights: Mapping[str, Any], x: Any, solver: Solver
+    ) -> Evaluation:
+        """A model's logits for inputs `x`, (n, *input_shape), solved as one batch.
+
+        A solve that fails is reported by its return code, its logits are what the state at that
+        point gives.
+        """
+        inputs = _arguments.batch("x", x, model.input_shape)
+        arrays = _arguments.weights(weights, model.weight_shapes(), inputs.dtype)
+        prefix = "field."
+        field = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+        padding = [(0, 0), (0, model.augment)] + [(0, 0)] * (inputs.ndim - 2)
+        y0 = np.pad(inputs, padding) if model.augment else inputs
+        found, stats = self._solve(model.field, field, y0, model.t0, [model.t1], solver, False)
+        states = np.array(found.y).T.reshape(y0.shape)
+        logits = states.reshape(len(states), -1) @ arrays["head.weight"].T + arrays["head.bias"]
+        return Evaluation(logits, states, stats)
+
+    def step_jacobian(
+        self,
+        field: Field,
+        weights: Mapping[str, Any],
+        y: Any,
+        t: float,
+        dt: float,
+        solver: Solver,
+    ) -> Array:
+        """Jacobian of one step's map y -> y_next for each sample, (batch, size, size); row i is
+        the gradient of the next state's i-th number. For explicit tableaus."""
+        states = _arguments.batch("y", y, field.state_shape)
+        flat = _fields.flattened(_arguments.weights(weights, field.weight_shapes(), states.dtype))
+        t0, t1 = _arguments.span((t, t + dt))
+        step = solver.with_step(abs(t1 - t0))
+        path = self._path(field, len(states), states.dtype, t0, t1, step, "discrete")
+        jacobian = np.zeros((len(states), field.size, field.size), states.dtype)
+        _run(
+            solver,
+            self._module.path_jacobian_b,
+            _fields.at(jacobian),
+            path,
+            *map(_fields.at, (flat, states.ravel())),
+        )
+        return jacobian
+
+    def _solve(
+        self,
+        field: Field,
+        arrays: Mapping[str, Array],
+        initial: Array,
+        t0: float,
+        stops: list[float],
+        solver: Solver,
+        save_steps: bool,
+    ) -> tuple[Any, Stats]:
+        algorithm = _algorithm(solver)
+        rhs = _fields.right_hand_side(field, len(initial), initial.dtype.name)
+        parameters, kept = _fields.parameters(field, arrays)
+        steps = self._steps(solver, t0, stops, save_steps)
+        flat = initial.ravel()
+        started = time.perf_counter()
+        found = _run(
+            solver,
+            self._module.solve_field,
+            rhs,
+            solver.info.implicit,
+            algorithm,
+            parameters,
+            _fields.at(flat),
+            t0,
+            steps,
+        )
+        seconds = time.perf_counter() - started
+        del kept  # alive until here, as are `flat` and what it views
+        stats = Stats(
+            found.nf, found.njac, found.naccept, found.nreject, _retcode(found.retcode), seconds
+        )
+        return found, stats
+
+    def _steps(self, solver: Solver, t0: float, stops: list[float], save_steps: bool) -> Any:
+        ends, longest = _step_ends(solver, t0, stops)
+        times = np.array(stops)
+        return self._module.Steps(
+            _fields.at(times),
+            _fields.at(ends),
+            longest,
+            solver.rtol or 0.0,
+            solver.atol or 0.0,
+            solver.max_steps or _MAX_STEPS,
+            save_steps,
+        )
+
+    def _path(
+        self,
+        field: Field,
+        batch: int,
+        dtype: np.dtype[Any],
+        t0: float,
+        t1: float,
+        solver: Solver,
+        gradient: str,
+    ) -> Any:
+        """The solve of a gradient. Adaptive ones save their steps, to be walked back through."""
+        table = _explicit_tableau(solver)
+        if checked_gradient(gradient) != "discrete":
+            raise InvalidValueError(
+                "gradient", gradient, '"discrete" on the Julia backend', 'Or use backend="jax".'
+            )
+        if not isinstance(field, VectorField):
+            raise InvalidValueError(
+                "field", field, "a VectorField where a gradient is asked for", 'Use backend="jax".'
+            )
+        return self._module.Path(
+            _fields.right_hand_side(field, batch, dtype.name),
+            _algorithm(solver),
+            _julia_tableau(table),
+            self._steps(solver, t0, [t1], not solver.fixed),
+            t0,
+        )
+
+
+def _plain(row: SolverInfo) -> bool:
+    return "ODEProblem" in row.problem.split(" or ")
+
+
+def _available(row: SolverInfo) -> bool:
+    return row.sublibrary is not None and _has(row.sublibrary)
+
+
+@cache
+def _has(library: str) -> bool:
+    return bool(_process.julia().PyNODE.available(library))
+
+
+@lru_cache(maxsize=512)
+def _made(name: str, library: str, options: tuple[tuple[str, Any], ...]) -> Any:
+    return _process.julia().PyNODE.algorithm(name, library, **dict(options))
+
+
+def _algorithm(solver: Solver) -> Any:
+    library = solver.info.sublibrary
+    if library is None:
+        raise BackendLacksSolverError(
+            "solver",
+            solver.name,
+            "a solver that Julia has (`pynode-jl solvers --backend julia`)",
+            'The embedded backend runs it: backend="jax".',
+        )
+    if not _has(library):
+        raise BackendLacksSolverError(
+            "solver",
+            solver.name,
+            "a solver whose package the Julia environment has",
+            f'Add {library} to it: using Pkg; Pkg.add("{library}").',
+        )
+    assert isinstance(solver.options, tuple)
+    try:
+        return _made(solver.name, library, solver.options)
+    except _process.julia_error() as error:
+        raise WrongSolverError(
+            "solver",
+            f"{solver.name}{dict(solver.options) or ''}",
+            f"a solver that {library} makes with these options",
+            f"Julia says: {_first_line(error)}",
+        ) from error
+
+
+def _explicit_tableau(solver: Solver) -> Tableau:
+    table = solver.info.tableau
+    if table is None or not table.explicit or solver.options:
+        raise WrongSolverError(
+            "solver",
+            solver.name,
+            "an explicit Runge-Kutta method with a tableau, without options, for a gradient",
+            'Take Euler, RK4 or Tsit5, say; implicit ones have gradients with backend="jax".',
+        )
+    return table
+
+
+@cache
+def _julia_tableau(table: Tableau) -> Any:
+    # `at` sees memory that lives for this call only; Julia's constructor copies.
+    rows, b, c = (np.ascontiguousarray(each) for each in (table.a, table.b, table.c))
+    return _process.julia().PyNODE.Tableau(*map(_fields.at, (rows, b, c)))
+
+
+def _step_ends(solver: Solver, t0: float, stops: list[float]) -> tuple[Array, float]:
+    """The ends of all fixed steps, and the longest step, signed; none where steps adapt."""
+    if not solver.fixed:
+        return np.zeros(0), 0.0
+    ends, longest = [], 0.0
+    for start, stop in zip([t0, *stops[:-1]], stops, strict=True):
+        grid = solver.grid(start, stop)
+        ends.append(np.append(start + grid.dt * np.arange(1, grid.n), stop))
+        longest = max(longest, grid.dt, key=abs)
+    return np.concatenate(ends), longest
+
+
+def _run(solver: Solver, function: Any, *arguments: Any) -> Any:
+    try:
+        return _process.call(function, *arguments)
+    except _process.julia_error() as error:
+        raise SolveError("Failure", f"{solver.label}. Julia says: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def _retcode(code: str) -> RetCode:
+    known = RetCode.__members__.get(str(code))
+    return known or _CODES.get(str(code), RetCode.ConvergenceFailure)
+
+
+def _raise_unless_success(solver: Solver, code: RetCode) -> None:
+    if code != RetCode.Success:
+        raise SolveError(code, f"{solver.label}. {code.meaning}")
