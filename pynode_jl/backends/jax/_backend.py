@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from pynode_jl.backends import _arguments
 from pynode_jl.backends._protocol import (
     Adam,
     Array,
@@ -108,9 +109,9 @@ class JaxBackend:
             BackendLacksSolverError: this backend has no tableau of that name.
         """
         table = _tableau(solver)
-        initial = _states(y0, field)
-        t0, t1 = _span(t_span)
-        stops = _stops(save_at, t0, t1)
+        initial = _arguments.batch("y0", y0, field.state_shape)
+        t0, t1 = _arguments.span(t_span)
+        stops = _arguments.stops(save_at, t0, t1)
         if save_steps and save_at is not None:
             raise InvalidValueError(
                 "save_steps", True, "False where save_at is given", "Ask for one of the two."
@@ -127,7 +128,7 @@ class JaxBackend:
                 for a, b in zip(starts, stops, strict=True)
             ]
             arguments = (
-                self._put(_cast(weights, field.weight_shapes(), initial.dtype)),
+                self._put(_arguments.weights(weights, field.weight_shapes(), initial.dtype)),
                 _padded(table, solver.fixed, initial.dtype),
                 jax.tree.map(lambda *rows: np.stack(rows), *controls),
                 np.array(starts, initial.dtype),
@@ -181,23 +182,16 @@ class JaxBackend:
             SolveError: the solve failed.
         """
         table = _tableau(solver)
-        initial = _states(y0, field)
-        t0, t1 = _span(t_span)
+        initial = _arguments.batch("y0", y0, field.state_shape)
+        t0, t1 = _arguments.span(t_span)
         control = _control(solver, t0, t1, initial.dtype)
-        weighting = _floats("cotangent", cotangent).astype(initial.dtype)
-        if weighting.shape != initial.shape:
-            raise InvalidValueError(
-                "cotangent.shape",
-                weighting.shape,
-                f"{initial.shape}, as y0",
-                "Give one number each.",
-            )
+        weighting = _arguments.like("cotangent", cotangent, initial)
         room = _gradient_room(solver, control, initial.nbytes)
         kernel = _vjp_kernel(field, table.name, solver.fixed, room, checked_gradient(gradient))
         with self._precision(initial.dtype):
             (to_weights, to_y0, tally), _, _ = _timed(
                 kernel,
-                self._put(_cast(weights, field.weight_shapes(), initial.dtype)),
+                self._put(_arguments.weights(weights, field.weight_shapes(), initial.dtype)),
                 control,
                 _gradient_limit(solver, room),
                 initial.dtype.type(t0),
@@ -239,10 +233,11 @@ class JaxBackend:
             gradient that is not finite or a solve that fails.
         """
         table = _tableau(solver)
-        inputs = _inputs(x, model)
+        inputs = _arguments.batch("x", x, model.input_shape)
         dtype = inputs.dtype
-        targets = _labels(labels, inputs.shape[0], model.classes)
-        rows, batch = _checked_batches(batches, inputs.shape[0]).shape
+        targets = _arguments.labels(labels, inputs.shape[0], model.classes)
+        indices = _arguments.batches(batches, inputs.shape[0])
+        rows, batch = indices.shape
         control = _control(solver, model.t0, model.t1, dtype)
         room = _gradient_room(solver, control, batch * model.field.size * dtype.itemsize)
         kernel = _train_kernel(
@@ -254,14 +249,14 @@ class JaxBackend:
             (state_out, metrics, done, code), seconds, _ = _timed(
                 kernel,
                 (
-                    self._put(_cast(state.weights, shapes, dtype)),
-                    self._put(_cast(state.mu, shapes, dtype)),
-                    self._put(_cast(state.nu, shapes, dtype)),
+                    self._put(_arguments.weights(state.weights, shapes, dtype)),
+                    self._put(_arguments.weights(state.mu, shapes, dtype)),
+                    self._put(_arguments.weights(state.nu, shapes, dtype)),
                     np.int32(state.iteration),
                 ),
                 self._put(inputs),
                 self._put(targets),
-                np.pad(batches.astype(np.int32), ((0, padded_rows - rows), (0, 0))),
+                np.pad(indices, ((0, padded_rows - rows), (0, 0))),
                 np.int32(rows),
                 control,
                 _gradient_limit(solver, room),
@@ -286,13 +281,13 @@ class JaxBackend:
         its return code, its logits are what the state at that point gives.
         """
         table = _tableau(solver)
-        inputs = _inputs(x, model)
+        inputs = _arguments.batch("x", x, model.input_shape)
         dtype = inputs.dtype
         kernel = _evaluate_kernel(model, _looped_kind(table), solver.fixed)
         with self._precision(dtype):
             (logits, states, tally), seconds, compiled = _timed(
                 kernel,
-                self._put(_cast(weights, model.weight_shapes(), dtype)),
+                self._put(_arguments.weights(weights, model.weight_shapes(), dtype)),
                 _padded(table, solver.fixed, dtype),
                 _control(solver, model.t0, model.t1, dtype),
                 self._put(inputs),
@@ -321,12 +316,12 @@ class JaxBackend:
             ``(batch, size, size)``, row i the gradient of the next state's i-th number.
         """
         table = _tableau(solver)
-        states = _states(y, field)
+        states = _arguments.batch("y", y, field.state_shape)
         kernel = _jacobian_kernel(field, table.name)
         with self._precision(states.dtype):
             jacobian, _, _ = _timed(
                 kernel,
-                self._put(_cast(weights, field.weight_shapes(), states.dtype)),
+                self._put(_arguments.weights(weights, field.weight_shapes(), states.dtype)),
                 states.dtype.type(t),
                 states.dtype.type(dt),
                 self._put(states),
@@ -663,112 +658,6 @@ def _gradient_room(solver: Solver, control: _integrate.Control, state_bytes: int
 
 def _rounded_up(n: int) -> int:
     return 1 << (n - 1).bit_length()
-
-
-def _span(t_span: tuple[float, float]) -> tuple[float, float]:
-    t0, t1 = (float(t) for t in t_span)
-    if not (np.isfinite(t0) and np.isfinite(t1)) or t0 == t1:
-        raise InvalidValueError("t_span", t_span, "two finite times that differ", "Give (t0, t1).")
-    return t0, t1
-
-
-def _stops(save_at: Sequence[float] | None, t0: float, t1: float) -> list[float]:
-    if save_at is None:
-        return [t1]
-    stops = [float(t) for t in save_at]
-    steps = np.diff([t0, *stops]) * np.sign(t1 - t0)
-    inside = (t1 - stops[-1]) * np.sign(t1 - t0) >= 0 if stops else False
-    if not stops or not inside or (steps <= 0).any():
-        raise InvalidValueError(
-            "save_at",
-            save_at,
-            f"times that run strictly from t0 = {t0:g} (left out) to at most t1 = {t1:g}",
-            "Sort them; y0 itself is the state at t0.",
-        )
-    return stops
-
-
-def _states(y0: Any, field: Field) -> np.ndarray:
-    states = _floats("y0", y0)
-    if states.shape[1:] != field.state_shape or states.ndim == 0 or states.shape[0] == 0:
-        raise InvalidValueError(
-            "y0.shape",
-            states.shape,
-            f"(batch, {', '.join(map(str, field.state_shape))}), batch >= 1",
-            "Add a batch axis in front, or make the field for this state.",
-        )
-    return states
-
-
-def _inputs(x: Any, model: Model) -> np.ndarray:
-    inputs = _floats("x", x)
-    if inputs.shape[1:] != model.input_shape or inputs.ndim == 0 or inputs.shape[0] == 0:
-        raise InvalidValueError(
-            "x.shape",
-            inputs.shape,
-            f"(n, {', '.join(map(str, model.input_shape))}), n >= 1",
-            "Reshape the samples, or make the model for them.",
-        )
-    return inputs
-
-
-def _floats(argument: str, value: Any) -> np.ndarray:
-    """`value` as a NumPy array of float32 or float64, without a copy where it already is one."""
-    array = np.asarray(_detached(value))
-    if isinstance(value, (list, tuple)) or array.dtype.kind in "iub":
-        return array.astype(np.float32)
-    if array.dtype in (np.float32, np.float64):
-        return array
-    raise InvalidValueError(
-        f"{argument}.dtype", array.dtype, "float32 or float64", "Convert it with .astype."
-    )
-
-
-def _detached(value: Any) -> Any:
-    """`value`, taken out of torch's graph: a tensor that asks for gradients gives no array."""
-    return value.detach().cpu() if hasattr(value, "detach") else value
-
-
-def _labels(labels: Any, n: int, classes: int) -> np.ndarray:
-    array = np.asarray(_detached(labels))
-    whole = array.astype(np.int32)
-    if array.shape != (n,) or (whole != array).any() or whole.min() < 0 or whole.max() >= classes:
-        raise InvalidValueError(
-            "labels", array, f"({n},) whole numbers from 0 to {classes - 1}", "One for each of x."
-        )
-    return whole
-
-
-def _checked_batches(batches: Array, n: int) -> Array:
-    if batches.ndim != 2 or batches.dtype.kind not in "iu" or batches.size == 0:
-        raise InvalidValueError(
-            "batches", batches, "integers, (iterations, batch)", "`batch_indices` makes them."
-        )
-    if batches.min() < 0 or batches.max() >= n:
-        raise InvalidValueError(
-            "batches", batches, f"indices from 0 to {n - 1}", "`batch_indices` makes them."
-        )
-    return batches
-
-
-def _cast(
-    weights: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype[Any]
-) -> dict[str, np.ndarray]:
-    if set(weights) != set(shapes):
-        missing, extra = sorted(set(shapes) - set(weights)), sorted(set(weights) - set(shapes))
-        raise InvalidValueError(
-            "weights",
-            sorted(weights),
-            f"exactly the names of weight_shapes(): missing {missing}, unknown {extra}",
-            "Start from init(seed).",
-        )
-    arrays = {name: np.asarray(_detached(weights[name])).astype(dtype) for name in shapes}
-    for name, array in arrays.items():
-        if array.shape != tuple(shapes[name]):
-            raise InvalidValueError(
-                f"weights[{name!r}].shape", array.shape, str(shapes[name]), "Start from init(seed)."
-            )
-    return arrays
 
 
 @cache

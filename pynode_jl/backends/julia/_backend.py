@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pynode_jl.backends import _arguments
 from pynode_jl.backends._protocol import (
     Adam,
     Array,
@@ -21,7 +22,7 @@ from pynode_jl.backends._protocol import (
     TrainState,
     checked_gradient,
 )
-from pynode_jl.backends.julia import _arguments, _fields, _process
+from pynode_jl.backends.julia import _fields, _process
 from pynode_jl.errors import (
     BackendLacksSolverError,
     BackendUnavailableError,
@@ -146,7 +147,7 @@ class JuliaBackend:
         shapes = field.weight_shapes()
         flat = _fields.flattened(_arguments.weights(weights, shapes, initial.dtype))
         path = self._path(field, len(initial), initial.dtype, t0, t1, solver, gradient)
-        bar = np.array(np.broadcast_to(cotangent, initial.shape), initial.dtype, order="C")
+        bar = np.array(_arguments.like("cotangent", cotangent, initial), order="C")
         to_weights = np.zeros_like(flat)
         code = _run(
             solver,
@@ -175,26 +176,26 @@ class JuliaBackend:
         `ChunkResult` ends early, at the last good state, where an iteration meets a loss or a
         gradient that is not finite or a solve that fails.
         """
-        inputs = _arguments.batch("x", x, model.input_shape)
+        inputs = np.ascontiguousarray(_arguments.batch("x", x, model.input_shape))
         dtype, shapes = inputs.dtype, model.weight_shapes()
+        targets = np.ascontiguousarray(_arguments.labels(labels, len(inputs), model.classes))
+        indices = np.ascontiguousarray(_arguments.batches(batches, len(inputs)))
         path = self._path(
-            model.field, batches.shape[1], dtype, model.t0, model.t1, solver, gradient
+            model.field, indices.shape[1], dtype, model.t0, model.t1, solver, gradient
         )
         # Copies that Julia updates in place: a failed iteration must leave `state` as it is.
         flat = [
             _fields.flattened(_arguments.weights(each, shapes, dtype))
             for each in (state.weights, state.mu, state.nu)
         ]
-        metrics = np.zeros((len(batches), 3), dtype)
-        labels = np.ascontiguousarray(labels, np.int32)
-        indices = np.ascontiguousarray(batches, np.int32)
+        metrics = np.zeros((len(indices), 3), dtype)
         started = time.perf_counter()
         done, code = _run(
             solver,
             self._module.train_b,
             *map(_fields.at, (*flat, metrics)),
             path,
-            *map(_fields.at, (inputs.reshape(len(inputs), -1), labels, indices)),
+            *map(_fields.at, (inputs.reshape(len(inputs), -1), targets, indices)),
             model.classes,
             self._module.Adam(optimizer.learning_rate, optimizer.b1, optimizer.b2, optimizer.eps),
             state.iteration,

@@ -1,4 +1,4 @@
-"""Arguments of a backend, checked and made plain: C-contiguous NumPy arrays, floats."""
+"""Arguments of a backend, checked and made plain: NumPy arrays of the right shape and type."""
 
 from __future__ import annotations
 
@@ -37,16 +37,26 @@ def stops(save_at: Sequence[float] | None, t0: float, t1: float) -> list[float]:
 
 
 def batch(argument: str, value: Any, shape: tuple[int, ...]) -> Array:
-    """Samples of `shape`, at least one, float32 or float64."""
+    """Samples of `shape`, at least one: (batch, *shape), float32 or float64."""
     array = _floats(argument, value)
     if array.ndim == 0 or array.shape[1:] != shape or array.shape[0] == 0:
         raise InvalidValueError(
             f"{argument}.shape",
             array.shape,
             f"(batch, {', '.join(map(str, shape))}), batch >= 1",
-            "Add a batch axis in front, or make the field for these samples.",
+            "Add a batch axis in front, or make the field or model for these samples.",
         )
-    return np.ascontiguousarray(array)
+    return array
+
+
+def like(argument: str, value: Any, states: Array) -> Array:
+    """One number for each of `states`, in their precision."""
+    array = _floats(argument, value).astype(states.dtype, copy=False)
+    if array.shape != states.shape:
+        raise InvalidValueError(
+            f"{argument}.shape", array.shape, f"{states.shape}, as the states", "Give one each."
+        )
+    return array
 
 
 def weights(
@@ -61,7 +71,7 @@ def weights(
             f"exactly the names of weight_shapes(): missing {missing}, unknown {extra}",
             "Start from init(seed).",
         )
-    arrays = {name: np.asarray(given[name], dtype) for name in shapes}
+    arrays = {name: np.asarray(_detached(given[name])).astype(dtype) for name in shapes}
     for name, array in arrays.items():
         if array.shape != tuple(shapes[name]):
             raise InvalidValueError(
@@ -70,14 +80,39 @@ def weights(
     return arrays
 
 
+def labels(given: Any, n: int, classes: int) -> Array:
+    """The class of each of `n` samples, (n,) int32."""
+    array = np.asarray(_detached(given))
+    whole = array.astype(np.int32)
+    if array.shape != (n,) or (whole != array).any() or whole.min() < 0 or whole.max() >= classes:
+        raise InvalidValueError(
+            "labels", array, f"({n},) whole numbers from 0 to {classes - 1}", "One for each of x."
+        )
+    return whole
+
+
+def batches(given: Array, n: int) -> Array:
+    """Indices of the samples of each iteration's batch, (iterations, batch) int32."""
+    mend = "`batch_indices` makes them."
+    if given.ndim != 2 or given.dtype.kind not in "iu" or given.size == 0:
+        raise InvalidValueError("batches", given, "integers, (iterations, batch)", mend)
+    if given.min() < 0 or given.max() >= n:
+        raise InvalidValueError("batches", given, f"indices from 0 to {n - 1}", mend)
+    return given.astype(np.int32, copy=False)
+
+
 def _floats(argument: str, value: Any) -> Array:
-    if hasattr(value, "detach"):  # a torch tensor that asks for gradients refuses both protocols
-        value = value.detach().cpu()
-    array = np.asarray(value)
+    """`value` as an array of float32 or float64, without a copy where it already is one."""
+    array = np.asarray(_detached(value))
+    if isinstance(value, (list, tuple)) or array.dtype.kind in "iub":
+        return array.astype(np.float32)
     if array.dtype in (np.float32, np.float64):
         return array
-    if array.dtype.kind in "iub" or isinstance(value, (list, tuple)):
-        return array.astype(np.float32)
     raise InvalidValueError(
         f"{argument}.dtype", array.dtype, "float32 or float64", "Convert it with .astype."
     )
+
+
+def _detached(value: Any) -> Any:
+    """`value`, taken out of torch's graph: a tensor that asks for gradients gives no array."""
+    return value.detach().cpu() if hasattr(value, "detach") else value
