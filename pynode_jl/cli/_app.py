@@ -12,12 +12,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pynode_jl.cli._reproduce import app as reproduce_app
+
 app = typer.Typer(
     help="Is a trained Neural ODE an ODE, or a ResNet tied to its solver?",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(reproduce_app, name="reproduce")
 _console = Console()
 
 _Folder = Annotated[Path, typer.Argument(help="The run's folder.", show_default=False)]

@@ -10,6 +10,9 @@ from __future__ import annotations
 from pynode_jl.figures._accuracy_against_step import accuracy_against_step as accuracy_against_step
 from pynode_jl.figures._decision_regions import DecisionPanel as DecisionPanel
 from pynode_jl.figures._decision_regions import decision_regions as decision_regions
+from pynode_jl.figures._fan import EndsPanel as EndsPanel
+from pynode_jl.figures._fan import FanPanel as FanPanel
+from pynode_jl.figures._fan import windermere_fan as windermere_fan
 from pynode_jl.figures._style import png_bytes as png_bytes
 from pynode_jl.figures._style import save as save
 from pynode_jl.figures._swap_heatmap import swap_heatmap as swap_heatmap
@@ -19,6 +22,8 @@ from pynode_jl.figures._trajectories import trajectories as trajectories
 
 __all__ = [
     "DecisionPanel",
+    "EndsPanel",
+    "FanPanel",
     "TrajectoryPanel",
     "accuracy_against_step",
     "decision_regions",
@@ -27,4 +32,5 @@ __all__ = [
     "swap_heatmap",
     "training_history",
     "trajectories",
+    "windermere_fan",
 ]

@@ -1,0 +1,37 @@
+"""The paper's figures and tables, made from our own runs: one short module each.
+
+A module ``_fig3.py`` has one function, ``make(desk) -> Plate``; a row of `REPRODUCTIONS` names it.
+Trained runs lie on one shelf, the folder ``runs`` beside the figures: what one figure has trained
+the next one finds, and what was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from pynode_jl.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from pynode_jl.reproduce._desk import Desk, Plate
+
+#: Name of a figure or table, and what it shows. Nothing is imported to read this.
+REPRODUCTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "fig3": "Lady Windermere's fan makes XOR linearly separable, by the solver's error alone.",
+    }
+)
+
+
+def make(name: str, desk: Desk) -> Plate:
+    """Make a figure or table of `REPRODUCTIONS`, training what is not on the desk's shelf yet.
+
+    Raises:
+        UnknownNameError: no reproduction has that name.
+    """
+    if name not in REPRODUCTIONS:
+        raise UnknownNameError("reproduction", name, REPRODUCTIONS)
+    plate: Plate = importlib.import_module(f"pynode_jl.reproduce._{name}").make(desk)
+    return plate
