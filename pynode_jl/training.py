@@ -41,7 +41,7 @@ class Recipe:
         batch_size: samples in a batch; an epoch's last, smaller batch is left out.
         optimizer: Adam's constants.
         seed: decides the initial weights and the batches.
-        gradient: "discrete" (through the solver's own steps) or "backsolve".
+        gradient: "discrete" (through the solver's own steps) or another of `GRADIENTS`.
         chunk: iterations per compiled call; between two of them progress is shown and state kept.
     """
 

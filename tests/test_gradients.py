@@ -156,7 +156,7 @@ def test_backsolve_tends_to_discrete(backend: Any, mlp: Case, name: str, order: 
             backend.vjp(
                 mlp.field, mlp.weights, mlp.y0, SPAN, solver, mlp.cotangent, gradient=gradient
             )
-            for gradient in ("discrete", "backsolve")
+            for gradient in ("discrete", "BacksolveAdjoint")
         )
         parts = [y1 - y2, *(w1[k] - w2[k] for k in w1)]
         return float(np.sqrt(sum(np.sum(part**2) for part in parts)))
@@ -174,6 +174,6 @@ def test_backsolve_is_not_the_discrete_gradient(backend: Any, mlp: Case) -> None
             mlp.field, mlp.weights, mlp.y0, SPAN, Solver("Euler", dt=0.1), mlp.cotangent,
             gradient=gradient,
         )[1]
-        for gradient in ("discrete", "backsolve")
+        for gradient in ("discrete", "BacksolveAdjoint")
     ]  # fmt: skip
     assert np.abs(got[0] - got[1]).max() > 1e-3

@@ -460,7 +460,7 @@ def test_gradients_refuse(backend: Any) -> None:
         backend.vjp(FIELD, WEIGHTS, TWO, (0, 1), EULER, TWO, gradient="discret")
     with pytest.raises(WrongSolverError, match="explicit"):
         backend.vjp(
-            FIELD, WEIGHTS, TWO, (0, 1), Solver("SDIRK2", dt=0.5), TWO, gradient="backsolve"
+            FIELD, WEIGHTS, TWO, (0, 1), Solver("SDIRK2", dt=0.5), TWO, gradient="BacksolveAdjoint"
         )
     with pytest.raises(InvalidValueError, match="cotangent"):
         backend.vjp(FIELD, WEIGHTS, TWO, (0, 1), EULER, np.ones((3, 2)))

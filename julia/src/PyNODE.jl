@@ -7,7 +7,7 @@ states is one vector, `size * batch` long.
 """
 module PyNODE
 
-using LinearAlgebra: BLAS, mul!
+using LinearAlgebra: istril, ldiv!, lu!, mul!
 using PrecompileTools: @compile_workload, @setup_workload
 using SciMLBase: SciMLBase, ODEFunction, ODEProblem, ReturnCode
 using SciMLLogging: SciMLLogging
@@ -27,6 +27,7 @@ include("algorithms.jl")
 include("solve.jl")
 include("tableaus.jl")
 include("discrete.jl")
+include("paths.jl")
 include("training.jl")
 include("precompile.jl")
 

@@ -44,3 +44,6 @@ function pull_activation!(g, x, y, code::Int)
     code == 6 ? (@. g *= delu(x, y)) : (@. g *= dsilu(x, y))
     return g
 end
+
+"""The activations as scalar functions, by number."""
+const SCALARS = (relu, tanh, softplus, sigmoid, gelu, elu, silu)

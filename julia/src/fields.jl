@@ -7,13 +7,15 @@
 on the layers, so that a solver is compiled once for all fields. Other element types (dual numbers)
 get a network of their own, made when first met.
 """
-struct RightHandSide{T}
-    network::Network{T}
+struct RightHandSide{T, N <: AbstractNetwork{T}}
+    network::N
     others::Dict{DataType, Any}
 end
 
+RightHandSide(network::AbstractNetwork) = RightHandSide(network, Dict{DataType, Any}())
+
 function RightHandSide(field::VectorField, batch::Integer, ::Type{T}) where {T}
-    return RightHandSide{T}(Network{T}(field, batch), Dict{DataType, Any}())
+    return RightHandSide(Network{T}(field, batch))
 end
 
 load!(rhs::RightHandSide, flat) = (load!(rhs.network, flat); empty!(rhs.others); rhs)
@@ -21,6 +23,15 @@ load!(rhs::RightHandSide, flat) = (load!(rhs.network, flat); empty!(rhs.others);
 function (rhs::RightHandSide{T})(dy, y, p, t) where {T}
     S = promote_type(eltype(y), typeof(t))
     S === T ? forward!(dy, rhs.network, t, y) : forward!(dy, network_for(rhs, S), t, y)
+    return nothing
+end
+
+# Sensitivity algorithms hand over the weights as parameters, of a type of their own where they
+# differentiate to them; of the network's own type they are those that `load!` has taken.
+function (rhs::RightHandSide{T})(dy, y, p::AbstractVector{P}, t) where {T, P}
+    P === T && return rhs(dy, y, nothing, t)
+    network = network_for(rhs, promote_type(P, eltype(y), typeof(t)))
+    forward!(dy, load!(network, p), t, y)
     return nothing
 end
 
@@ -40,18 +51,26 @@ end
 The Jacobian of a field's batch: block-diagonal, since no layer mixes samples, with one dense block
 a sample. One evaluation and one pullback a row serve all samples at once.
 """
-function jacobian!(J::SparseMatrixCSC, rhs::RightHandSide{T}, y, t) where {T}
+function jacobian!(J::SparseMatrixCSC, rhs::RightHandSide, y, t)
     network = rhs.network
-    size, bar = state_size(network.field), similar(y, T)
-    forward!(bar, network, t, y)
-    blocks = reshape(J.nzval, size, size, network.batch) # (row, column, sample): columns are whole
+    size = state_size(network.field)
+    forward!(similar(y), network, t, y)
+    # Columns of the sparse matrix are whole: (row, column, sample).
+    jacobian_blocks!(reshape(J.nzval, size, size, network.batch), network, network.tape)
+    return nothing
+end
+
+"""The Jacobian of each sample, (row, column, sample), at the evaluation that `tape` holds."""
+function jacobian_blocks!(blocks::AbstractArray{T, 3}, network, tape) where {T}
+    size = Base.size(blocks, 1)
+    bar = zeros(T, size * network.batch)
     for row in 1:size
         fill!(bar, 0)
         bar[row:size:end] .= 1
-        pullback!(bar, network, network.tape; weights = false)
-        blocks[row, :, :] .= reshape(bar, size, network.batch)
+        pullback!(bar, network, tape; weights = false)
+        blocks[row, :, :] .= reshape(bar, size, :)
     end
-    return nothing
+    return blocks
 end
 
 function jacobian_prototype(rhs::RightHandSide{T}) where {T}

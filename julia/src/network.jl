@@ -30,12 +30,19 @@ struct Tape{T}
 end
 
 """
+A vector field made to run on batches of states of element type `T`: it has a `field`, a `batch`,
+and methods of `load!`, `forward!`, `pullback!`, `unload_gradient!`, `new_tape`, `tape_length`,
+`allocate` and `on_device`.
+"""
+abstract type AbstractNetwork{T} end
+
+"""
     Network{T}(field, batch)
 
 `field` for batches of `batch` states of element type `T`. `load!` gives it weights; `forward!` and
 `pullback!` run it; `gradient` collects what pullbacks add.
 """
-struct Network{T}
+struct Network{T} <: AbstractNetwork{T}
     field::VectorField
     batch::Int
     operations::Vector{Operation{T}}
@@ -91,6 +98,12 @@ function Tape{T}(field::VectorField, operations, batch) where {T}
     end
     return Tape{T}(input, outputs, windows)
 end
+
+"""Zeros where the network's states live."""
+allocate(::Network{T}, lengths::Integer...) where {T} = zeros(T, lengths...)
+
+"""A copy of a host's array where the network's states live."""
+on_device(::Network, x) = copy(x)
 
 """A new tape for `network`."""
 new_tape(network::Network{T}) where {T} = Tape{T}(network.field, network.operations, network.batch)

@@ -1,8 +1,8 @@
 """
     Tableau(a, b, c)
 
-An explicit Runge-Kutta tableau, cut to the stages that the solution needs. `a` as Python's rows:
-Julia's columns.
+A Runge-Kutta tableau, explicit or diagonally implicit, cut to the stages that the solution needs.
+`a` as Python's rows: Julia's columns.
 """
 struct Tableau
     a::Matrix{Float64}
@@ -12,10 +12,12 @@ struct Tableau
     function Tableau(rows::AbstractMatrix, b::AbstractVector, c::AbstractVector)
         s = something(findlast(!iszero, b), 1)
         a = permutedims(rows)[1:s, 1:s]
-        all(iszero(a[i, j]) for i in 1:s for j in i:s) || throw(ArgumentError(
-            "a: allowed is a strictly lower triangular matrix (explicit stages)."))
+        istril(a) || throw(ArgumentError(
+            "a: allowed is a lower triangular matrix (explicit or diagonally implicit stages)."))
         return new(a, b[1:s], c[1:s])
     end
 end
 
 stages(tableau::Tableau) = length(tableau.b)
+implicit(tableau::Tableau, stage) = !iszero(tableau.a[stage, stage])
+implicit(tableau::Tableau) = any(stage -> implicit(tableau, stage), 1:stages(tableau))

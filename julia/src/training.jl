@@ -21,14 +21,18 @@ function update!(weights::AbstractVector{T}, mu, nu, slope, adam::Adam, count) w
 end
 
 """The linear head on a batch, with its cross-entropy. `weight` is (size, classes)."""
-struct Head{T}
-    logits::Matrix{T}
-    weight_bar::Matrix{T}
+struct Head{T, M <: AbstractMatrix{T}}
+    weight::M
+    logits::M
+    weight_bar::M
+    host::Matrix{T} # logits, then their cotangents: few numbers, and a loop over them
     bias_bar::Vector{T}
 end
 
-function Head{T}(size::Integer, classes::Integer, batch::Integer) where {T}
-    return Head{T}(zeros(T, classes, batch), zeros(T, size, classes), zeros(T, classes))
+function Head(network::AbstractNetwork{T}, classes::Integer) where {T}
+    size, batch = state_size(network.field), network.batch
+    return Head(allocate(network, size, classes), allocate(network, classes, batch),
+        allocate(network, size, classes), zeros(T, classes, batch), zeros(T, classes))
 end
 
 """
@@ -36,7 +40,9 @@ Mean cross-entropy and accuracy; `bar` becomes the cotangent of the states `y`, 
 the head keeps its own gradients. `labels` count from 0.
 """
 function loss!(bar, head::Head{T}, weight, bias, y, labels) where {T}
-    logits = mul!(head.logits, transpose(weight), y)
+    copyto!(head.weight, weight)
+    mul!(head.logits, transpose(head.weight), y)
+    logits = copyto!(head.host, head.logits)
     logits .+= bias
     loss, right, batch = zero(T), 0, size(y, 2)
     for (column, label) in zip(eachcol(logits), labels)
@@ -48,43 +54,43 @@ function loss!(bar, head::Head{T}, weight, bias, y, labels) where {T}
         column[label + 1] -= 1
     end
     logits ./= batch
-    mul!(head.weight_bar, y, transpose(logits))
     sum!(head.bias_bar, logits)
-    mul!(bar, weight, logits)
+    copyto!(head.logits, logits)
+    mul!(head.weight_bar, y, transpose(head.logits))
+    mul!(bar, head.weight, head.logits)
     return loss / batch, T(right) / batch
 end
 
 """
-    train!(weights, mu, nu, metrics, path, x, labels, batches, adam, iteration)
+    train!(weights, mu, nu, metrics, path, x, labels, batches, classes, adam, iteration)
 
 One iteration per column of `batches` (indices from 0), in place. `weights`, `mu` and `nu` are flat:
 the field's, then the head's; `x` is (input size, n); `metrics` (3, iterations) gets the loss, the
-accuracy and the evaluations. Returns the iterations done and why it ended: an iteration that meets
-what is not finite, or a solve that fails, makes no update.
+accuracy and the evaluations. All of these are the host's; states live where the path's network has
+them. Returns the iterations done and why it ended: an iteration that meets what is not finite, or a
+solve that fails, makes no update.
 """
-function train!(weights::AbstractVector{T}, mu, nu, metrics, path::Path{T}, x, labels, batches,
-        classes::Integer, adam::Adam, iteration::Integer) where {T}
-    field, batch = path.rhs.network.field, path.rhs.network.batch
-    n = weights_length(field)
-    size_of_state = state_size(field)
-    slope, y0 = similar(weights), zeros(T, size_of_state, batch)
-    head, bar = Head{T}(size_of_state, classes, batch), zeros(T, size_of_state, batch)
+function train!(weights::AbstractVector{T}, mu, nu, metrics, path::AbstractPath{T}, x, labels,
+        batches, classes::Integer, adam::Adam, iteration::Integer) where {T}
+    net = network(path)
+    n, size_of_state = weights_length(net.field), state_size(net.field)
     split = n + size_of_state * classes
     weight = reshape(view(weights, (n + 1):split), size_of_state, classes)
     bias = view(weights, (split + 1):length(weights))
+    slope, y0 = similar(weights), zeros(T, size_of_state, net.batch)
+    head, bar = Head(net, classes), allocate(net, size_of_state, net.batch)
     inputs = size(x, 1)
     for (i, indices) in enumerate(eachcol(batches))
-        load!(path.rhs, view(weights, 1:n))
+        load!(path, view(weights, 1:n))
         for (column, index) in enumerate(indices)
             copyto!(view(y0, 1:inputs, column), view(x, :, index + 1))
         end
-        times, states, nf, code = follow!(path, vec(y0))
+        y1, nf, code = follow!(path, on_device(net, vec(y0)))
         code == "Success" || return i - 1, code
-        y1 = reshape(view(states, :, size(states, 2)), size_of_state, batch)
+        y1 = reshape(y1, size_of_state, :)
         loss, accuracy = loss!(bar, head, weight, bias, y1, view(labels, indices .+ 1))
-        pull!(vec(bar), path, times, states)
-        unload_gradient!(view(slope, 1:n), path.rhs.network)
-        copyto!(view(slope, (n + 1):split), head.weight_bar)
+        pull!(vec(bar), view(slope, 1:n), path)
+        copyto!(view(slope, (n + 1):split), vec(head.weight_bar))
         copyto!(view(slope, (split + 1):length(slope)), head.bias_bar)
         isfinite(loss) && all(isfinite, slope) || return i - 1, "Unstable"
         update!(weights, mu, nu, slope, adam, iteration + i)

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from pynode_jl.backends._protocol import (
+from pynode_jl.backends._gradients import (
     GRADIENTS,
+    VJPS,
+    GradientMethod,
+    checked_gradient,
+)
+from pynode_jl.backends._protocol import (
     Adam,
     Array,
     Backend,
     ChunkResult,
     Evaluation,
-    GradientMethod,
     RetCode,
     Solution,
     Stats,
     TrainState,
-    checked_gradient,
 )
 from pynode_jl.errors import UnknownNameError
 
@@ -53,6 +56,7 @@ def get_backend(name: str = "auto", device: str | None = None) -> Backend:
 __all__ = [
     "BACKENDS",
     "GRADIENTS",
+    "VJPS",
     "Adam",
     "Array",
     "Backend",

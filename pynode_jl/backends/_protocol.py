@@ -10,30 +10,18 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from pynode_jl.errors import InvalidValueError, UnknownNameError
+from pynode_jl.backends._gradients import GradientMethod
+from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import Field, Weights
 from pynode_jl.models import Model
 from pynode_jl.solvers import Solver
 
 Array: TypeAlias = npt.NDArray[Any]
-
-#: How a training gradient is taken: `discrete` differentiates the solver's own arithmetic
-#: (discretise-then-optimise); the others solve an adjoint ODE (optimise-then-discretise).
-GradientMethod: TypeAlias = Literal["discrete", "backsolve"]
-GRADIENTS: tuple[GradientMethod, ...] = ("discrete", "backsolve")
-
-
-def checked_gradient(name: str) -> GradientMethod:
-    """`name` if it is one of `GRADIENTS`, or an `UnknownNameError`."""
-    for known in GRADIENTS:
-        if name == known:
-            return known
-    raise UnknownNameError("gradient", name, GRADIENTS)
 
 
 class RetCode(enum.StrEnum):

@@ -144,7 +144,7 @@ class Config:
             self.train.batch_size,
             Adam(self.train.learning_rate),
             self.seed,
-            self.train.gradient,  # type: ignore[arg-type]  # the backend checks the name
+            self.train.gradient,  # the backend checks the name
             self.train.chunk,
         )
 

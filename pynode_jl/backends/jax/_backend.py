@@ -14,17 +14,16 @@ import numpy as np
 import optax
 
 from pynode_jl.backends import _arguments
+from pynode_jl.backends._gradients import GradientMethod, parsed_gradient
 from pynode_jl.backends._protocol import (
     Adam,
     Array,
     ChunkResult,
     Evaluation,
-    GradientMethod,
     RetCode,
     Solution,
     Stats,
     TrainState,
-    checked_gradient,
 )
 from pynode_jl.backends.jax import _fields, _integrate, _step
 from pynode_jl.errors import (
@@ -172,7 +171,7 @@ class JaxBackend:
             field, weights, y0, t_span, solver: as for `solve`.
             cotangent: weights of the final state, of its shape.
             gradient: "discrete" differentiates the solver's own steps, exactly (the step sizes that
-                a controller chose held constant); "backsolve" solves the adjoint ODE backwards
+                a controller chose held constant); "BacksolveAdjoint" solves the adjoint ODE backwards
                 (Chen et al. 2018), for explicit solvers.
 
         Returns:
@@ -187,7 +186,9 @@ class JaxBackend:
         control = _control(solver, t0, t1, initial.dtype)
         weighting = _arguments.like("cotangent", cotangent, initial)
         room = _gradient_room(solver, control, initial.nbytes)
-        kernel = _vjp_kernel(field, table.name, solver.fixed, room, checked_gradient(gradient))
+        kernel = _vjp_kernel(
+            field, table.name, solver.fixed, room, parsed_gradient(gradient, self.name).method
+        )
         with self._precision(initial.dtype):
             (to_weights, to_y0, tally), _, _ = _timed(
                 kernel,
@@ -241,7 +242,12 @@ class JaxBackend:
         control = _control(solver, model.t0, model.t1, dtype)
         room = _gradient_room(solver, control, batch * model.field.size * dtype.itemsize)
         kernel = _train_kernel(
-            model, table.name, solver.fixed, room, checked_gradient(gradient), optimizer
+            model,
+            table.name,
+            solver.fixed,
+            room,
+            parsed_gradient(gradient, self.name).method,
+            optimizer,
         )
         padded_rows = max(_LEAST_ROWS, 1 << (rows - 1).bit_length())
         with self._precision(dtype):

@@ -1,0 +1,140 @@
+# Gradients by SciMLSensitivity: adjoints of the continuous problem, and automatic differentiation
+# through OrdinaryDiffEq's own loop.
+
+module PyNODEAdjointExt
+
+using ComponentArrays: ComponentArray
+using Lux: Lux
+using PyNODE: PyNODE, AbstractPath, RightHandSide, Steps, state_size, weights_length
+using SciMLBase: SciMLBase, ODEFunction, ODEProblem
+using SciMLSensitivity: SciMLSensitivity, BacksolveAdjoint, ForwardDiffSensitivity, GaussAdjoint,
+                        InterpolatingAdjoint, QuadratureAdjoint, ReverseDiffAdjoint, TrackerAdjoint,
+                        ZygoteAdjoint, EnzymeVJP, ReverseDiffVJP, TrackerVJP, ZygoteVJP
+using Zygote: Zygote
+
+# Each takes the choice of vector-Jacobian product; the last four differentiate the solver's loop.
+const METHODS = Dict(
+    "InterpolatingAdjoint" => vjp -> InterpolatingAdjoint(; autojacvec = vjp),
+    "BacksolveAdjoint" => vjp -> BacksolveAdjoint(; autojacvec = vjp),
+    "QuadratureAdjoint" => vjp -> QuadratureAdjoint(; autojacvec = vjp),
+    "GaussAdjoint" => vjp -> GaussAdjoint(; autojacvec = vjp),
+    "ForwardDiffSensitivity" => _ -> ForwardDiffSensitivity(),
+    "ReverseDiffAdjoint" => _ -> ReverseDiffAdjoint(),
+    "TrackerAdjoint" => _ -> TrackerAdjoint(),
+    "ZygoteAdjoint" => _ -> ZygoteAdjoint()
+)
+# "written" hands SciMLSensitivity this package's own products, whatever it would choose.
+const VJPS = Dict(
+    "written" => ZygoteVJP(),
+    "ZygoteVJP" => ZygoteVJP(),
+    "ReverseDiffVJP" => ReverseDiffVJP(true),
+    "TrackerVJP" => TrackerVJP(),
+    "EnzymeVJP" => EnzymeVJP()
+)
+# Those that need a function of arrays as wholes, out of place: a Lux chain.
+const WHOLE_ARRAYS = ("TrackerAdjoint", "ZygoteAdjoint")
+
+"""A solve whose gradient SciMLSensitivity takes."""
+mutable struct AdjointPath{T, R, F, A, S, P} <: AbstractPath{T}
+    const rhs::R
+    const f::F
+    const algorithm::A
+    const sensealg::S
+    const steps::Steps
+    const t0::Float64
+    parameters::P
+    back::Any
+    AdjointPath{T}(rhs::R, f::F, algorithm::A, sensealg::S, steps, t0, parameters::P) where {
+        T, R, F, A, S, P} =
+        new{T, R, F, A, S, P}(rhs, f, algorithm, sensealg, steps, t0, parameters, nothing)
+end
+
+PyNODE.network(path::AdjointPath) = path.rhs.network
+
+function PyNODE.adjoint_path(rhs::RightHandSide{T}, algorithm, steps::Steps, t0, method, vjp) where {T}
+    sensealg, flat = METHODS[method](VJPS[vjp]), zeros(T, weights_length(rhs.network.field))
+    if vjp == "written" && !(method in WHOLE_ARRAYS)
+        f = ODEFunction{true, SciMLBase.FullSpecialize}(rhs; products(rhs)...)
+        return AdjointPath{T}(rhs, f, algorithm, sensealg, steps, t0, flat)
+    end
+    f = ODEFunction{false, SciMLBase.FullSpecialize}(lux_function(rhs.network.field))
+    return AdjointPath{T}(rhs, f, algorithm, sensealg, steps, t0, lux_vector(rhs, flat))
+end
+
+lux_vector(rhs, flat) = ComponentArray(PyNODE.lux_parameters(rhs.network.field, flat))
+
+function lux_function(field)
+    chain = PyNODE.lux_chain(field)
+    states = PyNODE.lux_states(chain)
+    return (y, p, t) -> PyNODE.lux_apply(field, chain, p, states, t, y)
+end
+
+"""The written-out products with the Jacobians of a field, as SciMLBase names them."""
+function products(rhs::RightHandSide{T}) where {T}
+    network = rhs.network
+    scratch = zeros(T, state_size(network.field) * network.batch)
+    last_bar, last_y, last_t = similar(scratch), similar(scratch), Ref(T(NaN))
+    weights_bar = zeros(T, weights_length(network.field))
+    function both!(bar, y, t)
+        PyNODE.forward!(scratch, network, t, y)
+        copyto!(last_bar, bar)
+        copyto!(last_y, y)
+        last_t[] = t
+        PyNODE.pullback!(copyto!(scratch, bar), network, network.tape)
+        PyNODE.unload_gradient!(weights_bar, network)
+        return scratch
+    end
+    vjp(out, bar, y, p, t) = (copyto!(out, both!(bar, y, t)); nothing)
+    function vjp_p(out, bar, y, p, t)
+        # The product with the state's Jacobian, asked for just before, has this one too.
+        last_t[] == t && last_bar == bar && last_y == y || both!(bar, y, t)
+        copyto!(out, weights_bar)
+        return nothing
+    end
+    return (; vjp, vjp_p)
+end
+
+function PyNODE.load!(path::AdjointPath, flat)
+    PyNODE.load!(path.rhs, flat)
+    path.parameters = path.parameters isa ComponentArray ? lux_vector(path.rhs, flat) : collect(flat)
+    return path
+end
+
+function PyNODE.follow!(path::AdjointPath{T}, y0::AbstractVector{T}) where {T}
+    nf, code, span = Ref(0), Ref(""), (T(path.t0), T(last(path.steps.stops)))
+    problem = ODEProblem(path.f, y0, span, path.parameters)
+    y1, path.back = Zygote.pullback(y0, path.parameters) do u0, p
+        solution = SciMLBase.solve(problem, path.algorithm; u0, p, sensealg = path.sensealg,
+            keywords(T, path.steps)...)
+        Zygote.ignore() do
+            nf[], code[] = solution.stats.nf, string(solution.retcode)
+        end
+        return solution.u[end]
+    end
+    code[] in ("Success", "Terminated", "Default") || return y1, nf[], code[]
+    return y1, nf[], all(isfinite, y1) ? "Success" : "Unstable"
+end
+
+function PyNODE.pull!(bar, slope, path::AdjointPath)
+    to_y0, to_p = path.back(copy(bar))
+    if to_p isa ComponentArray || to_p isa NamedTuple
+        PyNODE.flat_parameters!(slope, path.rhs.network.field, NamedTuple(to_p))
+    else
+        copyto!(slope, to_p)
+    end
+    return copyto!(bar, to_y0)
+end
+
+# An adjoint interpolates the forward solve: what it saves is left to SciMLSensitivity.
+function keywords(::Type{T}, steps::Steps) where {T}
+    common = (; saveat = [T(last(steps.stops))], save_start = false, verbose = PyNODE.SILENT,
+        maxiters = steps.max_steps)
+    if PyNODE.fixed(steps)
+        tight = 16 * eps(T)
+        return (; common..., adaptive = false, dt = T(steps.dt), tstops = T.(steps.ends),
+            reltol = tight, abstol = tight)
+    end
+    return (; common..., reltol = T(steps.rtol), abstol = T(steps.atol))
+end
+
+end

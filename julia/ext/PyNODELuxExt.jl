@@ -1,0 +1,143 @@
+# Fields as Lux chains: what DiffEqFlux takes, what Zygote differentiates, and what runs on a GPU.
+
+module PyNODELuxExt
+
+using Lux: Lux
+using PyNODE: PyNODE, AbstractNetwork, Layer, VectorField, features, spatial, spatial_axes,
+              state_size, weight_length, weighted, weights_length
+using Random: Xoshiro
+using Zygote: Zygote
+
+# Scalar functions of activations.jl, by name.
+function lux_layer(layer::Layer)
+    layer.kind === :dense && return Lux.Dense(layer.inputs => layer.outputs)
+    # Python's convolutions do not flip their kernels.
+    layer.kind === :conv && return Lux.Conv(ntuple(_ -> layer.kernel, layer.axes),
+        layer.inputs => layer.outputs; pad = layer.kernel ÷ 2, cross_correlation = true)
+    return Lux.WrappedFunction(Base.Broadcast.BroadcastFunction(PyNODE.SCALARS[layer.code]))
+end
+
+PyNODE.lux_chain(field::VectorField) = Lux.Chain(map(lux_layer, field.layers)...)
+
+# Lengths of a layer's weight: in memory as Python has it, which is Lux's but for a dense layer.
+function weight_lengths(layer::Layer)
+    return (ntuple(_ -> layer.kernel, layer.axes)..., layer.inputs, layer.outputs)
+end
+
+function PyNODE.lux_parameters(field::VectorField, flat::AbstractVector)
+    offset, names = 0, ntuple(i -> Symbol(:layer_, i), length(field.layers))
+    values = map(field.layers) do layer
+        weighted(layer) || return NamedTuple()
+        n = weight_length(layer)
+        weight = reshape(flat[offset .+ (1:n)], weight_lengths(layer))
+        bias = flat[(offset + n) .+ (1:layer.outputs)]
+        offset += n + layer.outputs
+        return (; weight = layer.kind === :dense ? permutedims(weight) : weight, bias)
+    end
+    return NamedTuple{names}(Tuple(values))
+end
+
+function PyNODE.flat_parameters!(flat::AbstractVector, field::VectorField, tree)
+    offset = 0
+    for (layer, values) in zip(field.layers, tree)
+        weighted(layer) || continue
+        n = weight_length(layer)
+        # A gradient has no entry for what plays no part.
+        for (name, start, count) in ((:weight, offset, n), (:bias, offset + n, layer.outputs))
+            value = isnothing(values) ? nothing : getproperty(values, name)
+            target = view(flat, start .+ (1:count))
+            if isnothing(value)
+                fill!(target, 0)
+            else
+                host = Array(value)
+                copyto!(target, name === :weight && layer.kind === :dense ? permutedims(host) : host)
+            end
+        end
+        offset += n + layer.outputs
+    end
+    return flat
+end
+
+"""Flat states in Lux's shape, the time as a last channel where the field depends on it."""
+function lux_input(field::VectorField, y, t)
+    x = reshape(y, spatial(field)..., features(field), :)
+    field.time_dependent || return x
+    channel = ndims(x) - 1
+    time = Zygote.ignore() do
+        fill!(similar(x, ntuple(i -> i == channel ? 1 : size(x, i), ndims(x))), t)
+    end
+    return cat(x, time; dims = channel)
+end
+
+PyNODE.lux_states(chain) = Lux.initialstates(Xoshiro(0), chain)
+
+function PyNODE.lux_apply(field::VectorField, chain, parameters, states, t, y)
+    return vec(first(chain(lux_input(field, y, t), parameters, states)))
+end
+
+"""A field as a Lux chain, its reverse derivative by Zygote: on any array type."""
+mutable struct LuxNetwork{T, C, P, S, D} <: AbstractNetwork{T}
+    const field::VectorField
+    const batch::Int
+    const chain::C
+    const states::S
+    const to::D # a host's array to one of the device
+    parameters::P
+    gradient::Any
+    const tape::Base.RefValue{Any}
+end
+
+function PyNODE.lux_network(field::VectorField, batch::Integer, ::Type{T}, to) where {T}
+    chain, flat = PyNODE.lux_chain(field), zeros(T, weights_length(field))
+    states = PyNODE.lux_states(chain)
+    parameters = on(to, PyNODE.lux_parameters(field, flat))
+    return LuxNetwork{T, typeof(chain), typeof(parameters), typeof(states), typeof(to)}(
+        field, batch, chain, states, to, parameters, nothing, Ref{Any}())
+end
+
+on(to, tree::NamedTuple) = map(value -> on(to, value), tree)
+on(to, array::AbstractArray) = to(array)
+
+PyNODE.allocate(network::LuxNetwork{T}, lengths::Integer...) where {T} =
+    network.to(zeros(T, lengths...))
+PyNODE.on_device(network::LuxNetwork, x) = network.to(copy(x))
+PyNODE.new_tape(::LuxNetwork) = Ref{Any}()
+# What Zygote keeps: about the input and output of each layer.
+function PyNODE.tape_length(network::LuxNetwork)
+    widths = (weighted(each) ? each.outputs : each.inputs for each in network.field.layers)
+    return 2 * sum(widths) * state_size(network.field) * network.batch ÷ features(network.field)
+end
+
+function PyNODE.load!(network::LuxNetwork, flat::AbstractVector)
+    network.parameters = on(network.to, PyNODE.lux_parameters(network.field, flat))
+    return network
+end
+
+function PyNODE.forward!(dy, network::LuxNetwork, t, y)
+    (; field, chain, parameters, states) = network
+    return copyto!(dy, PyNODE.lux_apply(field, chain, parameters, states, t, y))
+end
+
+function PyNODE.forward!(dy, network::LuxNetwork, t, y, tape::Base.RefValue)
+    (; field, chain, parameters, states) = network
+    out, tape[] = Zygote.pullback(copy(y), parameters) do y, parameters
+        PyNODE.lux_apply(field, chain, parameters, states, t, y)
+    end
+    return copyto!(dy, out)
+end
+
+function PyNODE.pullback!(bar, network::LuxNetwork, tape::Base.RefValue; weights::Bool = true)
+    to_state, to_weights = tape[](copy(bar))
+    isnothing(to_state) ? fill!(bar, 0) : copyto!(bar, to_state)
+    weights && (network.gradient = Zygote.accum(network.gradient, to_weights))
+    return bar
+end
+
+function PyNODE.unload_gradient!(flat::AbstractVector, network::LuxNetwork)
+    isnothing(network.gradient) ? fill!(flat, 0) :
+    PyNODE.flat_parameters!(flat, network.field, network.gradient)
+    network.gradient = nothing
+    return flat
+end
+
+end

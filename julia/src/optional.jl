@@ -1,0 +1,51 @@
+# What package extensions add: the generic functions that they give methods to, and how a package
+# that only some calls need is loaded.
+
+"""The field as a Lux chain."""
+function lux_chain end
+"""The flat weights, in Python's order and layouts, as the parameters of `lux_chain(field)`."""
+function lux_parameters end
+"""The inverse of `lux_parameters`, for parameters or a gradient of theirs."""
+function flat_parameters! end
+"""The states of a Lux layer."""
+function lux_states end
+"""`f(t, y)` by a field's Lux chain, on flat states."""
+function lux_apply end
+"""`lux_network(field, batch, T, to)`: a field on the device that `to` brings arrays to."""
+function lux_network end
+"""`adjoint_path(rhs, algorithm, steps, t0, method, vjp)`: gradients by SciMLSensitivity."""
+function adjoint_path end
+"""`node_path(rhs, algorithm, steps, t0)`: gradients by DiffEqFlux's `NeuralODE` as it comes."""
+function node_path end
+"""`lux_layer_field(layer, shape)`: a user's own Lux layer as a field."""
+function lux_layer_field end
+
+const EXTENSIONS = Dict(
+    "lux" => ["Lux", "Zygote"],
+    "adjoint" => ["SciMLSensitivity", "Zygote"],
+    "adjoint_lux" => ["SciMLSensitivity", "Zygote", "Lux", "ComponentArrays"],
+    "node" => ["DiffEqFlux", "Lux", "Zygote", "ComponentArrays"],
+    "gpu" => ["LuxCUDA", "Lux", "Zygote"]
+)
+
+"""
+Load what `feature`, a key of `EXTENSIONS`, needs. An `ArgumentError` names the packages that the
+environment does not have.
+"""
+function need(feature::AbstractString)
+    missing_ones = filter(!has_package, EXTENSIONS[feature])
+    isempty(missing_ones) || throw(ArgumentError(string(
+        "the Julia environment lacks ", join(missing_ones, ", "), ". Add: using Pkg; Pkg.add([",
+        join(repr.(missing_ones), ", "), "])")))
+    foreach(name -> Base.require(Base.identify_package(name)), EXTENSIONS[feature])
+    return nothing
+end
+
+"""Whether the environment has the package; nothing is loaded."""
+function has_package(name::AbstractString)
+    id = Base.identify_package(String(name))
+    return !isnothing(id) && !isnothing(Base.locate_package(id))
+end
+
+# Where states can live: a name to the function that brings a host's array there.
+const DEVICES = Dict{String, Any}("cpu" => identity)

@@ -1,0 +1,95 @@
+"""How a training gradient is taken: the methods by name, and which backend has which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
+
+from pynode_jl.errors import InvalidValueError, UnknownNameError
+
+#: A name of `GRADIENTS`, for some of them with a name of `VJPS` behind a colon:
+#: ``"discrete"``, ``"GaussAdjoint"``, ``"InterpolatingAdjoint:ZygoteVJP"``.
+GradientMethod: TypeAlias = str
+
+
+class GradientInfo(NamedTuple):
+    """Which backends have a method, what it differentiates, and whether it takes a VJP."""
+
+    backends: tuple[str, ...]
+    meaning: str
+    takes_vjp: bool = False
+
+
+#: "discrete" differentiates the discrete model that is trained (discretise-then-optimise); an
+#: adjoint that of the ODE (optimise-then-discretise). Names but the first are SciMLSensitivity's.
+GRADIENTS: Mapping[str, GradientInfo] = {
+    "discrete": GradientInfo(("jax", "julia"), "the solver's own steps, exactly"),
+    "BacksolveAdjoint": GradientInfo(
+        ("jax", "julia"), "the adjoint ODE, the state solved backwards with it; unsafe", True
+    ),
+    "InterpolatingAdjoint": GradientInfo(
+        ("julia",), "the adjoint ODE along the interpolated solution", True
+    ),
+    "QuadratureAdjoint": GradientInfo(
+        ("julia",), "the adjoint ODE, the weights' part by adaptive quadrature", True
+    ),
+    "GaussAdjoint": GradientInfo(
+        ("julia",), "the adjoint ODE, the weights' part by Gauss quadrature", True
+    ),
+    "ForwardDiffSensitivity": GradientInfo(
+        ("julia",), "the solver's loop, forwards: dear for many weights"
+    ),
+    "ReverseDiffAdjoint": GradientInfo(("julia",), "the solver's loop, number by number"),
+    "TrackerAdjoint": GradientInfo(("julia",), "the solver's loop, array by array"),
+    "ZygoteAdjoint": GradientInfo(("julia",), "the solver's loop, where Zygote can"),
+    "NeuralODE": GradientInfo(("julia",), "DiffEqFlux's NeuralODE as it comes"),
+}
+
+#: How an adjoint's vector-Jacobian products are taken: "written" are this package's own, written
+#: out and in place, the default; the others are SciMLSensitivity's, through a Lux chain.
+VJPS = ("written", "ZygoteVJP", "ReverseDiffVJP", "TrackerVJP", "EnzymeVJP")
+
+
+class Gradient(NamedTuple):
+    """A gradient method, taken apart."""
+
+    method: str
+    vjp: str
+
+
+def checked_gradient(text: GradientMethod) -> GradientMethod:
+    """`text` if it names a method, or an `UnknownNameError`."""
+    parsed_gradient(text)
+    return text
+
+
+def parsed_gradient(text: GradientMethod, backend: str | None = None) -> Gradient:
+    """The method and its vector-Jacobian product.
+
+    Raises:
+        UnknownNameError: no method, or no product, of that name.
+        InvalidValueError: a product for a method that takes none, or a method that `backend` lacks.
+    """
+    method, colon, vjp = text.partition(":")
+    about = GRADIENTS.get(method)
+    if about is None:
+        raise UnknownNameError("gradient", method, GRADIENTS)
+    if colon and not about.takes_vjp:
+        allowed = ", ".join(name for name, each in GRADIENTS.items() if each.takes_vjp)
+        raise InvalidValueError(
+            "gradient",
+            text,
+            f"a vector-Jacobian product with one of {allowed} only",
+            f'Use "{method}".',
+        )
+    if colon and vjp not in VJPS:
+        raise UnknownNameError("vector-Jacobian product", vjp, VJPS)
+    if backend is not None and backend not in about.backends:
+        have = ", ".join(name for name, each in GRADIENTS.items() if backend in each.backends)
+        raise InvalidValueError(
+            "gradient",
+            text,
+            f"one of {have} on the {backend} backend",
+            f'Or use backend="{about.backends[0]}".',
+        )
+    return Gradient(method, vjp or VJPS[0])
