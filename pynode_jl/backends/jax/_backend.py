@@ -171,8 +171,8 @@ class JaxBackend:
             field, weights, y0, t_span, solver: as for `solve`.
             cotangent: weights of the final state, of its shape.
             gradient: "discrete" differentiates the solver's own steps, exactly (the step sizes that
-                a controller chose held constant); "BacksolveAdjoint" solves the adjoint ODE backwards
-                (Chen et al. 2018), for explicit solvers.
+                a controller chose held constant); "BacksolveAdjoint" solves the adjoint ODE
+                backwards (Chen et al. 2018), for explicit solvers.
 
         Returns:
             The gradients to the weights, by name, and to `y0`.
@@ -186,9 +186,8 @@ class JaxBackend:
         control = _control(solver, t0, t1, initial.dtype)
         weighting = _arguments.like("cotangent", cotangent, initial)
         room = _gradient_room(solver, control, initial.nbytes)
-        kernel = _vjp_kernel(
-            field, table.name, solver.fixed, room, parsed_gradient(gradient, self.name).method
-        )
+        method = parsed_gradient(gradient, self.name).method
+        kernel = _vjp_kernel(field, table.name, solver.fixed, room, method)
         with self._precision(initial.dtype):
             (to_weights, to_y0, tally), _, _ = _timed(
                 kernel,
@@ -241,14 +240,8 @@ class JaxBackend:
         rows, batch = indices.shape
         control = _control(solver, model.t0, model.t1, dtype)
         room = _gradient_room(solver, control, batch * model.field.size * dtype.itemsize)
-        kernel = _train_kernel(
-            model,
-            table.name,
-            solver.fixed,
-            room,
-            parsed_gradient(gradient, self.name).method,
-            optimizer,
-        )
+        method = parsed_gradient(gradient, self.name).method
+        kernel = _train_kernel(model, table.name, solver.fixed, room, method, optimizer)
         padded_rows = max(_LEAST_ROWS, 1 << (rows - 1).bit_length())
         with self._precision(dtype):
             shapes = model.weight_shapes()

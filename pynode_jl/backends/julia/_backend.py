@@ -10,17 +10,16 @@ from typing import Any
 import numpy as np
 
 from pynode_jl.backends import _arguments
+from pynode_jl.backends._gradients import GradientMethod, parsed_gradient
 from pynode_jl.backends._protocol import (
     Adam,
     Array,
     ChunkResult,
     Evaluation,
-    GradientMethod,
     RetCode,
     Solution,
     Stats,
     TrainState,
-    checked_gradient,
 )
 from pynode_jl.backends.julia import _fields, _process
 from pynode_jl.errors import (
@@ -316,7 +315,7 @@ class JuliaBackend:
     ) -> Any:
         """The solve of a gradient. Adaptive ones save their steps, to be walked back through."""
         table = _explicit_tableau(solver)
-        if checked_gradient(gradient) != "discrete":
+        if parsed_gradient(gradient, "julia").method != "discrete":
             raise InvalidValueError(
                 "gradient", gradient, '"discrete" on the Julia backend', 'Or use backend="jax".'
             )
