@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from pynode_jl.backends import Adam, RetCode, TrainState, get_backend
-from pynode_jl.backends.julia import JuliaSource, _process, discover
+from pynode_jl.backends.julia import JuliaSource, _discovery, _process, discover
 from pynode_jl.errors import (
     BackendLacksSolverError,
     BackendUnavailableError,
@@ -80,20 +80,20 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
 def test_half_a_set_up_is_refused_by_name(
     variables: dict[str, str], word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_process.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(_discovery.importlib.util, "find_spec", lambda name: name)
     for name in ("PYTHON_JULIACALL_EXE", "PYTHON_JULIACALL_PROJECT"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    found, text = discover()
+    found, text, *_ = discover()
     assert not found
     assert word in text
     assert "Pkg.develop" in text
 
 
 def test_no_juliacall_names_the_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_process.importlib.util, "find_spec", lambda name: None)
-    found, text = discover()
+    monkeypatch.setattr(_discovery.importlib.util, "find_spec", lambda name: None)
+    found, text, *_ = discover()
     assert not found
     assert "pip install 'pynode-jl[julia]'" in text
     monkeypatch.setattr(_process, "julia", _process.julia.__wrapped__)
@@ -102,7 +102,7 @@ def test_no_juliacall_names_the_install(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_julia_package_is_found() -> None:
-    assert (_process.julia_package() / "src" / "PyNODE.jl").is_file()
+    assert (_discovery.julia_package() / "src" / "PyNODE.jl").is_file()
 
 
 # Parity with the embedded backend

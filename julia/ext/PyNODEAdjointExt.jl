@@ -34,34 +34,66 @@ const VJPS = Dict(
 # Those that need a function of arrays as wholes, out of place: a Lux chain.
 const WHOLE_ARRAYS = ("TrackerAdjoint", "ZygoteAdjoint")
 
-"""A solve whose gradient SciMLSensitivity takes."""
-mutable struct AdjointPath{T, R, F, A, S, P} <: AbstractPath{T}
+"""
+A solve whose gradient Zygote takes, by the sensitivity algorithm that `run(y0, p)` names in its
+call of `solve`. `p` is flat, or a Lux chain's parameters where `structured`.
+"""
+mutable struct ZygotePath{T, R, F, P} <: AbstractPath{T}
     const rhs::R
-    const f::F
-    const algorithm::A
-    const sensealg::S
-    const steps::Steps
-    const t0::Float64
+    const run::F
     parameters::P
     back::Any
-    AdjointPath{T}(rhs::R, f::F, algorithm::A, sensealg::S, steps, t0, parameters::P) where {
-        T, R, F, A, S, P} =
-        new{T, R, F, A, S, P}(rhs, f, algorithm, sensealg, steps, t0, parameters, nothing)
 end
 
-PyNODE.network(path::AdjointPath) = path.rhs.network
+function PyNODE.zygote_path(rhs::RightHandSide{T}, run, structured::Bool) where {T}
+    parameters = as_parameters(rhs, zeros(T, weights_length(rhs.network.field)), structured)
+    return ZygotePath{T, typeof(rhs), typeof(run), typeof(parameters)}(
+        rhs, run, parameters, nothing)
+end
+
+function as_parameters(rhs, flat, structured)
+    structured || return collect(flat)
+    return ComponentArray(PyNODE.lux_parameters(rhs.network.field, flat))
+end
+
+PyNODE.network(path::ZygotePath) = path.rhs.network
+
+function PyNODE.load!(path::ZygotePath, flat)
+    PyNODE.load!(path.rhs, flat)
+    path.parameters = as_parameters(path.rhs, flat, path.parameters isa ComponentArray)
+    return path
+end
+
+function PyNODE.follow!(path::ZygotePath, y0)
+    nf, code = Ref(0), Ref("")
+    y1, path.back = Zygote.pullback(y0, path.parameters) do y0, p
+        solution = path.run(y0, p)
+        Zygote.ignore() do
+            nf[], code[] = solution.stats.nf, string(solution.retcode)
+        end
+        return solution.u[end]
+    end
+    return y1, nf[], PyNODE.return_code(code[], y1)
+end
+
+function PyNODE.pull!(bar, slope, path::ZygotePath)
+    to_y0, to_p = path.back(copy(bar))
+    if path.parameters isa ComponentArray
+        PyNODE.flat_parameters!(slope, path.rhs.network.field, NamedTuple(to_p))
+    else
+        copyto!(slope, to_p)
+    end
+    return copyto!(bar, to_y0)
+end
 
 function PyNODE.adjoint_path(rhs::RightHandSide{T}, algorithm, steps::Steps, t0, method, vjp) where {T}
-    sensealg, flat = METHODS[method](VJPS[vjp]), zeros(T, weights_length(rhs.network.field))
-    if vjp == "written" && !(method in WHOLE_ARRAYS)
-        f = ODEFunction{true, SciMLBase.FullSpecialize}(rhs; products(rhs)...)
-        return AdjointPath{T}(rhs, f, algorithm, sensealg, steps, t0, flat)
-    end
-    f = ODEFunction{false, SciMLBase.FullSpecialize}(lux_function(rhs.network.field))
-    return AdjointPath{T}(rhs, f, algorithm, sensealg, steps, t0, lux_vector(rhs, flat))
+    sensealg, written = METHODS[method](VJPS[vjp]), vjp == "written" && !(method in WHOLE_ARRAYS)
+    f = written ? ODEFunction{true, SciMLBase.FullSpecialize}(rhs; products(rhs)...) :
+        ODEFunction{false, SciMLBase.FullSpecialize}(lux_function(rhs.network.field))
+    span, stepping = (T(t0), T(last(steps.stops))), keywords(T, steps)
+    run(y0, p) = SciMLBase.solve(ODEProblem(f, y0, span, p), algorithm; sensealg, stepping...)
+    return PyNODE.zygote_path(rhs, run, !written)
 end
-
-lux_vector(rhs, flat) = ComponentArray(PyNODE.lux_parameters(rhs.network.field, flat))
 
 function lux_function(field)
     chain = PyNODE.lux_chain(field)
@@ -92,37 +124,6 @@ function products(rhs::RightHandSide{T}) where {T}
         return nothing
     end
     return (; vjp, vjp_p)
-end
-
-function PyNODE.load!(path::AdjointPath, flat)
-    PyNODE.load!(path.rhs, flat)
-    path.parameters = path.parameters isa ComponentArray ? lux_vector(path.rhs, flat) : collect(flat)
-    return path
-end
-
-function PyNODE.follow!(path::AdjointPath{T}, y0::AbstractVector{T}) where {T}
-    nf, code, span = Ref(0), Ref(""), (T(path.t0), T(last(path.steps.stops)))
-    problem = ODEProblem(path.f, y0, span, path.parameters)
-    y1, path.back = Zygote.pullback(y0, path.parameters) do u0, p
-        solution = SciMLBase.solve(problem, path.algorithm; u0, p, sensealg = path.sensealg,
-            keywords(T, path.steps)...)
-        Zygote.ignore() do
-            nf[], code[] = solution.stats.nf, string(solution.retcode)
-        end
-        return solution.u[end]
-    end
-    code[] in ("Success", "Terminated", "Default") || return y1, nf[], code[]
-    return y1, nf[], all(isfinite, y1) ? "Success" : "Unstable"
-end
-
-function PyNODE.pull!(bar, slope, path::AdjointPath)
-    to_y0, to_p = path.back(copy(bar))
-    if to_p isa ComponentArray || to_p isa NamedTuple
-        PyNODE.flat_parameters!(slope, path.rhs.network.field, NamedTuple(to_p))
-    else
-        copyto!(slope, to_p)
-    end
-    return copyto!(bar, to_y0)
 end
 
 # An adjoint interpolates the forward solve: what it saves is left to SciMLSensitivity.

@@ -6,7 +6,7 @@ using LuxCUDA: CUDA
 using PyNODE: PyNODE
 
 function __init__()
-    CUDA.functional() && (PyNODE.DEVICES["gpu"] = CUDA.cu_array)
+    CUDA.functional() && (PyNODE.DEVICES["gpu"] = CUDA.CuArray)
     return nothing
 end
 

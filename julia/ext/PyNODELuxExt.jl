@@ -2,9 +2,10 @@
 
 module PyNODELuxExt
 
+using ComponentArrays: ComponentArray, getaxes, getdata
 using Lux: Lux
 using PyNODE: PyNODE, AbstractNetwork, Layer, VectorField, features, spatial, spatial_axes,
-              state_size, weight_length, weighted, weights_length
+              weight_length, weighted, weights_length
 using Random: Xoshiro
 using Zygote: Zygote
 
@@ -58,6 +59,31 @@ function PyNODE.flat_parameters!(flat::AbstractVector, field::VectorField, tree)
     return flat
 end
 
+"""A user's own Lux layer on states of `shape` (Python's); its weights are one flat vector."""
+struct LayerField{L, S, A}
+    layer::L
+    states::S
+    axes::A
+    weights_length::Int
+    shape::Tuple{Vararg{Int}}
+end
+
+function PyNODE.layer_field(layer::Lux.AbstractLuxLayer, shape::Tuple, seed::Integer)
+    parameters, states = Lux.setup(Xoshiro(seed), layer)
+    flat = ComponentArray(parameters)
+    field = LayerField(layer, states, getaxes(flat), length(flat), Int.(shape))
+    return field, Vector{Float32}(getdata(flat))
+end
+
+PyNODE.lux_chain(field::LayerField) = field.layer
+PyNODE.lux_parameters(field::LayerField, flat::AbstractVector) =
+    ComponentArray(collect(flat), field.axes)
+PyNODE.flat_parameters!(flat::AbstractVector, ::LayerField, tree) =
+    copyto!(flat, Array(getdata(tree)))
+PyNODE.state_size(field::LayerField) = prod(field.shape)
+PyNODE.weights_length(field::LayerField) = field.weights_length
+lux_input(field::LayerField, y, t) = reshape(y, reverse(field.shape)..., :)
+
 """Flat states in Lux's shape, the time as a last channel where the field depends on it."""
 function lux_input(field::VectorField, y, t)
     x = reshape(y, spatial(field)..., features(field), :)
@@ -71,42 +97,39 @@ end
 
 PyNODE.lux_states(chain) = Lux.initialstates(Xoshiro(0), chain)
 
-function PyNODE.lux_apply(field::VectorField, chain, parameters, states, t, y)
+function PyNODE.lux_apply(field, chain, parameters, states, t, y)
     return vec(first(chain(lux_input(field, y, t), parameters, states)))
 end
 
 """A field as a Lux chain, its reverse derivative by Zygote: on any array type."""
-mutable struct LuxNetwork{T, C, P, S, D} <: AbstractNetwork{T}
-    const field::VectorField
+mutable struct LuxNetwork{T, F, C, P, S, D} <: AbstractNetwork{T}
+    const field::F
     const batch::Int
     const chain::C
     const states::S
     const to::D # a host's array to one of the device
     parameters::P
     gradient::Any
-    const tape::Base.RefValue{Any}
 end
 
-function PyNODE.lux_network(field::VectorField, batch::Integer, ::Type{T}, to) where {T}
+function PyNODE.lux_network(field, batch::Integer, ::Type{T}, to) where {T}
     chain, flat = PyNODE.lux_chain(field), zeros(T, weights_length(field))
     states = PyNODE.lux_states(chain)
     parameters = on(to, PyNODE.lux_parameters(field, flat))
-    return LuxNetwork{T, typeof(chain), typeof(parameters), typeof(states), typeof(to)}(
-        field, batch, chain, states, to, parameters, nothing, Ref{Any}())
+    return LuxNetwork{T, typeof(field), typeof(chain), typeof(parameters), typeof(states),
+        typeof(to)}(field, batch, chain, states, to, parameters, nothing)
 end
 
 on(to, tree::NamedTuple) = map(value -> on(to, value), tree)
+on(to, array::ComponentArray) = ComponentArray(to(getdata(array)), getaxes(array))
 on(to, array::AbstractArray) = to(array)
 
 PyNODE.allocate(network::LuxNetwork{T}, lengths::Integer...) where {T} =
     network.to(zeros(T, lengths...))
 PyNODE.on_device(network::LuxNetwork, x) = network.to(copy(x))
 PyNODE.new_tape(::LuxNetwork) = Ref{Any}()
-# What Zygote keeps: about the input and output of each layer.
-function PyNODE.tape_length(network::LuxNetwork)
-    widths = (weighted(each) ? each.outputs : each.inputs for each in network.field.layers)
-    return 2 * sum(widths) * state_size(network.field) * network.batch ÷ features(network.field)
-end
+# What Zygote keeps is not known: the evaluations of one step at a time.
+PyNODE.tape_length(::LuxNetwork) = PyNODE.KEPT_NUMBERS + 1
 
 function PyNODE.load!(network::LuxNetwork, flat::AbstractVector)
     network.parameters = on(network.to, PyNODE.lux_parameters(network.field, flat))
@@ -138,6 +161,11 @@ function PyNODE.unload_gradient!(flat::AbstractVector, network::LuxNetwork)
     PyNODE.flat_parameters!(flat, network.field, network.gradient)
     network.gradient = nothing
     return flat
+end
+
+function PyNODE.network_for(::PyNODE.RightHandSide{T, <:LuxNetwork}, ::Type) where {T}
+    throw(ArgumentError("a Lux layer or a field on a device takes numbers of its own type only: " *
+        "allowed is an explicit solver."))
 end
 
 end

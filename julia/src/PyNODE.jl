@@ -13,11 +13,13 @@ using SciMLBase: SciMLBase, ODEFunction, ODEProblem, ReturnCode
 using SciMLLogging: SciMLLogging
 using SparseArrays: SparseMatrixCSC
 using SpecialFunctions: erf
+using TOML: TOML
 
 # Every other sub-library is loaded when one of its solvers is first asked for.
 using OrdinaryDiffEqLowOrderRK: OrdinaryDiffEqLowOrderRK, Euler
 using OrdinaryDiffEqTsit5: OrdinaryDiffEqTsit5, Tsit5
 
+include("optional.jl")
 include("arrays.jl")
 include("activations.jl")
 include("layers.jl")

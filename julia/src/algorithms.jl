@@ -33,6 +33,12 @@ function exported_solvers(library::AbstractString)
     end
 end
 
+"""The name of an algorithm's type: the solver's."""
+solver_name(algorithm) = String(nameof(typeof(algorithm)))
+
+"""The version of OrdinaryDiffEqCore."""
+core_version() = string(pkgversion(sublibrary("OrdinaryDiffEqCore")))
+
 """Whether the environment has the sub-library; nothing is loaded."""
 function available(library::AbstractString)
     id = Base.identify_package(PyNODE, String(library))

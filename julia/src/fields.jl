@@ -101,6 +101,28 @@ struct JuliaFunction{F}
     shape::Tuple{Vararg{Int}}
 end
 
+"""
+    CallBack(evaluate, shape)
+
+A right-hand side in Python: `evaluate(address of dy, address of y, batch, element, t)`. The slow
+path: Python is called for every evaluation, and holds its lock all the while.
+"""
+struct CallBack{F}
+    evaluate::F
+    shape::Tuple{Vararg{Int}}
+end
+
+CallBack(evaluate, shape::Tuple) = CallBack{typeof(evaluate)}(evaluate, Int.(shape))
+
+function ode_function(field::CallBack, ::Bool)
+    function evaluate!(dy::Array{T}, y::Array{T}, p, t) where {T}
+        GC.@preserve dy y field.evaluate(UInt(pointer(dy)), UInt(pointer(y)),
+            length(y) ÷ prod(field.shape), lowercase(string(T)), t)
+        return nothing
+    end
+    return ODEFunction{true, SciMLBase.FullSpecialize}(evaluate!)
+end
+
 """`source`, the text of a Julia function, compiled in a module of its own, as a field."""
 function julia_function(source::AbstractString, shape::Tuple)
     return julia_function(Core.eval(Module(:UserField), Meta.parse(source)), shape)

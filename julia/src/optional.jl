@@ -11,21 +11,22 @@ function flat_parameters! end
 function lux_states end
 """`f(t, y)` by a field's Lux chain, on flat states."""
 function lux_apply end
+"""`layer_field(layer, shape, seed)`: a user's own Lux layer as a field, and initial weights."""
+function layer_field end
 """`lux_network(field, batch, T, to)`: a field on the device that `to` brings arrays to."""
 function lux_network end
+"""`zygote_path(rhs, run, structured)`: the gradient of the solve `run(y0, p)` by Zygote."""
+function zygote_path end
 """`adjoint_path(rhs, algorithm, steps, t0, method, vjp)`: gradients by SciMLSensitivity."""
 function adjoint_path end
 """`node_path(rhs, algorithm, steps, t0)`: gradients by DiffEqFlux's `NeuralODE` as it comes."""
 function node_path end
-"""`lux_layer_field(layer, shape)`: a user's own Lux layer as a field."""
-function lux_layer_field end
 
 const EXTENSIONS = Dict(
-    "lux" => ["Lux", "Zygote"],
-    "adjoint" => ["SciMLSensitivity", "Zygote"],
-    "adjoint_lux" => ["SciMLSensitivity", "Zygote", "Lux", "ComponentArrays"],
-    "node" => ["DiffEqFlux", "Lux", "Zygote", "ComponentArrays"],
-    "gpu" => ["LuxCUDA", "Lux", "Zygote"]
+    "lux" => ["Lux", "Zygote", "ComponentArrays"],
+    "adjoint" => ["SciMLSensitivity", "Zygote", "Lux", "ComponentArrays"],
+    "node" => ["DiffEqFlux", "SciMLSensitivity", "Zygote", "Lux", "ComponentArrays"],
+    "gpu" => ["LuxCUDA", "Lux", "Zygote", "ComponentArrays"]
 )
 
 """
@@ -45,6 +46,14 @@ end
 function has_package(name::AbstractString)
     id = Base.identify_package(String(name))
     return !isnothing(id) && !isnothing(Base.locate_package(id))
+end
+
+"""The version of a package that the environment has, or "" for one that it lacks."""
+function package_version(name::AbstractString)
+    has_package(name) || return ""
+    project = joinpath(dirname(dirname(Base.locate_package(Base.identify_package(name)))),
+        "Project.toml")
+    return String(get(TOML.parsefile(project), "version", "?"))
 end
 
 # Where states can live: a name to the function that brings a host's array there.

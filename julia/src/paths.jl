@@ -47,7 +47,7 @@ function follow!(path::Path{T}, y0::AbstractVector{T}) where {T}
         hard = implicit(path.sweep.tableau)
         found = solve(ode_function(path.rhs, hard), path.algorithm, y0, SciMLBase.NullParameters(),
             path.t0, path.steps)
-        path.times, path.states = Float64.(found.t), found.y
+        path.times, path.states = Float64.(found.t), on_device(network(path), found.y)
         nf, code = found.nf, found.retcode
     end
     return view(path.states, :, size(path.states, 2)), nf, code

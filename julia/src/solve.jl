@@ -72,22 +72,33 @@ function result(solution, steps::Steps, y0::AbstractVector{T}) where {T}
     y = Matrix{T}(undef, length(y0), count)
     for i in 1:count
         # A failed solve has fewer states: its last one stands for the rest.
-        y[:, i] .= isempty(solution.u) ? y0 : solution.u[min(i, end)]
+        copyto!(view(y, :, i), Array(isempty(solution.u) ? y0 : solution.u[min(i, end)]))
     end
     t = steps.save_steps ? T.(solution.t) : T.(steps.stops)
-    code = string(solution.retcode)
-    if code in ("Success", "Terminated", "Default")
-        code = all(isfinite, y) ? "Success" : "Unstable"
-    end
     s = solution.stats
+    code = return_code(string(solution.retcode), y)
     return Result{T}(t, y, s.nf, s.njacs, s.naccept, s.nreject, code)
+end
+
+"""Julia's return code; a state that is not finite is "Unstable", whatever the solver saw."""
+function return_code(code::AbstractString, y)
+    code in ("Success", "Terminated", "Default") || return String(code)
+    return all(isfinite, y) ? "Success" : "Unstable"
 end
 
 """Integrate a `VectorField` with weights `flat`; see `solve`."""
 function solve_field(rhs::RightHandSide, implicit::Bool, algorithm, flat::AbstractVector,
         y0::AbstractVector, t0::Real, steps::Steps)
     load!(rhs, flat)
-    return solve(ode_function(rhs, implicit), algorithm, y0, SciMLBase.NullParameters(), t0, steps)
+    initial = on_device(rhs.network, y0)
+    return solve(ode_function(rhs, implicit), algorithm, initial, SciMLBase.NullParameters(), t0,
+        steps)
+end
+
+"""Integrate a `CallBack`, which knows its weights; see `solve`."""
+function solve_field(field::CallBack, implicit::Bool, algorithm, ::Nothing, y0::AbstractVector,
+        t0::Real, steps::Steps)
+    return solve(ode_function(field, implicit), algorithm, y0, SciMLBase.NullParameters(), t0, steps)
 end
 
 """Integrate a `JuliaFunction` with weights `p`, a named tuple; see `solve`."""

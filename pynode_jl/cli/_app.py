@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pynode_jl.cli._julia import app as julia_app
 from pynode_jl.cli._reproduce import app as reproduce_app
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(reproduce_app, name="reproduce")
+app.add_typer(julia_app, name="julia")
 _console = Console()
 
 _Folder = Annotated[Path, typer.Argument(help="The run's folder.", show_default=False)]

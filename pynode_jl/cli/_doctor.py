@@ -43,15 +43,20 @@ def findings() -> Iterator[Finding]:
 def _julia() -> Finding:
     from pynode_jl.backends.julia import JuliaBackend, discover
 
-    found, text = discover()
-    if not found:
-        return Finding("backend julia", True, f"not at hand, optional. {text}")
+    discovery = discover()
+    if not discovery.found:
+        return Finding("backend julia", True, f"not at hand, optional. {discovery.text}")
     try:
         backend = JuliaBackend()
-        versions = ", ".join(f"{name} {number}" for name, number in backend.versions().items())
+        versions = backend.versions()
     except Exception as failure:
         return Finding("backend julia", False, f"{type(failure).__name__}: {failure}")
-    return Finding("backend julia", True, f"{len(backend.solvers())} solvers; {versions}; {text}")
+    found = ", ".join(f"{name} {number}" for name, number in versions.items() if number)
+    lacking = [name for name, number in versions.items() if not number]
+    if lacking:
+        found += f"; not there, optional: {', '.join(lacking)} (using Pkg; Pkg.add({lacking}))"
+    text = f"{len(backend.solvers())} solvers; {found}; {discovery.text}"
+    return Finding("backend julia", True, text.replace("'", '"'))
 
 
 def _version(package: str) -> tuple[bool, str]:

@@ -53,6 +53,8 @@ class Solver:
         max_steps: the most steps that one solve may take; None for the backend's own limit.
         options: keyword arguments for the constructor of the Julia algorithm, given as a mapping
             (``{"lazy": False}``) and kept as sorted pairs, so that a Solver can be hashed.
+        algorithm: the Julia algorithm itself, made by the user; `julia_solver` sets it. It cannot
+            be written to a file.
 
     Raises:
         UnknownSolverError: no solver has that name.
@@ -68,6 +70,7 @@ class Solver:
     atol: float | None = None
     max_steps: int | None = None
     options: Mapping[str, Option] | tuple[tuple[str, Option], ...] = ()
+    algorithm: Any = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -174,7 +177,18 @@ class Solver:
         return StepGrid(n, dt, span - (n - 1) * dt)
 
     def to_dict(self) -> dict[str, Any]:
-        """A dict of plain values for JSON or TOML; what is None or empty is left out."""
+        """A dict of plain values for JSON or TOML; what is None or empty is left out.
+
+        Raises:
+            WrongSolverError: the solver holds a Julia object.
+        """
+        if self.algorithm is not None:
+            raise WrongSolverError(
+                "algorithm",
+                self.algorithm,
+                "None where a solver is written down",
+                f'Name it instead: Solver("{self.name}", options=...).',
+            )
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         values["options"] = dict(self.options)
         return {key: value for key, value in values.items() if value not in (None, {})}
@@ -186,7 +200,7 @@ class Solver:
         Raises:
             InvalidValueError: a key that `Solver` does not have, or no name.
         """
-        known = [field.name for field in fields(Solver)]
+        known = [field.name for field in fields(Solver) if field.name != "algorithm"]
         unknown = sorted(set(values) - set(known))
         if unknown or "name" not in values:
             raise InvalidValueError(

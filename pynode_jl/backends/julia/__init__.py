@@ -1,7 +1,7 @@
 """The Julia backend: OrdinaryDiffEq's whole zoo, through juliacall, in this process."""
 
-from pynode_jl.backends.julia._backend import JuliaBackend
-from pynode_jl.backends.julia._fields import JuliaSource
-from pynode_jl.backends.julia._process import Discovery, discover
+from pynode_jl.backends.julia._backend import JuliaBackend, julia_solver
+from pynode_jl.backends.julia._discovery import Discovery, discover
+from pynode_jl.backends.julia._fields import JuliaSource, lux_field
 
-__all__ = ["Discovery", "JuliaBackend", "JuliaSource", "discover"]
+__all__ = ["Discovery", "JuliaBackend", "JuliaSource", "discover", "julia_solver", "lux_field"]

@@ -29,7 +29,7 @@ from pynode_jl.errors import (
     SolveError,
     WrongSolverError,
 )
-from pynode_jl.fields import Field, VectorField, Weights
+from pynode_jl.fields import Field, Weights
 from pynode_jl.models import Model
 from pynode_jl.solvers import Solver, SolverInfo, Tableau, catalogue
 
@@ -47,27 +47,33 @@ class JuliaBackend:
     """Solves, trains and evaluates in Julia, in this process.
 
     Args:
-        device: "cpu" or None.
+        device: "cpu" or None; "gpu" where LuxCUDA is in the Julia environment and finds one:
+            explicit solvers then run there, on the field's Lux chain.
 
     Raises:
-        BackendUnavailableError: no Julia is at hand or it is broken; the message names the mend.
+        BackendUnavailableError: no Julia is at hand or it is broken, or it sees no such device; the
+            message names the mend.
     """
 
     name = "julia"
 
     def __init__(self, device: str | None = None) -> None:
-        if device not in (None, "cpu"):
-            if device != "gpu":
-                raise InvalidValueError("device", device, '"cpu"', "Leave it out.")
-            raise BackendUnavailableError(
-                "device = 'gpu': the Julia backend runs on the CPU."
-                ' Leave device out, or use backend="jax".'
-            )
+        if device not in (None, "cpu", "gpu"):
+            raise InvalidValueError("device", device, '"cpu" or "gpu"', "Leave it out.")
         self._module = _process.julia().PyNODE
+        if device == "gpu" and "gpu" not in self.devices():
+            raise BackendUnavailableError(
+                "device = 'gpu': Julia sees none. Add LuxCUDA to its environment (using Pkg;"
+                ' Pkg.add("LuxCUDA")) on a machine with a CUDA driver, leave device out, or use'
+                ' backend="jax".'
+            )
+        self._device = device or "cpu"
 
     def devices(self) -> tuple[str, ...]:
-        """The kinds of devices at hand."""
-        return ("cpu",)
+        """The kinds of devices at hand. Looking for a GPU loads LuxCUDA, where it is there."""
+        if self._module.has_package("LuxCUDA"):
+            _process.need("gpu")
+        return tuple(sorted(str(name) for name in self._module.DEVICES))
 
     def solvers(self) -> tuple[str, ...]:
         """The solvers of a plain ODEProblem whose Julia package the environment has."""
@@ -134,12 +140,20 @@ class JuliaBackend:
         *,
         gradient: GradientMethod = "discrete",
     ) -> tuple[Weights, Array]:
-        """Gradients of ``sum(cotangent * y(t1))``: the exact derivative of an explicit tableau's
-        steps, the step sizes that a controller chose held constant.
+        """Gradients of ``sum(cotangent * y(t1))``.
+
+        Args:
+            field, weights, y0, t_span, solver: as for `solve`; a field whose weights Julia knows: a
+                `VectorField` or a Lux layer.
+            cotangent: weights of the final state, of its shape.
+            gradient: one of `GRADIENTS`. "discrete" is the exact derivative of the steps of a
+                tableau, explicit or diagonally implicit, the step sizes that a controller chose
+                held constant. The others are SciMLSensitivity's and take any solver; an adjoint's
+                vector-Jacobian product may follow a colon.
 
         Raises:
-            SolveError: the solve failed.
-            WrongSolverError: a method without an explicit tableau.
+            SolveError: the solve failed, or Julia raised an error (the cause).
+            WrongSolverError: "discrete" and a method without a tableau.
         """
         initial = _arguments.batch("y0", y0, field.state_shape)
         t0, t1 = _arguments.span(t_span)
@@ -267,24 +281,24 @@ class JuliaBackend:
         save_steps: bool,
     ) -> tuple[Any, Stats]:
         algorithm = _algorithm(solver)
-        rhs = _fields.right_hand_side(field, len(initial), initial.dtype.name)
-        parameters, kept = _fields.parameters(field, arrays)
+        posed = _fields.posed(field, arrays, len(initial), initial.dtype.name, self._device)
         steps = self._steps(solver, t0, stops, save_steps)
         flat = initial.ravel()
         started = time.perf_counter()
         found = _run(
             solver,
             self._module.solve_field,
-            rhs,
+            posed.rhs,
             solver.info.implicit,
             algorithm,
-            parameters,
+            posed.weights,
             _fields.at(flat),
             t0,
             steps,
+            call=_process.call_holding_the_lock if posed.calls_python else _process.call,
         )
         seconds = time.perf_counter() - started
-        del kept  # alive until here, as are `flat` and what it views
+        del posed  # alive until here, as are `flat` and what it views
         stats = Stats(
             found.nf, found.njac, found.naccept, found.nreject, _retcode(found.retcode), seconds
         )
@@ -313,23 +327,29 @@ class JuliaBackend:
         solver: Solver,
         gradient: str,
     ) -> Any:
-        """The solve of a gradient. Adaptive ones save their steps, to be walked back through."""
-        table = _explicit_tableau(solver)
-        if parsed_gradient(gradient, "julia").method != "discrete":
+        """The solve of a gradient: what `vjp_b` and `train_b` run."""
+        method, product = parsed_gradient(gradient, self.name)
+        rhs = _fields.right_hand_side(field, batch, dtype.name, self._device)
+        if not _fields.differentiable(field):
             raise InvalidValueError(
-                "gradient", gradient, '"discrete" on the Julia backend', 'Or use backend="jax".'
+                "field",
+                field,
+                "a VectorField or a Lux layer (`lux_field`) where a gradient is asked for",
+                'Write it as one, or use backend="jax".',
             )
-        if not isinstance(field, VectorField):
-            raise InvalidValueError(
-                "field", field, "a VectorField where a gradient is asked for", 'Use backend="jax".'
+        algorithm = _algorithm(solver)
+        if method == "discrete":
+            table = _julia_tableau(_tableau(solver))
+            # Adaptive solves save their steps, to be walked back through.
+            return self._module.Path(
+                rhs, algorithm, table, self._steps(solver, t0, [t1], not solver.fixed), t0
             )
-        return self._module.Path(
-            _fields.right_hand_side(field, batch, dtype.name),
-            _algorithm(solver),
-            _julia_tableau(table),
-            self._steps(solver, t0, [t1], not solver.fixed),
-            t0,
-        )
+        steps = self._steps(solver, t0, [t1], False)
+        if method == "NeuralODE":
+            _process.need("node")
+            return _run(solver, self._module.node_path, rhs, algorithm, steps, t0)
+        _process.need("adjoint")
+        return _run(solver, self._module.adjoint_path, rhs, algorithm, steps, t0, method, product)
 
 
 def _plain(row: SolverInfo) -> bool:
@@ -350,7 +370,31 @@ def _made(name: str, library: str, options: tuple[tuple[str, Any], ...]) -> Any:
     return _process.julia().PyNODE.algorithm(name, library, **dict(options))
 
 
+def julia_solver(
+    algorithm: Any,
+    *,
+    dt: float | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    max_steps: int | None = None,
+) -> Solver:
+    """A `Solver` of a Julia algorithm that the user has made, through juliacall or diffeqpy.
+
+    Args:
+        algorithm: an object such as ``de.KenCarp4(autodiff=False)``; its type's name is the
+            solver's.
+        dt, rtol, atol, max_steps: as for `Solver`.
+
+    Raises:
+        UnknownSolverError: no solver of the catalogue has that type's name.
+    """
+    name = str(_process.julia().PyNODE.solver_name(algorithm))
+    return Solver(name, dt, rtol, atol, max_steps, algorithm=algorithm)
+
+
 def _algorithm(solver: Solver) -> Any:
+    if solver.algorithm is not None:
+        return solver.algorithm
     library = solver.info.sublibrary
     if library is None:
         raise BackendLacksSolverError(
@@ -378,14 +422,14 @@ def _algorithm(solver: Solver) -> Any:
         ) from error
 
 
-def _explicit_tableau(solver: Solver) -> Tableau:
+def _tableau(solver: Solver) -> Tableau:
     table = solver.info.tableau
-    if table is None or not table.explicit or solver.options:
+    if table is None or solver.options:
         raise WrongSolverError(
             "solver",
             solver.name,
-            "an explicit Runge-Kutta method with a tableau, without options, for a gradient",
-            'Take Euler, RK4 or Tsit5, say; implicit ones have gradients with backend="jax".',
+            'a Runge-Kutta method with a tableau, without options, where gradient="discrete"',
+            'Take Euler, Tsit5 or KenCarp4, say, or gradient="GaussAdjoint".',
         )
     return table
 
@@ -409,9 +453,9 @@ def _step_ends(solver: Solver, t0: float, stops: list[float]) -> tuple[Array, fl
     return np.concatenate(ends), longest
 
 
-def _run(solver: Solver, function: Any, *arguments: Any) -> Any:
+def _run(solver: Solver, function: Any, *arguments: Any, call: Any = _process.call) -> Any:
     try:
-        return _process.call(function, *arguments)
+        return call(function, *arguments)
     except _process.julia_error() as error:
         raise SolveError("Failure", f"{solver.label}. Julia says: {_first_line(error)}") from error
 

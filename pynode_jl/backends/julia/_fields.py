@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,18 +57,98 @@ def vector_field(field: VectorField) -> Any:
 
 
 @lru_cache(maxsize=32)
-def right_hand_side(field: Field, batch: int, dtype: str) -> Any:
-    """What solves integrate: its buffers are made once for a size of batch."""
+def right_hand_side(field: Field, batch: int, dtype: str, device: str = "cpu") -> Any:
+    """What solves integrate: its buffers are made once for a size of batch.
+
+    On a device it is the field's Lux chain; on the CPU, this package's own code.
+    """
     main = _process.julia()
-    if isinstance(field, FunctionField):
-        return _julia_function(field)
     element = main.Float64 if dtype == "float64" else main.Float32
-    return main.PyNODE.RightHandSide(vector_field(field), batch, element)
+    layer = _user_layer(field)
+    if isinstance(field, FunctionField) and layer is None:
+        if device != "cpu":
+            raise InvalidValueError(
+                "device", device, '"cpu" for a function as right-hand side', "Leave it out."
+            )
+        return _function(field)
+    twin = vector_field(field) if isinstance(field, VectorField) else layer
+    if device == "cpu" and isinstance(field, VectorField):
+        return main.PyNODE.RightHandSide(twin, batch, element)
+    _process.need("lux")
+    to = main.PyNODE.DEVICES[device]
+    return main.PyNODE.RightHandSide(main.PyNODE.lux_network(twin, batch, element, to))
 
 
-def parameters(field: Field, arrays: Mapping[str, Array]) -> tuple[Any, Any]:
-    """What Julia takes as weights, and the arrays that it points into, to be kept alive."""
-    if isinstance(field, FunctionField):
+def differentiable(field: Field) -> bool:
+    """Whether Julia can take a field's gradients: it knows the weights as one vector."""
+    return isinstance(field, VectorField) or _user_layer(field) is not None
+
+
+@dataclass(frozen=True, eq=False)
+class _LuxLayer:
+    """A user's Lux layer, made a field in Julia."""
+
+    twin: Any
+
+    def __call__(self, weights: Mapping[str, Any], t: Any, y: Any) -> Any:
+        """Only Julia can."""
+        raise InvalidValueError(
+            "backend", "not julia", '"julia" for a Lux layer', 'Use backend="julia".'
+        )
+
+
+def lux_field(layer: Any, state_shape: tuple[int, ...], *, seed: int = 0) -> FunctionField:
+    """A Lux layer of the user's own as the right-hand side of an autonomous ODE.
+
+    Args:
+        layer: a Lux layer made through juliacall. It takes states in Julia's shape,
+            ``(*reversed(state_shape), batch)``, and gives their derivatives in the same.
+        state_shape: the shape of one sample's state.
+        seed: decides the initial weights, by Lux's own initialisers.
+
+    Returns:
+        A field for ``backend="julia"``; its weights are one flat array, ``"parameters"``.
+    """
+    _process.need("lux")
+    made, flat = _process.julia().PyNODE.layer_field(layer, tuple(state_shape), seed)
+    initial = (("parameters", np.array(flat, np.float32)),)
+    return FunctionField(_LuxLayer(made), tuple(state_shape), initial, backend="julia")
+
+
+def _user_layer(field: Field) -> Any:
+    function: Any = field.function if isinstance(field, FunctionField) else None
+    return function.twin if isinstance(function, _LuxLayer) else None
+
+
+class Posed(NamedTuple):
+    """A right-hand side with its weights, as `solve_field` takes them.
+
+    `kept` are the arrays that `weights` points into, to be kept alive. `calls_python`: Python's
+    lock must stay with the caller.
+    """
+
+    rhs: Any
+    weights: Any
+    kept: Any
+    calls_python: bool = False
+
+
+def posed(field: Field, arrays: Mapping[str, Array], batch: int, dtype: str, device: str) -> Posed:
+    """`field` with weights, for a batch of that size."""
+    if _in_python(field):
+        assert isinstance(field, FunctionField)
+        made = _process.julia().PyNODE.CallBack(_called_back(field, arrays), field.state_shape)
+        return Posed(made, None, None, calls_python=True)
+    weights, kept = _parameters(field, arrays)
+    return Posed(right_hand_side(field, batch, dtype, device), weights, kept)
+
+
+def _in_python(field: Field) -> bool:
+    return isinstance(field, FunctionField) and field.backend == "numpy"
+
+
+def _parameters(field: Field, arrays: Mapping[str, Array]) -> tuple[Any, Any]:
+    if isinstance(field, FunctionField) and _user_layer(field) is None:
         kept = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
         module = _process.julia().PyNODE
         return module.weights(**{name: at(value) for name, value in kept.items()}), kept
@@ -90,20 +171,40 @@ def unflattened(flat: Array, shapes: Mapping[str, tuple[int, ...]]) -> dict[str,
     return arrays
 
 
-def _julia_function(field: FunctionField) -> Any:
-    make = _process.julia().PyNODE.julia_function
+def _function(field: FunctionField) -> Any:
+    module = _process.julia().PyNODE
     function: Any = field.function
     if isinstance(function, JuliaSource):
-        return make(function.text, field.state_shape)
+        return module.julia_function(function.text, field.state_shape)
     if hasattr(function, "_jl_call_nogil"):  # a function that the user made through juliacall
-        return make(function, field.state_shape)
+        return module.julia_function(function, field.state_shape)
     raise InvalidValueError(
         "field.function",
         function,
-        "a JuliaSource or a Julia function on the Julia backend",
+        "a JuliaSource, a Julia function, or one on NumPy arrays with backend='numpy'",
         'Write it in Julia: FunctionField(JuliaSource("(dy, y, p, t) -> ..."), ...), or use'
         ' backend="jax".',
     )
+
+
+def _called_back(field: FunctionField, weights: Mapping[str, Array]) -> Any:
+    """What Julia calls for every evaluation of a Python right-hand side: addresses in, none out."""
+
+    def evaluate(to: int, y: int, batch: int, dtype: str, t: float) -> None:
+        shape = (int(batch), *field.state_shape)
+        derivative = field.function(weights, t, _memory(y, shape, dtype))
+        _memory(to, shape, dtype)[...] = derivative
+
+    return evaluate
+
+
+def _memory(address: int, shape: tuple[int, ...], dtype: str) -> Array:
+    """Julia's memory as an array, for the time of a call."""
+    element = np.dtype(str(dtype))
+    size = math.prod(shape) * element.itemsize
+    memory = memoryview((ctypes.c_char * size).from_address(int(address)))
+    array: Array = np.frombuffer(memory, element).reshape(shape)
+    return array
 
 
 def _layer(module: Any, layer: Layer) -> Any:
