@@ -58,7 +58,7 @@ def main() -> None:
     for steps in STEPS:
         runs = {
             "pynode_jl": pynode(steps),
-            "torchdiffeq": torchdiffeq_run(steps),
+            "torchdiffeq": torchdiffeq_run(method="euler", options={"step_size": 1 / steps}),
             "diffrax": diffrax_run(steps),
         }
         check({name: run(8) for name, run in runs.items()})
@@ -124,7 +124,7 @@ def pynode(steps: int) -> Callable[[int], Any]:
     return lambda n: backend.train(model, state, x, labels, batches[:n], solver, adam).loss
 
 
-def torchdiffeq_run(steps: int) -> Callable[[int], Any]:
+def torchdiffeq_run(**solve: Any) -> Callable[[int], Any]:
     import torch
     from torchdiffeq import odeint
 
@@ -151,8 +151,7 @@ def torchdiffeq_run(steps: int) -> Callable[[int], Any]:
             self.field, self.head = Field(), torch.nn.Linear(2, 2)
 
         def forward(self, x: Any) -> Any:
-            options = {"step_size": 1 / steps}
-            y = odeint(self.field, x[:, None], span, method="euler", options=options)
+            y = odeint(self.field, x[:, None], span, **solve)
             return self.head(y[-1].flatten(1))
 
     span = torch.tensor([0.0, 1.0])

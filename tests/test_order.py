@@ -1,14 +1,7 @@
-"""Every tableau shows its order, on a problem that is non-autonomous, nonlinear and coupled.
+"""Every tableau shows its order, on the zoo's problem: non-autonomous, nonlinear, coupled.
 
-The problem (after Hairer, Norsett & Wanner, Solving ODEs I, II)::
-
-    y1' = 2 t y1 y2
-    y2' = -2 t (1 + t) log(y1) y3       y1 = exp(sin(t^2 + p)), y2 = cos(t^2 + p), y3 = 1 / (1 + t)
-    y3' = -y3^2
-
-solved from several phases p at once, so that an error that happens to change its sign at one of
-them does not pass for a higher order. A wrong abscissa, which autonomous problems cannot see, costs
-order here: `test_problem_sees_a_wrong_abscissa` holds the problem to that.
+A wrong abscissa, which autonomous problems cannot see, costs order there:
+`test_problem_sees_a_wrong_abscissa` holds the problem to that.
 """
 
 from __future__ import annotations
@@ -20,29 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pynode_jl.analysis._zoo import SLACK, STEPS, T0, T1, exact, right_hand_side, slope
 from pynode_jl.fields import FunctionField
 from pynode_jl.solvers import Solver, info, tableau, tableau_names
-
-T0, T1 = 0.3, 1.5
-PHASES = np.linspace(0, 2 * np.pi, 6, endpoint=False)
-
-# Numbers of steps by order: fine enough to be asymptotic, coarse enough to stand above rounding.
-STEPS = {
-    1: (96, 128, 192, 256, 384),
-    2: (64, 96, 128, 192, 256),
-    3: (48, 64, 96, 128, 192),
-    4: (24, 32, 48, 64, 96),
-    5: (16, 24, 32, 48, 64),
-    6: (12, 16, 20, 24, 32, 40),
-    7: (10, 12, 14, 16, 20, 24),
-    8: (5, 6, 7, 8, 10, 12, 14, 16, 20),
-    9: (5, 6, 7, 8, 10, 12),
-    10: (5, 6, 7, 8, 10, 12),
-    12: (4, 5, 6, 7, 8),
-    14: (3, 4, 5, 6, 7),
-}
-ROUNDING, COARSE = 1e-11, 2e-2
-SLACK = 0.3
 
 # Solvers that do not show the order of the catalogue, and why. Strict: one that mends itself fails.
 SUSPECTS = {
@@ -55,25 +28,11 @@ SUSPECTS = {
 ADMITTED = {"CKLLSRK95_4C", "RKM"}
 
 
-def exact(t: float) -> np.ndarray:
-    y1, y2 = np.exp(np.sin(t * t + PHASES)), np.cos(t * t + PHASES)
-    return np.stack([y1, y2, np.full_like(y1, 1 / (1 + t))], axis=1)
-
-
-def _rhs(namespace: Any) -> Callable[[Any, Any, Any], Any]:
-    def rhs(_: Any, t: Any, y: Any) -> Any:
-        y1, y2, y3 = y[:, 0], y[:, 1], y[:, 2]
-        first, second = 2 * t * y1 * y2, -2 * t * (1 + t) * namespace.log(y1) * y3
-        return namespace.stack([first, second, -(y3**2)], 1)
-
-    return rhs
-
-
 @pytest.fixture(scope="module")
 def field() -> FunctionField:
     import jax.numpy as jnp
 
-    return FunctionField(_rhs(jnp), (3,))
+    return FunctionField(right_hand_side(jnp), (3,))
 
 
 @pytest.fixture(scope="module")
@@ -93,13 +52,6 @@ def measured(backend: Any, field: FunctionField) -> Callable[[str], float]:
         )
 
     return order
-
-
-def slope(steps: tuple[int, ...], errors: list[float]) -> float:
-    usable = [(n, e) for n, e in zip(steps, errors, strict=True) if ROUNDING < e < COARSE]
-    assert len(usable) >= 3, f"too few errors between rounding and coarse: {errors}"
-    n, e = np.log(np.array(usable)).T
-    return float(-np.polyfit(n, e, 1)[0])
 
 
 def _fixed(name: str, n: int) -> Solver:
@@ -152,7 +104,7 @@ def test_stated_orders_agree() -> None:
 
 @pytest.mark.parametrize(("c3", "order"), [(0.5, 4), (0.4, 1)])
 def test_problem_sees_a_wrong_abscissa(c3: float, order: int) -> None:
-    rhs = _rhs(np)
+    rhs = right_hand_side(np)
 
     def solve(n: int) -> np.ndarray:
         y, h = exact(T0), (T1 - T0) / n

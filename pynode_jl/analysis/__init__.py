@@ -16,6 +16,7 @@ from pynode_jl.analysis._swap import (
     Verdict,
     swap,
 )
+from pynode_jl.analysis._zoo import OrderRow, measure_orders
 
 __all__ = [
     "ADAPTIVE_TEST_SOLVERS",
@@ -27,12 +28,14 @@ __all__ = [
     "Fan",
     "FoldReport",
     "OrderReport",
+    "OrderRow",
     "SwapReport",
     "Verdict",
     "fan",
     "flipped_triangles",
     "fold_step",
     "folds",
+    "measure_orders",
     "order_test",
     "swap",
 ]

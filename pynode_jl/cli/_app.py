@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -122,6 +122,35 @@ def solvers(
         )
     _console.print(table)
     _console.print(f"{len(rows)} solvers")
+
+
+@app.command()
+def zoo(
+    backend: Annotated[str, typer.Option(help="jax or julia.")] = "jax",
+    family: Annotated[str | None, typer.Option(help="A part of the family's name.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A CSV file to write, row by row.")] = None,
+) -> None:
+    """Measure every solver's order of convergence here; suspects are named. Julia: an hour."""
+    import pandas as pd
+
+    from pynode_jl.analysis import OrderRow, measure_orders
+    from pynode_jl.backends import get_backend
+    from pynode_jl.solvers import catalogue
+
+    integrator = get_backend(backend)
+    known = set(integrator.solvers())
+    rows = [each for each in catalogue(family=family) if each.name in known]
+    found: list[OrderRow] = []
+    for row in measure_orders(integrator, rows):
+        found.append(row)
+        seen = row.problem or f"{row.measured:.2f}"
+        mark = "[bold red]suspect[/] " if row.suspect else ""
+        _console.print(f"{len(found):>3}/{len(rows)} {mark}{row.name}: ", end="")
+        _console.print(f"claimed {row.claimed}, measured {seen}", markup=False, highlight=False)
+        if out is not None:
+            pd.DataFrame(map(asdict, found)).to_csv(out, index=False)
+    suspects = [row.name for row in found if row.suspect]
+    _console.print(f"{len(found)} solvers, {len(suspects)} suspects: {', '.join(suspects)}")
 
 
 @app.command()

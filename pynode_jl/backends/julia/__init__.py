@@ -1,7 +1,21 @@
 """The Julia backend: OrdinaryDiffEq's whole zoo, through juliacall, in this process."""
 
 from pynode_jl.backends.julia._backend import JuliaBackend, julia_solver
-from pynode_jl.backends.julia._discovery import Discovery, discover
+from pynode_jl.backends.julia._discovery import (
+    Discovery,
+    discover,
+    environment,
+    pythoncall_version,
+)
 from pynode_jl.backends.julia._fields import JuliaSource, lux_field
 
-__all__ = ["Discovery", "JuliaBackend", "JuliaSource", "discover", "julia_solver", "lux_field"]
+__all__ = [
+    "Discovery",
+    "JuliaBackend",
+    "JuliaSource",
+    "discover",
+    "environment",
+    "julia_solver",
+    "lux_field",
+    "pythoncall_version",
+]

@@ -25,6 +25,13 @@ EXE, PROJECT = "PYTHON_JULIACALL_EXE", "PYTHON_JULIACALL_PROJECT"
 SHARED = "pynode_jl"
 
 
+class Environment(NamedTuple):
+    """A Julia and a project of its."""
+
+    exe: str
+    project: str
+
+
 class Discovery(NamedTuple):
     """Whether a Julia is at hand, and what was found or what mends it.
 
@@ -53,10 +60,22 @@ def discover() -> Discovery:
         return _checked(exe, project)
     if _resolved_by_juliapkg():
         return Discovery(True, "the environment that juliapkg has resolved")
-    exe, project = shutil.which("julia"), str(_depot() / "environments" / SHARED)
-    if exe and (Path(project) / "Project.toml").is_file():
-        return _checked(exe, project)
+    shared = environment()
+    if shared is not None:
+        return _checked(*shared)
     return Discovery(False, f"no Julia environment is set up. {mend()}")
+
+
+def environment() -> Environment | None:
+    """The environment that the variables name or, without them, the shared one, if it is there.
+
+    juliacall need not be installed.
+    """
+    exe = os.environ.get(EXE) or shutil.which("julia")
+    project = os.environ.get(PROJECT) or str(_depot() / "environments" / SHARED)
+    if exe is None or not (Path(project) / "Project.toml").is_file():
+        return None
+    return Environment(exe, project)
 
 
 def pythoncall_version(project: str | Path) -> str | None:

@@ -1,0 +1,181 @@
+"""The order of convergence of every solver, measured on the machine at hand.
+
+The problem is non-autonomous, nonlinear and coupled (after Hairer, Norsett & Wanner, *Solving ODEs*
+I, II): a wrong abscissa, which autonomous problems cannot see, costs order here::
+
+    y1' = 2 t y1 y2
+    y2' = -2 t (1 + t) log(y1) y3       y1 = exp(sin(t^2 + p)), y2 = cos(t^2 + p), y3 = 1 / (1 + t)
+    y3' = -y3^2
+
+It is solved from several phases p at once, so that an error that happens to change its sign at one
+of them does not pass for a higher order.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pynode_jl.backends import Backend
+from pynode_jl.errors import PyNODEError
+from pynode_jl.fields import FunctionField
+from pynode_jl.solvers import Solver, SolverInfo, info
+
+T0, T1 = 0.3, 1.5
+PHASES = np.linspace(0, 2 * np.pi, 6, endpoint=False)
+#: Numbers of steps by order: fine enough to be asymptotic, coarse enough to stand above rounding.
+STEPS: dict[int, tuple[int, ...]] = {
+    1: (96, 128, 192, 256, 384),
+    2: (64, 96, 128, 192, 256),
+    3: (48, 64, 96, 128, 192),
+    4: (24, 32, 48, 64, 96),
+    5: (16, 24, 32, 48, 64),
+    6: (12, 16, 20, 24, 32, 40),
+    7: (10, 12, 14, 16, 20, 24),
+    8: (5, 6, 7, 8, 10, 12, 14, 16, 20),
+    9: (5, 6, 7, 8, 10, 12),
+    10: (5, 6, 7, 8, 10, 12),
+    12: (4, 5, 6, 7, 8),
+    14: (3, 4, 5, 6, 7),
+}
+ROUNDING, COARSE = 1e-11, 2e-2
+#: A measured order this far below the claimed one makes a suspect.
+SLACK = 0.3
+# The problem in Julia, states (3, batch); log of what a coarse step made negative is NaN, no error.
+_JULIA = """
+function (dy, y, p, t)
+    for j in axes(y, 2)
+        a, b, c = y[1, j], y[2, j], y[3, j]
+        log_a = a > 0 ? log(a) : oftype(a, NaN)
+        dy[1, j] = 2t * a * b
+        dy[2, j] = -2t * (1 + t) * log_a * c
+        dy[3, j] = -c^2
+    end
+end
+"""
+
+
+@dataclass(frozen=True)
+class OrderRow:
+    """What a solver showed.
+
+    Attributes:
+        name, family: the solver.
+        claimed: the catalogue's order; None where it varies.
+        measured: slope of log error over log step; for a method without fixed steps, digits gained
+            per digit of tolerance. None where nothing could be measured.
+        seconds: what the solves took, compilation included.
+        problem: why nothing could be measured; empty otherwise.
+    """
+
+    name: str
+    family: str
+    claimed: int | None
+    measured: float | None
+    seconds: float
+    problem: str = ""
+
+    @property
+    def suspect(self) -> bool:
+        """No order, or less than was claimed."""
+        if self.measured is None:
+            return True
+        if not info(self.name).fixed_step:
+            return self.measured < 0.3
+        return self.measured < (1 if self.claimed is None else self.claimed) - SLACK
+
+
+def measure_orders(backend: Backend, rows: Sequence[SolverInfo]) -> Iterator[OrderRow]:
+    """The order of each solver on `backend`, one after the other, float64."""
+    field = problem_field(backend.name)
+    for row in rows:
+        begun = time.perf_counter()
+        measured, problem = None, ""
+        try:
+            measured = (
+                _fixed_order(backend, field, row)
+                if row.fixed_step
+                else _adaptive_order(backend, field, row)
+            )
+        except (PyNODEError, ArithmeticError) as error:
+            problem = str(error)
+        yield OrderRow(
+            row.name, row.family, row.order, measured, time.perf_counter() - begun, problem
+        )
+
+
+def exact(t: float) -> npt.NDArray[np.float64]:
+    """The problem's solution, (phases, 3)."""
+    y1, y2 = np.exp(np.sin(t * t + PHASES)), np.cos(t * t + PHASES)
+    return np.stack([y1, y2, np.full_like(y1, 1 / (1 + t))], axis=1)
+
+
+def right_hand_side(namespace: Any) -> Callable[[Any, Any, Any], Any]:
+    """The problem as a function on the arrays of `namespace`: numpy, jax.numpy."""
+
+    def rhs(_: Any, t: Any, y: Any) -> Any:
+        y1, y2, y3 = y[:, 0], y[:, 1], y[:, 2]
+        first, second = 2 * t * y1 * y2, -2 * t * (1 + t) * namespace.log(y1) * y3
+        return namespace.stack([first, second, -(y3**2)], 1)
+
+    return rhs
+
+
+def problem_field(backend: str) -> FunctionField:
+    """The problem as a field of a backend."""
+    if backend == "julia":
+        from pynode_jl.backends.julia import JuliaSource
+
+        return FunctionField(JuliaSource(_JULIA), (3,), backend="julia")
+    import jax.numpy as jnp
+
+    return FunctionField(right_hand_side(jnp), (3,))
+
+
+def slope(steps: Sequence[float], errors: Sequence[float]) -> float:
+    """Slope of log error over log step, where errors are neither coarse nor rounding.
+
+    Raises:
+        ArithmeticError: fewer than three such errors.
+    """
+    usable = [(n, e) for n, e in zip(steps, errors, strict=True) if ROUNDING < e < COARSE]
+    if len(usable) < 3:
+        raise ArithmeticError(f"too few errors between rounding and coarse: {errors}")
+    n, e = np.log(np.array(usable)).T
+    return float(-np.polyfit(n, e, 1)[0])
+
+
+def error_at_the_end(backend: Backend, field: FunctionField, solver: Solver) -> float:
+    """Root mean square error at T1; infinite where the solve fails."""
+    solution = backend.solve(field, {}, exact(T0), (T0, T1), solver, throw=False)
+    error = float(np.sqrt(np.mean((solution.y1 - exact(T1)) ** 2)))
+    return error if solution.stats.retcode == "Success" and np.isfinite(error) else np.inf
+
+
+def _fixed_order(backend: Backend, field: FunctionField, row: SolverInfo) -> float:
+    steps = STEPS[max(order for order in STEPS if order <= max(row.order or 2, 1))]
+    # A method with large error constants needs finer steps to get below COARSE.
+    for finer in (1, 2, 4):
+        errors = [
+            error_at_the_end(backend, field, Solver(row.name, dt=(T1 - T0) / (finer * n)))
+            for n in steps
+        ]
+        try:
+            return slope(steps, errors)
+        except ArithmeticError:
+            if finer == 4:
+                raise
+    raise AssertionError("not reached")
+
+
+def _adaptive_order(backend: Backend, field: FunctionField, row: SolverInfo) -> float:
+    tolerances = (1e-4, 1e-6, 1e-8)
+    errors = [
+        error_at_the_end(backend, field, Solver(row.name, rtol=tol, atol=tol)) for tol in tolerances
+    ]
+    return slope([1 / tol for tol in tolerances], errors)
