@@ -10,6 +10,12 @@ from pynode_jl.experiments._config import (
     SwapConfig,
     TrainConfig,
 )
+from pynode_jl.experiments._matrix import (
+    explicit_zoo,
+    find_runs,
+    runs_matrix,
+    write_matrix_report,
+)
 from pynode_jl.experiments._quickstart import quickstart_configs
 from pynode_jl.experiments._report import write_run_report
 from pynode_jl.experiments._run import Run
@@ -22,6 +28,10 @@ __all__ = [
     "Run",
     "SwapConfig",
     "TrainConfig",
+    "explicit_zoo",
+    "find_runs",
     "quickstart_configs",
+    "runs_matrix",
+    "write_matrix_report",
     "write_run_report",
 ]

@@ -7,6 +7,9 @@ one as PNG and PDF whose bytes depend on nothing but the figure.
 
 from __future__ import annotations
 
+from pynode_jl.figures._accuracy_against_count import (
+    accuracy_against_count as accuracy_against_count,
+)
 from pynode_jl.figures._accuracy_against_step import accuracy_against_step as accuracy_against_step
 from pynode_jl.figures._decision_regions import DecisionPanel as DecisionPanel
 from pynode_jl.figures._decision_regions import decision_regions as decision_regions
@@ -16,6 +19,7 @@ from pynode_jl.figures._fan import windermere_fan as windermere_fan
 from pynode_jl.figures._style import png_bytes as png_bytes
 from pynode_jl.figures._style import save as save
 from pynode_jl.figures._swap_heatmap import swap_heatmap as swap_heatmap
+from pynode_jl.figures._swap_matrix import swap_matrix_heatmap as swap_matrix_heatmap
 from pynode_jl.figures._training_history import training_history as training_history
 from pynode_jl.figures._trajectories import TrajectoryPanel as TrajectoryPanel
 from pynode_jl.figures._trajectories import trajectories as trajectories
@@ -25,11 +29,13 @@ __all__ = [
     "EndsPanel",
     "FanPanel",
     "TrajectoryPanel",
+    "accuracy_against_count",
     "accuracy_against_step",
     "decision_regions",
     "png_bytes",
     "save",
     "swap_heatmap",
+    "swap_matrix_heatmap",
     "training_history",
     "trajectories",
     "windermere_fan",

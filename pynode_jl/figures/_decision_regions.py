@@ -32,6 +32,7 @@ class DecisionPanel:
         labels: (n,), their true classes.
         predictions: (n,), their predicted classes: those that are wrong get a rim. None leaves
             all of them plain.
+        names: of the two coordinates.
     """
 
     title: str
@@ -41,6 +42,7 @@ class DecisionPanel:
     points: npt.ArrayLike | None = None
     labels: npt.ArrayLike | None = None
     predictions: npt.ArrayLike | None = None
+    names: tuple[str, str] = ("$x_1$", "$x_2$")
 
 
 @_style.styled
@@ -65,8 +67,8 @@ def decision_regions(panels: Sequence[DecisionPanel]) -> Figure:
         labels, wrong = _points(ax, panel, f"panels[{i}]")
         seen |= labels
         any_wrong |= wrong
-        ax.set_xlabel("$x_1$")
-        ax.set_ylabel("$x_2$", rotation=0, labelpad=8)
+        ax.set_xlabel(panel.names[0])
+        ax.set_ylabel(panel.names[1], rotation=0, labelpad=8)
     for ax in axes[len(panels) :]:
         ax.set_visible(False)
     figure.legend(

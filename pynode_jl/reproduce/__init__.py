@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 #: Name of a figure or table, and what it shows. Nothing is imported to read this.
 REPRODUCTIONS: Mapping[str, str] = MappingProxyType(
     {
+        "fig1": "Trajectories of a coarse and a fine model, and accuracy by number of steps.",
+        "fig2": "Block outputs and decision regions of a coarse model at two steps.",
         "fig3": "Lady Windermere's fan makes XOR linearly separable, by the solver's error alone.",
+        "fig4": "Accuracy by training step or tolerance, test solver and factor.",
     }
 )
 

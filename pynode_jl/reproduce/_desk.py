@@ -33,6 +33,7 @@ class Plate:
         numbers: what the figure shows, row by row.
         formats: by column of `numbers`, how it is shown (`report.Table`).
         facts: by name, constants and settings that decide it.
+        more: further pictures under the same caption, by the letter that their names end in.
     """
 
     title: str
@@ -41,6 +42,7 @@ class Plate:
     numbers: pd.DataFrame
     formats: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)
+    more: Mapping[str, Figure] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,10 @@ class Desk:
         facts = {"title": plate.title, "caption": plate.caption, **plate.facts}
         paths[1].write_text(json.dumps(facts, indent=1, default=str), encoding="utf-8")
         shown: list[Picture | Text] = [Text(plate.caption)]
-        if plate.figure is not None:
-            paths = [*figures.save(plate.figure, base), *paths]
-            shown = [Picture(plate.figure, plate.caption, plate.caption)]
+        pictures = {} if plate.figure is None else {"": plate.figure}
+        for letter, figure in (pictures | dict(plate.more)).items():
+            paths += figures.save(figure, base.with_name(name + letter))
+            shown.append(Picture(figure, f"{plate.title}, part {letter or 'one'}"))
         page = write_report(
             base.with_suffix(".html"),
             title=plate.title,
