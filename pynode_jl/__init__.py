@@ -19,8 +19,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pynode_jl.analysis import Certificate as Certificate
     from pynode_jl.analysis import SwapReport as SwapReport
     from pynode_jl.analysis import Verdict as Verdict
+    from pynode_jl.analysis import certify as certify
     from pynode_jl.analysis import swap as swap
     from pynode_jl.backends import Adam as Adam
     from pynode_jl.backends import Backend as Backend
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from pynode_jl.errors import PyNODEError as PyNODEError
     from pynode_jl.experiments import Config as Config
     from pynode_jl.experiments import Run as Run
+    from pynode_jl.experiments import write_certificate as write_certificate
     from pynode_jl.fields import MLP as MLP
     from pynode_jl.fields import ConvField1d as ConvField1d
     from pynode_jl.fields import ConvField2d as ConvField2d
@@ -49,11 +52,11 @@ if TYPE_CHECKING:
     from pynode_jl.training import train as train
 
 _HOMES = {
-    "analysis": ("SwapReport", "Verdict", "swap"),
+    "analysis": ("Certificate", "SwapReport", "Verdict", "certify", "swap"),
     "backends": ("Adam", "Backend", "RetCode", "Solution", "Stats", "get_backend"),
     "datasets": ("Dataset", "concentric_spheres", "digits", "three_minima"),
     "errors": ("PyNODEError",),
-    "experiments": ("Config", "Run"),
+    "experiments": ("Config", "Run", "write_certificate"),
     "fields": ("MLP", "ConvField1d", "ConvField2d", "FunctionField", "LinearField", "VectorField"),
     "models": ("Model",),
     "solvers": ("Solver", "catalogue"),

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pynode_jl.analysis import fan, flipped_triangles, fold_step, folds, order_test
+from pynode_jl.analysis import (
+    fan,
+    flipped_triangles,
+    fold_scan,
+    fold_step,
+    folds,
+    order_test,
+    order_violations,
+)
 from pynode_jl.backends import get_backend
 from pynode_jl.errors import InvalidValueError, WrongSolverError
 from pynode_jl.fields import MLP, ConvField1d, LinearField
@@ -64,6 +72,49 @@ def test_fold_step_without_a_bracket() -> None:
     assert fold_step(decay([100.0], Solver("Euler", dt=1.0)), x, finest=4) == (None, 0.25)
     with pytest.raises(InvalidValueError, match="finest"):
         fold_step(decay([1.0], Solver("Euler", dt=1.0)), x, finest=0)
+
+
+def test_no_folds_at_one_step_do_not_exclude_them_below() -> None:
+    """PAPER.md's warning, in closed form: (1 - 3 h)(1 - 2 h) is negative for 1/3 < h < 1/2 only."""
+    x = RANDOM.normal(size=(5, 2)).astype(np.float32)
+    trained = decay([3.0, 2.0], Solver("Euler", dt=1.0), t1=2.0)
+    seen = {
+        dt: bool(folds(trained, x, solver=Solver("Euler", dt=dt)).folded.any())
+        for dt in (1.0, 0.4, 0.25)
+    }
+    assert seen == {1.0: False, 0.4: True, 0.25: False}
+
+
+def test_fold_scan_does_not_take_folding_for_monotone() -> None:
+    x = RANDOM.normal(size=(4, 2)).astype(np.float32)
+    # (1 - 12 h)(1 - 6 h): positive at h = 1 to 1/4, negative at 1/8, positive from 1/16 on.
+    scan = fold_scan(decay([12.0, 6.0], Solver("Euler", dt=1.0)), x, finest=64)
+    np.testing.assert_array_equal(scan.steps, 2.0 ** -np.arange(7))
+    np.testing.assert_array_equal(scan.share, [0, 0, 0, 1, 0, 0, 0])
+    assert scan.smallest == 1 / 8
+    assert scan.reappears
+    quiet = fold_scan(decay([0.5, 0.1], Solver("RK4", dt=1.0)), x, finest=5)
+    assert quiet.smallest is None
+    assert len(quiet.steps) == 3
+    with pytest.raises(InvalidValueError, match="finest"):
+        fold_scan(decay([1.0], Solver("Euler", dt=1.0)), x[:, :1], finest=0)
+
+
+def test_neighbours_are_watched_at_every_step() -> None:
+    x = np.linspace(-1, 1, 9)[:, None]
+    # h lambda = 2 mirrors the line at each step: after two all are in order again.
+    report = order_violations(decay([4.0], Solver("Euler", dt=1 / 2)), x)
+    np.testing.assert_array_equal(report.reversed, [8, 0])
+    np.testing.assert_array_equal(report.kept, [8, 8])
+    assert report.share == 1.0
+    assert "reverses 100.0%" in report.text
+    plane = RANDOM.normal(size=(40, 2))
+    turned = order_violations(decay([6.0, 0.5], Solver("Euler", dt=1 / 4)), plane)
+    assert turned.share == 1.0
+    fine = order_violations(decay([6.0, 0.5], Solver("Euler", dt=1 / 16)), plane)
+    assert fine.share == 0.0
+    with pytest.raises(InvalidValueError, match="Project"):
+        order_violations(decay([1.0] * 3, Solver("Euler", dt=1 / 4)), RANDOM.normal(size=(9, 3)))
 
 
 @pytest.mark.parametrize(("dim", "samples"), [(2, 6), (3, 4), (10, 2)])
@@ -154,6 +205,13 @@ def test_share_of_the_margin() -> None:
     np.testing.assert_allclose(found.margin, 0.1, rtol=1e-6)
     np.testing.assert_allclose(found.margin_error, -x[:, 0] / np.e, rtol=1e-5)
     assert found.share == pytest.approx(np.median(x) / np.e / 0.1, rel=1e-5)
+    assert found.decided == 0.0
+    # The error of -x / e against a margin of -0.1 the other way: here it alone decides.
+    weights["head.bias"] = np.array([-0.1, 0.0], np.float32)
+    turned = fan(Trained.of(trained.model, weights, trained.solver), x)
+    np.testing.assert_allclose(turned.margin_error, x[:, 0] / np.e, rtol=1e-5)
+    assert turned.decided == 1.0
+    assert "all of it for 100.0%" in turned.text
 
 
 @pytest.mark.parametrize("name", ["Euler", "Heun", "BS3", "RK4"])
@@ -164,6 +222,7 @@ def test_order_is_observed_and_extrapolated(name: str) -> None:
     report = order_test(trained, x, halvings=4)
     assert report.observed[-1] == pytest.approx(solver.info.order, abs=0.3)
     assert report.holds_from() is not None
+    assert f"order {solver.info.order} holds from h=" in report.text
     exact = (
         get_backend()
         .solve(
@@ -178,10 +237,21 @@ def test_order_is_observed_and_extrapolated(name: str) -> None:
     finest = report.differences[-1]
     assert np.abs(report.extrapolated - exact).max() < finest
     assert report.distance == pytest.approx(report.differences.sum(), rel=0.5)
+    np.testing.assert_allclose(np.diff(np.log2(report.errors))[-2:], -solver.info.order, atol=0.4)
+
+
+def test_rounding_is_no_order() -> None:
+    """RK4 on y' = -y reaches rounding within eight halvings; its order holds nevertheless."""
+    x = np.random.default_rng(3).normal(size=(5, 1))
+    report = order_test(decay([1.0], Solver("RK4", dt=1 / 8)), x, halvings=9)
+    assert np.isnan(report.observed[-1])
+    assert report.observed[0] == pytest.approx(4, abs=0.1)
+    assert report.holds_from() == 1 / 8
+    assert "nan" not in report.text
 
 
 def test_order_is_not_seen_above_the_fields_scale() -> None:
-    x = RANDOM.normal(size=(5, 2))
+    x = np.random.default_rng(0).normal(size=(5, 2))
     report = order_test(network(Solver("RK4", dt=1.0), scale=2.5), x, halvings=7)
     first = report.holds_from()
     assert first is not None

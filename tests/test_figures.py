@@ -79,6 +79,23 @@ def decision_panel(**changes):
     return figures.DecisionPanel(**parts | changes)
 
 
+def by_count():
+    return pd.DataFrame(
+        {"steps": [1, 2, 8] * 2, "solver": "Euler", "accuracy": [0.5, 0.9, 0.6, 0.4, 0.8, 0.5]}
+    )
+
+
+def by_setting():
+    own = [False, True, False]
+    return pd.DataFrame(
+        {"setting": [1.0, 0.5, 0.25], "own": own, "accuracy": 0.9, "agreement": [0.5, 1.0, np.nan]}
+    )
+
+
+def corners():
+    return np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+
+
 BUILDERS = {
     "heatmap": lambda: figures.swap_heatmap(
         {"a": swap_table(), "b": swap_table(h=0.1)}, chance=0.5
@@ -88,6 +105,28 @@ BUILDERS = {
     "trajectories": lambda: figures.trajectories([trajectory_panel()]),
     "decision": lambda: figures.decision_regions([decision_panel()]),
     "history": lambda: figures.training_history({"a": history()}),
+    "count": lambda: figures.accuracy_against_count(
+        {"a": by_count(), "b": by_count()}, trained_with={"a": 2, "b": 8}, chance=0.5
+    ),
+    "fan": lambda: figures.windermere_fan(
+        [figures.FanPanel("a", np.eye(2), [np.eye(2), -np.eye(2)])],
+        [
+            figures.EndsPanel("apart", corners(), [0, 0, 1, 1], (1.0, 0.2, 0.5)),
+            figures.EndsPanel("not", corners(), [0, 1, 1, 0], None),
+        ],
+    ),
+    "evidence": lambda: figures.evidence(
+        by_setting(),
+        fixed=True,
+        ode=0.5,
+        critical=0.25,
+        folds=([1.0, 0.5], [0.5, 0.0]),
+        order=figures.OrderPanel([1.0, 0.5, 0.25], [0.1, 0.05, 0.02], 1),
+        margins=figures.MarginPanel([1.0, 2.0], [0.1, -0.3]),
+    ),
+    "matrix": lambda: figures.swap_matrix_heatmap(
+        pd.DataFrame(np.eye(3)), row_tree=[], column_tree=[], chance=0.5
+    ),
 }
 
 

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from pynode_jl.analysis._certificate import Certificate, Evidence, certify
+from pynode_jl.analysis._crossing import CrossingReport, flipped_triangles, order_violations
 from pynode_jl.analysis._fan import Fan, fan
-from pynode_jl.analysis._folds import FoldReport, flipped_triangles, fold_step, folds
+from pynode_jl.analysis._folds import (
+    BLIND_SPOTS,
+    FoldReport,
+    FoldScan,
+    fold_scan,
+    fold_step,
+    folds,
+)
 from pynode_jl.analysis._matrix import (
     MATRIX_COLUMNS,
     Clusters,
@@ -27,27 +36,35 @@ from pynode_jl.analysis._zoo import OrderRow, measure_orders
 
 __all__ = [
     "ADAPTIVE_TEST_SOLVERS",
+    "BLIND_SPOTS",
     "COLUMNS",
     "FIXED_TEST_SOLVERS",
     "MATRIX_COLUMNS",
     "REFERENCE",
     "STEP_FACTORS",
     "TOLERANCE_FACTORS",
+    "Certificate",
     "Clusters",
+    "CrossingReport",
+    "Evidence",
     "Fan",
     "FoldReport",
+    "FoldScan",
     "OrderReport",
     "OrderRow",
     "SwapMatrix",
     "SwapReport",
     "Verdict",
+    "certify",
     "clusters",
     "fan",
     "flipped_triangles",
+    "fold_scan",
     "fold_step",
     "folds",
     "measure_orders",
     "order_test",
+    "order_violations",
     "swap",
     "swap_matrix",
 ]

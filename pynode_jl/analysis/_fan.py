@@ -56,6 +56,23 @@ class Fan:
         rests on the solver's error alone."""
         return float(np.median(np.abs(self.margin_error) / np.maximum(self.margin, 1e-300)))
 
+    @property
+    def decided(self) -> float:
+        """The share of samples whose leading class leads by the error alone: without it, as the
+        ODE has it, the second class would be level or ahead."""
+        return float(np.mean(self.margin_error >= self.margin))
+
+    @property
+    def text(self) -> str:
+        """What was found, in a sentence."""
+        share = f"{self.share:.1%}" if self.share < 10 else "over ten times the size"
+        return (
+            f"numerical error is {share} of the margin (median of {len(self.margin)}"
+            f" samples) under {self.solver.label}, and all of it for {self.decided:.1%} of them;"
+            f" carried to the end, the local errors of {len(self.t)} steps sum to the global error"
+            f" but for {self.gap:.1%}."
+        )
+
 
 def fan(
     trained: Trained,

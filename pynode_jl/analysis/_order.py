@@ -18,6 +18,9 @@ from pynode_jl.errors import InvalidValueError, WrongSolverError
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Trained
 
+# Differences of final states below this many roundings show rounding, not an order.
+_ROUNDINGS = 200
+
 
 @dataclass(frozen=True)
 class OrderReport:
@@ -28,9 +31,10 @@ class OrderReport:
         steps: (k,), the steps.
         differences: (k - 1,), root mean square distance between the final states at a step and at
             its half.
-        observed: (k - 2,), the order seen between three successive steps.
+        observed: (k - 2,), the order seen between three successive steps; nan where the states
+            have converged to rounding.
         extrapolated: (n, *state_shape), Richardson's extrapolation of the last two.
-        distance: root mean square distance of the model at its first step from that.
+        errors: (k,), root mean square distance of the final states at each step from that.
     """
 
     solver: Solver
@@ -38,15 +42,38 @@ class OrderReport:
     differences: Array
     observed: Array
     extrapolated: Array
-    distance: float
+    errors: Array
+
+    @property
+    def distance(self) -> float:
+        """The distance of the model, at its first step, from the extrapolated ODE solution."""
+        return float(self.errors[0])
+
+    @property
+    def text(self) -> str:
+        """What was found, in a sentence."""
+        order, first = self.solver.info.order, self.holds_from()
+        finite = self.observed[np.isfinite(self.observed)]
+        seen = f"observed orders {', '.join(f'{each:.2f}' for each in finite)}"
+        if first is None:
+            return (
+                f"order {order} is not reached down to h={_reciprocal(self.steps[-1])} ({seen});"
+                f" the model is {self.distance:.2g} away from the extrapolated ODE solution."
+            )
+        return (
+            f"order {order} holds from h={_reciprocal(first)} on ({seen}, from"
+            f" h={_reciprocal(self.steps[0])} on); the model is {self.distance:.2g} away from the"
+            " extrapolated ODE solution."
+        )
 
     def holds_from(self, slack: float = 0.3) -> float | None:
         """The largest step from which on every observed order is the solver's but for `slack`.
 
-        None if the last one is not. An order above the solver's counts as the solver's.
+        None if the last one is not. An order above the solver's counts as the solver's, and so do
+        states that have converged to rounding.
         """
         order = self.solver.info.order or 0
-        held = self.observed >= order - slack
+        held = np.isnan(self.observed) | (self.observed >= order - slack)
         if not held[-1]:
             return None
         first = len(held) - int(np.argmin(held[::-1])) if not held.all() else 0
@@ -93,6 +120,8 @@ def order_test(
     differences = np.array([_rms(coarse - fine) for coarse, fine in pairwise(states)])
     with np.errstate(divide="ignore", invalid="ignore"):
         observed = np.log2(differences[:-1] / differences[1:])
+    converged = _ROUNDINGS * np.finfo(np.float64).eps * (1.0 + _rms(states[-1]))
+    observed[differences[1:] <= converged] = np.nan
     order = solver.info.order or 1
     extrapolated = states[-1] + (states[-1] - states[-2]) / (2.0**order - 1.0)
     return OrderReport(
@@ -101,9 +130,14 @@ def order_test(
         differences,
         observed,
         extrapolated,
-        _rms(states[0] - extrapolated),
+        np.array([_rms(each - extrapolated) for each in states]),
     )
 
 
 def _rms(x: Array) -> float:
     return float(np.sqrt(np.mean(np.square(x))))
+
+
+def _reciprocal(step: float) -> str:
+    n = round(1 / step)
+    return f"1/{n}" if n > 1 and abs(n * step - 1) < 1e-6 else f"{step:.3g}"

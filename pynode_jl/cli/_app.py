@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pynode_jl.cli._julia import app as julia_app
+from pynode_jl.cli._certify import certify
 from pynode_jl.cli._matrix import matrix
 from pynode_jl.cli._reproduce import app as reproduce_app
 
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.add_typer(reproduce_app, name="reproduce")
 app.add_typer(julia_app, name="julia")
 app.command()(matrix)
+app.command()(certify)
 _console = Console()
 
 _Folder = Annotated[Path, typer.Argument(help="The run's folder.", show_default=False)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pynode_jl.experiments._certificate import write_certificate
 from pynode_jl.experiments._config import (
     Config,
     DataConfig,
@@ -16,6 +17,7 @@ from pynode_jl.experiments._matrix import (
     runs_matrix,
     write_matrix_report,
 )
+from pynode_jl.experiments._panels import decision_panel, in_the_plane, trajectory_panel
 from pynode_jl.experiments._quickstart import quickstart_configs
 from pynode_jl.experiments._report import write_run_report
 from pynode_jl.experiments._run import Run
@@ -28,10 +30,14 @@ __all__ = [
     "Run",
     "SwapConfig",
     "TrainConfig",
+    "decision_panel",
     "explicit_zoo",
     "find_runs",
+    "in_the_plane",
     "quickstart_configs",
     "runs_matrix",
+    "trajectory_panel",
+    "write_certificate",
     "write_matrix_report",
     "write_run_report",
 ]

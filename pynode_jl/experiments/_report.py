@@ -6,20 +6,19 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from pynode_jl import figures
 from pynode_jl.analysis import REFERENCE, SwapReport
+from pynode_jl.experiments._panels import (
+    FLOW,
+    decision_panel,
+    in_the_plane,
+    trajectory_panel,
+)
 from pynode_jl.experiments._run import Run
-from pynode_jl.figures import DecisionPanel, TrajectoryPanel
 from pynode_jl.report import Facts, Picture, Section, Table, Text, VerdictCard, write_report
-from pynode_jl.solvers import Solver
-
-_SAMPLES_DRAWN = 24
-_FLOW_TIMES = 60
-_GRID = 160
 
 _COLUMNS = {
     "label": "test solver",
@@ -79,11 +78,21 @@ def write_run_report(runs: Mapping[str, Run], folder: Path, title: str) -> Path:
             " flat to the left of 1.",
         ),
     ]
-    if all(run.model.field.state_shape == (2,) for run in runs.values()):
+    if all(in_the_plane(run.trained) for run in runs.values()):
         pictures += [
             _picture(
                 folder / "trajectories",
-                figures.trajectories([_paths(name, run) for name, run in runs.items()]),
+                figures.trajectories(
+                    [
+                        trajectory_panel(
+                            f"{name}, {run.trained.solver.label}",
+                            run.trained,
+                            run.dataset,
+                            run.backend,
+                        )
+                        for name, run in runs.items()
+                    ]
+                ),
                 "The same samples under the steps of the training solver and under the flow of the"
                 " ODE that the model's field defines.",
             ),
@@ -91,9 +100,14 @@ def write_run_report(runs: Mapping[str, Run], folder: Path, title: str) -> Path:
                 folder / "regions",
                 figures.decision_regions(
                     [
-                        _regions(name, run, report, solver)
-                        for name, (run, report) in _paired(runs, reports).items()
-                        for solver in (run.trained.solver, REFERENCE)
+                        decision_panel(
+                            f"{name}, {how}: {{}}", run.trained, run.dataset, run.backend, solver
+                        )
+                        for name, run in runs.items()
+                        for how, solver in (
+                            (run.trained.solver.label, run.trained.solver),
+                            ("as an ODE", FLOW),
+                        )
                     ]
                 ),
                 "What each model answers over the plane, under its training solver and as an ODE.",
@@ -158,12 +172,6 @@ def _summary(reports: Mapping[str, SwapReport]) -> pd.DataFrame:
     )
 
 
-def _paired(
-    runs: Mapping[str, Run], reports: Mapping[str, SwapReport]
-) -> dict[str, tuple[Run, SwapReport]]:
-    return {name: (run, reports[name]) for name, run in runs.items()}
-
-
 def _picture(path: Path, figure: Figure, caption: str) -> Picture:
     figures.save(figure, path)
     return Picture(figure, caption, caption)
@@ -172,58 +180,6 @@ def _picture(path: Path, figure: Figure, caption: str) -> Picture:
 def _history(run: Run) -> pd.DataFrame:
     history = run.trained.history
     return pd.DataFrame({"loss": history.loss, "accuracy": history.accuracy, "nf": history.nf})
-
-
-def _paths(name: str, run: Run) -> TrajectoryPanel:
-    trained, data = run.trained, run.dataset
-    model = trained.model
-    weights = trained.field_weights
-    x = model.augmented(data.x_test[:_SAMPLES_DRAWN])
-    span = (model.t0, model.t1)
-
-    def states(solver: Solver, **saving: object) -> np.ndarray:
-        solution = run.backend.solve(
-            model.field,
-            weights,
-            x,
-            span,
-            solver,
-            throw=False,
-            **saving,  # type: ignore[arg-type]
-        )
-        return np.asarray(solution.y)
-
-    times = np.linspace(model.t0, model.t1, _FLOW_TIMES + 1)[1:]
-    flow = np.concatenate([x[None], states(REFERENCE.with_tolerance(1e-5, 1e-5), save_at=times)])
-    return TrajectoryPanel(
-        f"{name}, {trained.solver.label}",
-        states(trained.solver, save_steps=True),
-        data.y_test[:_SAMPLES_DRAWN],
-        flow,
-    )
-
-
-def _regions(name: str, run: Run, report: SwapReport, solver: Solver) -> DecisionPanel:
-    trained, data = run.trained, run.dataset
-    reach = 1.1 * np.abs(data.x_test).max()
-    axis = np.linspace(-reach, reach, _GRID, dtype=np.float32)
-    grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-    exact = solver is REFERENCE
-    # A picture needs no tighter flow than this, and the grid reaches beyond the data.
-    solver = REFERENCE.with_tolerance(1e-5, 1e-5) if exact else solver
-    answers = run.backend.evaluate(trained.model, trained.weights, grid, solver)
-    seen = run.backend.evaluate(trained.model, trained.weights, data.x_test, solver)
-    accuracy = report.ode if exact else report.trained
-    how = "as an ODE" if exact else solver.label
-    return DecisionPanel(
-        f"{name}, {how}: {accuracy:.1%}",
-        axis,
-        axis,
-        answers.predictions.reshape(_GRID, _GRID),
-        data.x_test,
-        data.y_test,
-        seen.predictions,
-    )
 
 
 def _facts(name: str, run: Run) -> Facts:

@@ -13,6 +13,9 @@ from pynode_jl.figures._accuracy_against_count import (
 from pynode_jl.figures._accuracy_against_step import accuracy_against_step as accuracy_against_step
 from pynode_jl.figures._decision_regions import DecisionPanel as DecisionPanel
 from pynode_jl.figures._decision_regions import decision_regions as decision_regions
+from pynode_jl.figures._evidence import MarginPanel as MarginPanel
+from pynode_jl.figures._evidence import OrderPanel as OrderPanel
+from pynode_jl.figures._evidence import evidence as evidence
 from pynode_jl.figures._fan import EndsPanel as EndsPanel
 from pynode_jl.figures._fan import FanPanel as FanPanel
 from pynode_jl.figures._fan import windermere_fan as windermere_fan
@@ -28,10 +31,13 @@ __all__ = [
     "DecisionPanel",
     "EndsPanel",
     "FanPanel",
+    "MarginPanel",
+    "OrderPanel",
     "TrajectoryPanel",
     "accuracy_against_count",
     "accuracy_against_step",
     "decision_regions",
+    "evidence",
     "png_bytes",
     "save",
     "swap_heatmap",

@@ -62,11 +62,12 @@ def swap_matrix_heatmap(
     numbered = len(columns) <= _MOST_NUMBERED
     cell = _CELL_WIDTH if numbered else _NARROW
     wide, tall = max(cell * len(columns), 1.5), max(_CELL_HEIGHT * len(rows), 0.7)
-    names = [0.075 * max(map(len, map(str, labels))) for labels in (shown.index, shown.columns)]
-    width = wide + names[0] + _TREE + 1.3
-    height = tall + names[1] + _TREE + 0.85
+    letter = 0.063 if numbered else 0.052
+    names = [letter * max(map(len, map(str, labels))) for labels in (shown.index, shown.columns)]
+    width = wide + names[0] + _TREE + 1.4
+    height = tall + names[1] + _TREE + 0.75
     figure = Figure(figsize=(width, height))
-    left, bottom = names[0] + 0.25, names[1] + 0.45
+    left, bottom = names[0] + 0.35, names[1] + 0.35
 
     def axes(x: float, y: float, w: float, h: float) -> Axes:
         return figure.add_axes((x / width, y / height, w / width, h / height))

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
-from pynode_jl.analysis import REFERENCE
-from pynode_jl.experiments import Run
-from pynode_jl.figures import TrajectoryPanel, accuracy_against_count, trajectories
+from pynode_jl.experiments import Run, trajectory_panel
+from pynode_jl.figures import accuracy_against_count, trajectories
 from pynode_jl.reproduce._desk import Desk, Plate
 from pynode_jl.reproduce._spheres import COARSE, FINE, protocol, sphere_run
 from pynode_jl.solvers import Solver
 
 _COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256, 512)
 _TESTS = ("Euler", "RK4")
-_SAMPLES = 24
-_TIMES = 60
-# A picture needs no tighter flow.
-_FLOW = REFERENCE.with_tolerance(1e-5, 1e-5)
 
 
 def make(desk: Desk) -> Plate:
@@ -39,13 +33,18 @@ def make(desk: Desk) -> Plate:
     )
     return Plate(
         "Figure 1: a ResNet in an ODE's clothes",
-        f"Sphere 2D, {_SAMPLES} test samples of seed 0 under two models of the same field: a"
+        f"Sphere 2D, test samples of seed 0 under two models of the same field: a"
         " model's own steps and the flow of the ODE that its field defines. Where steps and flow"
         " part, the answers are the solver's, not the ODE's. Figure 1a: test accuracy against the"
         " number of steps at test time, under Euler and under RK4 (mean and range over"
         f" {desk.seeds} seeds). The coarse model's accuracy stands on one number of steps; the"
         f" fine model keeps its own from its own number on. Trained for {protocol(desk.full)}.",
-        trajectories([_paths(name, of_seeds[0]) for name, of_seeds in runs.items()]),
+        trajectories(
+            [
+                trajectory_panel(name, run.trained, run.dataset, run.backend)
+                for name, (run, *_) in runs.items()
+            ]
+        ),
         numbers,
         {"accuracy": ".1%", "lowest": ".1%", "highest": ".1%"},
         {
@@ -74,14 +73,3 @@ def _accuracies(run: Run) -> pd.DataFrame:
         for name in _TESTS
         for count in _COUNTS
     )
-
-
-def _paths(name: str, run: Run) -> TrajectoryPanel:
-    trained, data, model = run.trained, run.dataset, run.model
-    x = model.augmented(data.x_test[:_SAMPLES])
-    span = (model.t0, model.t1)
-    solve = run.backend.solve
-    own = solve(model.field, trained.field_weights, x, span, trained.solver, save_steps=True)
-    times = list(np.linspace(model.t0, model.t1, _TIMES + 1)[1:])
-    flow = solve(model.field, trained.field_weights, x, span, _FLOW, save_at=times, throw=False).y
-    return TrajectoryPanel(name, own.y, data.y_test[:_SAMPLES], np.concatenate([x[None], flow]))

@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 
 from pynode_jl.backends import Array
-from pynode_jl.experiments import Run
+from pynode_jl.experiments import Run, decision_panel
 from pynode_jl.figures import DecisionPanel, decision_regions
 from pynode_jl.reproduce._desk import Desk, Plate
 from pynode_jl.reproduce._spheres import COARSE, protocol, sphere_run
-from pynode_jl.solvers import Solver
 
 _GRID = 200
 _FACTORS = (1.0, 0.5)
@@ -30,8 +29,8 @@ def make(desk: Desk) -> Plate:
         accuracy = evaluation.accuracy(run.dataset.y_test)
         rows.append({"test solver": solver.label, "accuracy": accuracy})
         outputs.append(_outputs(run, f"block output, {solver.label}", evaluation.states))
-        title = f"answers, {solver.label}: {accuracy:.1%}"
-        answers.append(_answers(run, title, solver, evaluation.predictions))
+        title = f"answers, {solver.label}: {{}}"
+        answers.append(decision_panel(title, run.trained, run.dataset, run.backend, solver))
     return Plate(
         "Figure 2: the same weights at two steps",
         f"Sphere 2D, one model trained with {solvers[0].label} (seed 0; {protocol(desk.full)}),"
@@ -57,21 +56,4 @@ def _outputs(run: Run, title: str, states: Array) -> DecisionPanel:
     shown = (np.abs(states - (low + high) / 2) <= half).all(axis=1)
     return DecisionPanel(
         title, x, y, classes, states[shown], run.dataset.y_test[shown], names=("$y_1$", "$y_2$")
-    )
-
-
-def _answers(run: Run, title: str, solver: Solver, predictions: Array) -> DecisionPanel:
-    data = run.dataset
-    reach = 1.1 * float(np.abs(data.x_test).max())
-    axis = np.linspace(-reach, reach, _GRID, dtype=np.float32)
-    grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-    answers = run.backend.evaluate(run.model, run.trained.weights, grid, solver).predictions
-    return DecisionPanel(
-        title,
-        axis,
-        axis,
-        answers.reshape(_GRID, _GRID),
-        data.x_test,
-        data.y_test,
-        predictions,
     )

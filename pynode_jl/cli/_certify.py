@@ -1,0 +1,54 @@
+"""``pynode-jl certify``: one verdict on a run, with all the evidence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+_console = Console()
+
+
+def certify(
+    folder: Annotated[Path, typer.Argument(help="The run's folder.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option(help="Where the certificate goes; default: the run's folder.")
+    ] = None,
+    samples: Annotated[
+        int, typer.Option(help="Test samples for folds, order and error share.")
+    ] = 64,
+) -> None:
+    """Is a trained run an ODE? Swaps, folds, order and error share in one verdict."""
+    from pynode_jl.analysis import certify as ask
+    from pynode_jl.errors import RunFolderError
+    from pynode_jl.experiments import Run, write_certificate
+
+    run = Run.open(folder)
+    trained = run.trained
+    if not trained.finished:
+        raise RunFolderError(
+            "folder", str(folder), "a run that is trained to its end", "`pynode-jl train` goes on."
+        )
+    with _console.status("asking") as status:
+        certificate = ask(
+            trained,
+            run.dataset,
+            samples=samples,
+            margin=run.config.swap.margin,
+            backend=run.backend,
+            on_stage=lambda name: status.update(f"asking {name}"),
+        )
+        page = write_certificate(
+            certificate,
+            folder if out is None else out,
+            trained=trained,
+            dataset=run.dataset,
+            backend=run.backend,
+        )
+    _console.print(f"[bold]{certificate.verdict.text}[/]", highlight=False)
+    for each in certificate.evidence:
+        _console.print(f"{each.name} ({each.speaks}): ", style="bold", end="", highlight=False)
+        _console.print(each.text, highlight=False, markup=False)
+    _console.print(f"certificate: {page}", soft_wrap=True, highlight=False)

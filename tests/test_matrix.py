@@ -1,0 +1,178 @@
+"""Swap matrices: seeds aggregated, damage sorted, alike solvers side by side, one compilation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.patches import Rectangle
+from typer.testing import CliRunner
+
+from pynode_jl import figures
+from pynode_jl.analysis import MATRIX_COLUMNS, clusters, swap, swap_matrix
+from pynode_jl.backends import Backend, Evaluation, get_backend
+from pynode_jl.cli._app import app
+from pynode_jl.datasets import Dataset, concentric_spheres
+from pynode_jl.errors import InvalidValueError, RunFolderError
+from pynode_jl.fields import MLP
+from pynode_jl.models import Model
+from pynode_jl.solvers import Solver
+from pynode_jl.training import Trained
+
+
+def model_of(seed: int, solver: Solver) -> tuple[Trained, Dataset]:
+    """An untrained model: a matrix asks what changes, not whether answers are right."""
+    model = Model(MLP(2, width=8), classes=2)
+    weights = {name: 2 * value for name, value in model.init(seed).items()}
+    data = concentric_spheres(n_train=8, n_test=60, seed=seed)
+    return Trained.of(model, weights, solver), data
+
+
+EULER, RK4 = Solver("Euler", dt=0.5), Solver("RK4", dt=0.5)
+ADAPTIVE = Solver("BS3", rtol=1e-3, atol=1e-3)
+
+
+class Counting:
+    """The embedded backend, keeping each evaluation's stats."""
+
+    def __init__(self) -> None:
+        self.inner: Any = get_backend()
+        self.name = self.inner.name
+        self.seen: list[Evaluation] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def evaluate(self, *arguments: Any) -> Evaluation:
+        found: Evaluation = self.inner.evaluate(*arguments)
+        self.seen.append(found)
+        return found
+
+
+def test_seeds_are_aggregated_as_single_swaps_say() -> None:
+    models = [model_of(seed, EULER) for seed in (0, 1)] + [model_of(2, RK4)]
+    matrix = swap_matrix(models, ["Euler", "RK4"], factors=[0.5, 1.0])
+    assert tuple(matrix.table.columns) == MATRIX_COLUMNS
+    assert matrix.grid().shape == (2, 4)
+    singles = [swap(*model, ["Euler", "RK4"], factors=[0.5, 1.0]) for model in models[:2]]
+    row = matrix.table[
+        (matrix.table["train_solver"] == EULER.label) & (matrix.table["test"] == "RK4 x0.5")
+    ].iloc[0]
+    accuracies = [
+        single.table.query("test_solver == 'RK4' and factor == 0.5")["accuracy"].iloc[0]
+        for single in singles
+    ]
+    assert row["accuracy"] == pytest.approx(np.mean(accuracies))
+    assert (row["lowest"], row["highest"]) == (min(accuracies), max(accuracies))
+    damages = [single.trained - a for single, a in zip(singles, accuracies, strict=True)]
+    assert row["damage"] == pytest.approx(np.mean(damages))
+    assert row["seeds"] == 2
+    assert matrix.grid("own").to_numpy().sum() == 2
+    assert matrix.trained["seeds"].tolist() == [2, 1]
+
+
+def test_the_table_is_sorted_by_damage_finer_first() -> None:
+    table = swap_matrix([model_of(s, EULER) for s in range(3)]).table
+    assert table["finer"].is_monotonic_decreasing
+    for _, part in table.groupby("finer"):
+        assert part["damage"].is_monotonic_decreasing
+
+
+def test_cells_that_cannot_be_are_empty() -> None:
+    matrix = swap_matrix([model_of(0, EULER), model_of(1, ADAPTIVE)], ["Euler", "RK4", "BS3"])
+    row = matrix.grid().loc[ADAPTIVE.label]
+    # Neither has error weights: they take no tolerance on this backend.
+    assert row.filter(regex="Euler|RK4").isna().all()
+    assert row.filter(like="BS3").notna().any()
+    with pytest.raises(InvalidValueError, match="models"):
+        swap_matrix([])
+
+
+def test_one_compilation_serves_all_explicit_solvers() -> None:
+    backend = Counting()
+    # A width of its own: no other test has compiled this model.
+    model = Model(MLP(2, width=9), classes=2)
+    names = ["Euler", "Midpoint", "Heun", "Ralston", "BS3", "RK4", "SSPRK33", "RK38"]
+    data = concentric_spheres(n_train=8, n_test=52, seed=0)
+    models = [(Trained.of(model, model.init(0), Solver(n, dt=0.5)), data) for n in names]
+    assert isinstance(backend, Backend)
+    swap_matrix(models, names, factors=[1.0], backend=backend)
+    compiled = [found for found in backend.seen if found.stats.compiled]
+    assert len(backend.seen) >= len(names) ** 2
+    assert len(compiled) <= 2  # the reference solve's, and one for all of four stages or fewer
+
+
+def test_clusters_put_the_alike_side_by_side() -> None:
+    random = np.random.default_rng(0)
+    kinds = np.array([0, 1, 0, 1, 0, 1])
+    values = np.where(kinds[:, None] == 0, 0.5, 0.99) + random.normal(0, 0.01, (6, 4))
+    grid = pd.DataFrame(values, index=list("abcdef"))
+    grid.iloc[0, 0] = np.nan
+    found = clusters(grid)
+    ordered = kinds[list(found.row_order)]
+    assert np.abs(np.diff(ordered)).sum() == 1
+    assert sorted(found.column_order) == [0, 1, 2, 3]
+    single = clusters(grid.iloc[:1])
+    assert single.row_order == (0,)
+    assert single.rows.shape == (0, 4)
+
+
+def test_heatmap_orders_frames_and_hatches() -> None:
+    grid = pd.DataFrame(
+        [[0.9, 0.5, np.nan], [0.5, 0.9, 0.8], [0.91, 0.5, 0.6]],
+        index=["A h=1", "B h=1", "C h=1"],
+        columns=["A", "B", "C"],
+    )
+    own = pd.DataFrame(np.eye(3), index=grid.index, columns=grid.columns)
+    failed = own * 0
+    failed.loc["C h=1", "A"] = 1
+    trees = clusters(grid)
+    figure = figures.swap_matrix_heatmap(
+        grid, row_tree=trees.rows, column_tree=trees.columns, own=own, failed=failed, chance=0.5
+    )
+    axes = figure.axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == [grid.index[i] for i in trees.row_order]
+    patches = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    assert sum(patch.get_gid() == "training" for patch in patches) == 6  # dark on white
+    assert sum(bool(patch.get_hatch()) for patch in patches) == 1
+    with pytest.raises(InvalidValueError, match="grid"):
+        figures.swap_matrix_heatmap(grid.iloc[:0], row_tree=[], column_tree=[])
+
+
+CONFIG = """
+[data]
+n_train = 100
+n_test = 40
+[field]
+channels = 4
+[train]
+solver = "Euler:dt=1/2"
+iterations = 5
+batch_size = 50
+"""
+
+
+def test_matrix_from_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "sphere.toml").write_text(CONFIG)
+
+    def invoke(*arguments: object) -> str:
+        result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    for seed in (0, 1):
+        out = tmp_path / "runs" / f"s{seed}"
+        invoke("train", tmp_path / "sphere.toml", "--out", out, "--set", f"seed={seed}")
+    text = invoke(
+        *("matrix", tmp_path / "runs", "--out", tmp_path / "matrix"),
+        *("--solver", "Euler", "--solver", "RK4", "--factor", 1, "--factor", 0.5),
+    )
+    assert "8 evaluations of 2 runs" in text
+    for name in ("matrix.csv", "matrix.html", "matrix.png", "matrix.pdf"):
+        assert (tmp_path / "matrix" / name).stat().st_size > 0
+    with pytest.raises(RunFolderError, match="nothing"):
+        invoke("matrix", tmp_path / "nothing", "--out", tmp_path / "other")
