@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pynode_jl.cli._julia import app as julia_app
 from pynode_jl.cli._certify import certify
+from pynode_jl.cli._julia import app as julia_app
 from pynode_jl.cli._matrix import matrix
 from pynode_jl.cli._reproduce import app as reproduce_app
 
