@@ -4,16 +4,19 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all test-zoo lint bench clean
 
 demo: $(VENV)/.core
 	$(BIN)/pynode-jl quickstart --out runs/quickstart
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not zoo"
 
 test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not zoo"
+
+test-zoo: $(VENV)/.dev
+	$(BIN)/python -m pytest -m zoo
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -36,12 +36,12 @@ FIELDS = {
 }
 PARITY = [row.name for row in catalogue(backend="jax") if "julia" in row.backends]
 EXPLICIT = [name for name in PARITY if tableau(name).explicit]
-# A few of each family; `-m slow` runs them all.
+# A few of each family; `make test-zoo` runs them all.
 COMMON = {"Euler", "Midpoint", "Heun", "RK4", "BS3", "Tsit5", "DP5", "Vern7"}
 
 
 def _few(names: list[str]) -> list[Any]:
-    return [n if n in COMMON else pytest.param(n, marks=pytest.mark.slow) for n in names]
+    return [n if n in COMMON else pytest.param(n, marks=pytest.mark.zoo) for n in names]
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,7 @@ def needs_packages(feature: str) -> None:
 
 @needs_julia
 @pytest.mark.parametrize(
-    "solver", [n if n in FEW else pytest.param(n, marks=pytest.mark.slow) for n in DIRK]
+    "solver", [n if n in FEW else pytest.param(n, marks=pytest.mark.zoo) for n in DIRK]
 )
 def test_implicit_gradients_agree(julia: Any, backend: Any, solver: str) -> None:
     field, weights, y0 = problem("mlp")

@@ -1,3 +1,6 @@
+using ComponentArrays, Lux, Zygote # the extension PyNODELuxExt
+using GPUArraysCore: allowscalar
+using JLArrays: JLArray
 using PyNODE
 using PyNODE: Activation, Conv, Dense, Network, RightHandSide, Steps, Tableau, VectorField
 using Test
@@ -49,4 +52,87 @@ end
     @test found.retcode == "Success"
     @test found.naccept == 4
     @test found.t == [0.5, 1.0]
+end
+
+# Tableau takes `a` as Python's rows: Julia's columns.
+const RK4 = Tableau([0 0.5 0 0; 0 0 0.5 0; 0 0 0 1; 0 0 0 0], [1, 2, 2, 1] ./ 6, [0, 0.5, 0.5, 1])
+const GAMMA = 1 - sqrt(2) / 2
+const SDIRK2 = Tableau([GAMMA 1-GAMMA; 0 GAMMA], [1 - GAMMA, GAMMA], [GAMMA, 1])
+
+"""`sum(bar .* y(t1))`, its gradients and the final state along a path."""
+function along(rhs, tableau, flat, y0, bar)
+    steps = Steps([1.0], [0.25, 0.5, 0.75, 1.0], 0.25, 0.0, 0.0, 100, false)
+    path = PyNODE.Path(rhs, PyNODE.Euler(), tableau, steps, 0.0)
+    slope, y_bar = similar(flat), copy(bar)
+    code = PyNODE.vjp!(slope, y_bar, path, flat, y0)
+    y1 = Array(path.states[:, end])
+    return (; value = sum(bar .* y1), slope, y_bar, y1, code)
+end
+
+@testset "discrete gradient against finite differences: $name" for (name, tableau) in
+                                                                   ("RK4" => RK4, "SDIRK2" => SDIRK2)
+    field, h = last(FIELDS[1]), 1e-6
+    rhs = RightHandSide(field, 3, Float64)
+    flat, y0 = weights_of(field), states_of(field, 3)
+    bar = sin.(2 .* (1:length(y0)))
+    found = along(rhs, tableau, flat, y0, bar)
+    @test found.code == "Success"
+    slope(f, x, i) = (d = zero(x); d[i] = h; (f(x .+ d) - f(x .- d)) / 2h)
+    value(flat, y0) = along(rhs, tableau, flat, y0, bar).value
+    @test found.y_bar ≈ [slope(y -> value(flat, y), y0, i) for i in eachindex(y0)] rtol = 1e-6
+    some = 1:3:length(flat)
+    @test found.slope[some] ≈ [slope(w -> value(w, y0), flat, i) for i in some] rtol = 1e-6
+end
+
+@testset "the Lux chain is the field: $name" for (name, field) in FIELDS
+    batch, t = 4, 0.7
+    flat, y = weights_of(field), states_of(field, batch)
+    chain = PyNODE.lux_chain(field)
+    parameters = PyNODE.lux_parameters(field, flat)
+    ours = PyNODE.forward!(similar(y), PyNODE.load!(Network{Float64}(field, batch), flat), t, y)
+    theirs = PyNODE.lux_apply(field, chain, parameters, PyNODE.lux_states(chain), t, y)
+    @test ours ≈ theirs rtol = 1e-12
+    @test PyNODE.flat_parameters!(similar(flat), field, parameters) == flat
+end
+
+# JLArrays are arrays of a device that lives in the host's memory: what works on them without
+# scalar indexing works on a GPU.
+@testset "on a device: $name" for (name, field) in FIELDS
+    allowscalar(false)
+    batch = 3
+    flat, y0 = weights_of(field), states_of(field, batch)
+    bar = sin.(2 .* (1:length(y0)))
+    host = RightHandSide(field, batch, Float64)
+    device = RightHandSide(PyNODE.lux_network(field, batch, Float64, JLArray))
+    ours, theirs = along(host, RK4, flat, y0, bar), along(device, RK4, flat, y0, bar)
+    @test device.network.parameters[1].weight isa JLArray
+    @test ours.y1 ≈ theirs.y1 rtol = 1e-12
+    @test ours.slope ≈ theirs.slope rtol = 1e-10
+    @test ours.y_bar ≈ theirs.y_bar rtol = 1e-10
+    adaptive = Steps([1.0], Float64[], 0.0, 1e-8, 1e-8, 1000, false)
+    solutions = map((host, device)) do rhs
+        PyNODE.solve_field(rhs, false, PyNODE.Tsit5(), flat, y0, 0.0, adaptive).y
+    end
+    @test solutions[1] ≈ solutions[2] rtol = 1e-7
+end
+
+@testset "training on a device" begin
+    allowscalar(false)
+    field, classes = last(FIELDS[2]), 2
+    n = PyNODE.weights_length(field)
+    weights = 0.3 .* sin.(1:(n + 2 * classes + classes))
+    x, labels = reshape(cos.(1:40), 2, 20), Int32.(mod.(1:20, classes))
+    batches = Int32.(reshape(mod.(7 .* (0:23), 20), 8, 3))
+    steps = Steps([1.0], [0.5, 1.0], 0.5, 0.0, 0.0, 100, false)
+    trained = map((RightHandSide(field, 8, Float64),
+        RightHandSide(PyNODE.lux_network(field, 8, Float64, JLArray)))) do rhs
+        path = PyNODE.Path(rhs, PyNODE.Euler(), RK4, steps, 0.0)
+        w, metrics = copy(weights), zeros(3, 3)
+        done = PyNODE.train!(w, zero(w), zero(w), metrics, path, x, labels, batches, classes,
+            PyNODE.Adam(1e-2, 0.9, 0.999, 1e-8), 0)
+        @test done == (3, "Success")
+        w
+    end
+    @test trained[1] ≈ trained[2] rtol = 1e-8
+    @test trained[1] != weights
 end
