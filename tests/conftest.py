@@ -5,6 +5,7 @@ Nothing heavy is imported at the top, so that the files that need neither JAX no
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,9 @@ import numpy as np
 import pytest
 
 from pynode_jl.fields import VectorField, Weights
+
+# Tests that leave the backend open mean the embedded one; Julia's ask for it by name.
+os.environ["PYNODE_BACKEND"] = "jax"
 
 
 @pytest.fixture(scope="session")

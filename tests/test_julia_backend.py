@@ -20,6 +20,7 @@ from pynode_jl.errors import (
     BackendUnavailableError,
     InvalidValueError,
     SolveError,
+    UnknownNameError,
     WrongSolverError,
 )
 from pynode_jl.fields import MLP, ConvField1d, ConvField2d, FunctionField
@@ -103,6 +104,16 @@ def test_no_juliacall_names_the_install(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_julia_package_is_found() -> None:
     assert (_discovery.julia_package() / "src" / "PyNODE.jl").is_file()
+
+
+def test_auto_is_what_is_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYNODE_BACKEND", "jax")
+    assert get_backend.__wrapped__("auto").name == "jax"
+    monkeypatch.setenv("PYNODE_BACKEND", "juia")
+    with pytest.raises(UnknownNameError, match="julia"):
+        get_backend.__wrapped__("auto")
+    monkeypatch.delenv("PYNODE_BACKEND")
+    assert get_backend.__wrapped__("auto").name == ("julia" if discover().found else "jax")
 
 
 # Parity with the embedded backend

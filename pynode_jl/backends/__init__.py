@@ -5,6 +5,8 @@ Nothing here imports JAX before a backend is made.
 
 from __future__ import annotations
 
+import os
+import sys
 from functools import lru_cache
 
 from pynode_jl.backends._gradients import (
@@ -34,8 +36,9 @@ def get_backend(name: str = "auto", device: str | None = None) -> Backend:
     """The backend called `name`.
 
     Args:
-        name: "jax", the embedded one; "julia", the full zoo, which does not do all that the
-            embedded one does yet; or "auto", the embedded one until it does.
+        name: "jax", the embedded one; "julia", the full zoo; or "auto", Julia where a Julia
+            environment is set up (`pynode-jl doctor`) and the embedded one elsewhere, unless the
+            environment variable ``PYNODE_BACKEND`` names one.
         device: "cpu", "gpu", or None for the backend's default.
 
     Raises:
@@ -44,6 +47,8 @@ def get_backend(name: str = "auto", device: str | None = None) -> Backend:
     """
     if name not in BACKENDS:
         raise UnknownNameError("backend", name, BACKENDS)
+    if name == "auto":
+        return get_backend(_chosen(), device)
     if name == "julia":
         from pynode_jl.backends.julia import JuliaBackend
 
@@ -51,6 +56,22 @@ def get_backend(name: str = "auto", device: str | None = None) -> Backend:
     from pynode_jl.backends.jax import JaxBackend
 
     return JaxBackend(device)
+
+
+def _chosen() -> str:
+    wanted = os.environ.get("PYNODE_BACKEND", "")
+    if wanted:
+        if wanted not in BACKENDS[1:]:
+            raise UnknownNameError("PYNODE_BACKEND", wanted, BACKENDS[1:])
+        return wanted
+    from pynode_jl.backends.julia import discover
+
+    discovery = discover()
+    if not discovery.found:
+        return "jax"
+    # One line, once: Julia takes seconds to start.
+    print(f"pynode_jl: backend julia ({discovery.text})", file=sys.stderr)
+    return "julia"
 
 
 __all__ = [

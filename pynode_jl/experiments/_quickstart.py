@@ -40,6 +40,7 @@ def quickstart_configs(seed: int = 0) -> dict[str, Config]:
     return {
         name: Config(
             seed=seed,
+            backend="jax",
             train=TrainConfig(solver=solver, iterations=iterations, learning_rate=3e-4),
             swap=SwapConfig(_SOLVERS, _FACTORS),
         )
