@@ -115,6 +115,19 @@ BUILDERS = {
             figures.EndsPanel("not", corners(), [0, 1, 1, 0], None),
         ],
     ),
+    "phase": lambda: figures.phase_portrait(
+        [
+            figures.PhasePanel(
+                "a",
+                np.linspace(0, 1, 9),
+                np.linspace(0, 2, 7),
+                np.ones((7, 9, 2)),
+                np.arange(63).reshape(7, 9) // 32,
+                [[0.5, 1.0]],
+                [np.eye(2)],
+            )
+        ]
+    ),
     "evidence": lambda: figures.evidence(
         by_setting(),
         fixed=True,

@@ -106,6 +106,12 @@ def resting_minimum(x0: NDArray[np.floating], v0: NDArray[np.floating], t_end: f
     return labels
 
 
+def slope(states: _Doubles) -> _Doubles:
+    """The particle's field (v, -V'(x) - 0.2 v) at states (n, 2)."""
+    x, v = states[:, 0], states[:, 1]
+    return np.stack([v, _acceleration(x, v)], axis=1)
+
+
 def _well(x: _Doubles, v: _Doubles) -> Labels:
     """Index of the well that holds (x, v) for good; -1 where the particle can still leave."""
     energy = 0.5 * v**2 + POTENTIAL(x)

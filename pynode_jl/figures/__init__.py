@@ -19,6 +19,8 @@ from pynode_jl.figures._evidence import evidence as evidence
 from pynode_jl.figures._fan import EndsPanel as EndsPanel
 from pynode_jl.figures._fan import FanPanel as FanPanel
 from pynode_jl.figures._fan import windermere_fan as windermere_fan
+from pynode_jl.figures._phase_portrait import PhasePanel as PhasePanel
+from pynode_jl.figures._phase_portrait import phase_portrait as phase_portrait
 from pynode_jl.figures._style import png_bytes as png_bytes
 from pynode_jl.figures._style import save as save
 from pynode_jl.figures._swap_heatmap import swap_heatmap as swap_heatmap
@@ -33,11 +35,13 @@ __all__ = [
     "FanPanel",
     "MarginPanel",
     "OrderPanel",
+    "PhasePanel",
     "TrajectoryPanel",
     "accuracy_against_count",
     "accuracy_against_step",
     "decision_regions",
     "evidence",
+    "phase_portrait",
     "png_bytes",
     "save",
     "swap_heatmap",

@@ -24,6 +24,8 @@ REPRODUCTIONS: Mapping[str, str] = MappingProxyType(
         "fig2": "Block outputs and decision regions of a coarse model at two steps.",
         "fig3": "Lady Windermere's fan makes XOR linearly separable, by the solver's error alone.",
         "fig4": "Accuracy by training step or tolerance, test solver and factor.",
+        "minima": "Phase portraits of the three minima: the particle's field and two learned ones.",
+        "blindspot": "No folds at one step do not exclude them at a smaller one.",
     }
 )
 
