@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from pynode_jl.backends import Stats as Stats
     from pynode_jl.backends import get_backend as get_backend
     from pynode_jl.datasets import Dataset as Dataset
+    from pynode_jl.datasets import cifar10 as cifar10
     from pynode_jl.datasets import concentric_spheres as concentric_spheres
     from pynode_jl.datasets import digits as digits
+    from pynode_jl.datasets import mnist as mnist
     from pynode_jl.datasets import three_minima as three_minima
     from pynode_jl.errors import PyNODEError as PyNODEError
     from pynode_jl.experiments import Config as Config
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "analysis": ("Certificate", "SwapReport", "Verdict", "certify", "swap"),
     "backends": ("Adam", "Backend", "RetCode", "Solution", "Stats", "get_backend"),
-    "datasets": ("Dataset", "concentric_spheres", "digits", "three_minima"),
+    "datasets": ("Dataset", "cifar10", "concentric_spheres", "digits", "mnist", "three_minima"),
     "errors": ("PyNODEError",),
     "experiments": ("Config", "Run", "write_certificate"),
     "fields": ("MLP", "ConvField1d", "ConvField2d", "FunctionField", "LinearField", "VectorField"),

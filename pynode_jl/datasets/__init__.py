@@ -1,4 +1,4 @@
-"""The data sets: each a seeded function that returns a `Dataset`, and a table of them by name."""
+"""The data sets: functions, seeded where chance has a part, returning a `Dataset`; their table."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from pynode_jl.datasets._cifar10 import cifar10 as cifar10
 from pynode_jl.datasets._dataset import Dataset as Dataset
 from pynode_jl.datasets._digits import digits as digits
+from pynode_jl.datasets._mnist import mnist as mnist
 from pynode_jl.datasets._npz import arrays as arrays
 from pynode_jl.datasets._spheres import concentric_spheres as concentric_spheres
 from pynode_jl.datasets._three_minima import three_minima as three_minima
@@ -17,9 +19,12 @@ __all__ = [
     "DATASETS",
     "Dataset",
     "arrays",
+    "cifar10",
     "concentric_spheres",
     "digits",
     "load",
+    "mnist",
+    "takes_seed",
     "three_minima",
 ]
 
@@ -29,6 +34,8 @@ DATASETS: Mapping[str, Callable[..., Dataset]] = MappingProxyType(
         "spheres": concentric_spheres,
         "three_minima": three_minima,
         "digits": digits,
+        "mnist": mnist,
+        "cifar10": cifar10,
         "arrays": arrays,
     }
 )
@@ -59,3 +66,8 @@ def load(name: str, **options: object) -> Dataset:
                 option, None, f"a value: data set {name!r} needs it", f"Call {call}."
             )
     return build(**options)
+
+
+def takes_seed(name: str) -> bool:
+    """Whether chance has a part in the data set `name` of `DATASETS`."""
+    return "seed" in inspect.signature(DATASETS[name]).parameters

@@ -16,7 +16,7 @@ from typing import Any
 import tomli_w
 
 from pynode_jl.backends import BACKENDS, Adam
-from pynode_jl.datasets import DATASETS, Dataset, load
+from pynode_jl.datasets import DATASETS, Dataset, load, takes_seed
 from pynode_jl.errors import ConfigError, PyNODEError, UnknownNameError, nearest_names
 from pynode_jl.fields import FIELDS, VectorField
 from pynode_jl.models import Model
@@ -109,9 +109,10 @@ class Config:
             Solver.parse(text) if ":" in text else info(text)
 
     def dataset(self) -> Dataset:
-        """The data, made from the seed."""
+        """The data, made from the seed where chance has a part in them."""
         options = dict(self.data.options)
-        options.setdefault("seed", self.seed)
+        if takes_seed(self.data.name):
+            options.setdefault("seed", self.seed)
         return load(self.data.name, **options)
 
     def make_model(self, dataset: Dataset) -> Model:

@@ -1,0 +1,106 @@
+"""Public files of known content: at hand in a folder, or fetched from the first mirror that works.
+
+A file is used only if its SHA-256 is the published one. What is at hand is never written over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pynode_jl.errors import BackendUnavailableError, DataError
+
+#: Environment variable that names the folder of downloaded files; the system's cache folder unless
+#: it is set.
+FOLDER_VARIABLE = "PYNODE_JL_DATA"
+
+
+@dataclass(frozen=True)
+class PublicFile:
+    """A file, its SHA-256 in hex, and the addresses that have it, best first."""
+
+    name: str
+    sha256: str
+    addresses: tuple[str, ...]
+
+
+def data_folder(folder: str | os.PathLike[str] | None) -> Path:
+    """`folder`, or by default that of `FOLDER_VARIABLE`, or the system's cache folder."""
+    if folder is not None:
+        return Path(folder).expanduser()
+    if os.environ.get(FOLDER_VARIABLE):
+        return Path(os.environ[FOLDER_VARIABLE]).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "pynode_jl"
+
+
+def public_file(file: PublicFile, folder: Path, *, download: bool, verify: bool) -> Path:
+    """The path of `file` in `folder`, where it is put if it is not there.
+
+    Args:
+        file: what is wanted.
+        folder: where to look and to put it.
+        download: whether it may be fetched.
+        verify: whether a file at hand must have the published content.
+
+    Raises:
+        DataError: not at hand and not to be had, or at hand with other content.
+        BackendUnavailableError: a download is needed and pooch is not installed.
+    """
+    path = folder / file.name
+    if path.exists():
+        if verify:
+            _check(path, file)
+        return path
+    if not download:
+        raise DataError(
+            "folder",
+            str(folder),
+            f"one that holds {file.name}, since nothing may be downloaded",
+            f"Put it there: {' or '.join(file.addresses)}.",
+        )
+    return _downloaded(file, folder)
+
+
+def _check(path: Path, file: PublicFile) -> None:
+    try:
+        with path.open("rb") as opened:
+            found = hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as cause:
+        raise DataError("file", str(path), "a readable file", f"{cause}.") from cause
+    if found != file.sha256:
+        raise DataError(
+            "file",
+            str(path),
+            f"the published {file.name}, SHA-256 {file.sha256}",
+            f"Its SHA-256 is {found}: it is damaged or cut short ({path.stat().st_size} bytes), or"
+            " another file. Delete it to have it downloaded, or say verify=False if it is your own"
+            " data in this format.",
+        )
+
+
+def _downloaded(file: PublicFile, folder: Path) -> Path:
+    try:
+        import pooch  # here, not above: only a download needs it
+    except ImportError as cause:
+        raise BackendUnavailableError(
+            f"downloading {file.name} needs pooch: `pip install 'pynode-jl[images]'`, or put the"
+            f" file into {folder} yourself"
+        ) from cause
+    failures = []
+    for address in file.addresses:
+        try:
+            # Into a temporary file first: a killed download leaves nothing behind.
+            return Path(
+                pooch.retrieve(address, f"sha256:{file.sha256}", fname=file.name, path=folder)
+            )
+        except Exception as cause:  # pooch, requests and the disk each have their own classes
+            failures.append(f"{address}: {type(cause).__name__}: {cause}")
+    raise DataError(
+        "file",
+        file.name,
+        "one that can be downloaded",
+        f"Put it into {folder} yourself. " + " | ".join(failures),
+    )
