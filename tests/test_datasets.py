@@ -514,7 +514,7 @@ def test_wrong_arrays_are_refused(options: dict[str, Any], message: str) -> None
 
 
 def test_load_builds_every_row_of_the_table() -> None:
-    assert set(DATASETS) == {"spheres", "three_minima", "digits", "arrays"}
+    assert set(DATASETS) == {"spheres", "three_minima", "digits", "mnist", "cifar10", "arrays"}
     assert load("spheres", dim=3).fingerprint == concentric_spheres(3).fingerprint
     with pytest.raises(TypeError):
         DATASETS["new"] = concentric_spheres  # type: ignore[index]

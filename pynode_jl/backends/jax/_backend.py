@@ -25,7 +25,7 @@ from pynode_jl.backends._protocol import (
     Stats,
     TrainState,
 )
-from pynode_jl.backends.jax import _fields, _integrate, _step
+from pynode_jl.backends.jax import _fields, _integrate, _memory, _step
 from pynode_jl.errors import (
     BackendLacksSolverError,
     BackendUnavailableError,
@@ -42,9 +42,13 @@ _MAX_STEPS = 100_000
 # Stage counts that tableaus are padded to: few compilations, little idle work.
 _PADDED_STAGES = (4, 8, 16, 40)
 # Room for the steps that a gradient records: at least what dt = 1/512 needs, more for small states.
+# Fixed steps of states too large for that in `_LEAST_BYTES` get what they need, rounded up.
 _LEAST_ROOM = 512
+_LEAST_BYTES = 2**28
 _MOST_ROOM = 4096
 _ROOM_BYTES = 2**26
+# What is recorded may take this much before states are dropped and solved again (`Room.every`).
+_RECORD_BYTES = 2**29
 # Iterations of one compiled call are padded to these.
 _LEAST_ROWS = 64
 
@@ -63,6 +67,7 @@ class JaxBackend:
 
     def __init__(self, device: str | None = None) -> None:
         self._device = _device(device)
+        self._fitting: set[Any] = set()
 
     def devices(self) -> tuple[str, ...]:
         """The kinds of devices that JAX sees, its default first."""
@@ -117,7 +122,7 @@ class JaxBackend:
             )
         if solver.fixed:
             solver.grid(t0, t1)  # refuses a step longer than the whole interval
-        room = _record_room(solver, t0, t1) if save_steps else 0
+        room = _integrate.Room(_record_room(solver, t0, t1) if save_steps else 0)
         kind = _looped_kind(table)
         kernel = _solve_kernel(field, kind, solver.fixed, room)
         with self._precision(initial.dtype):
@@ -137,9 +142,10 @@ class JaxBackend:
             )
             (times, ys, tally, record), seconds, compiled = _timed(kernel, *arguments)
             stats = _stats(tally, seconds, compiled)
-            if save_steps and stats.naccept > room:
+            if save_steps and stats.naccept > room.steps:
                 # Only now is it known how many steps there are to return.
-                kernel = _solve_kernel(field, kind, solver.fixed, _rounded_up(stats.naccept))
+                room = _integrate.Room(_rounded_up(stats.naccept))
+                kernel = _solve_kernel(field, kind, solver.fixed, room)
                 times, ys, tally, record = kernel(*arguments)
         if throw and stats.retcode != RetCode.Success:
             raise SolveError(stats.retcode, f"{solver.label}. {stats.retcode.meaning}")
@@ -231,6 +237,10 @@ class JaxBackend:
         Returns:
             `ChunkResult`; it ends early, at the last good state, where an iteration meets a loss or
             gradient that is not finite or a solve that fails.
+
+        Raises:
+            InvalidValueError: a batch that the device has no memory for; the message says how large
+                a one it has.
         """
         table = _tableau(solver)
         inputs = _arguments.batch("x", x, model.input_shape)
@@ -239,7 +249,25 @@ class JaxBackend:
         indices = _arguments.batches(batches, inputs.shape[0])
         rows, batch = indices.shape
         control = _control(solver, model.t0, model.t1, dtype)
-        room = _gradient_room(solver, control, batch * model.field.size * dtype.itemsize)
+
+        def room_for(batch: int) -> _integrate.Room:
+            return _gradient_room(solver, control, batch * model.field.size * dtype.itemsize)
+
+        room = room_for(batch)
+        self._check_memory(
+            ("batch_size", model, batch, len(inputs), table.name, room),
+            batch,
+            lambda batch: _memory.training_bytes(
+                model,
+                batch,
+                len(inputs),
+                table,
+                room_for(batch),
+                dtype.itemsize,
+                cpu=_memory.on_cpu(self._device),
+            ),
+            "Make the batches smaller, or the field narrower.",
+        )
         method = parsed_gradient(gradient, self.name).method
         kernel = _train_kernel(model, table.name, solver.fixed, room, method, optimizer)
         padded_rows = max(_LEAST_ROWS, 1 << (rows - 1).bit_length())
@@ -282,7 +310,16 @@ class JaxBackend:
         table = _tableau(solver)
         inputs = _arguments.batch("x", x, model.input_shape)
         dtype = inputs.dtype
-        kernel = _evaluate_kernel(model, _looped_kind(table), solver.fixed)
+        kind = _looped_kind(table)
+        self._check_memory(
+            ("len(x)", model, len(inputs), kind, dtype.name),
+            len(inputs),
+            lambda n: _memory.evaluation_bytes(
+                model, n, table, kind.stages, dtype.itemsize, cpu=_memory.on_cpu(self._device)
+            ),
+            "Evaluate fewer samples at a time.",
+        )
+        kernel = _evaluate_kernel(model, kind, solver.fixed)
         with self._precision(dtype):
             (logits, states, tally), seconds, compiled = _timed(
                 kernel,
@@ -326,6 +363,14 @@ class JaxBackend:
                 self._put(states),
             )
         return np.asarray(jacobian)
+
+    def _check_memory(
+        self, key: tuple[Any, ...], batch: int, needed: Callable[[int], int], mend: str
+    ) -> None:
+        """Once for each `key`: what a run holds already is no reason to stop it halfway."""
+        if key not in self._fitting:
+            _memory.check_batch(key[0], batch, needed, self._device, mend)
+            self._fitting.add(key)
 
     def _put(self, tree: Any) -> Any:
         return jax.device_put(tree, self._device)
@@ -375,7 +420,9 @@ def _looped_method(kind: _Kind, table: _Table, rhs: _step.RHS) -> _integrate.Met
 
 
 @lru_cache(maxsize=256)
-def _solve_kernel(field: Field, kind: _Kind, fixed: bool, room: int) -> Callable[..., Any]:
+def _solve_kernel(
+    field: Field, kind: _Kind, fixed: bool, room: _integrate.Room
+) -> Callable[..., Any]:
     del fixed  # part of the key: the control's type decides the trace
     prepare, apply = _fields.right_hand_side(field)
 
@@ -437,13 +484,21 @@ def _evaluate_kernel(model: Model, kind: _Kind, fixed: bool) -> Callable[..., An
 
 @lru_cache(maxsize=256)
 def _differentiable(
-    field: Field, name: str, fixed: bool, room: int, gradient: GradientMethod
+    field: Field, name: str, fixed: bool, room: _integrate.Room, gradient: GradientMethod
 ) -> Callable[..., tuple[jax.Array, _integrate.Tally]]:
     """``(weights, control, limit, t0, t1, y0) -> (y1, tally)``, with a reverse derivative."""
     prepare, apply = _fields.right_hand_side(field)
     table = tableau(name)
     if gradient == "discrete":
-        return _integrate.differentiable(prepare, apply, table, adaptive=not fixed, room=room)
+        return _integrate.differentiable(
+            prepare,
+            apply,
+            _fields.right_hand_side(field, reverse_only=True).apply,
+            table,
+            adaptive=not fixed,
+            room=room,
+            width=_fields.width(field),
+        )
 
     # diffrax takes over a second to import, and is of use here only.
     from pynode_jl.backends.jax import _diffrax
@@ -451,7 +506,7 @@ def _differentiable(
     def adjoint(weights: Any, control: Any, limit: Any, t0: Any, t1: Any, y0: Any) -> Any:
         del limit  # diffrax compiles its limit in: `room`
         y, steps, reached = _diffrax.backsolve(
-            apply, prepare, name, weights, control, t0, t1, y0, room
+            apply, prepare, name, weights, control, t0, t1, y0, room.steps
         )
         zero = jnp.int32(0)
         # diffrax counts steps, not evaluations; FSAL saves one in all steps but the first.
@@ -464,7 +519,7 @@ def _differentiable(
 
 @lru_cache(maxsize=256)
 def _vjp_kernel(
-    field: Field, name: str, fixed: bool, room: int, gradient: GradientMethod
+    field: Field, name: str, fixed: bool, room: _integrate.Room, gradient: GradientMethod
 ) -> Callable[..., Any]:
     solve = _differentiable(field, name, fixed, room, gradient)
 
@@ -486,7 +541,7 @@ def _train_kernel(
     model: Model,
     name: str,
     fixed: bool,
-    room: int,
+    room: _integrate.Room,
     gradient: GradientMethod,
     optimizer: Adam,
 ) -> Callable[..., Any]:
@@ -633,8 +688,8 @@ def _max_steps(solver: Solver) -> np.int32:
     return np.int32(solver.max_steps or _MAX_STEPS)
 
 
-def _gradient_limit(solver: Solver, room: int) -> np.int32:
-    return np.int32(min(room, solver.max_steps or room))
+def _gradient_limit(solver: Solver, room: _integrate.Room) -> np.int32:
+    return np.int32(min(room.steps, solver.max_steps or room.steps))
 
 
 def _record_room(solver: Solver, t0: float, t1: float) -> int:
@@ -644,14 +699,24 @@ def _record_room(solver: Solver, t0: float, t1: float) -> int:
     return _rounded_up(solver.max_steps or _MOST_ROOM)
 
 
-def _gradient_room(solver: Solver, control: _integrate.Control, state_bytes: int) -> int:
+def _gradient_room(
+    solver: Solver, control: _integrate.Control, state_bytes: int
+) -> _integrate.Room:
     """Room for the steps that a gradient walks back through."""
     if isinstance(control, _integrate.FixedControl):
-        return _rounded_up(max(int(control.n), _LEAST_ROOM))
-    if solver.max_steps is not None:
-        return _rounded_up(solver.max_steps)
-    return min(
-        max(_rounded_up(_ROOM_BYTES // max(state_bytes, 1) + 1) // 2, _LEAST_ROOM), _MOST_ROOM
+        # Where states are small another step size finds the same room, and compiles nothing.
+        small = _LEAST_ROOM * state_bytes <= _LEAST_BYTES
+        steps = max(int(control.n), _LEAST_ROOM if small else 1)
+    elif solver.max_steps is not None:
+        steps = solver.max_steps
+    else:
+        fitting = _ROOM_BYTES // max(state_bytes, 1)
+        steps = min(max((fitting + 1) // 2, _LEAST_ROOM), _MOST_ROOM)
+    steps = _rounded_up(steps)
+    rooms = (_integrate.Room(steps, 1 << i) for i in range(steps.bit_length() // 2 + 1))
+    return next(
+        (room for room in rooms if room.states * state_bytes <= _RECORD_BYTES),
+        _integrate.Room(steps, 1 << (steps.bit_length() // 2)),
     )
 
 

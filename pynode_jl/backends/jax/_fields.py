@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from pynode_jl.backends.jax._pieces import in_pieces
+from pynode_jl.backends.jax._winograd import conv3x3, conv3x3_reverse
 from pynode_jl.errors import InvalidValueError
-from pynode_jl.fields import Activation, Conv, Dense, Field, FunctionField, Layer
+from pynode_jl.fields import Activation, Conv, Dense, Field, FunctionField, Layer, VectorField
 
 _ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
@@ -36,14 +38,18 @@ class RightHandSide(NamedTuple):
     apply: Callable[[Any, jax.Array, jax.Array], jax.Array]
 
 
-def right_hand_side(field: Field) -> RightHandSide:
-    """The JAX function of a field."""
+def right_hand_side(field: Field, *, reverse_only: bool = False) -> RightHandSide:
+    """The JAX function of a field.
+
+    `reverse_only` gives up derivatives in forward mode for faster ones in reverse.
+    """
     if isinstance(field, FunctionField):
         return RightHandSide(dict, _checked(field))
     first = next(layer for layer in field.layers if not isinstance(layer, Activation))
     axes = first.axes if isinstance(first, Conv) else 0
     # Spatial lengths, known before tracing: they choose how a convolution is written.
     lengths = {0: (), 1: field.state_shape, 2: field.state_shape[1:]}[axes]
+    pieces_of = width(field)
 
     def prepare(weights: Mapping[str, jax.Array]) -> list[dict[str, jax.Array]]:
         return [
@@ -51,16 +57,35 @@ def right_hand_side(field: Field) -> RightHandSide:
             for i, layer in enumerate(field.layers)
         ]
 
-    def apply(prepared: list[dict[str, jax.Array]], t: jax.Array, y: jax.Array) -> jax.Array:
+    def chain(shared: tuple[list[dict[str, jax.Array]], jax.Array], y: jax.Array) -> jax.Array:
+        prepared, t = shared
         h = _features_last(y, axes)
         if field.time_dependent:
             time = jnp.broadcast_to(jnp.asarray(t, h.dtype), (*h.shape[:-1], 1))
             h = jnp.concatenate([h, time], axis=-1)
         for layer, arrays in zip(field.layers, prepared, strict=True):
-            h = _apply_layer(layer, arrays, h)
+            h = _apply_layer(layer, arrays, h, reverse_only)
         return _features_last_inverse(h, axes)
 
+    def apply(prepared: list[dict[str, jax.Array]], t: jax.Array, y: jax.Array) -> jax.Array:
+        return in_pieces(chain, (prepared, t), y, pieces_of)
+
     return RightHandSide(prepare, apply)
+
+
+def width(field: Field) -> int:
+    """What `in_pieces` asks for: `widest` for images, 0 for other states, which are small."""
+    images = isinstance(field, VectorField) and len(field.state_shape) == 3
+    return widest(field) if images else 0
+
+
+def widest(field: Field) -> int:
+    """Numbers that one sample has in the widest layer; of a user's function, in its state."""
+    if isinstance(field, FunctionField):
+        return field.size
+    weighted = [layer for layer in field.layers if not isinstance(layer, Activation)]
+    features = max(max(layer.inputs, layer.outputs) for layer in weighted)
+    return field.size // field.features * features
 
 
 def _checked(field: FunctionField) -> Callable[[Any, jax.Array, jax.Array], jax.Array]:
@@ -141,7 +166,9 @@ def _toeplitz(taps: jax.Array, length: int) -> jax.Array:
     return jnp.block(blocks)
 
 
-def _apply_layer(layer: Layer, arrays: dict[str, jax.Array], h: jax.Array) -> jax.Array:
+def _apply_layer(
+    layer: Layer, arrays: dict[str, jax.Array], h: jax.Array, reverse_only: bool
+) -> jax.Array:
     if isinstance(layer, Activation):
         return _ACTIVATIONS[layer.name](h)
     bias = arrays["bias"]
@@ -156,10 +183,14 @@ def _apply_layer(layer: Layer, arrays: dict[str, jax.Array], h: jax.Array) -> ja
         shifted = [padded[:, i : i + length] for i in range(layer.kernel)]
         return jnp.concatenate(shifted, axis=-1) @ arrays["windows"] + bias
     if "kernel" in arrays:
-        # Inside a loop XLA's CPU convolution, and its gradient above all, is over ten times slower
-        # than one matrix product for each tap of the kernel.
+        assert isinstance(layer, Conv)
+        # XLA's CPU convolution has gradients that are a hundred times slower than its values.
+        on_cpu = conv3x3_reverse if reverse_only else conv3x3
         convolved: jax.Array = jax.lax.platform_dependent(
-            h, arrays["kernel"], cpu=_conv_by_taps, default=_conv_by_library
+            h,
+            arrays["kernel"],
+            cpu=on_cpu if layer.kernel == 3 else _conv_by_taps,
+            default=_conv_by_library,
         )
         return convolved + bias
     if layer.inputs == 1:

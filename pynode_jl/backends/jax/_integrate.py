@@ -3,8 +3,9 @@
 The number of steps is data: a `while_loop` runs as many as the step size or the tolerances ask for,
 and changing them never recompiles. Reverse mode cannot go through such a loop, so `differentiable`
 records the accepted steps and walks them backwards, each step's derivative taken at its recorded
-state (discretise-then-optimise; the step sizes that a controller chose are constants). This is hand
-written where diffrax has `RecursiveCheckpointAdjoint`: for small fields the plain recording is
+state (discretise-then-optimise; the step sizes that a controller chose are constants). Where states
+are large only every s-th is kept (`Room`), and those between are solved again. This is hand written
+where diffrax has `RecursiveCheckpointAdjoint`: for small fields the plain recording is
 several times faster (see benchmarks/), and it is exact in the same sense.
 """
 
@@ -19,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pynode_jl.backends._protocol import RetCode
+from pynode_jl.backends.jax._pieces import pulled_in_pieces
 from pynode_jl.backends.jax._step import (
     RHS,
     Counts,
@@ -81,8 +83,27 @@ class Tally(NamedTuple):
     code: jax.Array
 
 
+class Room(NamedTuple):
+    """Room to record `steps` steps, with the state of each `every`-th.
+
+    A gradient then holds ``steps / every + every`` states, and solves ``every - 1`` of each `every`
+    steps once more: every = 1 is the fastest, every = sqrt(steps) the smallest.
+    """
+
+    steps: int
+    every: int = 1
+
+    @property
+    def states(self) -> int:
+        """States that are held at the same time."""
+        return -(-self.steps // self.every) + (self.every if self.every > 1 else 0)
+
+
+_NO_ROOM = Room(0)
+
+
 class Record(NamedTuple):
-    """The accepted steps of a solve: where each began and how long it was."""
+    """The accepted steps of a solve: where each began and how long it was; see `Room` for `y`."""
 
     t: jax.Array
     dt: jax.Array
@@ -172,21 +193,35 @@ def solve(
     memory: Memory,
     max_steps: jax.Array,
     *,
-    room: int = 0,
+    room: Room = _NO_ROOM,
 ) -> Outcome:
-    """Integrate from (t0, y0) to t1 in at most `max_steps` tries; `room` steps are recorded."""
+    """Integrate from (t0, y0) to t1 in at most `max_steps` tries; as many are recorded as `room`
+    has room for."""
+    # One place more, where states that are not to be kept go.
+    kept = -(-room.steps // room.every) + (room.every > 1)
     record = Record(
-        jnp.zeros(room, y0.dtype), jnp.zeros(room, y0.dtype), jnp.zeros((room, *y0.shape), y0.dtype)
+        jnp.zeros(room.steps, y0.dtype),
+        jnp.zeros(room.steps, y0.dtype),
+        jnp.zeros((kept, *y0.shape), y0.dtype),
     )
+    write = partial(_written, room)
     if isinstance(control, FixedControl):
-        return _fixed(method, control, t0, t1, y0, memory, max_steps, record)
-    return _adaptive(rhs, method, control, t0, t1, y0, memory, max_steps, record)
+        return _fixed(method, control, t0, t1, y0, memory, max_steps, record, write)
+    return _adaptive(rhs, method, control, t0, t1, y0, memory, max_steps, record, write)
 
 
-def _written(record: Record, i: jax.Array, t: jax.Array, dt: jax.Array, y: jax.Array) -> Record:
-    if record.t.shape[0] == 0:
+_Write: TypeAlias = Callable[[Record, jax.Array, jax.Array, jax.Array, jax.Array], Record]
+
+
+def _written(
+    room: Room, record: Record, i: jax.Array, t: jax.Array, dt: jax.Array, y: jax.Array
+) -> Record:
+    if room.steps == 0:
         return record
-    return Record(record.t.at[i].set(t), record.dt.at[i].set(dt), record.y.at[i].set(y))
+    place = i
+    if room.every > 1:
+        place = jnp.where(i % room.every == 0, i // room.every, record.y.shape[0] - 1)
+    return Record(record.t.at[i].set(t), record.dt.at[i].set(dt), record.y.at[place].set(y))
 
 
 def _fixed(
@@ -198,6 +233,7 @@ def _fixed(
     memory: Memory,
     max_steps: jax.Array,
     record: Record,
+    write: _Write,
 ) -> Outcome:
     n, dt, dt_last = control
     n = jnp.minimum(jnp.asarray(n, jnp.int32), max_steps)
@@ -214,7 +250,7 @@ def _fixed(
         counts = Counts(
             counts.nf + new.nf, counts.njac + new.njac, counts.converged & new.converged
         )
-        return result.y, counts, _written(record, i, t, h, y)
+        return result.y, counts, write(record, i, t, h, y)
 
     start = Counts(jnp.int32(0), jnp.int32(0), jnp.bool_(True))
     y, counts, record = jax.lax.fori_loop(0, n, body, (y0, start, record))
@@ -249,6 +285,7 @@ def _adaptive(
     memory: Memory,
     max_steps: jax.Array,
     record: Record,
+    write: _Write,
 ) -> Outcome:
     direction = jnp.sign(t1 - t0)
     eps = rounding(y0)
@@ -309,7 +346,7 @@ def _adaptive(
             _SUCCESS,
         ).astype(jnp.int32)
         # A rejected step writes too: the next one, from the same place, writes over it.
-        record = _written(record, tally.naccept, t, h, y)
+        record = write(record, tally.naccept, t, h, y)
         return _Loop(
             jnp.where(accept, jnp.where(reaches, t1, t + h), t),
             jnp.where(accept, result.y, y),
@@ -385,19 +422,24 @@ def _initial_step(
 def differentiable(
     prepare: Callable[[Any], Any],
     apply: Callable[[Any, jax.Array, jax.Array], jax.Array],
+    apply_reverse: Callable[[Any, jax.Array, jax.Array], jax.Array],
     tableau: Tableau,
     *,
     adaptive: bool,
-    room: int,
+    room: Room,
+    width: int,
 ) -> Callable[..., tuple[jax.Array, Tally]]:
     """A solve ``(weights, control, limit, t0, t1, y0) -> (y1, tally)`` with a reverse derivative.
 
     It tries at most `limit` steps, data too, and has `room` to record as many. Derivatives are to
-    `weights` and `y0`.
+    `weights` and `y0`. `apply_reverse` is `apply` with derivatives in reverse mode only: explicit
+    steps are pulled back through it, batches of `width` in pieces.
     """
+    # Newton's Jacobians are taken in forward mode.
+    pulled = apply_reverse if tableau.explicit else apply
 
     def forward(
-        weights: Any, control: Control, limit: jax.Array, t0: Any, t1: Any, y0: Any, record: int
+        weights: Any, control: Control, limit: jax.Array, t0: Any, t1: Any, y0: Any, record: Room
     ) -> Outcome:
         rhs = RHS(apply, prepare(weights))
         method = unrolled_method(tableau, rhs, with_error=adaptive)
@@ -408,7 +450,7 @@ def differentiable(
     def run(
         weights: Any, control: Control, limit: Any, t0: Any, t1: Any, y0: Any
     ) -> tuple[jax.Array, Tally]:
-        end = forward(weights, control, limit, t0, t1, y0, 0)
+        end = forward(weights, control, limit, t0, t1, y0, _NO_ROOM)
         return end.y, end.tally
 
     def run_forward(
@@ -421,22 +463,73 @@ def differentiable(
         weights, record, steps = residuals
         cotangent, _ = cotangents
         prepared, unprepare = jax.vjp(prepare, weights)
-
-        def body(carry: tuple[jax.Array, jax.Array, Any]) -> tuple[jax.Array, jax.Array, Any]:
-            i, cotangent, total = carry
-
-            def advance(prepared: Any, y: jax.Array) -> jax.Array:
-                rhs = RHS(apply, prepared)
-                return unrolled(tableau, rhs, record.t[i], record.dt[i], y, with_error=False).y
-
-            _, pull = jax.vjp(advance, prepared, record.y[i])
-            to_weights, to_y = pull(cotangent)
-            return i - 1, to_y, jax.tree.map(jnp.add, total, to_weights)
-
-        start = (steps - 1, cotangent, jax.tree.map(jnp.zeros_like, prepared))
-        _, to_y0, total = jax.lax.while_loop(lambda carry: carry[0] >= 0, body, start)
+        start = (cotangent, jax.tree.map(jnp.zeros_like, prepared))
+        if room.every == 1:
+            to_y0, total = _walked_back(pull, prepared, record, record.y, 0, steps, start)
+        else:
+            to_y0, total = by_segments(prepared, record, steps, start)
         (to_weights,) = unprepare(total)
         return to_weights, None, None, None, None, to_y0
 
+    def advance(apply: Any, prepared: Any, t: Any, dt: Any, y: jax.Array) -> jax.Array:
+        return unrolled(tableau, RHS(apply, prepared), t, dt, y, with_error=False).y
+
+    def pull(prepared: Any, t: Any, dt: Any, y: jax.Array, cotangent: jax.Array) -> Any:
+        def pull_piece(shared: Any, y: jax.Array, cotangent: jax.Array) -> Any:
+            prepared, t, dt = shared
+            _, back = jax.vjp(lambda p, y: advance(pulled, p, t, dt, y), prepared, y)
+            to_prepared, to_y = back(cotangent)
+            return (to_prepared, jnp.zeros_like(t), jnp.zeros_like(dt)), to_y
+
+        (total, _, _), to_y = pulled_in_pieces(pull_piece, (prepared, t, dt), y, cotangent, width)
+        return total, to_y
+
+    def by_segments(prepared: Any, record: Record, steps: Any, start: Any) -> Any:
+        """Segment by segment from the last: its states solved again, then walked back."""
+
+        def body(carry: Any) -> Any:
+            first, carried = carry
+            last = jnp.minimum(first + room.every, steps)
+            states = jnp.zeros((room.every, *record.y.shape[1:]), record.y.dtype)
+            begin = record.y[first // room.every]
+
+            def again(i: jax.Array, carry: Any) -> Any:
+                y, states = carry
+                y = advance(apply, prepared, record.t[i - 1], record.dt[i - 1], y)
+                return y, states.at[i - first].set(y)
+
+            _, states = jax.lax.fori_loop(first + 1, last, again, (begin, states.at[0].set(begin)))
+            carried = _walked_back(pull, prepared, record, states, first, last, carried)
+            return first - room.every, carried
+
+        newest = (steps - 1) // room.every * room.every
+        _, carried = jax.lax.while_loop(lambda carry: carry[0] >= 0, body, (newest, start))
+        return carried
+
     run.defvjp(run_forward, run_backward)
     return run
+
+
+def _walked_back(
+    pull: Callable[..., Any],
+    prepared: Any,
+    record: Record,
+    states: jax.Array,
+    first: Any,
+    last: Any,
+    start: tuple[jax.Array, Any],
+) -> tuple[jax.Array, Any]:
+    """Cotangents of the state and of the weights, taken back over steps `first` to `last` - 1.
+
+    `states` are those that the steps begin at.
+    """
+
+    def body(carry: tuple[jax.Array, jax.Array, Any]) -> tuple[jax.Array, jax.Array, Any]:
+        i, cotangent, total = carry
+        to_weights, to_y = pull(prepared, record.t[i], record.dt[i], states[i - first], cotangent)
+        return i - 1, to_y, jax.tree.map(jnp.add, total, to_weights)
+
+    _, cotangent, total = jax.lax.while_loop(
+        lambda carry: carry[0] >= first, body, (last - 1, *start)
+    )
+    return cotangent, total
