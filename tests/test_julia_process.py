@@ -188,9 +188,9 @@ def test_a_users_algorithm(julia: Any) -> None:
 
 def test_a_named_tableau(julia: Any) -> None:
     field, weights, y0 = problem("mlp")
-    named = Solver("ExplicitRK", dt=1 / 8, options={"tableau": "constructBogackiShampine3"})
+    named = Solver("ExplicitRK", dt=1 / 8, options={"tableau": "DormandPrince"})
     ours = julia.solve(field, weights, y0, (0.0, 1.0), named)
-    theirs = julia.solve(field, weights, y0, (0.0, 1.0), Solver("BS3", dt=1 / 8))
+    theirs = julia.solve(field, weights, y0, (0.0, 1.0), Solver("DP5", dt=1 / 8))
     assert distance(ours.y1, theirs.y1) < 1e-12
 
 

@@ -18,7 +18,8 @@ end
 function option(key::Symbol, value)
     key === :tableau || return value
     library = sublibrary("OrdinaryDiffEqExplicitTableaus")
-    return Base.invokelatest(getproperty(library, Symbol(value)))
+    # Some of them are BigFloats unless told otherwise.
+    return Base.invokelatest(getproperty(library, Symbol(value)), Float64)
 end
 
 """The solvers that a sub-library exports: names of types that are ODE algorithms."""

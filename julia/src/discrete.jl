@@ -116,14 +116,21 @@ function combine!(out, y, h, weights, ks, last)
     return out
 end
 
-function add!(out::StridedArray, factor, k::StridedArray)
-    @inbounds @simd for i in eachindex(out, k)
-        out[i] = muladd(factor, k[i], out[i])
+function add!(out, factor, k)
+    if on_host(out) && on_host(k)
+        @inbounds @simd for i in eachindex(out, k)
+            out[i] = muladd(factor, k[i], out[i])
+        end
+        return out
     end
-    return out
+    return out .= muladd.(factor, k, out)
 end
 
-add!(out, factor, k) = (out .= muladd.(factor, k, out); out) # arrays on a device
+# By type alone: the branch is gone from compiled code.
+on_host(::Array) = true
+on_host(x::SubArray) = on_host(parent(x))
+on_host(x::Base.ReshapedArray) = on_host(parent(x))
+on_host(::AbstractArray) = false
 
 """The cotangent of a step's end becomes that of its start; the weights' part is collected."""
 function pull_step!(bar, sweep::Sweep, step::Integer, h)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import signal
 import threading
 import warnings
 from functools import cache
@@ -40,10 +41,10 @@ def julia() -> Any:
         raise BackendUnavailableError(f"backend = 'julia': {discovery.text}")
     if discovery.exe:
         os.environ[EXE], os.environ[PROJECT] = discovery.exe, discovery.project
-    # With one thread Julia needs no signal of its own, and Ctrl-C stays Python's: it raises
-    # KeyboardInterrupt when Julia returns. Several threads need SIGSEGV for Julia's safepoints.
+    # With one thread Julia needs no signal of its own. Several need SIGSEGV for its safepoints.
     threads = os.environ.get(_THREADS, os.environ.get("JULIA_NUM_THREADS", "1"))
     os.environ.setdefault(_SIGNALS, "no" if threads == "1" else "yes")
+    interrupt = signal.getsignal(signal.SIGINT)
     with LOCK, warnings.catch_warnings():
         # It warns when torch came first; tests start it in both orders.
         warnings.filterwarnings("ignore", "torch was imported before juliacall")
@@ -53,6 +54,12 @@ def julia() -> Any:
             raise BackendUnavailableError(
                 f"backend = 'julia': Julia did not start ({discovery.text}): {error}. {mend()}"
             ) from error
+        if threading.current_thread() is threading.main_thread():
+            # With several threads Julia blocks SIGINT and waits for it: Ctrl-C would be thrown into
+            # whatever Julia runs, or end the process. It stays Python's.
+            if hasattr(signal, "pthread_sigmask"):
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            signal.signal(signal.SIGINT, interrupt)
         main = juliacall.Main
         version = main.VERSION
         if (version.major, version.minor) < LEAST_VERSION:
