@@ -3,7 +3,7 @@
 
 module PyNODEAdjointExt
 
-using ComponentArrays: ComponentArray
+using ComponentArrays: ComponentArray, getaxes, getdata
 using Lux: Lux
 using PyNODE: PyNODE, AbstractPath, RightHandSide, Steps, state_size, weights_length
 using SciMLBase: SciMLBase, ODEFunction, ODEProblem
@@ -79,7 +79,9 @@ end
 function PyNODE.pull!(bar, slope, path::ZygotePath)
     to_y0, to_p = path.back(copy(bar))
     if path.parameters isa ComponentArray
-        PyNODE.flat_parameters!(slope, path.rhs.network.field, NamedTuple(to_p))
+        # Some algorithms give a plain vector back.
+        tree = ComponentArray(Vector(getdata(to_p)), getaxes(path.parameters))
+        PyNODE.flat_parameters!(slope, path.rhs.network.field, tree)
     else
         copyto!(slope, to_p)
     end

@@ -40,8 +40,9 @@ end
 
 function PyNODE.flat_parameters!(flat::AbstractVector, field::VectorField, tree)
     offset = 0
-    for (layer, values) in zip(field.layers, tree)
+    for (i, layer) in enumerate(field.layers)
         weighted(layer) || continue
+        values = getproperty(tree, Symbol(:layer_, i))
         n = weight_length(layer)
         # A gradient has no entry for what plays no part.
         for (name, start, count) in ((:weight, offset, n), (:bias, offset + n, layer.outputs))
