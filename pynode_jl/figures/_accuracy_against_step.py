@@ -40,6 +40,7 @@ def accuracy_against_step(
     *,
     x: Literal["factor", "step"] = "factor",
     chance: float | None = None,
+    title: str = "",
 ) -> Figure:
     """Test accuracy over the step (or tolerance) of the test solver, a line for each of them.
 
@@ -55,6 +56,7 @@ def accuracy_against_step(
         x: "factor", relative to training: a panel for each table. "step", the step or tolerance
             itself: all tables in one panel, each training run's lines apart.
         chance: accuracy of guessing, drawn as a line; None for no line.
+        title: over the one panel of x="step"; the panels of x="factor" have their tables' titles.
 
     Raises:
         InvalidValueError: no table, a column that lacks, or another `x`.
@@ -71,7 +73,7 @@ def accuracy_against_step(
 
     if x == "step":
         figure = _style.new_figure(7.4, 4.2)
-        panels = [(figure.subplots(), "", list(checked.values()))]
+        panels = [(figure.subplots(), title, list(checked.values()))]
         across = 1
     else:
         down, across = _style.grid_shape(len(checked), _PANELS_IN_A_ROW)
@@ -84,7 +86,7 @@ def accuracy_against_step(
             (ax, key, [table]) for ax, (key, table) in zip(axes, checked.items(), strict=False)
         ]
     for i, (ax, key, shown) in enumerate(panels):
-        _style.title(ax, key, 2.5)
+        _style.title(ax, key, 2.5 if x == "factor" else 5.0)
         drawn = [_draw(ax, table, x, lines) for table in shown]
         _frame(ax, pd.concat(shown), x, chance)
         if not any(drawn):

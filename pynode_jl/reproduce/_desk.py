@@ -29,11 +29,11 @@ class Plate:
     Attributes:
         title: the page's heading.
         caption: what is shown, from which runs, and what is to be seen in it.
-        figure: the picture; None for a table alone.
+        figure: the picture; None for a table alone, or where all pictures have letters.
         numbers: what the figure shows, row by row.
         formats: by column of `numbers`, how it is shown (`report.Table`).
         facts: by name, constants and settings that decide it.
-        more: further pictures under the same caption, by the letter that their names end in.
+        more: pictures under the same caption by the letter that their names end in.
     """
 
     title: str
@@ -107,7 +107,7 @@ class Desk:
         pictures = {} if plate.figure is None else {"": plate.figure}
         for letter, figure in (pictures | dict(plate.more)).items():
             paths += figures.save(figure, base.with_name(name + letter))
-            shown.append(Picture(figure, f"{plate.title}, part {letter or 'one'}"))
+            shown.append(Picture(figure, f"{plate.title} {letter}".strip(), name + letter))
         page = write_report(
             base.with_suffix(".html"),
             title=plate.title,

@@ -33,25 +33,28 @@ def make(desk: Desk) -> Plate:
     )
     return Plate(
         "Figure 1: a ResNet in an ODE's clothes",
-        f"Sphere 2D, test samples of seed 0 under two models of the same field: a"
+        f"Figure 1a: Sphere 2D, test samples of seed 0 under two models of the same field: a"
         " model's own steps and the flow of the ODE that its field defines. Where steps and flow"
-        " part, the answers are the solver's, not the ODE's. Figure 1a: test accuracy against the"
+        " part, the answers are the solver's, not the ODE's. Figure 1b: test accuracy against the"
         " number of steps at test time, under Euler and under RK4 (mean and range over"
         f" {desk.seeds} seeds). The coarse model's accuracy stands on one number of steps; the"
         f" fine model keeps its own from its own number on. Trained for {protocol(desk.full)}.",
-        trajectories(
-            [
-                trajectory_panel(name, run.trained, run.dataset, run.backend)
-                for name, (run, *_) in runs.items()
-            ]
-        ),
+        None,
         numbers,
         {"accuracy": ".1%", "lowest": ".1%", "highest": ".1%"},
         {
             "runs": ", ".join(run.folder.name for each in runs.values() for run in each),
             "seeds": desk.seeds,
         },
-        {"a": accuracy_against_count(tables, trained_with=counts, chance=0.5)},
+        {
+            "a": trajectories(
+                [
+                    trajectory_panel(name, run.trained, run.dataset, run.backend)
+                    for name, (run, *_) in runs.items()
+                ]
+            ),
+            "b": accuracy_against_count(tables, trained_with=counts, chance=0.5),
+        },
     )
 
 

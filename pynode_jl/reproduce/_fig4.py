@@ -31,7 +31,9 @@ def make(desk: Desk) -> Plate:
             solver = f"{name}:{setting}"
             runs = [sphere_run(desk, solver, seed) for seed in range(desk.seeds)]
             tables[Solver.parse(solver).label] = _mean([_table(run) for run in runs])
-        drawn[letter] = accuracy_against_step(tables, x="step", chance=0.5)
+        drawn[letter] = accuracy_against_step(
+            tables, x="step", chance=0.5, title=f"({letter}) trained with {name}"
+        )
         numbers += [table.assign(part=letter) for table in tables.values()]
     return Plate(
         "Figure 4: when is the solver part of the model?",
@@ -42,7 +44,7 @@ def make(desk: Desk) -> Plate:
         " An ODE's lines are level with its star and to the left of it. Means over"
         f" {desk.seeds} seeds (the paper: 5), trained for {protocol(desk.full)}"
         + ("." if desk.full else "; a reduced grid of training steps, --full has more of them."),
-        drawn.pop("a"),
+        None,
         pd.concat(numbers, ignore_index=True)[
             ["part", "train_solver", "label", "accuracy", "lowest", "highest", "finer", "seeds"]
         ],
