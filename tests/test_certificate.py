@@ -10,10 +10,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from pynode_jl.analysis import Certificate, certify
+from pynode_jl.cli._app import app
 from pynode_jl.datasets import Dataset
-from pynode_jl.errors import DataError, InvalidValueError
+from pynode_jl.errors import DataError, InvalidValueError, RunFolderError
 from pynode_jl.experiments import write_certificate
 from pynode_jl.fields import FunctionField, LinearField
 from pynode_jl.models import Model
@@ -115,13 +117,13 @@ def test_a_jax_function_of_ones_own() -> None:
 
 @pytest.mark.slow
 def test_states_too_large_for_jacobians_leave_witnesses_silent() -> None:
-    dim = 1200
+    dim = 1500
     trained = decay([0.5] * dim, Solver("Euler", dt=1 / 4))
     found = certify(trained, halves(dim), samples=4)
     said = speaking(found)
     assert said["folds"] == said["error share"] == "silent"
     assert found.verdict.kind == "valid"
-    assert "1200 numbers" in next(e.text for e in found.evidence if e.name == "folds")
+    assert "1500 numbers" in next(e.text for e in found.evidence if e.name == "folds")
 
 
 def test_arguments_are_checked() -> None:
@@ -151,3 +153,26 @@ def test_json_and_page_say_what_was_found(tmp_path: Path) -> None:
         assert each.limits.split(".")[0] in text
     for name in ("evidence", "swaps", "trajectories", "regions"):
         assert (tmp_path / f"certificate-{name}.pdf").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_certify_from_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "sphere.toml").write_text(
+        "[data]\nn_train = 100\nn_test = 40\n[field]\nchannels = 4\n[train]\n"
+        'solver = "Euler:dt=1/2"\niterations = 5\nbatch_size = 50\n'
+    )
+
+    def invoke(*arguments: object) -> str:
+        result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    invoke("train", tmp_path / "sphere.toml", "--out", tmp_path / "run")
+    text = invoke("certify", tmp_path / "run", "--samples", 8)
+    assert "untrained" in text  # five iterations are none
+    assert "folds (" in text
+    assert (tmp_path / "run" / "certificate.html").exists()
+    kind = json.loads((tmp_path / "run" / "certificate.json").read_text())["verdict"]["kind"]
+    assert kind == "untrained"
+    with pytest.raises(RunFolderError, match="nowhere"):
+        invoke("certify", tmp_path / "nowhere")

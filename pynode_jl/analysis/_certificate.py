@@ -27,10 +27,13 @@ from pynode_jl.errors import InvalidValueError, PyNODEError
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Trained, check_fit
 
-# A Jacobian has size^2 numbers; so many float64 of them, over all samples and steps, are computed.
-_JACOBIAN_NUMBERS = 2e8
+# A Jacobian has size^2 numbers: so many are made in one call (inside a field, with its channels,
+# they take tens of times the memory) and in all.
+_NUMBERS_AT_ONCE = 2e6
+_NUMBERS = 2e8
 # Step counts, and tolerances, by which answers are followed towards the ODE's.
 _MOST_STEPS = 512
+_ADAPTIVE_STEPS = 64
 _TOLERANCES = tuple(10.0**-k for k in range(1, 8))
 # Above this share of the margin numerical error speaks against a model; and of crossings.
 _ERROR_SHARE = 0.25
@@ -195,7 +198,7 @@ def certify(
     evidence = [_swap_evidence(swapped), _step_evidence(trained, by_step, critical, margin)]
 
     x = dataset.x_test[:samples]
-    few = x[: _affordable(trained)]
+    few = x[: _affordable(trained, samples)]
     stage("folds")
     scan, folded, said = _fold_evidence(trained, few, backend)
     evidence.append(said)
@@ -237,7 +240,7 @@ def certify(
     )
 
 
-_TOO_LARGE = "a state of {size} numbers makes Jacobians too large for the steps of this solver."
+_TOO_LARGE = "a state of {size} numbers makes Jacobians too large, or too many, to be looked at."
 
 
 def _tried(ask: Callable[[], _T]) -> tuple[_T | None, str]:
@@ -248,10 +251,23 @@ def _tried(ask: Callable[[], _T]) -> tuple[_T | None, str]:
         return None, str(error)
 
 
-def _affordable(trained: Trained) -> int:
-    """How many samples' Jacobians a fold scan and a fan may make."""
-    size = trained.model.field.size
-    return int(_JACOBIAN_NUMBERS / (size * size * _MOST_STEPS))
+def _affordable(trained: Trained, samples: int) -> int:
+    """How many samples' Jacobians can be made, at each of the training solver's steps."""
+    square = trained.model.field.size**2
+    return int(min(samples, _NUMBERS_AT_ONCE / square, _NUMBERS / (square * _own_steps(trained))))
+
+
+def _own_steps(trained: Trained) -> int:
+    """The training solver's steps; a guess for one that adapts them."""
+    if not trained.solver.fixed:
+        return _ADAPTIVE_STEPS
+    return trained.solver.grid(trained.model.t0, trained.model.t1).n
+
+
+def _finest_scan(trained: Trained, samples: int) -> int:
+    """How many steps a fold scan can go to: it makes 1 + 2 + 4 + ... of them."""
+    affordable = _NUMBERS / (2 * trained.model.field.size**2 * samples)
+    return int(min(_MOST_STEPS, max(affordable, 1)))
 
 
 def _stepped(trained: Trained, folded: FoldReport | None) -> Solver:
@@ -347,7 +363,9 @@ def _fold_evidence(
     folded, why = _tried(lambda: folds(trained, few, backend=backend))
     if folded is None:
         return None, None, Evidence("folds", "silent", why, limits)
-    scan, _ = _tried(lambda: fold_scan(trained, few, finest=_MOST_STEPS, backend=backend))
+    scan, _ = _tried(
+        lambda: fold_scan(trained, few, finest=_finest_scan(trained, len(few)), backend=backend)
+    )
     text = folded.text
     if scan is not None and scan.smallest is not None:
         smallest = trained.solver.with_step(scan.smallest).label
