@@ -59,9 +59,9 @@ class SwapMatrix:
 
     def grid(self, value: str = "accuracy") -> pd.DataFrame:
         """A column of `table` as a matrix: training solvers down, tests across, NaN where none."""
-        order = self.table["train_solver"].drop_duplicates()
         grid = self.table.pivot(index="train_solver", columns="test", values=value)
-        return grid.loc[[name for name in self.trained["train_solver"] if name in set(order)]]
+        # A training solver whose every test was left out has no row in the table.
+        return grid.reindex(self.trained["train_solver"].to_list())
 
 
 @dataclass(frozen=True)
