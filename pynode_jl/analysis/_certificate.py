@@ -20,7 +20,8 @@ from pynode_jl.analysis._crossing import CrossingReport, order_violations
 from pynode_jl.analysis._fan import Fan, fan
 from pynode_jl.analysis._folds import BLIND_SPOTS, FoldReport, FoldScan, fold_scan, folds
 from pynode_jl.analysis._order import OrderReport, order_test
-from pynode_jl.analysis._swap import REFERENCE, SwapReport, Verdict, swap
+from pynode_jl.analysis._reference import exact_flow
+from pynode_jl.analysis._swap import SwapReport, Verdict, swap
 from pynode_jl.backends import Backend, RetCode, get_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.errors import InvalidValueError, PyNODEError
@@ -293,10 +294,13 @@ def _by_step(trained: Trained, dataset: Dataset, backend: Backend) -> pd.DataFra
             solver.with_tolerance(t, t) for t in _TOLERANCES if not math.isclose(t, own_tolerance)
         ]
         tests = sorted([solver, *others], key=lambda s: -(s.rtol or 0.0))
-    exact = backend.evaluate(model, trained.weights, x.astype(np.float64), REFERENCE)
+    found_by = {test: backend.evaluate(model, trained.weights, x, test) for test in tests}
+    x64 = x.astype(np.float64)
+    exact = exact_flow(
+        lambda tight: backend.evaluate(model, trained.weights, x64, tight), found_by[solver]
+    )
     rows = []
-    for test in tests:
-        found = backend.evaluate(model, trained.weights, x, test)
+    for test, found in found_by.items():
         succeeded = found.stats.retcode == RetCode.Success
         rows.append(
             {

@@ -1,6 +1,6 @@
 """Swap the solver of a trained model and see what breaks (Ott et al. 2021, Fig. 4).
 
-A model is measured under many solvers and against its own ODE, solved tightly in float64. The
+A model is measured under many solvers and against its own ODE (`exact_flow`). The
 verdict rests on the finer ones among them: of at least the training solver's order, at steps (or
 tolerances) no larger. A fixed and an adaptive solver cannot be compared so; between them the finer
 one is that whose final states, measured, are as near to the ODE's or nearer. An ODE keeps its
@@ -16,6 +16,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from pynode_jl.analysis._reference import REFERENCE as REFERENCE
+from pynode_jl.analysis._reference import ROUNDING, exact_flow, state_error
 from pynode_jl.backends import Backend, Evaluation, RetCode, get_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.errors import InvalidValueError, WrongSolverError
@@ -29,13 +31,6 @@ TOLERANCE_FACTORS = (0.1, 1.0, 10.0)
 #: solver's order upwards.
 FIXED_TEST_SOLVERS = ("Euler", "Midpoint", "RK4")
 ADAPTIVE_TEST_SOLVERS = ("Fehlberg21", "DP5")
-
-#: What stands for the exact flow. Tight for float32 answers; tighter ones cost minutes on ReLU
-#: fields, at whose kinks every method is of low order.
-REFERENCE = Solver("Tsit5", rtol=1e-7, atol=1e-7)
-
-# Rounding in float32 puts a floor under measured errors: below it all are equally fine.
-_ROUNDING = 1e-5
 
 COLUMNS = (
     "train_solver",
@@ -119,7 +114,8 @@ def swap(
         factors: default the paper's, 0.5 to 2 for steps, 0.1 to 10 for tolerances.
         margin: the loss of accuracy up to which a model still holds.
         backend: what integrates; default `get_backend()`.
-        on_solve: called before each solve with its number, their number and its label.
+        on_solve: called before each solve with its number, their number and its label; all solves
+            of the reference have one number.
 
     Returns:
         `SwapReport`. A step longer than the interval is left out.
@@ -144,8 +140,9 @@ def swap(
             on_solve(number, steps, solver.label)
         return backend.evaluate(model, weights, x, solver)
 
-    exact = solve(1, REFERENCE, x.astype(np.float64))
-    base = solve(2, train_solver, x)
+    base = solve(1, train_solver, x)
+    x64 = x.astype(np.float64)
+    exact = exact_flow(lambda solver: solve(2, solver, x64), base)
     rows = []
     for number, (solver, factor) in enumerate(plan, start=3):
         # The training solver's own row is the evaluation that all others are compared with.
@@ -153,7 +150,7 @@ def swap(
         rows.append(_row(train_solver, solver, factor, evaluation, base, exact, labels))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     solved = exact.stats.retcode == RetCode.Success
-    table["finer"] = _finer(table, train_solver, _state_error(base, exact) if solved else np.nan)
+    table["finer"] = _finer(table, train_solver, state_error(base, exact) if solved else np.nan)
     as_trained = base.accuracy(labels)
     chance = float(np.bincount(labels, minlength=model.classes).max() / labels.size)
     ode = exact.accuracy(labels) if solved else float("nan")
@@ -225,7 +222,7 @@ def _row(
         "accuracy": evaluation.accuracy(labels),
         "agreement": float(np.mean(evaluation.predictions == base.predictions)),
         "logit_distance": _mean_norm(evaluation.logits - base.logits) / _mean_norm(base.logits),
-        "state_error": _state_error(evaluation, exact),
+        "state_error": state_error(evaluation, exact),
         "finer": False,
         "nf": stats.nf,
         "njac": stats.njac,
@@ -243,7 +240,7 @@ def _finer(table: pd.DataFrame, train_solver: Solver, own_error: float) -> pd.Se
     by_order = (table["order"] >= (train_solver.info.order or 0)) & (
         table["step"] <= step * (1 + 1e-9)
     )
-    by_error = table["state_error"] <= max(own_error, _ROUNDING)
+    by_error = table["state_error"] <= max(own_error, ROUNDING)
     succeeded = table["retcode"] == RetCode.Success
     return succeeded & by_order.where(comparable, by_error)
 
@@ -251,21 +248,6 @@ def _finer(table: pd.DataFrame, train_solver: Solver, own_error: float) -> pd.Se
 def _mean_norm(logits: np.ndarray) -> float:
     # A diverged solve's logits may overflow float32 when squared.
     return float(np.linalg.norm(logits.astype(np.float64), axis=1).mean())
-
-
-def _state_error(evaluation: Evaluation, exact: Evaluation) -> float:
-    """Mean over samples of |y - y_exact| / (1 + |y_exact|) at t1; inf where not finite.
-
-    Relative where states are large: a coarsely trained field may throw some samples far out, and
-    they alone would decide an absolute error.
-    """
-    count = exact.states.shape[0]
-    reference = exact.states.reshape(count, -1)
-    states = evaluation.states.astype(np.float64).reshape(count, -1)
-    with np.errstate(over="ignore", invalid="ignore"):
-        distance = np.linalg.norm(states - reference, axis=1)
-        error = float(np.mean(distance / (1.0 + np.linalg.norm(reference, axis=1))))
-    return error if np.isfinite(error) else float("inf")
 
 
 def _verdict(

@@ -150,7 +150,9 @@ _READING = (
     "agreement: share of test samples with the same answer as under the training solver. logit"
     " distance: mean norm of the difference to its logits, in units of their own mean norm. state"
     " error: mean distance of final states from those of the ODE, solved by"
-    f" {REFERENCE.label} in float64, relative where states are large. finer: of at least the"
+    f" {REFERENCE.name} in float64 at a tolerance of {REFERENCE.rtol:g}, or one at which a tenfold"
+    " tighter one changes states by less than a hundredth of the training solver's error; relative"
+    " where states are large. finer: of at least the"
     " training solver's order at steps no longer (between fixed and adaptive solvers: of a state"
     " error no larger); the verdict rests on these rows."
 )
