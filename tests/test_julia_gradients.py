@@ -81,13 +81,17 @@ def test_discrete_gradient_against_differences(julia: Any, solver: str) -> None:
 @pytest.mark.parametrize(
     "gradient",
     [
-        *(f"{name}:written" for name in ADJOINTS),
+        pytest.param("InterpolatingAdjoint", marks=pytest.mark.slow),
         *(
-            pytest.param(f"InterpolatingAdjoint:{vjp}", marks=pytest.mark.slow)
-            for vjp in PRODUCTS[1:]
+            pytest.param(name, marks=pytest.mark.zoo)
+            for name in (
+                *(each for each in ADJOINTS if each != "InterpolatingAdjoint"),
+                *(f"InterpolatingAdjoint:{vjp}" for vjp in PRODUCTS[1:]),
+                "ForwardDiffSensitivity",
+                "ReverseDiffAdjoint",
+                "TrackerAdjoint",
+            )
         ),
-        pytest.param("ForwardDiffSensitivity", marks=pytest.mark.slow),
-        pytest.param("ReverseDiffAdjoint", marks=pytest.mark.slow),
     ],
 )
 def test_sensitivities_tend_to_the_discrete_gradient(julia: Any, gradient: str) -> None:
@@ -101,6 +105,7 @@ def test_sensitivities_tend_to_the_discrete_gradient(julia: Any, gradient: str) 
 
 
 @needs_julia
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", [Solver("Euler", dt=1 / 4), Solver("RK4", dt=1 / 4)])
 def test_an_adjoint_is_another_gradient_at_coarse_steps(julia: Any, solver: Solver) -> None:
     needs_packages("adjoint")
@@ -114,7 +119,7 @@ def test_an_adjoint_is_another_gradient_at_coarse_steps(julia: Any, solver: Solv
 
 
 @needs_julia
-@pytest.mark.slow
+@pytest.mark.zoo
 def test_the_loops_derivative_is_the_discrete_gradient(julia: Any) -> None:
     needs_packages("adjoint")
     field, weights, y0 = problem("conv1d, one matrix")
@@ -127,6 +132,7 @@ def test_the_loops_derivative_is_the_discrete_gradient(julia: Any) -> None:
 
 
 @needs_julia
+@pytest.mark.zoo
 @pytest.mark.parametrize("name", ["conv1d, one matrix", "dense"])
 def test_diffeqflux_agrees(julia: Any, name: str) -> None:
     needs_packages("node")
@@ -144,6 +150,7 @@ def test_diffeqflux_agrees(julia: Any, name: str) -> None:
 
 
 @needs_julia
+@pytest.mark.zoo
 @pytest.mark.parametrize("gradient", ["InterpolatingAdjoint", "GaussAdjoint", "NeuralODE"])
 def test_an_adjoint_trains(julia: Any, gradient: str) -> None:
     needs_packages("node" if gradient == "NeuralODE" else "adjoint")

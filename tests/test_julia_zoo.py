@@ -18,7 +18,7 @@ from pynode_jl.solvers import catalogue, info
 
 FILE = Path(__file__).parents[1] / "docs" / "zoo.csv"
 # One of each kind of method: explicit, implicit, Rosenbrock, multistep, extrapolation, stabilised.
-FEW = ("Tsit5", "TRBDF2", "Rodas5P", "AB3", "ImplicitEulerExtrapolation", "ROCK2", "RadauIIA5")
+FEW = ("Tsit5", "TRBDF2", "Rodas5P", "AB3", "AitkenNeville", "ROCK2", "RadauIIA5")
 # GlobalDiffEq is no part of OrdinaryDiffEq, and was not at hand when the file was written.
 UNMEASURED = {row.name for row in catalogue(backend="julia") if row.sublibrary == "GlobalDiffEq"}
 PLAIN = [
@@ -57,6 +57,8 @@ def test_order(name: str, recorded: pd.DataFrame, record_property: Any) -> None:
     if row.suspect:
         seen = row.problem or f"{row.measured:.2f}"
         record_property(f"order {name}", f"{seen} measured, {row.claimed} claimed")
+    if row.problem:
+        pytest.skip(row.problem)
     before = recorded.loc[name]
     assert (
         row.suspect

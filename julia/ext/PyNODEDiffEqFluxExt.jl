@@ -21,10 +21,10 @@ function PyNODE.node_path(rhs::RightHandSide{T}, algorithm, steps::Steps, t0) wh
     field.time_dependent && throw(ArgumentError(
         "time_dependent = true: allowed is false, DiffEqFlux's NeuralODE hands a model no time."))
     chain = PyNODE.lux_chain(field)
-    stepping = PyNODE.fixed(steps) ? (; adaptive = false, dt = T(steps.dt)) :
+    stepping = PyNODE.fixed(steps) ? (; adaptive = false, dt = T(steps.dt), tstops = T.(steps.ends)) :
                (; reltol = T(steps.rtol), abstol = T(steps.atol))
     node = NeuralODE(FlatChain(field, chain), (T(t0), T(last(steps.stops))), algorithm;
-        save_everystep = false, save_start = false, maxiters = steps.max_steps, stepping...)
+        saveat = [T(last(steps.stops))], save_start = false, maxiters = steps.max_steps, stepping...)
     states = PyNODE.lux_states(chain)
     return PyNODE.zygote_path(rhs, (y0, p) -> first(node(y0, p, states)), true)
 end

@@ -7,12 +7,17 @@ sublibrary(name::AbstractString) = Base.require(PyNODE, Symbol(name))
     algorithm(name, library; options...)
 
 The solver `name` of the sub-library `library`, made with the keyword arguments `options`.
-`tableau = "..."` names a constructor of OrdinaryDiffEqExplicitTableaus.
+`tableau = "..."` names a constructor of OrdinaryDiffEqExplicitTableaus, `stiff = "..."` the
+Rosenbrock method that a switching one (`AutoTsit5`, ...) takes for stiff stretches: Rosenbrock23
+unless it is given.
 """
 function algorithm(name::AbstractString, library::AbstractString; options...)
     constructor = getproperty(sublibrary(library), Symbol(name))
-    keywords = [key => option(key, value) for (key, value) in options]
-    return Base.invokelatest(constructor; keywords...)
+    keywords = Dict{Symbol, Any}(key => option(key, value) for (key, value) in options)
+    startswith(name, "Auto") || return Base.invokelatest(constructor; keywords...)
+    stiff = pop!(keywords, :stiff, "Rosenbrock23")
+    partner = getproperty(sublibrary("OrdinaryDiffEqRosenbrock"), Symbol(stiff))
+    return Base.invokelatest(constructor, Base.invokelatest(partner); keywords...)
 end
 
 function option(key::Symbol, value)

@@ -147,14 +147,18 @@ def zoo(
     found: list[OrderRow] = []
     for row in measure_orders(integrator, rows):
         found.append(row)
-        seen = row.problem or f"{row.measured:.2f}"
+        seen = f"not measured: {row.problem}" if row.problem else f"measured {row.measured:.2f}"
         mark = "[bold red]suspect[/] " if row.suspect else ""
         _console.print(f"{len(found):>3}/{len(rows)} {mark}{row.name}: ", end="")
-        _console.print(f"claimed {row.claimed}, measured {seen}", markup=False, highlight=False)
+        _console.print(
+            f"claimed {row.claimed}, {seen}", markup=False, highlight=False, soft_wrap=True
+        )
         if out is not None:
             pd.DataFrame(map(asdict, found)).to_csv(out, index=False)
     suspects = [row.name for row in found if row.suspect]
+    silent = [row.name for row in found if row.problem]
     _console.print(f"{len(found)} solvers, {len(suspects)} suspects: {', '.join(suspects)}")
+    _console.print(f"{len(silent)} not measured: {', '.join(silent)}")
 
 
 @app.command()
