@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pynode_jl.analysis import SwapReport as SwapReport
     from pynode_jl.analysis import Verdict as Verdict
     from pynode_jl.analysis import certify as certify
+    from pynode_jl.analysis import critical as critical
     from pynode_jl.analysis import swap as swap
     from pynode_jl.backends import Adam as Adam
     from pynode_jl.backends import Backend as Backend
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from pynode_jl.training import train as train
 
 _HOMES = {
-    "analysis": ("Certificate", "SwapReport", "Verdict", "certify", "swap"),
+    "analysis": ("Certificate", "SwapReport", "Verdict", "certify", "critical", "swap"),
     "backends": ("Adam", "Backend", "RetCode", "Solution", "Stats", "get_backend"),
     "datasets": ("Dataset", "cifar10", "concentric_spheres", "digits", "mnist", "three_minima"),
     "errors": ("PyNODEError",),

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from pynode_jl.adaptation import Check, Controller, ControlState, Probe, Validation
 from pynode_jl.backends import (
     Adam,
     Array,
@@ -36,13 +38,15 @@ class Recipe:
     """How to train: the paper's protocol by default (Ott et al. 2021).
 
     Attributes:
-        solver: the solver to train with.
+        solver: the solver to train with; under a controller, the one to start from.
         iterations: updates in all.
         batch_size: samples in a batch; an epoch's last, smaller batch is left out.
         optimizer: Adam's constants.
         seed: decides the initial weights and the batches.
         gradient: "discrete" (through the solver's own steps) or another of `GRADIENTS`.
         chunk: iterations per compiled call; between two of them progress is shown and state kept.
+            Under a controller its check interval stands for it.
+        controller: adapts the solver's step or tolerance between chunks; None leaves it fixed.
     """
 
     solver: Solver
@@ -52,8 +56,11 @@ class Recipe:
     seed: int = 0
     gradient: GradientMethod = "discrete"
     chunk: int = 50
+    controller: Controller | None = None
 
     def __post_init__(self) -> None:
+        if self.controller is not None:
+            self.controller.check_solver(self.solver)
         checked_seed(self.seed)
         checked_gradient(self.gradient)
         for name in ("iterations", "batch_size", "chunk"):
@@ -64,23 +71,43 @@ class Recipe:
 
 @dataclass(frozen=True)
 class History:
-    """What each iteration saw: `loss`, `accuracy` of its batch before the update, and `nf`, the
-    evaluations of the right-hand side in its forward solve. Each ``(iterations,)``."""
+    """What each iteration saw: `loss`, `accuracy` of its batch before the update, `nf`, the
+    evaluations of the right-hand side in its forward solve, and `step`, the solver's fixed step or
+    relative tolerance. Each ``(iterations,)``. `checks` are the controller's, in their order."""
 
     loss: Array = field(default_factory=lambda: np.zeros(0, np.float32))
     accuracy: Array = field(default_factory=lambda: np.zeros(0, np.float32))
     nf: Array = field(default_factory=lambda: np.zeros(0, np.int32))
+    step: Array = field(default_factory=lambda: np.zeros(0, np.float64))
+    checks: tuple[Check, ...] = ()
 
     def __len__(self) -> int:
         return int(self.loss.shape[0])
 
-    def extended(self, chunk: ChunkResult) -> History:
-        """This history and a chunk's behind it."""
-        return History(
-            np.concatenate([self.loss, chunk.loss]),
-            np.concatenate([self.accuracy, chunk.accuracy]),
-            np.concatenate([self.nf, chunk.nf]),
+    @property
+    def training_nf(self) -> int:
+        """Evaluations of the right-hand side in all forward solves of training."""
+        return int(self.nf.sum(dtype=np.int64))
+
+    @property
+    def check_nf(self) -> int:
+        """Evaluations of the right-hand side in all checks, the start's among them."""
+        return sum(check.nf for check in self.checks)
+
+    def extended(self, chunk: ChunkResult, solver: Solver) -> History:
+        """This history and behind it a chunk's that was trained with `solver`."""
+        step = solver.dt if solver.dt is not None else solver.rtol
+        return replace(
+            self,
+            loss=np.concatenate([self.loss, chunk.loss]),
+            accuracy=np.concatenate([self.accuracy, chunk.accuracy]),
+            nf=np.concatenate([self.nf, chunk.nf]),
+            step=np.concatenate([self.step, np.full(chunk.loss.shape, step, np.float64)]),
         )
+
+    def checked(self, check: Check) -> History:
+        """This history and one more check."""
+        return replace(self, checks=(*self.checks, check))
 
 
 @dataclass(frozen=True)
@@ -88,7 +115,8 @@ class Trained:
     """A model with its weights and how they came about.
 
     `retcode` is Success, or why training ended before its last iteration: `state` is then the last
-    good one.
+    good one. Under a controller, `control` is where that stands (None before the first iteration),
+    and `validation` what it says of the finished model, if it promises anything.
     """
 
     model: Model
@@ -97,6 +125,8 @@ class Trained:
     history: History
     retcode: RetCode = RetCode.Success
     seconds: float = 0.0
+    control: ControlState | None = None
+    validation: Validation | None = None
 
     @property
     def finished(self) -> bool:
@@ -105,8 +135,10 @@ class Trained:
 
     @property
     def solver(self) -> Solver:
-        """The solver it was trained with."""
-        return self.recipe.solver
+        """The solver in force: the recipe's, the controller's last, or the one validated."""
+        if self.validation is not None:
+            return self.validation.solver
+        return self.recipe.solver if self.control is None else self.control.solver
 
     @property
     def weights(self) -> Weights:
@@ -153,8 +185,10 @@ def train(
         on_chunk: called after each chunk with the state so far: show it, store it.
 
     Returns:
-        The trained model. When a loss, a gradient or a state stops being finite, or a solve fails,
-        training ends there: `retcode` says why and the state is the last good one.
+        The trained model. Under a controller its `solver` is the one in force at the end; checks
+        and validation are in `history` and `validation`. When a loss, a gradient or a state stops
+        being finite, or a solve fails, training ends there: `retcode` says why and the state is
+        the last good one.
 
     Raises:
         DataError: the data do not fit the model, or are fewer than one batch.
@@ -169,29 +203,85 @@ def train(
         )
     backend = get_backend() if backend is None else backend
     trained = start(model, recipe) if resume is None else replace(resume, recipe=recipe)
+    controller = recipe.controller
+    kept, held = _parts(dataset, recipe)
+    chunk_length = recipe.chunk if controller is None else controller.every
+    look = partial(_probe, backend, dataset, kept, held)
+    if controller is not None and trained.control is None:
+        control, check = controller.start(recipe.solver, look(trained))
+        trained = replace(trained, control=control, history=trained.history.checked(check))
     while not trained.finished and trained.retcode == RetCode.Success:
         first = trained.state.iteration
-        last = min(first + recipe.chunk, recipe.iterations)
+        last = min(first + chunk_length, recipe.iterations)
+        solver = trained.solver
         chunk = backend.train(
             model,
             trained.state,
             dataset.x_train,
             dataset.y_train,
-            batch_indices(recipe.seed, dataset.n_train, recipe.batch_size, first, last),
-            recipe.solver,
+            kept[batch_indices(recipe.seed, len(kept), recipe.batch_size, first, last)],
+            solver,
             recipe.optimizer,
             gradient=recipe.gradient,
         )
         trained = replace(
             trained,
             state=chunk.state,
-            history=trained.history.extended(chunk),
+            history=trained.history.extended(chunk, solver),
             retcode=chunk.retcode,
             seconds=trained.seconds + chunk.seconds,
         )
+        # After the last iteration there is nothing left to adapt for.
+        if controller is not None and chunk.retcode == RetCode.Success and not trained.finished:
+            assert trained.control is not None
+            control, check = controller.check(trained.control, look(trained))
+            trained = replace(trained, control=control, history=trained.history.checked(check))
         if on_chunk is not None:
             on_chunk(trained)
+    if controller is not None and trained.finished and trained.validation is None:
+        assert trained.control is not None
+        validation = controller.validate(trained.control, look(trained))
+        trained = replace(trained, validation=validation)
     return trained
+
+
+def _parts(dataset: Dataset, recipe: Recipe) -> tuple[Array, Array]:
+    """Indices of the training samples that batches are drawn from, and of those held out."""
+    n = dataset.n_train
+    share = 0.0 if recipe.controller is None else recipe.controller.holdout
+    if not share:
+        return np.arange(n, dtype=np.int32), np.arange(0, dtype=np.int32)
+    order = generator(recipe.seed, "controller").permutation(n).astype(np.int32)
+    count = max(1, round(share * n))
+    kept, held = order[count:], order[:count]
+    if recipe.batch_size > len(kept):
+        raise DataError(
+            "batch_size",
+            recipe.batch_size,
+            f"at most {len(kept)}: of {n} training samples of {dataset.name} the controller holds"
+            f" out {count}",
+            "Make the batches smaller, or hold out less.",
+        )
+    return kept, held
+
+
+def _probe(backend: Backend, dataset: Dataset, kept: Array, held: Array, trained: Trained) -> Probe:
+    recipe, done = trained.recipe, trained.state.iteration
+    last = max(done - 1, 0)
+    batch = kept[batch_indices(recipe.seed, len(kept), recipe.batch_size, last, last + 1)[0]]
+    x, y = dataset.x_train, dataset.y_train
+    return Probe(
+        backend,
+        trained.model,
+        trained.weights,
+        seed=recipe.seed,
+        iteration=done,
+        iterations=recipe.iterations,
+        batch=(x[batch], y[batch]),
+        pool=(x[kept], y[kept]),
+        held=(x[held], y[held]),
+        recent_nf=[int(nf) for nf in trained.history.nf[-5:]],
+    )
 
 
 def batch_indices(seed: int, n: int, batch_size: int, first: int, last: int) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pynode_jl.analysis._certificate import Certificate, Evidence, certify
+from pynode_jl.analysis._critical import CriticalReport, Trial, critical
 from pynode_jl.analysis._crossing import CrossingReport, flipped_triangles, order_violations
 from pynode_jl.analysis._fan import Fan, fan
 from pynode_jl.analysis._folds import (
@@ -45,6 +46,7 @@ __all__ = [
     "TOLERANCE_FACTORS",
     "Certificate",
     "Clusters",
+    "CriticalReport",
     "CrossingReport",
     "Evidence",
     "Fan",
@@ -54,9 +56,11 @@ __all__ = [
     "OrderRow",
     "SwapMatrix",
     "SwapReport",
+    "Trial",
     "Verdict",
     "certify",
     "clusters",
+    "critical",
     "fan",
     "flipped_triangles",
     "fold_scan",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pynode_jl.experiments._adaptation import adaptation_row, checks_table, spread
 from pynode_jl.experiments._certificate import write_certificate
 from pynode_jl.experiments._config import (
+    AdaptConfig,
     Config,
     DataConfig,
     FieldConfig,
@@ -23,6 +25,7 @@ from pynode_jl.experiments._report import write_run_report
 from pynode_jl.experiments._run import Run
 
 __all__ = [
+    "AdaptConfig",
     "Config",
     "DataConfig",
     "FieldConfig",
@@ -30,12 +33,15 @@ __all__ = [
     "Run",
     "SwapConfig",
     "TrainConfig",
+    "adaptation_row",
+    "checks_table",
     "decision_panel",
     "explicit_zoo",
     "find_runs",
     "in_the_plane",
     "quickstart_configs",
     "runs_matrix",
+    "spread",
     "trajectory_panel",
     "write_certificate",
     "write_matrix_report",

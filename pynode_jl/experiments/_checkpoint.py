@@ -1,4 +1,4 @@
-"""One file that holds where a training run stands: weights, moments, history and how it ended.
+"""One file that holds where a training run stands: weights, moments, history, control, its end.
 
 safetensors, written whole to a neighbour and moved into place: whoever kills the process finds the
 last checkpoint or the one before it, never half of one.
@@ -9,19 +9,25 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from pynode_jl.adaptation import Check, ControlState, Validation
 from pynode_jl.backends import RetCode, TrainState
 from pynode_jl.errors import RunFolderError
 from pynode_jl.models import Model
+from pynode_jl.solvers import Solver
 from pynode_jl.training import History, Recipe, Trained
 
-_FORMAT = "pynode_jl checkpoint 1"
+_Record = TypeVar("_Record", Check, ControlState, Validation)
+_SOLVERS = ("solver", "test_solver", "chosen", "trained_with")
+
+_FORMAT = "pynode_jl checkpoint 2"
 _STATE = ("weights", "mu", "nu")
-_HISTORY = ("loss", "accuracy", "nf")
+_HISTORY = ("loss", "accuracy", "nf", "step")
 
 
 def save_checkpoint(path: Path, trained: Trained) -> None:
@@ -37,6 +43,9 @@ def save_checkpoint(path: Path, trained: Trained) -> None:
         "retcode": str(trained.retcode),
         "seconds": trained.seconds,
         "solver": trained.solver.to_dict(),
+        "control": _plain(trained.control),
+        "checks": [_plain(check) for check in history.checks],
+        "validation": _plain(trained.validation),
     }
     part = path.with_suffix(".part")
     # safetensors writes an array's memory, whatever its strides.
@@ -83,7 +92,31 @@ def load_checkpoint(path: Path, model: Model, recipe: Recipe) -> Trained:
         model,
         recipe,
         TrainState(parts["weights"], parts["mu"], parts["nu"], facts["iteration"]),
-        History(*(parts["history"][name] for name in _HISTORY)),
+        History(
+            **{name: parts["history"][name] for name in _HISTORY},
+            checks=tuple(_made(Check, values) for values in facts["checks"]),
+        ),
         RetCode(facts["retcode"]),
         facts["seconds"],
+        _made(ControlState, facts["control"]) if facts["control"] else None,
+        _made(Validation, facts["validation"]) if facts["validation"] else None,
     )
+
+
+def _plain(record: Check | ControlState | Validation | None) -> dict[str, Any] | None:
+    """A record as JSON values; Python's JSON gives every float back as it was, NaN too."""
+    if record is None:
+        return None
+    return {
+        name: value.to_dict() if isinstance(value, Solver) else value
+        for name, value in vars(record).items()
+    }
+
+
+def _made(kind: type[_Record], values: dict[str, Any]) -> _Record:
+    """What `_plain` wrote."""
+    made: dict[str, Any] = {
+        name: Solver.from_dict(value) if name in _SOLVERS and value else value
+        for name, value in values.items()
+    }
+    return kind(**made)

@@ -15,6 +15,7 @@ from typing import Any
 
 import tomli_w
 
+from pynode_jl.adaptation import CONTROLLERS, Controller
 from pynode_jl.backends import BACKENDS, Adam
 from pynode_jl.datasets import DATASETS, Dataset, load, takes_seed
 from pynode_jl.errors import ConfigError, PyNODEError, UnknownNameError, nearest_names
@@ -63,6 +64,38 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class AdaptConfig:
+    """Table ``[adapt]``: the controller (`CONTROLLERS`, or "none") and its options."""
+
+    controller: str = "none"
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def make(self) -> Controller | None:
+        """The controller; None for "none".
+
+        Raises:
+            UnknownNameError: no controller has that name.
+            ConfigError: an option that it does not have.
+        """
+        if self.controller == "none":
+            if self.options:
+                raise ConfigError(
+                    "adapt", dict(self.options), "no options without a controller", "Name one."
+                )
+            return None
+        if self.controller not in CONTROLLERS:
+            raise UnknownNameError("controller", self.controller, ("none", *CONTROLLERS))
+        made = CONTROLLERS[self.controller]
+        known = [item.name for item in fields(made)]
+        for option in self.options:
+            if option not in known:
+                near = nearest_names(option, known)
+                hint = f"Did you mean {near[0]}?" if near else "Remove it."
+                raise ConfigError(f"adapt.{option}", self.options[option], ", ".join(known), hint)
+        return made(**self.options)
+
+
+@dataclass(frozen=True)
 class SwapConfig:
     """Table ``[swap]``: what `pynode_jl.swap` is called with; an empty list is its default."""
 
@@ -79,7 +112,7 @@ class Config:
         seed: decides the data, the initial weights and the batches.
         backend: a name of `BACKENDS`; "auto" is resolved when the run begins.
         device: "cpu", "gpu", or "" for the backend's default.
-        data, field, model, train, swap: the tables of the same names.
+        data, field, model, train, adapt, swap: the tables of the same names.
 
     Raises:
         ConfigError: a value that no run can be made of; the cause says which and why.
@@ -92,6 +125,7 @@ class Config:
     field: FieldConfig = FieldConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+    adapt: AdaptConfig = AdaptConfig()
     swap: SwapConfig = SwapConfig()
 
     def __post_init__(self) -> None:
@@ -147,6 +181,7 @@ class Config:
             self.seed,
             self.train.gradient,  # the backend checks the name
             self.train.chunk,
+            self.adapt.make(),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -218,10 +253,11 @@ _TABLES: Mapping[str, type] = {
     "field": FieldConfig,
     "model": ModelConfig,
     "train": TrainConfig,
+    "adapt": AdaptConfig,
     "swap": SwapConfig,
 }
 #: Tables whose keys beyond the first belong to a maker of their own.
-_OPEN = ("data", "field")
+_OPEN = ("data", "field", "adapt")
 #: The values of each type that a key takes; an int is a float too.
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "str": (str,),

@@ -181,7 +181,14 @@ def _picture(path: Path, figure: Figure, caption: str) -> Picture:
 
 def _history(run: Run) -> pd.DataFrame:
     history = run.trained.history
-    return pd.DataFrame({"loss": history.loss, "accuracy": history.accuracy, "nf": history.nf})
+    return pd.DataFrame(
+        {
+            "loss": history.loss,
+            "accuracy": history.accuracy,
+            "nf": history.nf,
+            "step": history.step,
+        }
+    )
 
 
 def _facts(name: str, run: Run) -> Facts:

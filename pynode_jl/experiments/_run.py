@@ -5,7 +5,8 @@
     config.toml               what decides it
     environment.json          versions, machine and backend that it ran with
     checkpoint.safetensors    where training stands: weights, Adam's moments, history
-    metrics.csv               loss, accuracy and evaluations by iteration
+    metrics.csv               loss, accuracy, evaluations and step by iteration
+    checks.csv                what a controller saw and did, check by check
     swap.csv, verdict.json    the swap table and what it says
     report.html, *.png, *.pdf
 
@@ -33,6 +34,7 @@ from pynode_jl.analysis import SwapReport, Verdict, swap
 from pynode_jl.backends import Backend, get_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.errors import RunFolderError
+from pynode_jl.experiments._adaptation import checks_table
 from pynode_jl.experiments._checkpoint import load_checkpoint, save_checkpoint
 from pynode_jl.experiments._config import Config
 from pynode_jl.models import Model
@@ -161,9 +163,17 @@ class Run:
             self._save(trained)
             history = trained.history
             table = pd.DataFrame(
-                {"loss": history.loss, "accuracy": history.accuracy, "nf": history.nf}
+                {
+                    "loss": history.loss,
+                    "accuracy": history.accuracy,
+                    "nf": history.nf,
+                    "step": history.step,
+                }
             )
             _write_text(self.folder / "metrics.csv", table.to_csv(index_label="iteration"))
+            if history.checks:
+                checks = checks_table(history).to_csv(index=False)
+                _write_text(self.folder / "checks.csv", checks)
         return trained
 
     def swap(self, on_solve: Callable[[int, int, str], None] | None = None) -> SwapReport:

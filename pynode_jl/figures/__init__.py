@@ -11,6 +11,7 @@ from pynode_jl.figures._accuracy_against_count import (
     accuracy_against_count as accuracy_against_count,
 )
 from pynode_jl.figures._accuracy_against_step import accuracy_against_step as accuracy_against_step
+from pynode_jl.figures._adaptation_trace import adaptation_trace as adaptation_trace
 from pynode_jl.figures._decision_regions import DecisionPanel as DecisionPanel
 from pynode_jl.figures._decision_regions import decision_regions as decision_regions
 from pynode_jl.figures._evidence import MarginPanel as MarginPanel
@@ -39,6 +40,7 @@ __all__ = [
     "TrajectoryPanel",
     "accuracy_against_count",
     "accuracy_against_step",
+    "adaptation_trace",
     "decision_regions",
     "evidence",
     "phase_portrait",

@@ -26,6 +26,8 @@ REPRODUCTIONS: Mapping[str, str] = MappingProxyType(
         "fig4": "Accuracy by training step or tolerance, test solver and factor.",
         "minima": "Phase portraits of the three minima: the particle's field and two learned ones.",
         "blindspot": "No folds at one step do not exclude them at a smaller one.",
+        "fig5": "The step while the paper's controller and ours adapt it.",
+        "table1": "Critical step and adaptation: evaluations and accuracy beside the paper's.",
     }
 )
 

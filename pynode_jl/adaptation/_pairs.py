@@ -1,0 +1,107 @@
+"""Which finer solver a training solver is tested with."""
+
+from __future__ import annotations
+
+from pynode_jl.errors import InvalidValueError, WrongSolverError
+from pynode_jl.solvers import Solver, info
+
+#: For a fixed-step method of each order, the method it is tested with: the paper's up to order 2.
+NEXT_ORDER = {
+    1: "Midpoint",
+    2: "RK4",
+    3: "RK4",
+    4: "Tsit5",
+    5: "Vern6",
+    6: "Vern7",
+    7: "Vern8",
+    8: "Vern9",
+}
+#: With tolerances: the paper's, a method of order 5, itself where the order is 5 or more.
+_WITH_TOLERANCE = "DP5"
+
+
+def test_method(solver: Solver, given: str | None) -> str:
+    """The name of the method that `solver` is tested with: `given`, or the table's.
+
+    Raises:
+        WrongSolverError: the pair cannot show an error of the training solver.
+    """
+    order = solver.info.order
+    if order is None:
+        raise WrongSolverError(
+            "solver", solver.label, "a method of a known order", "Take RK4 or Tsit5, say."
+        )
+    if given is None:
+        given = _default(solver, order)
+    about = info(given)
+    test_order = about.order or 0
+    if test_order < order:
+        raise WrongSolverError(
+            "test",
+            given,
+            f"a method of order {order} or more",
+            f"{given} (order {test_order}) is less accurate than {solver.name} (order {order}), so"
+            " it would be tested against its own error.",
+        )
+    if solver.fixed and test_order == order:
+        raise WrongSolverError(
+            "test",
+            given,
+            f"a method of an order above {order} for fixed steps",
+            f"{given} and {solver.name} have no order gap: their errors shrink together. Take"
+            f" {_default(solver, order)}.",
+        )
+    if not (about.fixed_step if solver.fixed else about.adaptive):
+        how = "fixed steps" if solver.fixed else "tolerances"
+        raise WrongSolverError(
+            "test", given, f"a method with {how}, as {solver.label} has", "Take another."
+        )
+    return given
+
+
+def finer_step(solver: Solver, test: str, factor: float = 50.0) -> Solver:
+    """`test` at a step whose expected error is `factor` times below that of `solver`.
+
+    With orders p < q the errors go as h^p and h_test^q: h_test = (h^p / factor)^(1/q), never more
+    than h. For Euler and Midpoint that is the paper's sqrt(h / 50), for Midpoint and RK4 its
+    (h^2 / 50)^(1/4).
+    """
+    assert solver.dt is not None
+    p, q = solver.info.order or 1, info(test).order or 1
+    return Solver(test, dt=min(solver.dt, (solver.dt**p / factor) ** (1 / q)))
+
+
+def finer_tolerance(solver: Solver, test: str) -> Solver:
+    """`test` at a tenth of the tolerances if it is of the same order, at a fifth if of a higher."""
+    rtol, atol = solver.rtol, solver.atol
+    assert rtol is not None
+    assert atol is not None
+    divisor = 10.0 if (info(test).order or 0) == (solver.info.order or 0) else 5.0
+    return Solver(test, rtol=rtol / divisor, atol=atol / divisor)
+
+
+def check_share(name: str, value: float) -> None:
+    """Refuse what is not a share between 0 and 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise InvalidValueError(
+            name, value, "a share between 0 and 1, both excluded", "The paper's is 0.1."
+        )
+
+
+def check_count(name: str, value: int) -> None:
+    """Refuse what is not a count of 1 or more."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidValueError(name, value, "an integer of 1 or more", "Give a count.")
+
+
+def _default(solver: Solver, order: int) -> str:
+    if solver.fixed:
+        if order not in NEXT_ORDER:
+            raise WrongSolverError(
+                "solver",
+                solver.label,
+                "a fixed-step method of order 1 to 8",
+                "Name its test solver yourself: test=...",
+            )
+        return NEXT_ORDER[order]
+    return _WITH_TOLERANCE if order <= 5 else solver.name

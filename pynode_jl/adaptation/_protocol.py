@@ -1,0 +1,202 @@
+"""What a controller is: a frozen configuration with pure transitions on a small frozen state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from pynode_jl.backends import Array, Backend, Evaluation
+from pynode_jl.fields import Weights
+from pynode_jl.models import Model
+from pynode_jl.seeding import generator
+from pynode_jl.solvers import Solver
+
+
+@dataclass(frozen=True)
+class ControlState:
+    """Where a controller stands: the solver in force, and what else it remembers, as plain JSON
+    values, so that a killed run goes on from its checkpoint bit for bit."""
+
+    solver: Solver
+    memory: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One look at whether the model still is an ODE, and what came of it.
+
+    Attributes:
+        iteration: updates made before it.
+        solver: in force until then.
+        test_solver: the finer one that it was compared with; None where nothing was compared.
+        accuracy, test_accuracy: on the samples looked at, under the two (nan where not compared).
+        statistic: what was decided on: the paper's difference of accuracies, our share of answers
+            lost (nan where not compared).
+        action: "start", "shrink", "grow" or "hold".
+        chosen: the solver in force from then on.
+        nf: evaluations of the right-hand side that the check cost.
+    """
+
+    iteration: int
+    solver: Solver
+    test_solver: Solver | None
+    accuracy: float
+    test_accuracy: float
+    statistic: float
+    action: str
+    chosen: Solver
+    nf: int
+
+    @classmethod
+    def quiet(cls, iteration: int, solver: Solver, action: str, chosen: Solver, nf: int) -> Check:
+        """A check that compared nothing."""
+        nan = float("nan")
+        return cls(iteration, solver, None, nan, nan, nan, action, chosen, nf)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The end's test on held-out samples: what may be said of the model, and how surely.
+
+    Attributes:
+        solver: the training solver at the step or tolerance that was validated.
+        trained_with: the solver in force in the last iteration; coarser than `solver` if the
+            validation had to tighten.
+        test_solver: what stands for the ODE.
+        samples, lost: held-out samples, and those among them that are answered right with `solver`
+            and wrong by the ODE.
+        bound: with probability `confidence` the share of such samples in the data's distribution is
+            at most this.
+        margin: what `bound` must not exceed.
+        confidence: of the statement, whatever the number of attempts.
+        nf: evaluations of the right-hand side that it cost.
+    """
+
+    solver: Solver
+    trained_with: Solver
+    test_solver: Solver
+    samples: int
+    lost: int
+    bound: float
+    margin: float
+    confidence: float
+    nf: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether the bound is within the margin."""
+        return self.bound <= self.margin
+
+    @property
+    def text(self) -> str:
+        """One sentence with its figures."""
+        counts = (
+            f"{self.lost} of {self.samples} held-out answers that are right with"
+            f" {self.solver.label} are lost by the ODE ({self.test_solver.label}): its accuracy is"
+            f" lower by at most {self.bound:.1%}, with {self.confidence:.0%} confidence"
+        )
+        tightened = (
+            f" It was trained with {self.trained_with.label} and tightened at the end."
+            if self.solver != self.trained_with
+            else ""
+        )
+        if self.passed:
+            return f"passed: {counts}.{tightened}"
+        return f"NOT passed: {counts}; the margin is {self.margin:.1%}.{tightened}"
+
+
+class Probe:
+    """What a controller may look at between two chunks; it counts every evaluation.
+
+    Attributes:
+        model: the model.
+        seed: the run's; a controller's draws come from its stream "controller".
+        iteration: updates made so far, of `iterations` in all.
+        x, labels: the last iteration's batch (the first one's, before any).
+        pool: training samples that batches are drawn from, ``(n, *input_shape)``; `pool_labels`.
+        held: samples kept out of training, as many as the controller asked for; `held_labels`.
+        recent_nf: evaluations in each of the last five iterations' forward solves.
+        nf: evaluations made through this probe.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        model: Model,
+        weights: Weights,
+        *,
+        seed: int,
+        iteration: int,
+        iterations: int,
+        batch: tuple[Array, Array],
+        pool: tuple[Array, Array],
+        held: tuple[Array, Array],
+        recent_nf: Sequence[int] = (),
+    ) -> None:
+        self._backend = backend
+        self._weights = weights
+        self.model = model
+        self.seed = seed
+        self.iteration = iteration
+        self.iterations = iterations
+        self.x, self.labels = batch
+        self.pool, self.pool_labels = pool
+        self.held, self.held_labels = held
+        self.recent_nf = tuple(recent_nf)
+        self.nf = 0
+
+    def evaluate(self, solver: Solver, x: Array) -> Evaluation:
+        """The model's answers to `x` under `solver`, in the precision of `x`."""
+        evaluation = self._backend.evaluate(self.model, self._weights, x, solver)
+        self.nf += evaluation.stats.nf
+        return evaluation
+
+    def slope(self, t: float, y: Array) -> Array:
+        """f(t, y) in float64, by one unit step of Euler's: its y1 - y0."""
+        weights = {
+            name.removeprefix("field."): value
+            for name, value in self._weights.items()
+            if name.startswith("field.")
+        }
+        y0 = np.asarray(y, np.float64)
+        unit = Solver("Euler", dt=1.0)
+        solution = self._backend.solve(
+            self.model.field, weights, y0, (t, t + 1.0), unit, throw=False
+        )
+        self.nf += solution.stats.nf
+        slope: Array = solution.y1 - y0
+        return slope
+
+    def sample(self, count: int) -> tuple[Array, Array]:
+        """`count` samples of the pool, drawn anew at each iteration, and their labels."""
+        size = len(self.pool)
+        draw = generator(self.seed, "controller", self.iteration).permutation(size)[:count]
+        return self.pool[draw], self.pool_labels[draw]
+
+
+@runtime_checkable
+class Controller(Protocol):
+    """What `training.train` asks between chunks; transitions are functions of their arguments."""
+
+    @property
+    def every(self) -> int:
+        """Iterations between two checks."""
+
+    @property
+    def holdout(self) -> float:
+        """The share of the training samples to be kept out of training."""
+
+    def check_solver(self, solver: Solver) -> None:
+        """Refuse a training solver that it cannot adapt."""
+
+    def start(self, solver: Solver, probe: Probe) -> tuple[ControlState, Check]:
+        """Before the first iteration."""
+
+    def check(self, state: ControlState, probe: Probe) -> tuple[ControlState, Check]:
+        """After every `every` iterations."""
+
+    def validate(self, state: ControlState, probe: Probe) -> Validation | None:
+        """After the last iteration; None for a controller that promises nothing."""

@@ -1,0 +1,91 @@
+"""What an adapted run comes to: its trace, and one row of figures a seed."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from pynode_jl.analysis import swap
+from pynode_jl.backends import Backend
+from pynode_jl.datasets import Dataset
+from pynode_jl.solvers import Solver, info
+from pynode_jl.training import History, Trained
+
+#: What an adapted model is swapped to: at the step in force and at half of it, and its own ODE.
+FIXED_TESTS = ("Midpoint", "RK4", "Tsit5:tol=1e-6")
+ADAPTIVE_TESTS = ("Fehlberg21", "DP5", "Tsit5:tol=1e-6")
+_FACTORS = {True: (0.5, 1.0), False: (0.1, 1.0)}
+
+
+def checks_table(history: History) -> pd.DataFrame:
+    """A controller's checks, one a row; step is the one in force before the check."""
+    return pd.DataFrame(
+        {
+            "iteration": check.iteration,
+            "solver": check.solver.label,
+            "step": _size(check.solver),
+            "test_solver": "" if check.test_solver is None else check.test_solver.label,
+            "accuracy": check.accuracy,
+            "test_accuracy": check.test_accuracy,
+            "statistic": check.statistic,
+            "action": check.action,
+            "next_step": _size(check.chosen),
+            "nf": check.nf,
+        }
+        for check in history.checks
+    )
+
+
+def spread(history: History) -> float:
+    """Standard deviation of the step's (or tolerance's) logarithm over the last half of training:
+    how much a controller oscillates; 0 for a fixed step."""
+    last = history.step[len(history) // 2 :]
+    return float(np.log(last).std()) if len(last) else math.nan
+
+
+def adaptation_row(trained: Trained, dataset: Dataset, backend: Backend) -> dict[str, object]:
+    """The figures of one adapted run.
+
+    Returns:
+        seed, solver (in force at the end), accuracy (test set, with it), worst (the lowest under
+        any finer solve of `FIXED_TESTS` or `ADAPTIVE_TESTS`, or of the ODE), under (which), drop,
+        ode, verdict, nf_training and nf_checks (evaluations an iteration), spread, validation (its
+        text; "none" from a controller that promises nothing).
+    """
+    solver = trained.solver
+    tests = FIXED_TESTS if solver.fixed else ADAPTIVE_TESTS
+    order = solver.info.order or 0
+    fine_enough = [
+        name for name in tests if ":" in name or (info(name).order or 0) >= order
+    ]
+    report = swap(trained, dataset, fine_enough, factors=_FACTORS[solver.fixed], backend=backend)
+    finer = report.table[report.table["finer"]]
+    lowest = finer.sort_values("accuracy").iloc[0] if len(finer) else None
+    worst, under = report.ode, "its ODE"
+    if lowest is not None and not lowest["accuracy"] >= worst:
+        worst, under = float(lowest["accuracy"]), str(lowest["label"])
+    history, done = trained.history, max(1, trained.state.iteration)
+    validation = trained.validation
+    cost = history.check_nf + (0 if validation is None else validation.nf)
+    return {
+        "seed": trained.recipe.seed,
+        "solver": solver.label,
+        "accuracy": report.trained,
+        "worst": worst,
+        "under": under,
+        "drop": report.trained - worst,
+        "ode": report.ode,
+        "verdict": report.verdict.kind,
+        "nf_training": history.training_nf / done,
+        "nf_checks": cost / done,
+        "spread": spread(history),
+        "validation": "none" if validation is None else validation.text,
+    }
+
+
+def _size(solver: Solver) -> float:
+    size = solver.dt if solver.dt is not None else solver.rtol
+    assert size is not None
+    return size
