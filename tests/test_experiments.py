@@ -110,7 +110,7 @@ def same_weights(a: Run, b: Run) -> bool:
 
 def test_folder_holds_all_that_came_of_it(run: Run) -> None:
     metrics = pd.read_csv(run.folder / "metrics.csv")
-    assert list(metrics.columns) == ["iteration", "loss", "accuracy", "nf"]
+    assert list(metrics.columns) == ["iteration", "loss", "accuracy", "nf", "step"]
     assert len(metrics) == 120
     assert metrics["nf"].eq(4).all()
     environment = json.loads((run.folder / "environment.json").read_text())

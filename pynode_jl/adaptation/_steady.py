@@ -1,4 +1,4 @@
-"""Our controller: explore coarsely, then refine until a finer solver takes no answers away."""
+"""Our controller: explore coarsely, refine until a finer solver takes no answers away, hold."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ import numpy as np
 from pynode_jl.adaptation._bounds import lower_bound, upper_bound
 from pynode_jl.adaptation._pairs import check_count, check_share, finer_step, test_method
 from pynode_jl.adaptation._protocol import Check, ControlState, Probe, Validation
-from pynode_jl.backends import Array, Evaluation
+from pynode_jl.backends import Array, Evaluation, RetCode
 from pynode_jl.solvers import Solver
 
-# The first refinement may go far, at once; a later one takes a third off the step at most.
-_FIRST_FACTOR, _LATER_FACTOR = 1 / 16, 2 / 3
-# A refinement is at least this much: a smaller one would not show.
-_MOST_FACTOR = 1 / 1.1
-# Predicted steps are taken this much shorter: the need for finer ones grows while training goes on.
-_SAFETY = 0.8
+# The first refinement goes far, at once, with some reserve; a later one takes about a tenth off.
+_FIRST_LEAST, _FIRST_MOST, _RESERVE = 1 / 8, 1 / 2, 0.7
+_LEAST_FACTOR, _MOST_FACTOR = 0.88, 0.92
+# Checks left out after the first one: what was learnt from a coarse step's error takes some hundred
+# iterations to unlearn.
+_REST = 4
+# While holding, a refinement needs this many times the allowed share: a clear violation.
+_HYSTERESIS = 2.0
 # Confidence of the bound that a refinement needs.
 _SURE = 0.95
 # How much more accurate a check's test solve is than the solver in force, by its order.
@@ -33,20 +35,24 @@ _TIGHTENINGS = 6
 class SteadyController:
     """Coarse exploration, then steps (or tolerances) that only get finer; a validated end.
 
-    **Explore.** For the share `settle` of the iterations the recipe's own, coarse solver is kept.
-    What training gains there by the solver's error it unlearns within some hundreds of iterations
-    at a finer step; but a coarse step also leads out of minima that an ODE is caught in, since its
-    trajectories may cross (Sphere 2D: three quarters right for thousands of iterations).
+    **Explore.** For the share `explore` of the iterations the recipe's own, coarse solver is kept.
+    What training gains there by the solver's error it unlearns at finer steps; but a coarse step
+    also leads out of minima that an ODE is caught in, since its trajectories may cross (Sphere 2D:
+    three quarters right for thousands of iterations).
 
-    **Settle.** From then on, every `every` iterations, `samples` training samples, drawn anew
+    **Refine.** From then on, every `every` iterations, `samples` training samples, drawn anew
     whatever the batch size, are answered under the solver in force and under a finer one. What
     counts is the share of answers that are right and are *lost* under the finer one: accuracy that
     the solver's error has made. Where the exact (Clopper-Pearson) bound of the counts since the
-    last move says with 95 % confidence that it exceeds `allowed`, the step shrinks. How far, the
-    margins tell: a right answer's *ratio* is what the finer solve takes from its margin (its logit
-    over the next one), over that margin; it is lost where the ratio exceeds 1. Errors go as h^p,
-    and the ratios' upper quantile gives the step at which no more than `allowed` would be lost.
-    Nothing makes a step longer: there is no oscillation.
+    last move says with 95 % confidence that it exceeds `allowed`, the step shrinks: the first time
+    to an eighth at most, later by about a tenth. How far, the margins tell: a right answer's
+    *ratio* is what the finer solve takes from its margin (its logit over the next one), over that
+    margin; it is lost where the ratio exceeds 1. Errors go as h^p, and the ratios' upper quantile
+    gives the step at which no more than `allowed` would be lost. Nothing makes a step longer: there
+    is no oscillation.
+
+    **Hold.** From the share `hold` of the iterations on, the step stays unless twice `allowed` is
+    exceeded.
 
     **Guarantee.** `holdout` of the training samples are never trained on nor looked at before the
     end. There the model's answers are compared with its ODE's (Tsit5, 1e-6, float64): with
@@ -58,10 +64,10 @@ class SteadyController:
     Attributes:
         test: the finer method; None for RK4, or the next order's above (`NEXT_ORDER`), DP5 for
             tolerances.
-        settle: share of the iterations before the first check.
+        explore: share of the iterations before the first check.
+        hold: share of the iterations before the step is held.
         allowed: share of answers that may be lost.
         every: iterations between two checks.
-        rest: checks left out after a step has shrunk, for the model to follow.
         samples: training samples in a check.
         holdout, margin, confidence: of the validation.
         most_steps: a fixed step is never shorter than the interval divided by this while training.
@@ -71,10 +77,10 @@ class SteadyController:
     """
 
     test: str | None = None
-    settle: float = 0.4
+    explore: float = 0.45
+    hold: float = 0.5
     allowed: float = 0.01
     every: int = 100
-    rest: int = 4
     samples: int = 512
     holdout: float = 0.2
     margin: float = 0.03
@@ -82,9 +88,9 @@ class SteadyController:
     most_steps: int = 500
 
     def __post_init__(self) -> None:
-        for name in ("settle", "allowed", "holdout", "margin", "confidence"):
+        for name in ("explore", "hold", "allowed", "holdout", "margin", "confidence"):
             check_share(name, getattr(self, name))
-        for name in ("every", "rest", "samples", "most_steps"):
+        for name in ("every", "samples", "most_steps"):
             check_count(name, getattr(self, name))
 
     def check_solver(self, solver: Solver) -> None:
@@ -103,11 +109,12 @@ class SteadyController:
     def check(self, state: ControlState, probe: Probe) -> tuple[ControlState, Check]:
         """Count lost answers; refine where the counts are sure enough."""
         solver, memory = state.solver, _Memory(**state.memory)
-        exploring = probe.iteration < self.settle * probe.iterations
-        if exploring or memory.waiting:
+        progress = probe.iteration / probe.iterations
+        if progress < self.explore or memory.waiting:
             memory = replace(memory, waiting=max(0, memory.waiting - 1))
             check = Check.quiet(probe.iteration, solver, "hold", solver, probe.nf)
             return ControlState(solver, memory.to_dict()), check
+        allowed = self.allowed if progress < self.hold else _HYSTERESIS * self.allowed
         x, labels = probe.sample(self.samples)
         test_solver = self._finer(solver)
         own = probe.evaluate(solver, x)
@@ -116,11 +123,11 @@ class SteadyController:
         lost = _lost(own, test, labels)
         memory = memory.counting(lost, len(x), 4 * self.samples)
         action, chosen = "hold", solver
-        if lower_bound(memory.lost, memory.seen, _SURE) > self.allowed:
+        if lower_bound(memory.lost, memory.seen, _SURE) > allowed:
             factor = self._factor(solver, _ratios(own, test, labels), memory.moves)
             chosen = self._refined(solver, factor, probe)
             action = "hold" if chosen == solver else "shrink"
-            memory = _Memory(waiting=self.rest, moves=memory.moves + 1)
+            memory = _Memory(moves=memory.moves + 1, waiting=0 if memory.moves else _REST)
         check = Check(
             probe.iteration,
             solver,
@@ -139,7 +146,10 @@ class SteadyController:
         exact = probe.evaluate(_EXACT, probe.held.astype(np.float64))
         solver = state.solver
         for attempt in range(1, _TIGHTENINGS + 2):
-            lost = _lost(probe.evaluate(solver, probe.held), exact, probe.held_labels)
+            own = probe.evaluate(solver, probe.held)
+            # Without the ODE's own answers nothing can be said for the model.
+            known = exact.stats.retcode == RetCode.Success
+            lost = _lost(own, exact, probe.held_labels) if known else len(probe.held)
             # The chance of being wrong is shared: a half, a quarter, ... of it to each attempt.
             sure = 1 - (1 - self.confidence) / 2**attempt
             bound = upper_bound(lost, len(probe.held), sure)
@@ -171,9 +181,13 @@ class SteadyController:
 
     def _factor(self, solver: Solver, ratios: Array, moves: int) -> float:
         quantile = float(np.quantile(ratios, 1 - self.allowed))
-        ideal = _SAFETY * float(max(quantile, 1.0) ** (-1 / _error_order(solver)))
-        most: float = _LATER_FACTOR if moves else _FIRST_FACTOR
-        return min(max(ideal, most), _MOST_FACTOR)
+        ideal = float(max(quantile, 1.0) ** (-1 / (solver.info.order or 1)))
+        factor = (
+            min(max(ideal, _LEAST_FACTOR), _MOST_FACTOR)
+            if moves
+            else min(max(_RESERVE * ideal, _FIRST_LEAST), _FIRST_MOST)
+        )
+        return factor if solver.fixed else float(factor ** _tolerance_order(solver))
 
     def _refined(self, solver: Solver, factor: float, probe: Probe) -> Solver:
         """`solver` times `factor`, but not beyond the finest that is allowed."""
@@ -186,12 +200,12 @@ class SteadyController:
 
 @dataclass(frozen=True)
 class _Memory:
-    """Answers lost and seen since the last move, checks still to be left out, moves made."""
+    """Answers lost and seen since the last move, moves made, checks still to be left out."""
 
     lost: int = 0
     seen: int = 0
-    waiting: int = 0
     moves: int = 0
+    waiting: int = 0
 
     def counting(self, lost: int, seen: int, most: int) -> _Memory:
         """With more counts; old ones fade, since weights move."""
@@ -202,9 +216,10 @@ class _Memory:
         return dict(vars(self))
 
 
-def _error_order(solver: Solver) -> float:
-    """The power of the step that the error at t1 goes with; 1 for tolerances."""
-    return float(solver.info.order or 1) if solver.fixed else 1.0
+def _tolerance_order(solver: Solver) -> int:
+    """The power of its steps that a tolerance goes with: the error estimate's order and one."""
+    order = solver.info.order or 1
+    return 1 + min(order, solver.info.embedded_order or order)
 
 
 def _lost(own: Evaluation, test: Evaluation, labels: Array) -> int:

@@ -165,14 +165,15 @@ def critical(
     def holds(solver: Solver, seed: int) -> bool:
         trained, dataset = train(solver, seed)
         report = swap(trained, dataset, factors=_FACTORS, margin=margin, backend=backend)
+        history = trained.history
         trial = Trial(
             seed,
             solver,
             report.trained,
             report.verdict.drop,
             report.verdict.kind,
-            float(trained.history.nf.mean()),
-            trained.history.training_nf,
+            float(history.nf.mean()) if len(history) else math.nan,
+            history.training_nf,
         )
         trials.append(trial)
         if on_trial is not None:

@@ -12,10 +12,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pynode_jl.cli._adapt import adapt, critical
 from pynode_jl.cli._certify import certify
 from pynode_jl.cli._julia import app as julia_app
 from pynode_jl.cli._matrix import matrix
 from pynode_jl.cli._reproduce import app as reproduce_app
+from pynode_jl.cli._running import settings, train_with_bar
 
 app = typer.Typer(
     help="Is a trained Neural ODE an ODE, or a ResNet tied to its solver?",
@@ -25,6 +27,8 @@ app = typer.Typer(
 )
 app.add_typer(reproduce_app, name="reproduce")
 app.add_typer(julia_app, name="julia")
+app.command()(adapt)
+app.command()(critical)
 app.command()(matrix)
 app.command()(certify)
 _console = Console()
@@ -47,7 +51,7 @@ def quickstart(
         name: Run.create(config, out / name) for name, config in quickstart_configs(seed).items()
     }
     for name, run in runs.items():
-        _train(run, name)
+        train_with_bar(_console, run, name)
     _report(runs, out, "Quickstart: one model, a coarse and a fine training solver")
     _console.print(f"{time.monotonic() - begun:.0f} s in all")
 
@@ -64,8 +68,8 @@ def train(
     """Train the run of a configuration; started again, it goes on from its checkpoint."""
     from pynode_jl.experiments import Config, Run
 
-    run = Run.create(Config.from_toml(config).changed(_settings(setting or [])), out)
-    _train(run, out.name)
+    run = Run.create(Config.from_toml(config).changed(settings(setting or [])), out)
+    train_with_bar(_console, run, out.name)
 
 
 @app.command()
@@ -175,22 +179,6 @@ def doctor() -> None:
     raise typer.Exit(1 if ill else 0)
 
 
-def _train(run: Any, name: str) -> None:
-    from pynode_jl.backends import RetCode
-    from pynode_jl.cli._progress import training_bar
-    from pynode_jl.errors import DivergedError
-
-    _console.print(f"{name}: {run.config.recipe().solver.label}, backend {run.backend.name}")
-    with training_bar(_console, name) as show:
-        trained = run.train(show)
-    if trained.retcode != RetCode.Success:
-        raise DivergedError(
-            f"training ended at iteration {trained.state.iteration} of"
-            f" {trained.recipe.iterations}: {trained.retcode.meaning} The last good state is in"
-            f" {run.folder}; a smaller train.learning_rate or step may get further."
-        )
-
-
 def _report(runs: dict[str, Any], folder: Path, title: str) -> None:
     from pynode_jl.cli._progress import swap_bar
     from pynode_jl.cli._tables import swap_table
@@ -205,21 +193,3 @@ def _report(runs: dict[str, Any], folder: Path, title: str) -> None:
         _console.print(f"[bold]{name}[/]: {report.verdict.text}", highlight=False)
     page = write_run_report(runs, folder, title)
     _console.print(f"report: {page}", soft_wrap=True, highlight=False)
-
-
-def _settings(texts: list[str]) -> dict[str, Any]:
-    """``key=value`` texts, their values read as TOML where they are that, as text where not."""
-    import tomllib
-
-    from pynode_jl.errors import ConfigError
-
-    settings: dict[str, Any] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError("--set", text, "key=value", "Write train.iterations=100, say.")
-        try:
-            settings[key] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            settings[key] = value
-    return settings

@@ -57,9 +57,7 @@ def adaptation_row(trained: Trained, dataset: Dataset, backend: Backend) -> dict
     solver = trained.solver
     tests = FIXED_TESTS if solver.fixed else ADAPTIVE_TESTS
     order = solver.info.order or 0
-    fine_enough = [
-        name for name in tests if ":" in name or (info(name).order or 0) >= order
-    ]
+    fine_enough = [name for name in tests if ":" in name or (info(name).order or 0) >= order]
     report = swap(trained, dataset, fine_enough, factors=_FACTORS[solver.fixed], backend=backend)
     finer = report.table[report.table["finer"]]
     lowest = finer.sort_values("accuracy").iloc[0] if len(finer) else None

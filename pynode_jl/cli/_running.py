@@ -1,0 +1,50 @@
+"""What several commands share: settings from the command line, and training with a bar."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from pynode_jl.errors import ConfigError, DivergedError
+
+if TYPE_CHECKING:
+    from pynode_jl.experiments import Run
+
+
+def train_with_bar(console: Console, run: Run, name: str) -> None:
+    """Train a run from where it stands to its end.
+
+    Raises:
+        DivergedError: it ended before.
+    """
+    from pynode_jl.backends import RetCode
+    from pynode_jl.cli._progress import training_bar
+
+    adapt = run.config.adapt.controller
+    how = "" if adapt == "none" else f", adapted by {adapt}"
+    solver = run.config.recipe().solver.label
+    console.print(f"{name}: {solver}{how}, backend {run.backend.name}")
+    with training_bar(console, name) as show:
+        trained = run.train(show)
+    if trained.retcode != RetCode.Success:
+        raise DivergedError(
+            f"training ended at iteration {trained.state.iteration} of"
+            f" {trained.recipe.iterations}: {trained.retcode.meaning} The last good state is in"
+            f" {run.folder}; a smaller train.learning_rate or step may get further."
+        )
+
+
+def settings(texts: list[str]) -> dict[str, Any]:
+    """``key=value`` texts, their values read as TOML where they are that, as text where not."""
+    made: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError("--set", text, "key=value", "Write train.iterations=100, say.")
+        try:
+            made[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            made[key] = value
+    return made
