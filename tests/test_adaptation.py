@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.monitoring
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -28,7 +30,7 @@ from pynode_jl.adaptation import (
     upper_bound,
 )
 from pynode_jl.backends import Adam, ChunkResult
-from pynode_jl.backends.jax import JaxBackend, _backend
+from pynode_jl.backends.jax import JaxBackend
 from pynode_jl.datasets import Dataset, concentric_spheres
 from pynode_jl.errors import DataError, InvalidValueError, WrongSolverError
 from pynode_jl.experiments._checkpoint import load_checkpoint, save_checkpoint
@@ -450,11 +452,23 @@ def test_history_holds_the_steps_in_force(
 
 
 def test_a_new_step_compiles_nothing(model: Model, data: Dataset, backend: JaxBackend) -> None:
-    trained = train(model, data, recipe("paper"), backend=backend)
-    assert len(set(trained.history.step.tolist())) > 3
-    room = 512
-    kernel = _backend._train_kernel(model, "Euler", True, room, "discrete", Adam(1e-2))
-    assert kernel._cache_size() == 1  # type: ignore[attr-defined]
+    compiled: list[str] = []
+
+    def listen(event: str, duration: float, **_: Any) -> None:
+        if "backend_compile" in event:
+            compiled.append(event)
+
+    first = train(model, data, recipe("paper"), backend=backend)
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        jax.jit(lambda x: x + 1)(np.ones(3)).block_until_ready()
+        assert compiled  # the event is still called that
+        compiled.clear()
+        again = train(model, data, replace(recipe("paper"), seed=1), backend=backend)
+    finally:
+        jax.monitoring.clear_event_listeners()
+    assert len(set(first.history.step.tolist()) ^ set(again.history.step.tolist())) > 3
+    assert not compiled
 
 
 def test_held_out_samples_are_never_trained_on(model: Model, data: Dataset) -> None:
