@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -43,13 +42,18 @@ def adaptation_trace(
         compared = table[table["accuracy"].notna()]
         _style.title(column[0], name, _WIDTH)
         _accuracy(column[0], compared)
-        _steps(column[1], table, fixed)
+        _steps(column[1], table[table["action"] != "start"], fixed)
         _statistic(column[2], compared, (thresholds or {}).get(name))
         column[2].set_xlabel("iteration")
         column[2].xaxis.set_major_locator(MaxNLocator(4, integer=True))
     labels = ("batch accuracy", "step" if fixed else "tolerance", "cross-check")
     for ax, label in zip(axes[:, 0], labels, strict=True):
         ax.set_ylabel(label)
+    # Limits last: one set earlier would hold for the columns that share the axis.
+    for ax in axes[[0, 2], 0]:
+        ax.yaxis.set_major_formatter(_style.percent_axis())
+    axes[0, 0].set_ylim(top=1.02)
+    axes[2, 0].set_ylim(bottom=-0.005)
     figure.align_ylabels(axes[:, 0])
     handles, names = axes[0, 0].get_legend_handles_labels()
     more, their_names = axes[2, 0].get_legend_handles_labels()
@@ -63,8 +67,6 @@ def _accuracy(ax: Axes, table: pd.DataFrame) -> None:
         ("test_accuracy", "finer test solver", _style.COLOURS[1]),
     ):
         ax.plot(table["iteration"], table[column], label=label, color=colour, linewidth=0.9)
-    ax.yaxis.set_major_formatter(_style.percent_axis())
-    ax.set_ylim(top=1.02)
 
 
 def _steps(ax: Axes, table: pd.DataFrame, fixed: bool) -> None:
@@ -102,8 +104,3 @@ def _statistic(ax: Axes, table: pd.DataFrame, threshold: float | None) -> None:
     )
     if threshold is not None:
         ax.axhline(threshold, color=_style.INK, linewidth=0.8, linestyle=_style.DASHES[1])
-    ax.yaxis.set_major_formatter(_style.percent_axis())
-    ax.set_ylim(bottom=-0.005)
-    values = table["statistic"].to_numpy(float)
-    if not np.isfinite(values).any():
-        ax.set_ylim(top=0.1)
