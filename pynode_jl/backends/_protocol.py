@@ -8,9 +8,9 @@ evaluation of the right-hand side. States are ``(batch, *state_shape)``; anythin
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -174,6 +174,40 @@ class ChunkResult:
     nf: Array
     seconds: float
     retcode: RetCode
+
+
+class Gradients(NamedTuple):
+    """What a pullback gives: gradients to the weights, by name, to `y0`, and to the times
+    ``(t0, *save_at)``.
+
+    The times' are those of the discrete solution: the steps keep their lengths, but for the last
+    one before each saved time, which ends there.
+    """
+
+    weights: Weights
+    y0: Array
+    times: Array
+
+
+#: ``cotangents -> Gradients``, cotangents of the shape of the solution's states.
+Pullback: TypeAlias = Callable[[Any], Gradients]
+
+
+@runtime_checkable
+class Differentiator(Protocol):
+    """A backend that solves once and keeps what the gradient needs."""
+
+    def pullback(
+        self,
+        field: Field,
+        weights: Mapping[str, Any],
+        y0: Any,
+        t_span: tuple[float, float],
+        solver: Solver,
+        *,
+        save_at: Sequence[float] | None = None,
+    ) -> tuple[Solution, Pullback]:
+        """`Backend.solve`, and the exact reverse derivative of its steps at the saved times."""
 
 
 @runtime_checkable

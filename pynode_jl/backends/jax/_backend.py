@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
@@ -20,12 +21,15 @@ from pynode_jl.backends._protocol import (
     Array,
     ChunkResult,
     Evaluation,
+    Gradients,
+    Pullback,
     RetCode,
     Solution,
     Stats,
     TrainState,
 )
-from pynode_jl.backends.jax import _fields, _integrate, _memory, _step
+from pynode_jl.backends.jax import _fields, _integrate, _memory, _pullback, _step
+from pynode_jl.backends.jax._jit import jitted
 from pynode_jl.errors import (
     BackendLacksSolverError,
     BackendUnavailableError,
@@ -49,6 +53,8 @@ _MOST_ROOM = 4096
 _ROOM_BYTES = 2**26
 # What is recorded may take this much before states are dropped and solved again (`Room.every`).
 _RECORD_BYTES = 2**29
+# Room for the steps that a pullback keeps; more where a solve has taken more.
+_LEAST_KEPT = 128
 # Iterations of one compiled call are padded to these.
 _LEAST_ROWS = 64
 
@@ -68,6 +74,7 @@ class JaxBackend:
     def __init__(self, device: str | None = None) -> None:
         self._device = _device(device)
         self._fitting: set[Any] = set()
+        self._kept: dict[tuple[Field, str], int] = {}  # steps that a pullback made room for
 
     def devices(self) -> tuple[str, ...]:
         """The kinds of devices that JAX sees, its default first."""
@@ -209,6 +216,78 @@ class JaxBackend:
         if stats.retcode != RetCode.Success:
             raise SolveError(stats.retcode, f"{solver.label}. {stats.retcode.meaning}")
         return {name: np.asarray(value) for name, value in to_weights.items()}, np.asarray(to_y0)
+
+    def pullback(
+        self,
+        field: Field,
+        weights: Mapping[str, Any],
+        y0: Any,
+        t_span: tuple[float, float],
+        solver: Solver,
+        *,
+        save_at: Sequence[float] | None = None,
+    ) -> tuple[Solution, Pullback]:
+        """Integrate once and keep the steps, to differentiate the states at several times.
+
+        Args:
+            field, weights, y0, t_span, solver, save_at: as for `solve`.
+
+        Returns:
+            The solution, and a function from cotangents, of the shape of its states, to
+            `Gradients`. The derivative is exact for the steps taken (their sizes, where a
+            controller chose them, held constant). It holds the weights as they were.
+
+        Raises:
+            SolveError: the solve failed.
+        """
+        table = _tableau(solver)
+        initial = _arguments.batch("y0", y0, field.state_shape)
+        dtype = initial.dtype
+        t0, t1 = _arguments.span(t_span)
+        stops = _arguments.stops(save_at, t0, t1)
+        times = np.array([t0, *stops], dtype)
+        if (np.diff(times) == 0).any():
+            raise InvalidValueError(
+                "save_at", save_at, f"times that differ in {dtype}", "Space them, or use float64."
+            )
+        segments = [(_within(solver, a, b), a, b) for a, b in itertools.pairwise([t0, *stops])]
+        controls = [_control(*segment, dtype) for segment in segments]
+        key = (field, table.name)
+        if solver.fixed:
+            steps = sum(each.grid(a, b).n for each, a, b in segments)
+        else:
+            steps = self._kept.get(key, _LEAST_KEPT)
+        room = _rounded_up(max(steps, _LEAST_KEPT))
+        with self._precision(dtype):
+            kept = self._put(_arguments.weights(weights, field.weight_shapes(), dtype))
+            arguments = (
+                kept,
+                jax.tree.map(lambda *rows: np.stack(rows), *controls),
+                times,
+                self._put(initial),
+                _max_steps(solver),
+            )
+            kernel = _pullback.forward(field, table.name, solver.fixed, room)
+            (states, ends, tally, record), seconds, compiled = _timed(kernel, *arguments)
+            stats = _stats(tally, seconds, compiled)
+            if stats.naccept > room:
+                # Only now is it known how many steps there are to keep; remembered for next time.
+                room = self._kept[key] = _rounded_up(stats.naccept)
+                kernel = _pullback.forward(field, table.name, solver.fixed, room)
+                states, ends, _, record = kernel(*arguments)
+        if stats.retcode != RetCode.Success:
+            raise SolveError(stats.retcode, f"{solver.label}. {stats.retcode.meaning}")
+        solution = Solution(np.array(stops), np.asarray(states), stats)
+
+        def pull(cotangents: Any) -> Gradients:
+            weighting = _arguments.like("cotangents", cotangents, solution.y)
+            with self._precision(dtype):
+                back = _pullback.backward(field, table.name, room)
+                found = jax.block_until_ready(back(kept, record, ends, self._put(weighting)))  # type: ignore[no-untyped-call]
+            to_weights, to_y0, to_times = jax.tree.map(np.asarray, found)
+            return Gradients(to_weights, to_y0, to_times)
+
+        return solution, pull
 
     def train(
         self,
@@ -426,7 +505,7 @@ def _solve_kernel(
     del fixed  # part of the key: the control's type decides the trace
     prepare, apply = _fields.right_hand_side(field)
 
-    @_compiled
+    @jitted
     def kernel(
         weights: Any, table: _Table, controls: Any, starts: Any, stops: Any, y0: Any, limit: Any
     ) -> Any:
@@ -462,7 +541,7 @@ def _evaluate_kernel(model: Model, kind: _Kind, fixed: bool) -> Callable[..., An
     del fixed
     prepare, apply = _fields.right_hand_side(model.field)
 
-    @_compiled
+    @jitted
     def kernel(weights: Any, table: _Table, control: Any, x: Any, limit: Any) -> Any:
         rhs = _step.RHS(apply, prepare(_fields.field_weights(weights)))
         y0 = _fields.augment(x, model.augment)
@@ -523,7 +602,7 @@ def _vjp_kernel(
 ) -> Callable[..., Any]:
     solve = _differentiable(field, name, fixed, room, gradient)
 
-    @_compiled
+    @jitted
     def kernel(
         weights: Any, control: Any, limit: Any, t0: Any, t1: Any, y0: Any, cotangent: Any
     ) -> Any:
@@ -556,7 +635,7 @@ def _train_kernel(
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         return losses.mean(), (jnp.mean(jnp.argmax(logits, axis=1) == labels), tally)
 
-    @_compiled
+    @jitted
     def kernel(
         state: Any, x: Any, labels: Any, batches: Any, rows: Any, control: Any, limit: Any
     ) -> Any:
@@ -598,7 +677,7 @@ def _jacobian_kernel(field: Field, name: str) -> Callable[..., Any]:
     prepare, apply = _fields.right_hand_side(field)
     table = tableau(name)
 
-    @_compiled
+    @jitted
     def kernel(weights: Any, t: Any, dt: Any, y: Any) -> Any:
         rhs = _step.RHS(apply, prepare(weights))
         return _step.sample_jacobian(
@@ -606,24 +685,6 @@ def _jacobian_kernel(field: Field, name: str) -> Callable[..., Any]:
         )
 
     return kernel
-
-
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`jax.jit`, compiling for the CPU without XLA's fusion emitters where it knows that option.
-
-    They take a third of the compilation and gain a few per cent of speed.
-    """
-    return jax.jit(function, compiler_options=_compiler_options())
-
-
-@cache
-def _compiler_options() -> dict[str, bool]:
-    options = {"xla_cpu_use_fusion_emitters": False}
-    try:
-        jax.jit(lambda x: x, compiler_options=options)(np.float32(0))
-    except Exception:  # XLA's options come and go, and it has no error class for a missing one
-        return {}
-    return options
 
 
 def _timed(kernel: Any, *arguments: Any) -> tuple[Any, float, bool]:

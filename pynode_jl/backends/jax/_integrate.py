@@ -194,17 +194,16 @@ def solve(
     max_steps: jax.Array,
     *,
     room: Room = _NO_ROOM,
+    record: Record | None = None,
+    begin: Any = 0,
 ) -> Outcome:
     """Integrate from (t0, y0) to t1 in at most `max_steps` tries; as many are recorded as `room`
-    has room for."""
-    # One place more, where states that are not to be kept go.
-    kept = -(-room.steps // room.every) + (room.every > 1)
-    record = Record(
-        jnp.zeros(room.steps, y0.dtype),
-        jnp.zeros(room.steps, y0.dtype),
-        jnp.zeros((kept, *y0.shape), y0.dtype),
-    )
-    write = partial(_written, room)
+    has room for, or those that fit are added to `record` from place `begin` on."""
+    if record is None:
+        record = fresh_record(room, y0)
+    else:
+        room = Room(record.t.shape[0])
+    write = partial(_written, room, begin)
     if isinstance(control, FixedControl):
         return _fixed(method, control, t0, t1, y0, memory, max_steps, record, write)
     return _adaptive(rhs, method, control, t0, t1, y0, memory, max_steps, record, write)
@@ -213,12 +212,29 @@ def solve(
 _Write: TypeAlias = Callable[[Record, jax.Array, jax.Array, jax.Array, jax.Array], Record]
 
 
+def fresh_record(room: Room, y0: jax.Array) -> Record:
+    """A record with that room, and nothing in it."""
+    # One place more, where states that are not to be kept go.
+    kept = -(-room.steps // room.every) + (room.every > 1)
+    return Record(
+        jnp.zeros(room.steps, y0.dtype),
+        jnp.zeros(room.steps, y0.dtype),
+        jnp.zeros((kept, *y0.shape), y0.dtype),
+    )
+
+
 def _written(
-    room: Room, record: Record, i: jax.Array, t: jax.Array, dt: jax.Array, y: jax.Array
+    room: Room,
+    begin: Any,
+    record: Record,
+    i: jax.Array,
+    t: jax.Array,
+    dt: jax.Array,
+    y: jax.Array,
 ) -> Record:
     if room.steps == 0:
         return record
-    place = i
+    place = i = begin + i
     if room.every > 1:
         place = jnp.where(i % room.every == 0, i // room.every, record.y.shape[0] - 1)
     return Record(record.t.at[i].set(t), record.dt.at[i].set(dt), record.y.at[place].set(y))
