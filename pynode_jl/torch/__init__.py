@@ -1,0 +1,10 @@
+"""The torch front door: torchdiffeq's calls, every solver of the catalogue.
+
+``from pynode_jl.torch import odeint`` in place of ``from torchdiffeq import odeint`` is all that a
+program has to change.
+"""
+
+from pynode_jl.torch._adjoint import odeint_adjoint
+from pynode_jl.torch._odeint import odeint, odeint_event
+
+__all__ = ["odeint", "odeint_adjoint", "odeint_event"]
