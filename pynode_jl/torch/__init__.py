@@ -5,6 +5,18 @@ program has to change.
 """
 
 from pynode_jl.torch._adjoint import odeint_adjoint
+from pynode_jl.torch._field import FieldModule
+from pynode_jl.torch._module import NeuralODE
 from pynode_jl.torch._odeint import odeint, odeint_event
+from pynode_jl.torch._translate import Translation, UntranslatableError, translate
 
-__all__ = ["odeint", "odeint_adjoint", "odeint_event"]
+__all__ = [
+    "FieldModule",
+    "NeuralODE",
+    "Translation",
+    "UntranslatableError",
+    "odeint",
+    "odeint_adjoint",
+    "odeint_event",
+    "translate",
+]

@@ -17,8 +17,10 @@ from pynode_jl.solvers import Solver
 from pynode_jl.torch._methods import Method, unpacked
 from pynode_jl.torch._odeint import finished, odeint, run
 from pynode_jl.torch._problem import CALLBACKS, Problem, State, mixed_norm, normalised, split
+from pynode_jl.torch._untraced import untraced
 
 
+@untraced
 def odeint_adjoint(
     func: Callable[..., Any],
     y0: State,

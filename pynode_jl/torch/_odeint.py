@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pynode_jl.backends import Stats
 from pynode_jl.solvers import Solver
-from pynode_jl.torch import _scipy
+from pynode_jl.torch import _backend, _scipy
 from pynode_jl.torch._adaptive import Adaptive
 from pynode_jl.torch._events import EventGradient
 from pynode_jl.torch._fixed import Fixed
 from pynode_jl.torch._methods import Method, unpacked
 from pynode_jl.torch._problem import Problem, State, joined, normalised, split
+from pynode_jl.torch._untraced import untraced
 
 
 def odeint(
@@ -27,6 +29,7 @@ def odeint(
     method: str | Solver | None = None,
     options: Mapping[str, Any] | None = None,
     event_fn: Callable[..., Any] | None = None,
+    backend: str = "auto",
 ) -> Any:
     """Integrate dy/dt = func(t, y) from y(t[0]) = y0; torchdiffeq's `odeint`.
 
@@ -42,6 +45,10 @@ def odeint(
             `dfactor`, `dtype`, `norm`. With a `step_size` every Julia method takes fixed steps.
         event_fn: ``(t, y) -> value``: integrate until a value crosses zero; ``t[1]`` then gives the
             direction only.
+        backend: "jax" or "julia" to run the whole solve there, which takes an `nn.Module` that can
+            be read as a `VectorField` (see `translate`); "torch" to run it here, step by step;
+            "auto" to take the embedded backend where that can be, and say so once. A backend ends
+            a step at each time and adapts by Julia's controller, under every name.
 
     Returns:
         The states, ``(times, *y0.shape)``, or a tuple of such; with `event_fn` the event's time and
@@ -52,11 +59,44 @@ def odeint(
         InvalidValueError, UnknownNameError: an argument that cannot be used.
         SolveError: the solve failed.
     """
+    states, _ = solved(
+        func, func, y0, t, rtol, atol, method, options, event_fn=event_fn, backend=backend
+    )
+    return states
+
+
+@untraced
+def solved(
+    func: Callable[..., Any],
+    module: Any,
+    y0: State,
+    t: Tensor,
+    rtol: Any,
+    atol: Any,
+    method: str | Solver | None,
+    options: Mapping[str, Any] | None = None,
+    *,
+    event_fn: Callable[..., Any] | None = None,
+    backend: str = "auto",
+) -> tuple[Any, Stats | None]:
+    """`odeint` of `func`, which is what `module` says where that can be read; and what the solve
+    has cost, where a backend ran it."""
     chosen, rtol, atol, given = unpacked(method, rtol, atol, options)
-    problem = normalised(func, y0, t, rtol, atol, given, event_fn)
-    return finished(problem, run(problem, chosen))
+
+    def eagerly(y0: State, t: Tensor) -> Any:
+        problem = normalised(func, y0, t, rtol, atol, given, event_fn)
+        return finished(problem, run(problem, chosen))
+
+    plan = _backend.planned(backend, module, y0, t, rtol, atol, chosen, given, event_fn, eagerly)
+    if plan is not None:
+        assert isinstance(y0, Tensor)
+        states = _backend.attempted(plan, y0, t, fall_back=backend == "auto")
+        if states is not None:
+            return states, plan.stats
+    return eagerly(y0, t), None
 
 
+@untraced
 def odeint_event(
     func: Callable[..., Any],
     y0: State,

@@ -1,0 +1,161 @@
+"""`odeint` for JAX functions: jax.experimental.ode's call over every solver of the catalogue.
+
+It is a JAX function itself: `jit`, `grad` and `vmap` go through it. The derivative is that of the
+steps taken, exactly, as the embedded backend's (`backends/jax/_pullback.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from pynode_jl.backends import RetCode
+from pynode_jl.backends.jax import _integrate, _pullback, _step
+from pynode_jl.errors import BackendLacksSolverError, InvalidValueError, SolveError
+from pynode_jl.solvers import Solver, Tableau, controller
+
+# As `Solver.grid`: a span that misses n steps by this share of itself is n steps.
+_STEP_GUARD = 1e-6
+
+
+def odeint(
+    func: Callable[..., Any],
+    y0: Any,
+    t: Any,
+    *args: Any,
+    rtol: float = 1.4e-8,
+    atol: float = 1.4e-8,
+    method: str | Solver = "DP5",
+    max_steps: int = 4096,
+) -> Any:
+    """Integrate dy/dt = func(y, t, *args) from y(t[0]) = y0.
+
+    Args:
+        func: ``(y, t, *args) -> dy/dt``, traceable; y and the value are pytrees like `y0`. It may
+            close over arrays; gradients reach them too.
+        y0: a pytree of float arrays; the solve runs in their common precision.
+        t: ``(times,)``, increasing or decreasing.
+        args: pytrees of arrays: parameters, such as those of flax or haiku.
+        rtol, atol: tolerances of an adaptive method.
+        method: a name of the catalogue with an error estimate, or a `Solver` (which brings its own
+            step or tolerances).
+        max_steps: the most steps that may be taken. A gradient keeps room for as many states.
+
+    Returns:
+        The states at all of `t`, `y0` among them: `y0`'s structure with a time axis in front.
+
+    Raises:
+        SolveError: the solve failed. Under `jit`, `grad` or `vmap` nothing can be raised: the
+            states are NaN then.
+        InvalidValueError, UnknownSolverError, WrongSolverError: an argument that cannot be used.
+    """
+    solver = method if isinstance(method, Solver) else Solver(method, rtol=rtol, atol=atol)
+    table = _tableau(solver)
+    flat, unravel = ravel_pytree(y0)
+    if not jnp.issubdtype(flat.dtype, jnp.floating) or flat.size == 0:
+        raise InvalidValueError("y0", y0, "a pytree of floats, not empty", "Convert it.")
+    times = jnp.asarray(t, flat.dtype)
+    if times.ndim != 1 or times.shape[0] < 1:
+        raise InvalidValueError("t", t, "one-dimensional, one time or more", "Use [0.0, 1.0], say.")
+
+    def slope(y: jax.Array, time: jax.Array, *args: Any) -> jax.Array:
+        # The whole state is one sample: implicit stages see its full Jacobian.
+        value = func(unravel(y[0]), time, *args)
+        return ravel_pytree(value)[0].astype(y.dtype)[None]
+
+    hoisted, extra = jax.closure_convert(slope, flat[None], times[0], *args)
+    states = flat[None]
+    if times.shape[0] > 1:
+        limit = min(max_steps, solver.max_steps or max_steps)
+        run = _differentiable(hoisted, table, solver, limit)
+        later, code = run((args, tuple(extra)), times, flat[None])
+        if not isinstance(code, jax.core.Tracer) and int(code) != 0:
+            reason = _integrate.CODES[int(code)]
+            raise SolveError(reason, f"{solver.label}. {reason.meaning}")
+        states = jnp.concatenate([states, later[:, 0]])
+    return jax.vmap(unravel)(states)
+
+
+def _tableau(solver: Solver) -> Tableau:
+    table = solver.info.tableau
+    if table is None or (not solver.fixed and table.b_error is None):
+        raise BackendLacksSolverError(
+            "method",
+            solver.name,
+            "a solver with a Butcher tableau, and error weights where tolerances are given",
+            f'Give it a step, Solver("{solver.name}", dt=...), or take another one.',
+        )
+    return table
+
+
+def _differentiable(
+    func: Callable[..., jax.Array], table: Tableau, solver: Solver, limit: int
+) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    """``((args, extra), times, y0) -> (states, code)``, with a reverse derivative to all three."""
+
+    def apply(weights: Any, t: jax.Array, y: jax.Array) -> jax.Array:
+        args, extra = weights
+        return func(y, t, *args, *extra)
+
+    def kept(weights: Any, times: jax.Array, y0: jax.Array, room: int) -> _pullback.Kept:
+        rhs = _step.RHS(apply, weights)
+        controls, most = _controls(solver, times), jnp.int32(limit)
+        return _pullback.solve(
+            rhs, table, controls, times, y0, most, adaptive=not solver.fixed, room=room
+        )
+
+    def finished(found: _pullback.Kept) -> tuple[jax.Array, jax.Array]:
+        # All segments together: each alone may take `limit`.
+        exhausted = (found.tally.code == 0) & (found.tally.naccept > limit)
+        code = jnp.where(exhausted, _integrate.CODES.index(RetCode.MaxIters), found.tally.code)
+        return jnp.where(code == 0, found.states, jnp.nan), code
+
+    @jax.custom_vjp
+    def run(weights: Any, times: jax.Array, y0: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return finished(kept(weights, times, y0, 0))
+
+    def forward(weights: Any, times: jax.Array, y0: jax.Array) -> Any:
+        found = kept(weights, times, y0, limit)
+        return finished(found), (weights, found.record, found.ends)
+
+    def backward(residuals: Any, cotangents: Any) -> Any:
+        weights, record, ends = residuals
+        to_states, _ = cotangents
+
+        def step(weights: Any, t: jax.Array, dt: jax.Array, y: jax.Array) -> jax.Array:
+            rhs = _step.RHS(apply, weights)
+            return _step.unrolled(table, rhs, t, dt, y, with_error=False).y
+
+        to_weights, to_y0, to_times = _pullback.walk_back(step, weights, record, ends, to_states)
+        return to_weights, to_times, to_y0
+
+    run.defvjp(forward, backward)
+    return run
+
+
+def _controls(solver: Solver, times: jax.Array) -> Any:
+    """A row for each segment."""
+    if solver.dt is not None:
+        return jax.vmap(partial(_grid, solver.dt))(times[:-1], times[1:])
+    assert solver.rtol is not None
+    assert solver.atol is not None
+    numbers = _integrate.adaptive_control(
+        controller(solver.name), solver.info.order or 1, solver.rtol, solver.atol
+    )
+    return jax.tree.map(lambda each: jnp.full(times.shape[0] - 1, each, times.dtype), numbers)
+
+
+def _grid(dt: float, start: jax.Array, stop: jax.Array) -> _integrate.FixedControl:
+    """`Solver.grid` on traced times; a step longer than the way is the way."""
+    span = stop - start
+    ratio = jnp.abs(span) / dt
+    nearest = jnp.maximum(jnp.round(ratio), 1.0)
+    divides = (jnp.abs(ratio - nearest) <= _STEP_GUARD * nearest) | (ratio < 1.0)
+    n = jnp.where(divides, nearest, jnp.ceil(ratio))
+    step = jnp.where(divides, span / nearest, jnp.sign(span) * dt)
+    return _integrate.FixedControl(n.astype(jnp.int32), step, span - (n - 1) * step)

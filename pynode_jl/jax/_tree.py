@@ -1,0 +1,60 @@
+"""Functions with nested parameters, as flax and haiku write them, as fields of this package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pynode_jl.errors import InvalidValueError
+from pynode_jl.fields import FunctionField
+
+
+def tree_field(
+    function: Callable[[Any, Any, Any], Any], params: Any, state_shape: tuple[int, ...]
+) -> FunctionField:
+    """A field that trains and swaps like any other, out of ``function(params, t, y)``.
+
+    Args:
+        function: the slope of a batch of states ``(batch, *state_shape)``: flax's
+            ``lambda params, t, y: model.apply(params, y)``, say.
+        params: its parameters, nested dicts (or any pytree) of float arrays; those to start from.
+        state_shape: the shape of one sample's state.
+
+    Returns:
+        A `FunctionField` whose weights are called by their paths, ``params/Dense_0/kernel``, say;
+        `as_tree` nests them again.
+    """
+    paths, structure = jax.tree_util.tree_flatten_with_path(params)
+    names = [_name(path) for path, _ in paths]
+    if not names or len(set(names)) < len(names):
+        raise InvalidValueError("params", params, "arrays under names that differ", "Rename them.")
+
+    def flat(weights: Mapping[str, Any], t: Any, y: Any) -> Any:
+        tree = jax.tree_util.tree_unflatten(structure, [weights[name] for name in names])
+        return function(tree, t, y)
+
+    initial = tuple((name, np.asarray(leaf)) for name, (_, leaf) in zip(names, paths, strict=True))
+    return FunctionField(flat, tuple(state_shape), initial)
+
+
+def as_tree(weights: Mapping[str, Any], like: Any) -> Any:
+    """The weights of a `tree_field` in the structure of `like`, the parameters it was made of.
+
+    A trained model's weights have the prefix ``field.`` and a head; both are left out.
+    """
+    own = {name.removeprefix("field."): value for name, value in weights.items()}
+    paths, structure = jax.tree_util.tree_flatten_with_path(like)
+    names = [_name(path) for path, _ in paths]
+    missing = [name for name in names if name not in own]
+    if missing:
+        raise InvalidValueError("weights", sorted(weights), f"also {missing}", "Pass all of them.")
+    return jax.tree_util.tree_unflatten(structure, [jnp.asarray(own[name]) for name in names])
+
+
+def _name(path: Any) -> str:
+    keys = (getattr(key, "key", getattr(key, "name", getattr(key, "idx", key))) for key in path)
+    return "/".join(map(str, keys))

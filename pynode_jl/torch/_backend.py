@@ -1,0 +1,259 @@
+"""A whole solve of a translated module in a backend, as one node of torch's graph.
+
+Arrays cross once in and once out. On the way in they share memory where they are contiguous; on the
+way out the states are copied once, behind y0, into the tensor that the user gets.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pynode_jl.backends import Backend, Differentiator, Stats, get_backend
+from pynode_jl.errors import InvalidValueError, SolveError, UnknownNameError
+from pynode_jl.fields import VectorField
+from pynode_jl.solvers import Solver
+from pynode_jl.torch._methods import Method
+from pynode_jl.torch._problem import CALLBACKS, checked_times
+from pynode_jl.torch._translate import Translation, UntranslatableError, translate
+
+BACKENDS = ("auto", "torch", "jax", "julia")
+_log = logging.getLogger("pynode_jl.torch")
+
+_OPTIONS = {"step_size", "interp", "max_num_steps"}
+# Another shape is another compilation, of seconds. A program whose shapes keep changing is better
+# off in torch.
+_MOST_SHAPES = 8
+# A time this share of a step beside a point of the grid is that point, as in `Solver.grid`.
+_GRID_GUARD = 1e-6
+
+
+class NotHereError(Exception):
+    """A solve that has to run in torch; the message says why."""
+
+
+@dataclass
+class Plan:
+    """A solve that a backend can run, and what came of it.
+
+    `eagerly` solves the same problem in torch; it serves second derivatives.
+    """
+
+    backend: Backend
+    module: nn.Module
+    translation: Translation
+    solver: Solver
+    times: list[float]
+    eagerly: Callable[[Tensor, Tensor], Tensor]
+    stats: Stats | None = None
+    names: tuple[str, ...] = field(default=())
+
+    def run(self, y0: Tensor, t: Tensor) -> Tensor:
+        """The states at all times, ``(times, *y0.shape)``."""
+        self.names, parameters = zip(*self.module.named_parameters(), strict=True)
+        states: Tensor = _Solve.apply(self, y0, t, *parameters)  # type: ignore[no-untyped-call]
+        return states
+
+
+def planned(
+    name: str,
+    func: Any,
+    y0: Any,
+    t: Any,
+    rtol: Any,
+    atol: Any,
+    method: Method,
+    options: Mapping[str, Any],
+    event_fn: Any,
+    eagerly: Callable[[Tensor, Tensor], Tensor],
+) -> Plan | None:
+    """How the backend called `name` solves this, or None if torch has to.
+
+    Raises:
+        UnknownNameError: no backend has that name.
+        InvalidValueError: a backend was asked for by name and cannot; the message says why.
+    """
+    if name not in BACKENDS:
+        raise UnknownNameError("backend", name, BACKENDS)
+    if name == "torch":
+        return None
+    try:
+        if event_fn is not None:
+            raise NotHereError("it has an event_fn")
+        module = _module(func, y0)
+        times = checked_times(t)
+        solver = _solver(method, rtol, atol, options, times)
+        translation = translate(module, y0)
+        if name == "auto":
+            _count_shape(module, (tuple(y0.shape), y0.dtype, len(times), method.name))
+        backend = get_backend(name)
+        if not isinstance(backend, Differentiator):
+            raise NotHereError(f"the {name} backend has no pullback yet")
+        if solver.name not in backend.solvers():
+            raise NotHereError(f"the {backend.name} backend has no {solver.name}")
+    except (NotHereError, UntranslatableError) as reason:
+        if name == "auto":
+            return None
+        if isinstance(reason, UntranslatableError):
+            raise
+        raise InvalidValueError(
+            "backend", name, '"auto" or "torch" for this solve', f"{reason}".capitalize() + "."
+        ) from reason
+    _announce(module, translation, backend)
+    return Plan(cast(Backend, backend), module, translation, solver, times.tolist(), eagerly)
+
+
+def _module(func: Any, y0: Any) -> nn.Module:
+    if not isinstance(func, nn.Module):
+        raise NotHereError("func is no nn.Module, and a Python function cannot be read")
+    if not isinstance(y0, Tensor) or y0.dtype not in (torch.float32, torch.float64):
+        raise NotHereError("y0 is not one tensor of float32 or float64")
+    if torch._C._are_functorch_transforms_active():
+        raise NotHereError("a torch.func transform is at work")
+    if y0.ndim == 0 or y0.numel() == 0 or y0.layout != torch.strided:
+        raise NotHereError("y0 is empty, a scalar, or sparse")
+    for tensor in (y0, *func.parameters()):
+        if tensor.device.type != "cpu" or tensor.dtype != y0.dtype:
+            raise NotHereError("y0 and the parameters are not on the CPU, or not of one dtype")
+    if not any(True for _ in func.parameters()):
+        raise NotHereError("func has no parameters")
+    names = {*CALLBACKS, *(f"{each}_adjoint" for each in CALLBACKS)}
+    if any(hasattr(func, each) for each in names):
+        raise NotHereError("func has callbacks")
+    return func
+
+
+def _solver(
+    method: Method, rtol: Any, atol: Any, options: Mapping[str, Any], times: Tensor
+) -> Solver:
+    if method.solver is None or method.kind not in ("adaptive", "fixed"):
+        raise NotHereError(f"no backend has {method.name}")
+    given = {key: value for key, value in options.items() if value is not None}
+    if not set(given) <= _OPTIONS or given.get("interp", "linear") != "linear":
+        raise NotHereError(f"options {sorted(set(given) - _OPTIONS) or 'interp'} are torch's alone")
+    if len(times) < 2:
+        raise NotHereError("t has one time")
+    limit = given.get("max_num_steps")
+    if method.kind == "adaptive":
+        if not all(isinstance(each, (int, float)) and each > 0 for each in (rtol, atol)):
+            raise NotHereError("rtol and atol are not two positive numbers")
+        return Solver(method.solver, rtol=float(rtol), atol=float(atol), max_steps=limit)
+    t = times.detach().double()
+    gaps = t.diff().abs()
+    if "step_size" not in given:
+        return Solver(method.solver, dt=float(gaps.max()), max_steps=limit)  # one step for each gap
+    step = float(given["step_size"])
+    if not method.julia:
+        # torchdiffeq lays one grid over all times and interpolates between its points.
+        if len(t) > 2 and times.requires_grad:
+            raise NotHereError("gradients to times on the grid are torch's")
+        along = (t[1:-1] - t[0]).abs() / step
+        if bool(((along - along.round()).abs() > _GRID_GUARD * along.round().clamp(min=1)).any()):
+            raise NotHereError("times lie between the points of the grid, to be interpolated")
+    return Solver(method.solver, dt=min(step, float(gaps.sum())), max_steps=limit)
+
+
+_shapes: weakref.WeakKeyDictionary[nn.Module, set[Any]] = weakref.WeakKeyDictionary()
+_announced: set[tuple[VectorField, str]] = set()
+
+
+def _count_shape(module: nn.Module, shape: Any) -> None:
+    known = _shapes.setdefault(module, set())
+    if shape in known:
+        return
+    if len(known) >= _MOST_SHAPES:
+        raise NotHereError("its shapes keep changing, and each is compiled")
+    known.add(shape)
+
+
+def _announce(module: nn.Module, translation: Translation, backend: Backend) -> None:
+    key = (translation.field, backend.name)
+    if key in _announced:
+        return
+    _announced.add(key)
+    layers = ", ".join(map(str, translation.field.layers))
+    # A warning, for that is what is seen without any set-up, and no program stops at one.
+    _log.warning(
+        "%s is solved whole in the %s backend, read as: %s. backend='torch' runs it in torch.",
+        type(module).__name__, backend.name, layers,
+    )  # fmt: skip
+
+
+class _Solve(torch.autograd.Function):
+    """Forward: one solve. Backward: the exact reverse derivative of its steps."""
+
+    @staticmethod
+    def forward(ctx: Any, plan: Plan, y0: Tensor, t: Tensor, *parameters: Tensor) -> Tensor:
+        """The states at all times."""
+        translation, (start, *stops) = plan.translation, plan.times
+        states = y0.detach().reshape(-1, *translation.field.state_shape).numpy()
+        arguments: tuple[Any, ...] = (
+            translation.field,
+            translation.weights(plan.module),
+            states,
+            (start, stops[-1]),
+            plan.solver,
+        )
+        if any(ctx.needs_input_grad):
+            backend = cast(Differentiator, plan.backend)
+            solution, ctx.pull = backend.pullback(*arguments, save_at=stops)
+        else:
+            solution = plan.backend.solve(*arguments, save_at=stops)
+        ctx.plan, plan.stats = plan, solution.stats
+        ctx.save_for_backward(y0, t, *parameters)
+        result = torch.empty((len(plan.times), *y0.shape), dtype=y0.dtype)
+        result[0] = y0.detach()
+        np.copyto(result[1:].numpy().reshape(solution.y.shape), solution.y)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        """Gradients to y0, t and the parameters."""
+        (to_states,) = gradients
+        y0, t, *parameters = ctx.saved_tensors
+        plan, wanted = ctx.plan, ctx.needs_input_grad[1:]
+        if torch.is_grad_enabled():
+            return None, *_twice_differentiable(plan, to_states, (y0, t, *parameters), wanted)
+        translation = plan.translation
+        cotangents = to_states[1:].reshape(
+            -1, *y0.reshape(-1, *translation.field.state_shape).shape
+        )
+        pulled = ctx.pull(cotangents.contiguous().numpy())
+        to_y0 = to_states[0] + torch.from_numpy(np.array(pulled.y0)).reshape(y0.shape)
+        to_t = torch.from_numpy(np.array(pulled.times)).to(t.dtype) if wanted[1] else None
+        by_name = translation.gradients(pulled.weights)
+        to_parameters = [
+            torch.from_numpy(np.array(by_name[name])) if name in by_name and wants else None
+            for name, wants in zip(plan.names, wanted[2:], strict=True)
+        ]
+        return None, to_y0, to_t, *to_parameters
+
+
+def _twice_differentiable(
+    plan: Plan, to_states: Tensor, inputs: tuple[Tensor, ...], wanted: tuple[bool, ...]
+) -> list[Tensor | None]:
+    """The gradient as torch makes it, with a graph: the solve is run again, there."""
+    with torch.enable_grad():
+        states = plan.eagerly(inputs[0], inputs[1])
+        asked = [each for each, wants in zip(inputs, wanted, strict=True) if wants]
+        found = iter(
+            torch.autograd.grad(states, asked, to_states, create_graph=True, allow_unused=True)
+        )
+    return [next(found) if wants else None for wants in wanted]
+
+
+def attempted(plan: Plan, y0: Tensor, t: Tensor, *, fall_back: bool) -> Tensor | None:
+    """The plan's states; None where the solve failed and torch may try."""
+    try:
+        return plan.run(y0, t)
+    except SolveError:
+        if fall_back:
+            return None
+        raise
