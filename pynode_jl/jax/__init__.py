@@ -1,5 +1,10 @@
 """The JAX front door: solves as JAX functions, modules and diffrax solvers, from one catalogue."""
 
+if __name__ == "jax":  # the package's own folder is on sys.path, and hides the real one
+    raise ImportError(
+        "this is pynode_jl.jax, found as 'jax': run Python from the folder above pynode_jl"
+    )
+
 from pynode_jl.backends.jax._diffrax import diffrax_solver
 from pynode_jl.jax._module import FieldModule, NeuralODE
 from pynode_jl.jax._odeint import odeint

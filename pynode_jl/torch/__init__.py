@@ -4,6 +4,11 @@
 program has to change.
 """
 
+if __name__ == "torch":  # the package's own folder is on sys.path, and hides the real one
+    raise ImportError(
+        "this is pynode_jl.torch, found as 'torch': run Python from the folder above pynode_jl"
+    )
+
 from pynode_jl.torch._adjoint import odeint_adjoint
 from pynode_jl.torch._field import FieldModule
 from pynode_jl.torch._module import NeuralODE

@@ -1,0 +1,207 @@
+"""Arrays from one framework to another, sharing memory wherever both can.
+
+`as_numpy`, `as_torch` and `as_jax` take an array of any of the three (or of anything else with
+``__dlpack__`` or ``__array__``) and give it in theirs: the same memory where device, dtype and
+layout allow, a copy where they do not, an error where neither is right. What is shared keeps the
+memory alive, whichever side is dropped first, and shows what is written on the other side.
+
+| from, to | shares memory | is copied |
+|---|---|---|
+| torch to NumPy | on the CPU, any strides | lazy conjugates and negatives; from the GPU |
+| JAX to NumPy | on the CPU, read-only | from the GPU |
+| NumPy to torch | writable, no negative strides | read-only; such strides; foreign bytes |
+| JAX to torch | always: do not write, JAX takes its arrays for constants | |
+| to JAX | strides of a (transposed) compact array, memory at 64 bytes | all else |
+
+Plain DLPack, as the frameworks call it, is not enough: torch ends the process at a negative stride
+of NumPy's, and takes read-only memory for writable; JAX makes float32 of float64 without a word
+unless ``jax_enable_x64`` is set. Values only: gradients are the business of `pynode_jl.torch`.
+
+Nothing is imported here before it is needed.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pynode_jl.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    import jax
+    import torch
+
+_KINDS = "biufc"
+_XLA_ALIGNMENT = 64
+_WIDE = ("float64", "int64", "uint64", "complex128")
+
+
+def as_numpy(x: Any, *, copy: bool | None = None) -> npt.NDArray[Any]:
+    """`x` as a NumPy array.
+
+    Args:
+        x: an array of any framework, or nested lists.
+        copy: None copies where it must; True always; False never, and raises where it must.
+
+    Raises:
+        InvalidValueError: NumPy has no such dtype or layout, or `copy` is False and it takes one.
+    """
+    if _is_torch(x):
+        return _torch_to_numpy(x, copy)
+    if not hasattr(x, "__array__") and hasattr(x, "__dlpack__"):
+        x = np.from_dlpack(x)
+    try:
+        array = np.asarray(x)
+    except ValueError as error:  # ragged lists
+        raise InvalidValueError("x", x, "an array of numbers", "Mend its shape.") from error
+    if array.dtype.kind not in _KINDS and array.dtype.name != "bfloat16":
+        raise InvalidValueError("x.dtype", array.dtype, "numbers or booleans", "Convert it.")
+    return array.copy() if copy else array
+
+
+def as_torch(x: Any, *, copy: bool | None = None) -> torch.Tensor:
+    """`x` as a torch tensor, without gradient.
+
+    Args, Raises: as for `as_numpy`.
+    """
+    import torch
+
+    if _is_torch(x):
+        tensor = x.detach()
+        return tensor.clone() if copy else tensor
+    if _is_jax(x):
+        shared = torch.from_dlpack(x)
+        return shared.clone() if copy else shared
+    array = as_numpy(x)
+    reason = _unfit_for_torch(array)
+    if copy is False and reason is not None:
+        raise _must_copy(x, reason)
+    if copy or reason is not None:
+        array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=True)
+    try:
+        return torch.from_numpy(array)
+    except TypeError as error:
+        raise InvalidValueError(
+            "x.dtype", array.dtype, "a dtype that torch has", "Use .astype."
+        ) from error
+
+
+def as_jax(x: Any, *, copy: bool | None = None) -> jax.Array:
+    """`x` as a JAX array.
+
+    Args, Raises: as for `as_numpy`. Also for 64-bit numbers where ``jax_enable_x64`` is off: JAX
+    would narrow them.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    if _is_jax(x):
+        array: jax.Array = jnp.array(x) if copy else x
+        return array
+    source: Any = x.detach() if _is_torch(x) else as_numpy(x)
+    _refuse_narrowing(source, jax.config.jax_enable_x64)
+    reason = _torch_unfit_for_jax(source) if _is_torch(source) else _numpy_unfit_for_jax(source)
+    if copy is False and reason is not None:
+        raise _must_copy(x, reason)
+    if copy is None and reason is None:
+        return jax.dlpack.from_dlpack(source)
+    if copy is False:
+        return jax.dlpack.from_dlpack(source, copy=False)
+    if not _is_torch(source):
+        return jnp.array(source.astype(source.dtype.newbyteorder("="), copy=False))
+    owned = source.resolve_conj().resolve_neg()
+    return jax.dlpack.from_dlpack(owned.clone(memory_format=sys.modules["torch"].contiguous_format))
+
+
+def _is_torch(x: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+def _is_jax(x: Any) -> bool:
+    jax = sys.modules.get("jax")
+    return jax is not None and isinstance(x, jax.Array)
+
+
+def _must_copy(x: Any, reason: str) -> InvalidValueError:
+    return InvalidValueError(
+        "copy", False, f"None or True for this array: {reason}", "Leave copy out."
+    )
+
+
+def _torch_to_numpy(x: Any, copy: bool | None) -> npt.NDArray[Any]:
+    if x.layout != sys.modules["torch"].strided:
+        raise InvalidValueError("x.layout", x.layout, "a strided tensor", "Use x.to_dense().")
+    lazy = x.is_conj() or x.is_neg()
+    if copy is False and (lazy or x.device.type != "cpu"):
+        raise _must_copy(x, "it is on a GPU" if not lazy else "it is a lazy conjugate or negative")
+    try:
+        array: npt.NDArray[Any] = x.detach().cpu().resolve_conj().resolve_neg().numpy()
+    except TypeError as error:  # bfloat16 and smaller floats
+        raise InvalidValueError(
+            "x.dtype", x.dtype, "a dtype that NumPy has", "Use x.float()."
+        ) from error
+    return array.copy() if copy else array
+
+
+def _unfit_for_torch(array: npt.NDArray[Any]) -> str | None:
+    """Why torch cannot share this memory."""
+    if not array.flags.writeable:
+        return "it is read-only, and torch has no such tensors"
+    if any(stride < 0 or stride % array.itemsize for stride in array.strides):
+        return "torch has no such strides"
+    return None if array.dtype.isnative else "its byte order is foreign"
+
+
+def _numpy_unfit_for_jax(array: npt.NDArray[Any]) -> str | None:
+    if not array.flags.writeable:
+        return "it is read-only, which NumPy's DLPack export cannot say"
+    if not array.dtype.isnative:
+        return "its byte order is foreign"
+    if array.dtype.kind not in _KINDS:
+        return "DLPack has no such dtype"
+    return _unfit_layout(array.shape, array.strides, array.itemsize, array.ctypes.data)
+
+
+def _torch_unfit_for_jax(tensor: torch.Tensor) -> str | None:
+    if tensor.layout != sys.modules["torch"].strided:
+        raise InvalidValueError("x.layout", tensor.layout, "a strided tensor", "Use x.to_dense().")
+    if tensor.is_conj() or tensor.is_neg():
+        return "it is a lazy conjugate or negative"
+    if tensor.device.type != "cpu":
+        return None
+    return _unfit_layout(tuple(tensor.shape), tensor.stride(), 1, tensor.data_ptr())
+
+
+def _unfit_layout(
+    shape: tuple[int, ...], strides: tuple[int, ...], unit: int, address: int
+) -> str | None:
+    """Why XLA cannot share: it takes transpositions of compact arrays, at aligned addresses."""
+    if 0 in shape:
+        return None
+    if address % _XLA_ALIGNMENT:
+        return "its memory is not aligned to 64 bytes"
+    expected = unit
+    for stride, length in sorted(
+        (stride, length) for stride, length in zip(strides, shape, strict=True) if length > 1
+    ):
+        if stride != expected:
+            return "JAX has no such strides"
+        expected *= length
+    return None
+
+
+def _refuse_narrowing(source: Any, wide: bool) -> None:
+    if wide or source.dtype.itemsize < 8:
+        return
+    name = str(source.dtype).removeprefix("torch.")
+    if name in _WIDE:
+        raise InvalidValueError(
+            "x.dtype",
+            name,
+            "32 bits where jax_enable_x64 is off: JAX would narrow it",
+            'Use jax.config.update("jax_enable_x64", True), or convert it yourself.',
+        )
