@@ -70,10 +70,10 @@ def as_torch(x: Any, *, copy: bool | None = None) -> torch.Tensor:
     import torch
 
     if _is_torch(x):
-        tensor = x.detach()
-        return tensor.clone() if copy else tensor
+        shared: torch.Tensor = x.detach()
+        return shared.clone() if copy else shared
     if _is_jax(x):
-        shared = torch.from_dlpack(x)
+        shared = torch.utils.dlpack.from_dlpack(x)
         return shared.clone() if copy else shared
     array = as_numpy(x)
     reason = _unfit_for_torch(array)
@@ -102,18 +102,19 @@ def as_jax(x: Any, *, copy: bool | None = None) -> jax.Array:
         array: jax.Array = jnp.array(x) if copy else x
         return array
     source: Any = x.detach() if _is_torch(x) else as_numpy(x)
-    _refuse_narrowing(source, jax.config.jax_enable_x64)
+    _refuse_narrowing(source)
     reason = _torch_unfit_for_jax(source) if _is_torch(source) else _numpy_unfit_for_jax(source)
     if copy is False and reason is not None:
         raise _must_copy(x, reason)
-    if copy is None and reason is None:
-        return jax.dlpack.from_dlpack(source)
-    if copy is False:
-        return jax.dlpack.from_dlpack(source, copy=False)
-    if not _is_torch(source):
-        return jnp.array(source.astype(source.dtype.newbyteorder("="), copy=False))
-    owned = source.resolve_conj().resolve_neg()
-    return jax.dlpack.from_dlpack(owned.clone(memory_format=sys.modules["torch"].contiguous_format))
+    if not copy and reason is None:
+        array = jax.dlpack.from_dlpack(source, copy=copy)
+    elif _is_torch(source):
+        owned = source.resolve_conj().resolve_neg()
+        owned = owned.clone(memory_format=sys.modules["torch"].contiguous_format)
+        array = jax.dlpack.from_dlpack(owned)
+    else:
+        array = jnp.array(source.astype(source.dtype.newbyteorder("="), copy=False))
+    return array
 
 
 def _is_torch(x: Any) -> bool:
@@ -194,11 +195,11 @@ def _unfit_layout(
     return None
 
 
-def _refuse_narrowing(source: Any, wide: bool) -> None:
-    if wide or source.dtype.itemsize < 8:
+def _refuse_narrowing(source: Any) -> None:
+    if source.dtype.itemsize < 8:
         return
     name = str(source.dtype).removeprefix("torch.")
-    if name in _WIDE:
+    if name in _WIDE and sys.modules["jax"].dtypes.canonicalize_dtype(name) != name:
         raise InvalidValueError(
             "x.dtype",
             name,

@@ -195,7 +195,7 @@ REFUSED: dict[str, Callable[[], tuple[nn.Module, str]]] = {
         ),
         "cat",
     ),
-    "no layer": lambda: (Of(lambda self, t, y: torch.tanh(y)), "no Linear"),
+    "no layer": lambda: (Of(lambda self, t, y: torch.tanh(y), unused=nn.Linear(2, 2)), "no Linear"),
     "a parametrization": lambda: (
         nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(2, 2))),
         "layer",
@@ -408,6 +408,7 @@ def test_a_failed_solve_is_torchs_to_try() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
 def test_torch_compile_breaks_around_a_solve() -> None:
     """Whatever the compiler makes of the rest, the solve in its middle is the same."""
 

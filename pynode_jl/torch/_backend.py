@@ -10,6 +10,7 @@ import logging
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -96,7 +97,7 @@ def planned(
         backend = get_backend(name)
         if not isinstance(backend, Differentiator):
             raise NotHereError(f"the {name} backend has no pullback yet")
-        if solver.name not in backend.solvers():
+        if solver.name not in _solvers(backend):
             raise NotHereError(f"the {backend.name} backend has no {solver.name}")
     except (NotHereError, UntranslatableError) as reason:
         if name == "auto":
@@ -158,6 +159,11 @@ def _solver(
         if bool(((along - along.round()).abs() > _GRID_GUARD * along.round().clamp(min=1)).any()):
             raise NotHereError("times lie between the points of the grid, to be interpolated")
     return Solver(method.solver, dt=min(step, float(gaps.sum())), max_steps=limit)
+
+
+@lru_cache
+def _solvers(backend: Backend) -> frozenset[str]:
+    return frozenset(backend.solvers())
 
 
 _shapes: weakref.WeakKeyDictionary[nn.Module, set[Any]] = weakref.WeakKeyDictionary()

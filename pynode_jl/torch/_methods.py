@@ -10,6 +10,7 @@ from pynode_jl.errors import (
     BackendLacksSolverError,
     InvalidValueError,
     UnknownNameError,
+    UnknownSolverError,
     WrongProblemError,
 )
 from pynode_jl.solvers import Controller, Solver, catalogue, controller, info
@@ -148,9 +149,11 @@ def found(name: object, options: Mapping[str, Any]) -> Method:
         )
     if name in TORCHDIFFEQ:
         return TORCHDIFFEQ[name]
-    if name not in {row.name for row in catalogue()}:
-        raise UnknownNameError("method", name, [*TORCHDIFFEQ, *(row.name for row in catalogue())])
-    row = info(name)
+    try:
+        row = info(name)
+    except UnknownSolverError:
+        known = [*TORCHDIFFEQ, *(row.name for row in catalogue())]
+        raise UnknownNameError("method", name, known) from None
     if "ODEProblem" not in row.problem.split(" or "):
         raise WrongProblemError(
             "method", name, "a solver of y' = f(t, y)", f"{name} needs a {row.problem}."

@@ -1,0 +1,181 @@
+"""`pynode_jl.jax`: solves as JAX functions, against closed forms, diffrax and the backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+import pynode_jl as pn
+from pynode_jl.errors import (
+    BackendLacksSolverError,
+    InvalidValueError,
+    SolveError,
+    WrongSolverError,
+)
+from pynode_jl.jax import NeuralODE, as_tree, diffrax_solver, odeint, tree_field
+
+A = np.array([[-0.1, 2.0], [-2.0, -0.1]])
+
+
+@pytest.fixture(autouse=True)
+def _x64() -> Iterator[None]:
+    with jax.enable_x64(True):
+        yield
+
+
+def spiral(y: Any, t: Any, p: Any) -> Any:
+    return {"a": jnp.sin(t) * (y["a"] ** 3) @ p["w"]}
+
+
+def test_a_known_solution_at_all_times_both_ways() -> None:
+    t = jnp.linspace(0.0, 2.0, 5)
+    for times in (t, t[::-1]):
+        y = odeint(lambda y, t: -y * t, jnp.array([1.0, 2.0]), times, rtol=1e-10, atol=1e-12)
+        exact = np.exp(-(times[:, None] ** 2 - times[0] ** 2) / 2) * np.array([1.0, 2.0])
+        np.testing.assert_allclose(y, exact, rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "Tsit5",
+        pn.Solver("RK4", dt=0.07),
+        pytest.param(pn.Solver("KenCarp4", dt=0.07), marks=pytest.mark.slow),
+    ],
+    ids=["adaptive", "fixed", "implicit"],
+)
+def test_gradients_to_everything(method: Any) -> None:
+    """Parameters, states and times, trees of them, against finite differences."""
+    y0 = {"a": jnp.array([[0.6, 0.1]])}
+    times = jnp.array([0.0, 0.33, 0.9])
+
+    def loss(p: Any, y0: Any, t: Any) -> Any:
+        y = odeint(spiral, y0, t, p, method=method, rtol=1e-10, atol=1e-12)["a"]
+        return jnp.sum(jnp.cos(jnp.arange(y.size)) * y.ravel())
+
+    check_grads(loss, ({"w": jnp.asarray(A)}, y0, times), 1, modes=["rev"], rtol=1e-5, atol=1e-6)
+
+
+def test_closures_jit_and_vmap() -> None:
+    t = jnp.array([0.0, 1.0])
+
+    def end(w: Any, scale: Any) -> Any:
+        return odeint(lambda y, t: y @ w, scale * jnp.ones(2), t, method="Vern7")[-1]
+
+    w, scales = jnp.asarray(A), jnp.array([0.5, 1.0, 2.0])
+    together = jax.jit(jax.vmap(end, (None, 0)))(w, scales)
+    np.testing.assert_allclose(together, [end(w, s) for s in scales], rtol=1e-9)
+    slope = jax.grad(lambda w: end(w, 1.0).sum())(w)
+    shift = jnp.zeros((2, 2)).at[0, 1].set(1e-6)
+    difference = (end(w + shift, 1.0) - end(w - shift, 1.0)).sum() / 2e-6
+    assert slope[0, 1] == pytest.approx(float(difference), rel=1e-6)
+
+
+def test_failures() -> None:
+    blows_up = {"func": lambda y, t: y**2, "y0": jnp.ones(2), "t": jnp.array([0.0, 2.0])}
+    with pytest.raises(SolveError):
+        odeint(**blows_up)
+    assert np.isnan(jax.jit(lambda: odeint(**blows_up)[-1])()).all()
+    with pytest.raises(SolveError, match="MaxIters"):
+        odeint(lambda y, t: -y, jnp.ones(2), jnp.array([0.0, 9.0]), max_steps=3)
+    with pytest.raises(InvalidValueError, match="y0"):
+        odeint(lambda y, t: y, jnp.arange(3), jnp.array([0.0, 1.0]))
+    with pytest.raises(InvalidValueError, match=r"^t = "):
+        odeint(lambda y, t: y, jnp.ones(2), 1.0)
+    with pytest.raises(WrongSolverError):
+        odeint(lambda y, t: y, jnp.ones(2), jnp.array([0.0, 1.0]), method="Euler")
+    with pytest.raises(BackendLacksSolverError):
+        odeint(lambda y, t: y, jnp.ones(2), jnp.array([0.0, 1.0]), method="Rodas5P")
+
+
+def test_the_module_is_the_backend(backend: Any) -> None:
+    """The same field, weights and solver: the same states, and `vjp`'s gradients."""
+    field, solver = pn.MLP(2, width=5, time_dependent=True), pn.Solver("Tsit5", rtol=1e-5)
+    node = NeuralODE(field, solver, t_span=(0.2, 1.0), seed=4)
+    y0 = np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32)
+    expected = backend.solve(field, field.init(4), y0, (0.2, 1.0), solver).y1
+    got = eqx.filter_jit(node)(jnp.asarray(y0))
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+    slope = eqx.filter_grad(lambda node: jnp.sum(node(jnp.asarray(y0))))(node)
+    to_weights, _ = backend.vjp(
+        field, field.init(4), y0, (0.2, 1.0), solver, np.ones((4, 2), np.float32)
+    )
+    for name, value in to_weights.items():
+        np.testing.assert_allclose(slope.field.weights[name], value, rtol=1e-3, atol=1e-4)
+    assert node(jnp.asarray(y0), jnp.array([0.2, 0.5, 1.0])).shape == (3, 4, 2)
+
+
+def test_a_module_of_ones_own() -> None:
+    net = eqx.nn.MLP(2, 2, 8, 1, key=jax.random.key(0))
+
+    class Field(eqx.Module):
+        net: eqx.nn.MLP
+
+        def __call__(self, t: Any, y: Any) -> Any:
+            return self.net(y)
+
+    node = NeuralODE(Field(net), pn.Solver("Tsit5", rtol=1e-8, atol=1e-10))
+    y0 = jnp.array([0.5, -1.0])
+    expected = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: net(y)),
+        diffrax.Tsit5(),
+        0.0,
+        1.0,
+        0.1,
+        y0,
+        stepsize_controller=diffrax.PIDController(rtol=1e-9, atol=1e-11),
+    ).ys[-1]
+    np.testing.assert_allclose(node(y0), expected, rtol=1e-6)
+    slope = eqx.filter_grad(lambda node: node(y0).sum())(node)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
+
+
+def test_the_catalogue_in_diffrax() -> None:
+    """A diffrax program takes any explicit solver by one changed line."""
+    ys = [
+        diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, y, args: -y * t),
+            solver,
+            0.0,
+            1.0,
+            0.05,
+            jnp.array([1.0]),
+        ).ys[-1]
+        for solver in (diffrax.Tsit5(), diffrax_solver("Vern7"))
+    ]
+    np.testing.assert_allclose(ys, np.exp(-0.5), rtol=1e-7)
+
+
+def test_nested_parameters_train_and_come_back() -> None:
+    """A tree such as flax's or haiku's, trained by the package's own loop."""
+    random = np.random.default_rng(0)
+    params = {
+        "params": {
+            "Dense_0": {"kernel": random.normal(size=(2, 6)).astype("f"), "bias": np.zeros(6, "f")},
+            "Dense_1": {"kernel": random.normal(size=(6, 2)).astype("f"), "bias": np.zeros(2, "f")},
+        }
+    }
+
+    def apply(params: Any, t: Any, y: Any) -> Any:
+        first, second = params["params"]["Dense_0"], params["params"]["Dense_1"]
+        return jnp.tanh(y @ first["kernel"] + first["bias"]) @ second["kernel"] + second["bias"]
+
+    field = tree_field(apply, params, (2,))
+    assert "params/Dense_0/kernel" in field.weight_shapes()
+    data = pn.concentric_spheres(dim=2, seed=0)
+    recipe = pn.Recipe(pn.Solver("Euler", dt=0.25), iterations=20)
+    trained = pn.train(pn.Model(field, classes=2), data, recipe)
+    tree = as_tree(trained.weights, params)
+    assert jax.tree.structure(tree) == jax.tree.structure(params)
+    before, after = (each["params"]["Dense_0"]["kernel"] for each in (params, tree))
+    assert 0 < np.abs(after - before).max() < 0.1
+    with pytest.raises(InvalidValueError, match="Dense_1"):
+        as_tree({"params/Dense_0/bias": 0.0}, params)
