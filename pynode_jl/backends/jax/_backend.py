@@ -245,28 +245,14 @@ class JaxBackend:
         dtype = initial.dtype
         t0, t1 = _arguments.span(t_span)
         stops = _arguments.stops(save_at, t0, t1)
-        times = np.array([t0, *stops], dtype)
-        if (np.diff(times) == 0).any():
-            raise InvalidValueError(
-                "save_at", save_at, f"times that differ in {dtype}", "Space them, or use float64."
-            )
-        segments = [(_within(solver, a, b), a, b) for a, b in itertools.pairwise([t0, *stops])]
-        controls = [_control(*segment, dtype) for segment in segments]
+        # Without a device of its own a kernel takes NumPy arrays as they are, in half the time.
+        put = self._put if self._device is not None else lambda tree: tree
         key = (field, table.name)
-        if solver.fixed:
-            steps = sum(each.grid(a, b).n for each, a, b in segments)
-        else:
-            steps = self._kept.get(key, _LEAST_KEPT)
-        room = _rounded_up(max(steps, _LEAST_KEPT))
         with self._precision(dtype):
-            kept = self._put(_arguments.weights(weights, field.weight_shapes(), dtype))
-            arguments = (
-                kept,
-                jax.tree.map(lambda *rows: np.stack(rows), *controls),
-                times,
-                self._put(initial),
-                _max_steps(solver),
-            )
+            schedule = _schedule(solver, (t0, *stops), dtype)
+            room = _rounded_up(max(schedule.steps or self._kept.get(key, 0), _LEAST_KEPT))
+            kept = put(_arguments.weights(weights, field.weight_shapes(), dtype))
+            arguments = (kept, schedule.controls, schedule.times, put(initial), schedule.limit)
             kernel = _pullback.forward(field, table.name, solver.fixed, room)
             (states, ends, tally, record), seconds, compiled = _timed(kernel, *arguments)
             stats = _stats(tally, seconds, compiled)
@@ -283,7 +269,7 @@ class JaxBackend:
             weighting = _arguments.like("cotangents", cotangents, solution.y)
             with self._precision(dtype):
                 back = _pullback.backward(field, table.name, room)
-                found = jax.block_until_ready(back(kept, record, ends, self._put(weighting)))  # type: ignore[no-untyped-call]
+                found = jax.block_until_ready(back(kept, record, ends, put(weighting)))  # type: ignore[no-untyped-call]
             to_weights, to_y0, to_times = jax.tree.map(np.asarray, found)
             return Gradients(to_weights, to_y0, to_times)
 
@@ -737,6 +723,31 @@ def _control(solver: Solver, t0: float, t1: float, dtype: np.dtype[Any]) -> _int
         controller(solver.name), solver.info.order or 1, solver.rtol, solver.atol
     )
     return _integrate.AdaptiveControl(*(real(value) for value in control))
+
+
+class _Schedule(NamedTuple):
+    """What a pullback's kernel is told of solver and times, on the device; `steps` where fixed."""
+
+    controls: Any
+    times: Any
+    limit: Any
+    steps: int
+
+
+@lru_cache(maxsize=512)
+def _schedule(solver: Solver, times: tuple[float, ...], dtype: np.dtype[Any]) -> _Schedule:
+    if (np.diff(np.array(times, dtype)) == 0).any():
+        raise InvalidValueError(
+            "save_at", times, f"times that differ in {dtype}", "Space them, or use float64."
+        )
+    segments = [(_within(solver, a, b), a, b) for a, b in itertools.pairwise(times)]
+    controls = [_control(*segment, dtype) for segment in segments]
+    return _Schedule(
+        jax.tree.map(lambda *rows: jnp.asarray(np.stack(rows)), *controls),
+        jnp.asarray(np.array(times, dtype)),
+        jnp.asarray(_max_steps(solver)),
+        sum(each.grid(a, b).n for each, a, b in segments) if solver.fixed else 0,
+    )
 
 
 def _within(solver: Solver, start: float, stop: float) -> Solver:
