@@ -176,7 +176,7 @@ def test_callbacks_are_called_as_torchdiffeq_does() -> None:
                 field,
                 name,
                 lambda t, y, dt, name=name, heard=heard: heard.append(
-                    (name, float(t), float(y.sum().detach()), float(dt))
+                    (name, *(float(each.detach().sum()) for each in (t, y, dt)))
                 ),
             )
         solve(field, start().detach(), times(1.0, 0.0).detach(), rtol=1e-4, atol=1e-6)
