@@ -130,7 +130,14 @@ def _solved(module: nn.Module, shape: tuple[int, ...], **keywords: Any) -> list[
     return [y, *torch.autograd.grad((weight * y).sum(), [y0, t, *module.parameters()])]
 
 
-@pytest.mark.parametrize("name", READ)
+#: Compiled for what is in the others already.
+SLOW = ("two batch axes", "functions", "all activations", "time as ones", "conv2d",
+        "conv1d with a channel")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=[pytest.mark.slow] * (each in SLOW)) for each in READ]
+)
 def test_a_read_module_is_the_module(name: str) -> None:
     """Fixed steps: states and gradients in the backend are torch's to rounding."""
     module, shape = READ[name]()
