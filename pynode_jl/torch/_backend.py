@@ -94,7 +94,8 @@ def planned(
         translation = translate(module, y0)
         if name == "auto":
             _count_shape(module, (tuple(y0.shape), y0.dtype, len(times), method.name))
-        backend = get_backend(name)
+        # Not get_backend's own "auto": that may start a Julia, which has no pullback yet.
+        backend = get_backend("jax" if name == "auto" else name)
         if not isinstance(backend, Differentiator):
             raise NotHereError(f"the {name} backend has no pullback yet")
         if solver.name not in _solvers(backend):
