@@ -13,6 +13,7 @@ from pynode_jl.torch._adjoint import odeint_adjoint
 from pynode_jl.torch._field import FieldModule
 from pynode_jl.torch._module import NeuralODE
 from pynode_jl.torch._odeint import odeint, odeint_event
+from pynode_jl.torch._trained import to_trained
 from pynode_jl.torch._translate import Translation, UntranslatableError, translate
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "odeint",
     "odeint_adjoint",
     "odeint_event",
+    "to_trained",
     "translate",
 ]
