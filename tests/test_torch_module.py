@@ -464,7 +464,8 @@ def test_a_thousand_solves_leave_nothing(backend: str) -> None:
     gc.collect()
     after = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    assert after - before < 100_000
+    # Python's own free lists fill up at first, 0.1 MB; a kept solve is kilobytes, a thousand times.
+    assert after - before < 300_000
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 30_000  # KiB
 
 
