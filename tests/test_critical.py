@@ -19,7 +19,7 @@ from pynode_jl.errors import ConfigError, InvalidValueError, UnknownNameError, W
 from pynode_jl.experiments import AdaptConfig, Config, Run, checks_table, spread
 from pynode_jl.fields import LinearField
 from pynode_jl.models import Model
-from pynode_jl.reproduce._table1 import _adapted_row
+from pynode_jl.reproduce._table1 import SPHERE2, _adapted_row
 from pynode_jl.solvers import Solver
 from pynode_jl.training import History, Trained
 
@@ -228,7 +228,7 @@ def test_table_rows_are_means_over_seeds() -> None:
             "nf_checks": [10.0, 20.0],
         }
     )
-    row = _adapted_row("adaptation, the paper's", part)
+    row = _adapted_row("adaptation, the paper's", part, SPHERE2.paper["adaptation, the paper's"])
     assert row["evaluations"] == "110.0 +- 10.0"
     assert row["of them checks"] == "15.0"
     assert row["accuracy"] == "99.0 +- 1.0 %"

@@ -5,6 +5,7 @@ CPU-sized: few channels, few iterations.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import image_files
@@ -20,6 +21,7 @@ from pynode_jl.errors import DataError
 from pynode_jl.experiments import Config, Run
 from pynode_jl.fields import ConvField2d
 from pynode_jl.models import Model
+from pynode_jl.reproduce import _cifar10
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Recipe, Trained, train
 
@@ -75,6 +77,16 @@ def test_the_recipes_are_configurations(name: str) -> None:
     config = Config.from_toml(EXAMPLES / f"{name}.toml")
     assert config.data.name == name
     assert Config.from_dict(config.to_dict()) == config
+
+
+def test_table_1_and_the_recipe_agree() -> None:
+    recipe = Config.from_toml(EXAMPLES / "cifar10.toml")
+    full = replace(_cifar10.FULL.train, solver=recipe.train.solver)
+    assert (recipe.data, recipe.field, recipe.train) == (
+        _cifar10.FULL.data,
+        _cifar10.FULL.field,
+        full,
+    )
 
 
 @pytest.fixture(scope="module")

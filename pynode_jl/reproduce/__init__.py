@@ -28,6 +28,7 @@ REPRODUCTIONS: Mapping[str, str] = MappingProxyType(
         "blindspot": "No folds at one step do not exclude them at a smaller one.",
         "fig5": "The step while the paper's controller and ours adapt it.",
         "table1": "Critical step and adaptation: evaluations and accuracy beside the paper's.",
+        "table1-cifar10": "The same for CIFAR-10. --full wants a GPU; stopped, it goes on.",
     }
 )
 
@@ -40,5 +41,6 @@ def make(name: str, desk: Desk) -> Plate:
     """
     if name not in REPRODUCTIONS:
         raise UnknownNameError("reproduction", name, REPRODUCTIONS)
-    plate: Plate = importlib.import_module(f"pynode_jl.reproduce._{name}").make(desk)
+    module = f"pynode_jl.reproduce._{name.replace('-', '_')}"
+    plate: Plate = importlib.import_module(module).make(desk)
     return plate

@@ -1,7 +1,8 @@
-"""Sphere 2D trained under each controller: the runs behind Table 1 and Figure 5."""
+"""Models trained under each controller: the runs behind Table 1 and Figure 5."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -27,12 +28,12 @@ def adapted_run(desk: Desk, controller: str, seed: int) -> Run:
     return desk.trained(f"table1-sphere2-{controller}{kind}-s{seed}", config)
 
 
-def adapted_rows(desk: Desk) -> pd.DataFrame:
-    """One row for each controller and seed (`adaptation_row`)."""
+def adapted_rows(desk: Desk, adapted: Callable[[Desk, str, int], Run]) -> pd.DataFrame:
+    """One row for each controller and seed (`adaptation_row`) of the runs that `adapted` gives."""
     rows = []
     for seed in range(desk.seeds):
         for controller in CONTROLLERS:
-            run = adapted_run(desk, controller, seed)
+            run = adapted(desk, controller, seed)
             row = adaptation_row(run.trained, run.dataset, run.backend)
             rows.append({"controller": controller, **row})
     return pd.DataFrame(rows)

@@ -1,45 +1,91 @@
-"""Table 1: grid search against adaptation, the paper's figures beside ours."""
+"""Table 1: grid search against adaptation, the paper's figures beside ours; one data set a row."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import pandas as pd
 
 from pynode_jl.analysis import critical
 from pynode_jl.datasets import Dataset
-from pynode_jl.reproduce._adapted import adapted_rows
+from pynode_jl.experiments import Run
+from pynode_jl.reproduce._adapted import adapted_rows, adapted_run
 from pynode_jl.reproduce._desk import Desk, Plate
 from pynode_jl.reproduce._spheres import protocol, sphere_run
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Trained
 
-# The ends of the search for the critical step; a wider one for the paper's protocol.
-_COARSE, _FINE, _FINEST = 1 / 16, 1 / 256, 1 / 512
-# Published: evaluations (every one counted, the checks' too) and accuracy, mean +- deviation.
-_PAPER = {
-    "grid search": ("65-129", "98.7 +- 1.0 %"),
-    "adaptation, the paper's": ("100.5", "98.9 +- 0.6 %"),
-}
+
+@dataclass(frozen=True)
+class Problem:
+    """A row of the paper's table.
+
+    Attributes:
+        name: the data set.
+        run: its run with a training solver, as text, and a seed.
+        adapted: its run under a controller, by name, with a seed.
+        protocol: how they are trained, in words, in the short protocol or the full one.
+        coarse, fine, finest: the steps that the search for the critical one goes between, to
+            `finest` in the full protocol.
+        paper: published evaluations (every one counted, the checks' too) and accuracy, mean +-
+            deviation, by the row's name.
+    """
+
+    name: str
+    run: Callable[[Desk, str, int], Run]
+    adapted: Callable[[Desk, str, int], Run]
+    protocol: Callable[[bool], str]
+    coarse: float
+    fine: float
+    finest: float
+    paper: Mapping[str, tuple[str, str]]
+
+
+SPHERE2 = Problem(
+    "Sphere 2D",
+    sphere_run,
+    adapted_run,
+    protocol,
+    1 / 16,
+    1 / 256,
+    1 / 512,
+    {
+        "grid search": ("65-129", "98.7 +- 1.0 %"),
+        "adaptation, the paper's": ("100.5", "98.9 +- 0.6 %"),
+    },
+)
 _NAMES = {"paper": "adaptation, the paper's", "steady": "adaptation, ours (steady)"}
 
 
 def make(desk: Desk) -> Plate:
-    """Sphere 2D, Euler: the critical step by bisection, and both controllers, over seeds."""
-    adapted = adapted_rows(desk)
-    found = search(desk)
-    rows = [_grid_row(found)]
-    rows += [_adapted_row(_NAMES[str(name)], part) for name, part in adapted.groupby("controller")]
+    """The row of Sphere 2D."""
+    return row(desk, SPHERE2)
+
+
+def row(desk: Desk, problem: Problem) -> Plate:
+    """`problem`, Euler: the critical step by bisection, and both controllers, over seeds."""
+    adapted = adapted_rows(desk, problem.adapted)
+    found = search(desk, problem)
+    paper = problem.paper
+    rows = [_grid_row(found, paper["grid search"])]
+    rows += [
+        _adapted_row(_NAMES[str(name)], part, paper.get(_NAMES[str(name)], ("", "")))
+        for name, part in adapted.groupby("controller")
+    ]
     table = pd.DataFrame(rows)
     each = adapted[["controller", "seed", "solver", "accuracy", "worst", "under", "spread"]]
     return Plate(
         "Table 1: grid search and adaptation",
-        "Sphere 2D, Euler. evaluations: of the right-hand side an iteration; for the search in one"
-        " forward solve at the step that fails and at the one that holds, for adaptation over all"
-        " of training, the controllers' checks included (and apart). drop: accuracy lost under the"
-        " worst of Midpoint, RK4 at the step in force and half of it, Tsit5 at 1e-6 and the ODE"
-        " itself. spread: standard deviation of log h over the last half of training. The search"
-        " bisects on powers of two, where the paper takes every step of its grid. Means +-"
-        f" standard deviations over {desk.seeds} seeds (the paper: 5). Trained for"
-        f" {protocol(desk.full)}. CIFAR10, the paper's second row, is not run here.",
+        f"{problem.name}, Euler. evaluations: of the right-hand side an iteration; for the"
+        " search in one forward solve at the step that fails and at the one that holds, for"
+        " adaptation over all of training, the controllers' checks included (and apart). drop:"
+        " accuracy lost under the worst of Midpoint, RK4 at the step in force and half of it,"
+        " Tsit5 at 1e-6 and the ODE itself. spread: standard deviation of log h over the last"
+        " half of training. The search bisects on powers of two, where the paper takes every"
+        f" step of its grid. Means +- standard deviations over {desk.seeds} seeds (the paper: 5)."
+        " Trained for"
+        f" {problem.protocol(desk.full)}.",
         None,
         table,
         {"largest drop": ".1%", "spread": ".3f"},
@@ -58,24 +104,23 @@ def make(desk: Desk) -> Plate:
     )
 
 
-def search(desk: Desk) -> pd.DataFrame:
+def search(desk: Desk, problem: Problem = SPHERE2) -> pd.DataFrame:
     """The critical step's bracket for every seed, from runs on the shelf or new."""
 
     def train(solver: Solver, seed: int) -> tuple[Trained, Dataset]:
-        run = sphere_run(desk, str(solver), seed)
+        run = problem.run(desk, str(solver), seed)
         return run.trained, run.dataset
 
     return critical(
         train,
-        Solver("Euler", dt=_COARSE),
-        Solver("Euler", dt=_FINEST if desk.full else _FINE),
+        Solver("Euler", dt=problem.coarse),
+        Solver("Euler", dt=problem.finest if desk.full else problem.fine),
         seeds=range(desk.seeds),
         backend=desk.integrator,
     ).brackets
 
 
-def _grid_row(found: pd.DataFrame) -> dict[str, object]:
-    published = _PAPER["grid search"]
+def _grid_row(found: pd.DataFrame, published: tuple[str, str]) -> dict[str, object]:
     low, high = found["nf_fails"].mean(), found["nf_holds"].mean()
     return {
         "how": "critical step, by bisection",
@@ -89,8 +134,7 @@ def _grid_row(found: pd.DataFrame) -> dict[str, object]:
     }
 
 
-def _adapted_row(name: str, part: pd.DataFrame) -> dict[str, object]:
-    published = _PAPER.get(name, ("", ""))
+def _adapted_row(name: str, part: pd.DataFrame, published: tuple[str, str]) -> dict[str, object]:
     total = part["nf_training"] + part["nf_checks"]
     return {
         "how": name,
