@@ -173,7 +173,7 @@ def test_an_adjoint_trains(julia: Any, gradient: str) -> None:
 @pytest.mark.parametrize(
     ("gradient", "error", "message"),
     [
-        ("adjoint", UnknownNameError, "QuadratureAdjoint"),
+        ("adjoint", UnknownNameError, "GaussAdjoint"),
         ("GaussAdjoint:Zygote", UnknownNameError, "ZygoteVJP"),
         ("discrete:ZygoteVJP", InvalidValueError, "GaussAdjoint only"),
     ],

@@ -40,7 +40,7 @@ Mean cross-entropy and accuracy; `bar` becomes the cotangent of the states `y`, 
 the head keeps its own gradients. `labels` count from 0.
 """
 function loss!(bar, head::Head{T}, weight, bias, y, labels) where {T}
-    copyto!(head.weight, weight)
+    copyto!(head.weight, Array(weight)) # to a device only an array as a whole
     mul!(head.logits, transpose(head.weight), y)
     logits = copyto!(head.host, head.logits)
     logits .+= bias
@@ -90,7 +90,7 @@ function train!(weights::AbstractVector{T}, mu, nu, metrics, path::AbstractPath{
         y1 = reshape(y1, size_of_state, :)
         loss, accuracy = loss!(bar, head, weight, bias, y1, view(labels, indices .+ 1))
         pull!(vec(bar), view(slope, 1:n), path)
-        copyto!(view(slope, (n + 1):split), vec(head.weight_bar))
+        copyto!(view(slope, (n + 1):split), vec(Array(head.weight_bar)))
         copyto!(view(slope, (split + 1):length(slope)), head.bias_bar)
         isfinite(loss) && all(isfinite, slope) || return i - 1, "Unstable"
         update!(weights, mu, nu, slope, adam, iteration + i)
