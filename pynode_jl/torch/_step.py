@@ -119,7 +119,7 @@ def _solved(
     rows = [table.a[i] for i in range(begin, until)]
     bases = [combined(y, dt, row[:begin], known) if known else y for row in rows]
     coupling = torch.tensor([row[begin:until] for row in rows], dtype=y.dtype, device=y.device)
-    step = float(dt)
+    step = float(dt.detach()) if isinstance(dt, Tensor) else dt
 
     def residual(ks: Tensor, dt: Time, bases: list[Tensor]) -> Tensor:
         values = []
@@ -152,10 +152,11 @@ def _solved(
         else:
             change = change * float("nan")
         if not bool(torch.isfinite(change)):
+            moment = float(at(begin)[0].detach())
             raise SolveError(
                 "ConvergenceFailure",
-                f"Newton's iteration for an implicit stage at t = {float(at(begin)[0]):g} did not"
-                " converge. Take a smaller step.",
+                f"Newton's iteration for an implicit stage at t = {moment:g} did not converge."
+                " Take a smaller step.",
             )
         final = matrix(ks)
     return list(ks + _solve(final, residual(ks, dt, bases)))
