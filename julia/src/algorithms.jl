@@ -45,6 +45,10 @@ solver_name(algorithm) = String(nameof(typeof(algorithm)))
 """The version of OrdinaryDiffEqCore."""
 core_version() = string(pkgversion(sublibrary("OrdinaryDiffEqCore")))
 
+"""Whether this version of the sub-library has the solver; loads it."""
+has_solver(name::AbstractString, library::AbstractString) =
+    isdefined(sublibrary(library), Symbol(name))
+
 """Whether the environment has the sub-library; nothing is loaded."""
 function available(library::AbstractString)
     id = Base.identify_package(PyNODE, String(library))

@@ -365,6 +365,11 @@ def _has(library: str) -> bool:
     return bool(_process.julia().PyNODE.available(library))
 
 
+@cache
+def _module_has(name: str, library: str) -> bool:
+    return bool(_process.julia().PyNODE.has_solver(name, library))
+
+
 @lru_cache(maxsize=512)
 def _made(name: str, library: str, options: tuple[tuple[str, Any], ...]) -> Any:
     return _process.julia().PyNODE.algorithm(name, library, **dict(options))
@@ -409,6 +414,13 @@ def _algorithm(solver: Solver) -> Any:
             solver.name,
             "a solver whose package the Julia environment has",
             f'Add {library} to it: using Pkg; Pkg.add("{library}").',
+        )
+    if not _module_has(solver.name, library):
+        raise BackendLacksSolverError(
+            "solver",
+            solver.name,
+            f"a solver that this version of {library} has",
+            f'Update it: using Pkg; Pkg.update("{library}").',
         )
     assert isinstance(solver.options, tuple)
     try:
