@@ -29,7 +29,7 @@ _SPEAKS = {"for": "for an ODE", "against": "against", "neither": "neither", "sil
 
 def write_certificate(
     certificate: Certificate,
-    folder: Path,
+    folder: str | Path,
     *,
     trained: Trained | None = None,
     dataset: Dataset | None = None,
@@ -47,6 +47,7 @@ def write_certificate(
     Returns:
         The page's path.
     """
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "certificate.json").write_text(certificate.to_json(), encoding="utf-8")
     verdict, swapped = certificate.verdict, certificate.swap
