@@ -38,20 +38,26 @@ function need(feature::AbstractString)
     isempty(missing_ones) || throw(ArgumentError(string(
         "the Julia environment lacks ", join(missing_ones, ", "), ". Add: using Pkg; Pkg.add([",
         join(repr.(missing_ones), ", "), "])")))
-    foreach(name -> Base.require(Base.identify_package(name)), EXTENSIONS[feature])
+    foreach(name -> Base.require(package_id(name)), EXTENSIONS[feature])
     return nothing
 end
 
 """Whether the environment has the package; nothing is loaded."""
 function has_package(name::AbstractString)
-    id = Base.identify_package(String(name))
+    id = package_id(name)
     return !isnothing(id) && !isnothing(Base.locate_package(id))
+end
+
+# An environment names what it asked for; the sub-libraries are this package's own dependencies.
+function package_id(name::AbstractString)
+    id = Base.identify_package(String(name))
+    return isnothing(id) ? Base.identify_package(PyNODE, String(name)) : id
 end
 
 """The version of a package that the environment has, or "" for one that it lacks."""
 function package_version(name::AbstractString)
     has_package(name) || return ""
-    project = joinpath(dirname(dirname(Base.locate_package(Base.identify_package(name)))),
+    project = joinpath(dirname(dirname(Base.locate_package(package_id(name)))),
         "Project.toml")
     return String(get(TOML.parsefile(project), "version", "?"))
 end
