@@ -40,12 +40,15 @@ EXPLICIT = [name for name in PARITY if tableau(name).explicit]
 # A few of each family; `make test-zoo` runs them all.
 OTHER_ABSCISSAE = {
     "CKLLSRK54_3C",
+    "ESDIRK547L2SA2",
     "Kvaerno3",
     "Kvaerno4",
     "Kvaerno5",
-    "ESDIRK547L2SA2",
+    "SSPRK932",
     "SSPSDIRK2",
 }
+# Solvers that fail in Julia itself, as docs/zoo.csv has it.
+BROKEN = {"RKV76IIa": "its fixed steps blow up in OrdinaryDiffEqVerner 2"}
 COMMON = {"Euler", "Midpoint", "Heun", "RK4", "BS3", "Tsit5", "DP5", "Vern7"}
 
 
@@ -157,6 +160,8 @@ def test_tableaus_agree(julia: Any, backend: Any, solver: str, dtype: Any, bound
     if not info(solver).fixed_step:
         pytest.skip("no fixed steps")
     _must_have(julia, solver)
+    if solver in BROKEN:
+        pytest.xfail(BROKEN[solver])
     # Julia's abscissae of these are not the row sums: another method where f depends on t.
     name = "conv1d, one matrix" if solver in OTHER_ABSCISSAE else "mlp"
     field, weights, y0 = problem(name, dtype)
