@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from train_sphere import LEARNING_RATE, fresh, problem, torchdiffeq_run
+from train_sphere import LEARNING_RATE, fresh, in_turns, problem, torchdiffeq_run
 
 TOLERANCE = 1e-4
 # Iterations a turn: about a second each.
@@ -79,19 +79,7 @@ def main() -> None:
             "NeuralODE": julia_run(case.solver, "NeuralODE"),
         }
         check({name: run(8) for name, run in runs.items()}, case.same_numbers)
-        rates: dict[str, list[float]] = {name: [] for name in runs}
-        for _ in range(arguments.repeats):
-            for name, run in runs.items():
-                start = time.perf_counter()
-                run(ROWS[name])
-                rates[name].append(ROWS[name] / (time.perf_counter() - start))
-        medians = [f"{statistics.median(rates[name]):.0f}" for name in runs]
-        ratios = [
-            statistics.median(a / b for a, b in zip(rates["pynode_jl"], rates[name], strict=True))
-            for name in ("torchdiffeq", "NeuralODE")
-        ]
-        cells = [case.label, *medians, *(f"{ratio:.1f}" for ratio in ratios)]
-        print(f"| {' | '.join(cells)} |", flush=True)
+        print(in_turns(case.label, runs, ROWS, arguments.repeats), flush=True)
 
 
 def julia_run(solver: dict[str, Any], gradient: str) -> Callable[[int], Any]:

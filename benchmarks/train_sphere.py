@@ -64,19 +64,26 @@ def main() -> None:
         check({name: run(8) for name, run in runs.items()})
         for name, run in runs.items():  # compile for the measured shape
             run(ROWS[name])
-        rates: dict[str, list[float]] = {name: [] for name in runs}
-        for _ in range(arguments.repeats):
-            for name, run in runs.items():
-                start = time.perf_counter()
-                run(ROWS[name])
-                rates[name].append(ROWS[name] / (time.perf_counter() - start))
-        medians = [f"{statistics.median(rates[name]):.0f}" for name in runs]
-        ratios = [
-            statistics.median(a / b for a, b in zip(rates["pynode_jl"], rates[name], strict=True))
-            for name in ("torchdiffeq", "diffrax")
-        ]
-        cells = [f"1/{steps}", *medians, *(f"{ratio:.2f}" for ratio in ratios)]
-        print(f"| {' | '.join(cells)} |", flush=True)
+        print(in_turns(f"1/{steps}", runs, ROWS, arguments.repeats), flush=True)
+
+
+def in_turns(
+    label: str, runs: dict[str, Callable[[int], Any]], rows: dict[str, int], repeats: int
+) -> str:
+    """A table's row: iterations a second of each run, and the first one's ratio to the others."""
+    rates: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run(rows[name])
+            rates[name].append(rows[name] / (time.perf_counter() - start))
+    ours, *others = rates.values()
+    medians = [f"{statistics.median(each):.0f}" for each in rates.values()]
+    ratios = [
+        f"{statistics.median(a / b for a, b in zip(ours, each, strict=True)):.2f}"
+        for each in others
+    ]
+    return f"| {' | '.join([label, *medians, *ratios])} |"
 
 
 def fresh(code: str, tries: int = 3) -> tuple[float, float]:

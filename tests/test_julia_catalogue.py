@@ -33,7 +33,7 @@ SINCE = {
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_catalogue_is_the_librarys(library: str) -> None:
     module: Any = get_backend("julia")._module  # type: ignore[attr-defined]
-    if not module.available(library):
+    if not module.has_package(library):
         pytest.skip(f'using Pkg; Pkg.add("{library}") in the Julia environment')
     version = tuple(int(part) for part in str(module.package_version(library)).split("."))
     listed = {row.name for row in catalogue(backend="julia") if row.sublibrary == library}

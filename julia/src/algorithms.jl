@@ -48,9 +48,3 @@ core_version() = string(pkgversion(sublibrary("OrdinaryDiffEqCore")))
 """Whether this version of the sub-library has the solver; loads it."""
 has_solver(name::AbstractString, library::AbstractString) =
     isdefined(sublibrary(library), Symbol(name))
-
-"""Whether the environment has the sub-library; nothing is loaded."""
-function available(library::AbstractString)
-    id = Base.identify_package(PyNODE, String(library))
-    return !isnothing(id) && !isnothing(Base.locate_package(id))
-end

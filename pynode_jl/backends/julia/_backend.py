@@ -362,7 +362,7 @@ def _available(row: SolverInfo) -> bool:
 
 @cache
 def _has(library: str) -> bool:
-    return bool(_process.julia().PyNODE.available(library))
+    return bool(_process.julia().PyNODE.has_package(library))
 
 
 @cache
