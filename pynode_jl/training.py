@@ -111,12 +111,21 @@ class History:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """The weights that a controller thinks best so far, and the solver that was then in force."""
+
+    weights: Weights
+    solver: Solver
+
+
+@dataclass(frozen=True)
 class Trained:
     """A model with its weights and how they came about.
 
     `retcode` is Success, or why training ended before its last iteration: `state` is then the last
     good one. Under a controller, `control` is where that stands (None before the first iteration),
-    and `validation` what it says of the finished model, if it promises anything.
+    and `validation` what it says of the finished model, if it promises anything. If it marks
+    weights as best, the last so marked are `kept` until training ends and become the model's there.
     """
 
     model: Model
@@ -127,6 +136,7 @@ class Trained:
     seconds: float = 0.0
     control: ControlState | None = None
     validation: Validation | None = None
+    kept: Kept | None = None
 
     @property
     def finished(self) -> bool:
@@ -185,8 +195,9 @@ def train(
         on_chunk: called after each chunk with the state so far: show it, store it.
 
     Returns:
-        The trained model. Under a controller its `solver` is the one in force at the end; checks
-        and validation are in `history` and `validation`. When a loss, a gradient or a state stops
+        The trained model. Under a controller its weights are those that it marked as best, if it
+        marks any, or the last; its `solver` is the one that was in force for them; checks and
+        validation are in `history` and `validation`. When a loss, a gradient or a state stops
         being finite, or a solve fails, training ends there: `retcode` says why and the state is
         the last good one.
 
@@ -235,13 +246,22 @@ def train(
         if controller is not None and chunk.retcode == RetCode.Success and not trained.finished:
             assert trained.control is not None
             control, check = controller.check(trained.control, look(trained))
-            trained = replace(trained, control=control, history=trained.history.checked(check))
+            trained = replace(
+                trained,
+                control=control,
+                history=trained.history.checked(check),
+                kept=Kept(trained.weights, check.solver) if check.best else trained.kept,
+            )
         if on_chunk is not None:
             on_chunk(trained)
     if controller is not None and trained.finished and trained.validation is None:
-        assert trained.control is not None
-        validation = controller.validate(trained.control, look(trained))
-        trained = replace(trained, validation=validation)
+        control, kept = trained.control, trained.kept
+        assert control is not None
+        if kept is not None:
+            state = replace(trained.state, weights=kept.weights)
+            control = replace(control, solver=kept.solver)
+            trained = replace(trained, state=state, control=control, kept=None)
+        trained = replace(trained, validation=controller.validate(control, look(trained)))
     return trained
 
 

@@ -132,6 +132,7 @@ def test_test_tolerances_are_the_papers() -> None:
         (SteadyController, {"every": 0}, "every = 0"),
         (SteadyController, {"allowed": 1.5}, "allowed"),
         (SteadyController, {"holdout": 0}, "holdout"),
+        (SteadyController, {"explore": 0.6}, "hold = 0.5: allowed is above explore = 0.6"),
         (SteadyController, {"samples": True}, "samples"),
     ],
 )
@@ -273,33 +274,81 @@ def test_paper_tolerance(backend: JaxBackend) -> None:
 # Ours
 
 
+def turned(probe: Probe) -> Probe:
+    """With labels that call h = 1 right, so that a finer solver has answers to lose."""
+    probe.pool_labels = 1 - probe.pool_labels
+    return probe
+
+
 def test_steady_explores_refines_and_holds(backend: JaxBackend) -> None:
-    controller = SteadyController(samples=30)
+    controller = SteadyController(every=3, samples=30)
     early = sign_probe(backend, 3.0, iteration=20)
     start = controller.start(EULER, early)[0]
     state, check = controller.check(start, early)
-    assert (check.action, check.nf, state) == ("hold", 0, start)
-    # Right answers are lost only where there are any: turn the head, so that h = 1 is "right".
-    probe = sign_probe(backend, 3.0, iteration=45)
-    probe.pool_labels = 1 - probe.pool_labels
+    assert (check.action, check.nf, check.best, state) == ("hold", 0, False, start)
+    probe = turned(sign_probe(backend, 3.0, iteration=45))
     state, check = controller.check(start, probe)
     assert (check.accuracy, check.test_accuracy, check.statistic) == (1.0, 0.0, 1.0)
     assert check.action == "shrink"
-    assert 1 / 8 <= (state.solver.dt or 0.0) <= 1 / 2
-    # The model is given time to follow; a later refinement is a small one.
-    waiting = replace(state, solver=EULER)
-    for _ in range(4):
-        waiting, check = controller.check(waiting, sign_probe(backend, 3.0, iteration=50))
-        assert (check.action, check.nf) == ("hold", 0)
-    waiting, check = controller.check(waiting, probe)
-    assert check.action == "shrink"
-    assert 0.88 <= (waiting.solver.dt or 0.0) <= 0.92
-    # A model that is an ODE is left alone, however often it is asked.
+    # Of 100 iterations 15 refine, with a check every 3: five together divide the error by 16.
+    assert state.solver.dt == pytest.approx(16 ** (-1 / 5))
+    # A model that is an ODE is left alone, however often it is asked: every second time here.
     steady = ControlState(EULER.with_step(0.5), start.memory)
+    asked = []
     for iteration in range(50, 100, 10):
         steady, check = controller.check(steady, sign_probe(backend, 1.0, iteration=iteration))
-        assert (check.action, check.statistic) == ("hold", 0.0)
+        assert check.action == "hold"
+        asked.append(check.test_solver is not None)
     assert steady.solver.dt == 0.5
+    assert asked == [True, False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("checks", "text", "pace"),
+    [
+        (1, "Euler:dt=1", 0.5),  # never a jump
+        (8, "Euler:dt=1", 16 ** (-1 / 8)),
+        (2, "SSPRK33:dt=1", 16 ** (-1 / 6)),  # its error goes with h^3
+        (1000, "Euler:dt=1", 0.91),  # never a crawl
+    ],
+)
+def test_steadys_pace_divides_the_error_over_refining(
+    backend: JaxBackend, checks: int, text: str, pace: float
+) -> None:
+    controller = SteadyController(explore=0.25, hold=0.75, every=1)
+    probe = turned(sign_probe(backend, 3.0))
+    probe.iteration, probe.iterations = checks, 2 * checks
+    state, check = controller.check(ControlState(Solver.parse(text)), probe)
+    assert check.action == "shrink"
+    assert state.solver.dt == pytest.approx(pace)
+
+
+def test_steady_holds_unless_the_violation_is_clear(backend: JaxBackend) -> None:
+    """Three quarters are lost: above 20 %, not above five times that."""
+    x = np.linspace(-1.0, 1.0, 40, dtype=np.float32)[:, None]
+    labels = (x[:, 0] < 0).astype(np.int32)
+    labels[::4] = 1 - labels[::4]
+    controller = SteadyController(allowed=0.2)
+    for iteration, action in ((40, "shrink"), (60, "hold")):
+        probe = sign_probe(backend, 3.0, iteration=iteration)
+        probe.pool_labels = labels
+        _, check = controller.check(ControlState(EULER), probe)
+        assert check.statistic == 0.75
+        assert check.action == action
+
+
+def test_steady_marks_what_the_finer_solver_answers_best(backend: JaxBackend) -> None:
+    controller = SteadyController(explore=0.1, hold=0.2)
+    state = ControlState(EULER)
+    marks = []
+    for right in (30, 20, 30, 40, 39):
+        probe = sign_probe(backend, 1.0)
+        probe.pool_labels = np.where(np.arange(40) < right, probe.pool_labels, 5)
+        state, check = controller.check(state, probe)
+        assert check.test_accuracy == right / 40
+        marks.append(check.best)
+        state = replace(state, memory={**state.memory, "waiting": False})
+    assert marks == [True, False, True, True, False]
 
 
 def test_steady_sums_small_samples_up(backend: JaxBackend) -> None:
@@ -308,8 +357,7 @@ def test_steady_sums_small_samples_up(backend: JaxBackend) -> None:
     state = controller.start(EULER, sign_probe(backend, 3.0))[0]
     actions = []
     for iteration in range(30, 34):
-        probe = sign_probe(backend, 3.0, iteration=iteration)
-        probe.pool_labels = 1 - probe.pool_labels
+        probe = turned(sign_probe(backend, 3.0, iteration=iteration))
         state, check = controller.check(state, probe)
         actions.append(check.action)
     assert actions[:2] == ["hold", "shrink"]
@@ -445,7 +493,8 @@ def test_history_holds_the_steps_in_force(
         step = trained.history.step[10 * number : 10 * number + 10]
         assert (step == check.chosen.dt).all()
     assert trained.control is not None
-    assert trained.control.solver.dt == trained.history.step[-1]
+    marked = [check.solver.dt for check in checks if check.best]
+    assert trained.control.solver.dt == (marked[-1] if marked else trained.history.step[-1])
     assert (trained.history.nf == np.ceil(1 / trained.history.step - 1e-6)).all()
     in_force = trained.validation.solver if trained.validation else trained.control.solver
     assert trained.solver == in_force
@@ -469,6 +518,27 @@ def test_a_new_step_compiles_nothing(model: Model, data: Dataset, backend: JaxBa
         jax.monitoring.clear_event_listeners()
     assert len(set(first.history.step.tolist()) ^ set(again.history.step.tolist())) > 3
     assert not compiled
+
+
+def test_the_best_marked_weights_are_returned(
+    model: Model, data: Dataset, backend: JaxBackend
+) -> None:
+    seen: dict[int, Trained] = {}
+    trained = train(
+        model,
+        data,
+        recipe("steady"),
+        backend=backend,
+        on_chunk=lambda t: seen.setdefault(t.state.iteration, t) and None,
+    )
+    best = [check for check in trained.history.checks if check.best][-1]
+    assert best.iteration < 60
+    for name, value in trained.weights.items():
+        assert np.array_equal(value, seen[best.iteration].state.weights[name])
+    # The finer solver's accuracy on the samples of that check is what the returned weights have.
+    assert best.test_solver is not None
+    assert best.test_accuracy == max(check.test_accuracy for check in trained.history.checks[2:])
+    assert trained.kept is None
 
 
 def test_held_out_samples_are_never_trained_on(model: Model, data: Dataset) -> None:

@@ -59,16 +59,16 @@ def test_method(solver: Solver, given: str | None) -> str:
     return given
 
 
-def finer_step(solver: Solver, test: str, factor: float = 50.0) -> Solver:
+def finer_step(solver: Solver, test: str, factor: float = 50.0, *, longest: float = 1.0) -> Solver:
     """`test` at a step whose expected error is `factor` times below that of `solver`.
 
     With orders p < q the errors go as h^p and h_test^q: h_test = (h^p / factor)^(1/q), never more
-    than h. For Euler and Midpoint that is the paper's sqrt(h / 50), for Midpoint and RK4 its
-    (h^2 / 50)^(1/4).
+    than `longest` times h. For Euler and Midpoint that is the paper's sqrt(h / 50), for Midpoint
+    and RK4 its (h^2 / 50)^(1/4).
     """
     assert solver.dt is not None
     p, q = solver.info.order or 1, info(test).order or 1
-    return Solver(test, dt=min(solver.dt, (solver.dt**p / factor) ** (1 / q)))
+    return Solver(test, dt=min(longest * solver.dt, (solver.dt**p / factor) ** (1 / q)))
 
 
 def finer_tolerance(solver: Solver, test: str) -> Solver:

@@ -38,6 +38,7 @@ class Check:
         action: "start", "shrink", "grow" or "hold".
         chosen: the solver in force from then on.
         nf: evaluations of the right-hand side that the check cost.
+        best: the weights looked at are the best yet; training returns the last that were so marked.
     """
 
     iteration: int
@@ -49,6 +50,7 @@ class Check:
     action: str
     chosen: Solver
     nf: int
+    best: bool = False
 
     @classmethod
     def quiet(cls, iteration: int, solver: Solver, action: str, chosen: Solver, nf: int) -> Check:

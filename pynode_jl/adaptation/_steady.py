@@ -11,16 +11,17 @@ from pynode_jl.adaptation._bounds import lower_bound, upper_bound
 from pynode_jl.adaptation._pairs import check_count, check_share, finer_step, test_method
 from pynode_jl.adaptation._protocol import Check, ControlState, Probe, Validation
 from pynode_jl.backends import Array, Evaluation, RetCode
-from pynode_jl.solvers import Solver
+from pynode_jl.errors import InvalidValueError
+from pynode_jl.solvers import Solver, info
 
-# The first refinement goes far, at once, with some reserve; a later one takes about a tenth off.
-_FIRST_LEAST, _FIRST_MOST, _RESERVE = 1 / 8, 1 / 2, 0.7
-_LEAST_FACTOR, _MOST_FACTOR = 0.88, 0.92
-# Checks left out after the first one: what was learnt from a coarse step's error takes some hundred
-# iterations to unlearn.
-_REST = 4
+# By how much the solver's error is divided over the whole of "refine" if every check asks for it.
+# The pace is what matters: a jump from a coarse step to a fine one leaves a model that the
+# optimizer has to rebuild, often in a worse minimum; a tenth off every 50 iterations carries it
+# along (Sphere 2D, 10,000 iterations, 1/8 to 1/128: measured in docs/guide.md).
+_RANGE = 16.0
+_FASTEST, _SLOWEST = 0.5, 0.91
 # While holding, a refinement needs this many times the allowed share: a clear violation.
-_HYSTERESIS = 2.0
+_HYSTERESIS = 5.0
 # Confidence of the bound that a refinement needs.
 _SURE = 0.95
 # How much more accurate a check's test solve is than the solver in force, by its order.
@@ -37,22 +38,22 @@ class SteadyController:
 
     **Explore.** For the share `explore` of the iterations the recipe's own, coarse solver is kept.
     What training gains there by the solver's error it unlearns at finer steps; but a coarse step
-    also leads out of minima that an ODE is caught in, since its trajectories may cross (Sphere 2D:
-    three quarters right for thousands of iterations).
+    costs little, and leads out of minima that an ODE is caught in, since its trajectories may cross
+    (Sphere 2D: three quarters right for thousands of iterations).
 
     **Refine.** From then on, every `every` iterations, `samples` training samples, drawn anew
     whatever the batch size, are answered under the solver in force and under a finer one. What
     counts is the share of answers that are right and are *lost* under the finer one: accuracy that
     the solver's error has made. Where the exact (Clopper-Pearson) bound of the counts since the
-    last move says with 95 % confidence that it exceeds `allowed`, the step shrinks: the first time
-    to an eighth at most, later by about a tenth. How far, the margins tell: a right answer's
-    *ratio* is what the finer solve takes from its margin (its logit over the next one), over that
-    margin; it is lost where the ratio exceeds 1. Errors go as h^p, and the ratios' upper quantile
-    gives the step at which no more than `allowed` would be lost. Nothing makes a step longer: there
-    is no oscillation.
+    last move says with 95 % confidence that it exceeds `allowed`, the step shrinks, by a pace that
+    divides the error by 16 over the whole phase: slowly enough for the weights to follow. Nothing
+    makes a step longer: there is no oscillation.
 
-    **Hold.** From the share `hold` of the iterations on, the step stays unless twice `allowed` is
-    exceeded.
+    **Hold.** From the share `hold` of the iterations on, the step stays unless five times `allowed`
+    is exceeded; checks are half as frequent. An optimizer at a constant rate keeps going over the
+    edges of what it has found, and an ODE's accuracy rises and falls by points between one check
+    and the next while the training solver's stays; so of all weights that were checked, those are
+    kept that the *finer* solver answered best with. They are what training returns.
 
     **Guarantee.** `holdout` of the training samples are never trained on nor looked at before the
     end. There the model's answers are compared with its ODE's (Tsit5, 1e-6, float64): with
@@ -68,20 +69,20 @@ class SteadyController:
         hold: share of the iterations before the step is held.
         allowed: share of answers that may be lost.
         every: iterations between two checks.
-        samples: training samples in a check.
+        samples: training samples in a check, or all, where they are fewer.
         holdout, margin, confidence: of the validation.
         most_steps: a fixed step is never shorter than the interval divided by this while training.
 
     Raises:
-        InvalidValueError: a share outside (0, 1), a count below 1.
+        InvalidValueError: a share outside (0, 1), `hold` not above `explore`, a count below 1.
     """
 
     test: str | None = None
-    explore: float = 0.45
+    explore: float = 0.35
     hold: float = 0.5
     allowed: float = 0.01
-    every: int = 100
-    samples: int = 512
+    every: int = 50
+    samples: int = 2048
     holdout: float = 0.2
     margin: float = 0.03
     confidence: float = 0.95
@@ -92,6 +93,10 @@ class SteadyController:
             check_share(name, getattr(self, name))
         for name in ("every", "samples", "most_steps"):
             check_count(name, getattr(self, name))
+        if self.hold <= self.explore:
+            raise InvalidValueError(
+                "hold", self.hold, f"above explore = {self.explore}", "Refining lies between them."
+            )
 
     def check_solver(self, solver: Solver) -> None:
         """Refuse a pair that shows no error.
@@ -107,14 +112,14 @@ class SteadyController:
         return ControlState(solver, _Memory().to_dict()), check
 
     def check(self, state: ControlState, probe: Probe) -> tuple[ControlState, Check]:
-        """Count lost answers; refine where the counts are sure enough."""
+        """Count lost answers; refine where the counts are sure enough; mark the best weights."""
         solver, memory = state.solver, _Memory(**state.memory)
         progress = probe.iteration / probe.iterations
         if progress < self.explore or memory.waiting:
-            memory = replace(memory, waiting=max(0, memory.waiting - 1))
+            memory = replace(memory, waiting=False)
             check = Check.quiet(probe.iteration, solver, "hold", solver, probe.nf)
             return ControlState(solver, memory.to_dict()), check
-        allowed = self.allowed if progress < self.hold else _HYSTERESIS * self.allowed
+        holding = progress >= self.hold
         x, labels = probe.sample(self.samples)
         test_solver = self._finer(solver)
         own = probe.evaluate(solver, x)
@@ -122,23 +127,26 @@ class SteadyController:
         test = probe.evaluate(test_solver, x if solver.fixed else x.astype(np.float64))
         lost = _lost(own, test, labels)
         memory = memory.counting(lost, len(x), 4 * self.samples)
-        action, chosen = "hold", solver
+        allowed = _HYSTERESIS * self.allowed if holding else self.allowed
+        chosen = solver
         if lower_bound(memory.lost, memory.seen, _SURE) > allowed:
-            factor = self._factor(solver, _ratios(own, test, labels), memory.moves)
-            chosen = self._refined(solver, factor, probe)
-            action = "hold" if chosen == solver else "shrink"
-            memory = _Memory(moves=memory.moves + 1, waiting=0 if memory.moves else _REST)
+            chosen = self._refined(solver, probe)
+            memory = replace(memory, lost=0, seen=0)
+        accuracy = test.accuracy(labels)
+        best = accuracy >= memory.best
         check = Check(
             probe.iteration,
             solver,
             test_solver,
             own.accuracy(labels),
-            test.accuracy(labels),
+            accuracy,
             lost / len(x),
-            action,
+            "hold" if chosen == solver else "shrink",
             chosen,
             probe.nf,
+            best,
         )
+        memory = replace(memory, waiting=holding, best=max(memory.best, accuracy))
         return ControlState(chosen, memory.to_dict()), check
 
     def validate(self, state: ControlState, probe: Probe) -> Validation | None:
@@ -176,36 +184,32 @@ class SteadyController:
     def _finer(self, solver: Solver) -> Solver:
         name = self._method(solver)
         if solver.fixed:
-            return finer_step(solver, name, _FINER)
+            # A method of more stages may take longer steps: as many evaluations, a smaller error.
+            return finer_step(solver, name, _FINER, longest=_stages(name) / _stages(solver.name))
         return Solver(name, rtol=solver.rtol, atol=solver.atol).scaled(1 / _FINER)
 
-    def _factor(self, solver: Solver, ratios: Array, moves: int) -> float:
-        quantile = float(np.quantile(ratios, 1 - self.allowed))
-        ideal = float(max(quantile, 1.0) ** (-1 / (solver.info.order or 1)))
-        factor = (
-            min(max(ideal, _LEAST_FACTOR), _MOST_FACTOR)
-            if moves
-            else min(max(_RESERVE * ideal, _FIRST_LEAST), _FIRST_MOST)
-        )
-        return factor if solver.fixed else float(factor ** _tolerance_order(solver))
-
-    def _refined(self, solver: Solver, factor: float, probe: Probe) -> Solver:
-        """`solver` times `factor`, but not beyond the finest that is allowed."""
+    def _refined(self, solver: Solver, probe: Probe) -> Solver:
+        """`solver` at a finer step or tolerance, but not beyond the finest that is allowed."""
+        order = solver.info.order or 1
+        checks = (self.hold - self.explore) * probe.iterations / self.every
+        pace = min(max(_RANGE ** (-1 / (order * checks)), _FASTEST), _SLOWEST)
         if solver.dt is not None:
             finest = abs(probe.model.t1 - probe.model.t0) / self.most_steps / solver.dt
         else:
+            pace = pace ** _tolerance_order(solver)
             finest = _LEAST_TOLERANCE / (solver.rtol or 1.0)
-        return solver if finest >= 1 else solver.scaled(max(factor, finest))
+        return solver if finest >= 1 else solver.scaled(max(pace, finest))
 
 
 @dataclass(frozen=True)
 class _Memory:
-    """Answers lost and seen since the last move, moves made, checks still to be left out."""
+    """Answers lost and seen since the last move, the best accuracy under a finer solver, and
+    whether the next check is left out."""
 
     lost: int = 0
     seen: int = 0
-    moves: int = 0
-    waiting: int = 0
+    best: float = 0.0
+    waiting: bool = False
 
     def counting(self, lost: int, seen: int, most: int) -> _Memory:
         """With more counts; old ones fade, since weights move."""
@@ -227,23 +231,7 @@ def _lost(own: Evaluation, test: Evaluation, labels: Array) -> int:
     return int(((own.predictions == labels) & (test.predictions != labels)).sum())
 
 
-def _ratios(own: Evaluation, test: Evaluation, labels: Array) -> Array:
-    """By sample, what share of its margin a finer solve takes away, (n,); above 1 it is lost.
-
-    0 for a wrong answer, which has none to lose.
-    """
-    margin, left = _margins(own.logits, labels), _margins(test.logits, labels)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratios = (margin - left) / margin
-    # A finer solve that fails takes everything away.
-    ratios = np.where(np.isfinite(left), ratios, 2.0)
-    return np.where(own.predictions == labels, ratios, 0.0)
-
-
-def _margins(logits: Array, labels: Array) -> Array:
-    rows = np.arange(len(logits))
-    others = logits.astype(np.float64)
-    true = others[rows, labels]
-    others[rows, labels] = -np.inf
-    margins: Array = true - others.max(axis=1)
-    return margins
+def _stages(name: str) -> int:
+    """Evaluations in a step of the method; 1 where its tableau is not at hand."""
+    tableau = info(name).tableau
+    return 1 if tableau is None else tableau.stages

@@ -51,11 +51,13 @@ def adapt(
     from pynode_jl import figures
     from pynode_jl.experiments import AdaptConfig, Run, adaptation_row, checks_table
 
-    base = _base(config, setting)
+    base = _base(config)
     wanted = controller or base.adapt.controller
     wanted = "steady" if wanted == "none" else wanted
     if wanted != base.adapt.controller:
         base = replace(base, adapt=AdaptConfig(wanted))
+    # Settings last: an option belongs to the controller that is named.
+    base = base.changed(settings(setting or []))
     rows, traces, fixed = [], {}, True
     for seed in range(base.seed, base.seed + seeds):
         run = Run.create(replace(base, seed=seed), out / f"{wanted}-s{seed}")
@@ -94,7 +96,7 @@ def critical(
     from pynode_jl.experiments import AdaptConfig, Run
     from pynode_jl.solvers import Solver
 
-    base = replace(_base(config, setting), adapt=AdaptConfig())
+    base = replace(_base(config).changed(settings(setting or [])), adapt=AdaptConfig())
     name = base.recipe().solver.name
 
     def train(solver: Solver, seed: int) -> tuple[Trained, Dataset]:
@@ -129,15 +131,12 @@ def critical(
     _console.print(f"tables: {out}/critical.csv, {out}/trials.csv", soft_wrap=True)
 
 
-def _base(config: Path | None, setting: list[str] | None) -> Config:
+def _base(config: Path | None) -> Config:
     from pynode_jl.experiments import Config, TrainConfig
 
-    base = (
-        Config(train=TrainConfig(solver="Euler:dt=1/16"))
-        if config is None
-        else Config.from_toml(config)
-    )
-    return base.changed(settings(setting or []))
+    if config is None:
+        return Config(train=TrainConfig(solver="Euler:dt=1/8"))
+    return Config.from_toml(config)
 
 
 def _show_adapted(name: str, table: pd.DataFrame) -> None:

@@ -33,6 +33,7 @@ def checks_table(history: History) -> pd.DataFrame:
             "action": check.action,
             "next_step": _size(check.chosen),
             "nf": check.nf,
+            "best": check.best,
         }
         for check in history.checks
     )

@@ -20,12 +20,12 @@ from pynode_jl.backends import RetCode, TrainState
 from pynode_jl.errors import RunFolderError
 from pynode_jl.models import Model
 from pynode_jl.solvers import Solver
-from pynode_jl.training import History, Recipe, Trained
+from pynode_jl.training import History, Kept, Recipe, Trained
 
 _Record = TypeVar("_Record", Check, ControlState, Validation)
 _SOLVERS = ("solver", "test_solver", "chosen", "trained_with")
 
-_FORMAT = "pynode_jl checkpoint 2"
+_FORMAT = "pynode_jl checkpoint 3"
 _STATE = ("weights", "mu", "nu")
 _HISTORY = ("loss", "accuracy", "nf", "step")
 
@@ -37,6 +37,8 @@ def save_checkpoint(path: Path, trained: Trained) -> None:
         f"{part}/{name}": value for part in _STATE for name, value in getattr(state, part).items()
     }
     arrays |= {f"history/{name}": getattr(history, name) for name in _HISTORY}
+    if trained.kept is not None:
+        arrays |= {f"kept/{name}": value for name, value in trained.kept.weights.items()}
     facts = {
         "format": _FORMAT,
         "iteration": state.iteration,
@@ -46,6 +48,7 @@ def save_checkpoint(path: Path, trained: Trained) -> None:
         "control": _plain(trained.control),
         "checks": [_plain(check) for check in history.checks],
         "validation": _plain(trained.validation),
+        "kept": None if trained.kept is None else trained.kept.solver.to_dict(),
     }
     part = path.with_suffix(".part")
     # safetensors writes an array's memory, whatever its strides.
@@ -77,7 +80,7 @@ def load_checkpoint(path: Path, model: Model, recipe: Recipe) -> Trained:
             for name, value in arrays.items()
             if name.startswith(f"{part}/")
         }
-        for part in (*_STATE, "history")
+        for part in (*_STATE, "history", "kept")
     }
     shapes = {name: tuple(shape) for name, shape in model.weight_shapes().items()}
     found = {name: value.shape for name, value in parts["weights"].items()}
@@ -100,6 +103,7 @@ def load_checkpoint(path: Path, model: Model, recipe: Recipe) -> Trained:
         facts["seconds"],
         _made(ControlState, facts["control"]) if facts["control"] else None,
         _made(Validation, facts["validation"]) if facts["validation"] else None,
+        Kept(parts["kept"], Solver.from_dict(facts["kept"])) if facts["kept"] else None,
     )
 
 

@@ -11,7 +11,7 @@ from pynode_jl.experiments import AdaptConfig, Config, Run, TrainConfig, adaptat
 from pynode_jl.reproduce._desk import Desk
 
 #: Each with the solver that it starts from; the paper's begins with Hairer's step instead.
-CONTROLLERS = {"paper": "Euler:dt=1/16", "steady": "Euler:dt=1/16"}
+CONTROLLERS = {"paper": "Euler:dt=1/16", "steady": "Euler:dt=1/8"}
 _SHORT: dict[str, Any] = {"iterations": 3000, "learning_rate": 3e-4}
 
 
