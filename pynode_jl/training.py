@@ -20,9 +20,11 @@ from pynode_jl.backends import (
     Backend,
     ChunkResult,
     GradientMethod,
+    Precision,
     RetCode,
     TrainState,
     checked_gradient,
+    checked_precision,
     get_backend,
 )
 from pynode_jl.datasets import Dataset
@@ -44,6 +46,8 @@ class Recipe:
         optimizer: Adam's constants.
         seed: decides the initial weights and the batches.
         gradient: "discrete" (through the solver's own steps) or another of `GRADIENTS`.
+        precision: "full", or "bfloat16" for the field's layers while training (`PRECISIONS`); what
+            is evaluated afterwards is evaluated in full.
         chunk: iterations per compiled call; between two of them progress is shown and state kept.
             Under a controller its check interval stands for it.
         controller: adapts the solver's step or tolerance between chunks; None leaves it fixed.
@@ -55,6 +59,7 @@ class Recipe:
     optimizer: Adam = field(default_factory=Adam)
     seed: int = 0
     gradient: GradientMethod = "discrete"
+    precision: Precision = "full"
     chunk: int = 50
     controller: Controller | None = None
 
@@ -63,6 +68,7 @@ class Recipe:
             self.controller.check_solver(self.solver)
         checked_seed(self.seed)
         checked_gradient(self.gradient)
+        checked_precision(self.precision, self.solver, self.gradient)
         for name in ("iterations", "batch_size", "chunk"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -234,6 +240,7 @@ def train(
             solver,
             recipe.optimizer,
             gradient=recipe.gradient,
+            precision=recipe.precision,
         )
         trained = replace(
             trained,

@@ -10,7 +10,7 @@ answers under finer solvers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -74,6 +74,41 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Rounding:
+    """What the arithmetic of training does to the answers, beside what finer solvers do.
+
+    A table is made in full precision, whatever a model was trained in: its answers could else
+    change by rounding and be put down to the solver.
+
+    Attributes:
+        precision: the field's, in training.
+        accuracy: under the training solver in that precision.
+        changed: share of answers that full precision changes, the solver being the same.
+        swapped: the largest share that a finer solver, or the reference, changes (nan if there was
+            none).
+        margin: the loss of accuracy that a verdict asks for.
+    """
+
+    precision: str
+    accuracy: float
+    changed: float
+    swapped: float
+    margin: float
+
+    @property
+    def text(self) -> str:
+        """One sentence with its figures, and a warning where they are too large."""
+        figures = (
+            f"Trained in {self.precision}: full precision, in which all this is measured, changes"
+            f" {self.changed:.1%} of its answers (accuracy in {self.precision}"
+            f" {self.accuracy:.1%}), finer solvers up to {self.swapped:.1%}."
+        )
+        if self.changed <= self.margin:
+            return figures
+        return f"{figures} Rounding changes more than the margin: train in full precision to know."
+
+
+@dataclass(frozen=True)
 class SwapReport:
     """A trained model under many solvers.
 
@@ -84,6 +119,8 @@ class SwapReport:
         ode: accuracy under the reference solve, of the ODE itself (nan where that failed).
         chance: the share of the most frequent label.
         verdict: what it means.
+        rounding: of a model trained in another precision than full, what that does to the answers;
+            None for all others.
     """
 
     table: pd.DataFrame
@@ -91,6 +128,7 @@ class SwapReport:
     ode: float
     chance: float
     verdict: Verdict
+    rounding: Rounding | None = None
 
 
 def swap(
@@ -155,7 +193,22 @@ def swap(
     chance = float(np.bincount(labels, minlength=model.classes).max() / labels.size)
     ode = exact.accuracy(labels) if solved else float("nan")
     verdict = _verdict(table, train_solver, as_trained, ode, chance, margin)
-    return SwapReport(table, as_trained, ode, chance, verdict)
+    precision = trained.recipe.precision
+    if precision == "full":
+        return SwapReport(table, as_trained, ode, chance, verdict)
+    rounded = backend.evaluate(model, weights, x, train_solver, precision=precision)
+    shares = 1.0 - table.loc[table["finer"], "agreement"]
+    if solved:
+        shares[len(table)] = float(np.mean(exact.predictions != base.predictions))
+    rounding = Rounding(
+        precision,
+        rounded.accuracy(labels),
+        float(np.mean(rounded.predictions != base.predictions)),
+        float(shares.max()),
+        margin,
+    )
+    verdict = replace(verdict, text=f"{verdict.text} {rounding.text}")
+    return SwapReport(table, as_trained, ode, chance, verdict, rounding)
 
 
 def _planned(

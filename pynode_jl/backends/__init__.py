@@ -15,6 +15,7 @@ from pynode_jl.backends._gradients import (
     GradientMethod,
     checked_gradient,
 )
+from pynode_jl.backends._precision import PRECISIONS, Precision, checked_precision
 from pynode_jl.backends._protocol import (
     Adam,
     Array,
@@ -80,6 +81,7 @@ def _chosen() -> str:
 __all__ = [
     "BACKENDS",
     "GRADIENTS",
+    "PRECISIONS",
     "VJPS",
     "Adam",
     "Array",
@@ -89,11 +91,13 @@ __all__ = [
     "Evaluation",
     "GradientMethod",
     "Gradients",
+    "Precision",
     "Pullback",
     "RetCode",
     "Solution",
     "Stats",
     "TrainState",
     "checked_gradient",
+    "checked_precision",
     "get_backend",
 ]

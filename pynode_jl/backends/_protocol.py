@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pynode_jl.backends._gradients import GradientMethod
+from pynode_jl.backends._precision import Precision
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import Field, Weights
 from pynode_jl.models import Model
@@ -260,11 +261,18 @@ class Backend(Protocol):
         optimizer: Adam,
         *,
         gradient: GradientMethod = "discrete",
+        precision: Precision = "full",
     ) -> ChunkResult:
         """One iteration per row of `batches`, (iterations, batch) indices into `x` and `labels`."""
 
     def evaluate(
-        self, model: Model, weights: Mapping[str, Any], x: Any, solver: Solver
+        self,
+        model: Model,
+        weights: Mapping[str, Any],
+        x: Any,
+        solver: Solver,
+        *,
+        precision: Precision = "full",
     ) -> Evaluation:
         """Logits for all of `x`, (n, *input_shape), solved as one batch. Never throws on a failed
         solve: the return code is in the stats."""

@@ -60,6 +60,7 @@ class TrainConfig:
     batch_size: int = 128
     learning_rate: float = 1e-4
     gradient: str = "discrete"
+    precision: str = "full"
     chunk: int = 50
 
 
@@ -179,7 +180,8 @@ class Config:
             self.train.batch_size,
             Adam(self.train.learning_rate),
             self.seed,
-            self.train.gradient,  # the backend checks the name
+            self.train.gradient,  # `Recipe` checks the names
+            self.train.precision,
             self.train.chunk,
             self.adapt.make(),
         )

@@ -30,7 +30,7 @@ from pathlib import Path
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from pynode_jl.analysis import SwapReport, Verdict, swap
+from pynode_jl.analysis import Rounding, SwapReport, Verdict, swap
 from pynode_jl.backends import Backend, get_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.errors import RunFolderError
@@ -202,7 +202,12 @@ class Run:
             on_solve=on_solve,
         )
         _write_text(self.folder / "swap.csv", report.table.to_csv(index=False))
-        figures = {"trained": report.trained, "ode": report.ode, "chance": report.chance}
+        figures = {
+            "trained": report.trained,
+            "ode": report.ode,
+            "chance": report.chance,
+            "rounding": None if report.rounding is None else asdict(report.rounding),
+        }
         verdict = json.dumps({**asdict(report.verdict), **figures}, indent=1)
         _write_text(self.folder / "verdict.json", verdict)
         return report
@@ -217,7 +222,15 @@ class Run:
             table = pd.read_csv(self.folder / "swap.csv")
             values = json.loads((self.folder / "verdict.json").read_text(encoding="utf-8"))
             verdict = Verdict(*(values[key] for key in ("kind", "text", "drop", "worst")))
-            return SwapReport(table, values["trained"], values["ode"], values["chance"], verdict)
+            found = values.get("rounding")
+            return SwapReport(
+                table,
+                values["trained"],
+                values["ode"],
+                values["chance"],
+                verdict,
+                Rounding(**found) if found else None,
+            )
         except (OSError, ValueError, KeyError) as error:
             raise RunFolderError(
                 "folder",

@@ -16,6 +16,7 @@ import optax
 
 from pynode_jl.backends import _arguments
 from pynode_jl.backends._gradients import GradientMethod, parsed_gradient
+from pynode_jl.backends._precision import Precision, checked_precision
 from pynode_jl.backends._protocol import (
     Adam,
     Array,
@@ -286,6 +287,7 @@ class JaxBackend:
         optimizer: Adam,
         *,
         gradient: GradientMethod = "discrete",
+        precision: Precision = "full",
     ) -> ChunkResult:
         """Run one iteration of training per row of `batches` in one compiled call.
 
@@ -298,6 +300,7 @@ class JaxBackend:
             solver: the solver to train with.
             optimizer: Adam's constants.
             gradient: as for `vjp`.
+            precision: what the field's layers work in (`PRECISIONS`).
 
         Returns:
             `ChunkResult`; it ends early, at the last good state, where an iteration meets a loss or
@@ -305,9 +308,10 @@ class JaxBackend:
 
         Raises:
             InvalidValueError: a batch that the device has no memory for; the message says how large
-                a one it has.
+                a one it has. A precision that does not go with solver, gradient or field.
         """
         table = _tableau(solver)
+        checked_precision(precision, solver, gradient, backend=self.name)
         inputs = _arguments.batch("x", x, model.input_shape)
         dtype = inputs.dtype
         targets = _arguments.labels(labels, inputs.shape[0], model.classes)
@@ -334,7 +338,7 @@ class JaxBackend:
             "Make the batches smaller, or the field narrower.",
         )
         method = parsed_gradient(gradient, self.name).method
-        kernel = _train_kernel(model, table.name, solver.fixed, room, method, optimizer)
+        kernel = _train_kernel(model, table.name, solver.fixed, room, method, optimizer, precision)
         padded_rows = max(_LEAST_ROWS, 1 << (rows - 1).bit_length())
         with self._precision(dtype):
             shapes = model.weight_shapes()
@@ -365,14 +369,22 @@ class JaxBackend:
         )
 
     def evaluate(
-        self, model: Model, weights: Mapping[str, Any], x: Any, solver: Solver
+        self,
+        model: Model,
+        weights: Mapping[str, Any],
+        x: Any,
+        solver: Solver,
+        *,
+        precision: Precision = "full",
     ) -> Evaluation:
         """A model's logits for inputs `x`, (n, *input_shape), solved as one batch.
 
         An adaptive solver controls the error of the whole batch. A solve that fails is reported by
-        its return code, its logits are what the state at that point gives.
+        its return code, its logits are what the state at that point gives. In another `precision`
+        than full its answers are those that training saw.
         """
         table = _tableau(solver)
+        checked_precision(precision, solver, backend=self.name)
         inputs = _arguments.batch("x", x, model.input_shape)
         dtype = inputs.dtype
         kind = _looped_kind(table)
@@ -384,7 +396,7 @@ class JaxBackend:
             ),
             "Evaluate fewer samples at a time.",
         )
-        kernel = _evaluate_kernel(model, kind, solver.fixed)
+        kernel = _evaluate_kernel(model, kind, solver.fixed, precision)
         with self._precision(dtype):
             (logits, states, tally), seconds, compiled = _timed(
                 kernel,
@@ -523,9 +535,11 @@ def _solve_kernel(
 
 
 @lru_cache(maxsize=256)
-def _evaluate_kernel(model: Model, kind: _Kind, fixed: bool) -> Callable[..., Any]:
+def _evaluate_kernel(
+    model: Model, kind: _Kind, fixed: bool, precision: Precision
+) -> Callable[..., Any]:
     del fixed
-    prepare, apply = _fields.right_hand_side(model.field)
+    prepare, apply = _fields.right_hand_side(model.field, precision=precision)
 
     @jitted
     def kernel(weights: Any, table: _Table, control: Any, x: Any, limit: Any) -> Any:
@@ -549,16 +563,21 @@ def _evaluate_kernel(model: Model, kind: _Kind, fixed: bool) -> Callable[..., An
 
 @lru_cache(maxsize=256)
 def _differentiable(
-    field: Field, name: str, fixed: bool, room: _integrate.Room, gradient: GradientMethod
+    field: Field,
+    name: str,
+    fixed: bool,
+    room: _integrate.Room,
+    gradient: GradientMethod,
+    precision: Precision = "full",
 ) -> Callable[..., tuple[jax.Array, _integrate.Tally]]:
     """``(weights, control, limit, t0, t1, y0) -> (y1, tally)``, with a reverse derivative."""
-    prepare, apply = _fields.right_hand_side(field)
+    prepare, apply = _fields.right_hand_side(field, precision=precision)
     table = tableau(name)
     if gradient == "discrete":
         return _integrate.differentiable(
             prepare,
             apply,
-            _fields.right_hand_side(field, reverse_only=True).apply,
+            _fields.right_hand_side(field, reverse_only=True, precision=precision).apply,
             table,
             adaptive=not fixed,
             room=room,
@@ -609,8 +628,9 @@ def _train_kernel(
     room: _integrate.Room,
     gradient: GradientMethod,
     optimizer: Adam,
+    precision: Precision,
 ) -> Callable[..., Any]:
-    solve = _differentiable(model.field, name, fixed, room, gradient)
+    solve = _differentiable(model.field, name, fixed, room, gradient, precision)
     adam = optax.scale_by_adam(optimizer.b1, optimizer.b2, optimizer.eps)
 
     def loss_of(weights: Any, x: Any, labels: Any, control: Any, limit: Any) -> Any:

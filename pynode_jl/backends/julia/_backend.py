@@ -11,6 +11,7 @@ import numpy as np
 
 from pynode_jl.backends import _arguments
 from pynode_jl.backends._gradients import GradientMethod, parsed_gradient
+from pynode_jl.backends._precision import Precision, checked_precision
 from pynode_jl.backends._protocol import (
     Adam,
     Array,
@@ -183,12 +184,14 @@ class JuliaBackend:
         optimizer: Adam,
         *,
         gradient: GradientMethod = "discrete",
+        precision: Precision = "full",
     ) -> ChunkResult:
         """Run one iteration of training per row of `batches` in one crossing.
 
         `ChunkResult` ends early, at the last good state, where an iteration meets a loss or a
         gradient that is not finite or a solve that fails.
         """
+        checked_precision(precision, solver, gradient, backend=self.name)
         inputs = np.ascontiguousarray(_arguments.batch("x", x, model.input_shape))
         dtype, shapes = inputs.dtype, model.weight_shapes()
         targets = np.ascontiguousarray(_arguments.labels(labels, len(inputs), model.classes))
@@ -226,13 +229,20 @@ class JuliaBackend:
         )
 
     def evaluate(
-        self, model: Model, weights: Mapping[str, Any], x: Any, solver: Solver
+        self,
+        model: Model,
+        weights: Mapping[str, Any],
+        x: Any,
+        solver: Solver,
+        *,
+        precision: Precision = "full",
     ) -> Evaluation:
         """A model's logits for inputs `x`, (n, *input_shape), solved as one batch.
 
         A solve that fails is reported by its return code, its logits are what the state at that
         point gives.
         """
+        checked_precision(precision, solver, backend=self.name)
         inputs = _arguments.batch("x", x, model.input_shape)
         arrays = _arguments.weights(weights, model.weight_shapes(), inputs.dtype)
         prefix = "field."

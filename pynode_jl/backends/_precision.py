@@ -1,0 +1,84 @@
+"""The arithmetic that a field is evaluated in while training: full, or mixed.
+
+Mixed is for training alone. bfloat16 rounds at 4e-3, more than the solver errors that a verdict
+tells apart, so that checks, swaps and certificates evaluate in full precision whatever a model was
+trained in; `swap` says what the difference does to the answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
+
+from pynode_jl.backends._gradients import GradientMethod
+from pynode_jl.errors import InvalidValueError, UnknownNameError, WrongSolverError
+from pynode_jl.solvers import Solver
+
+#: A name of `PRECISIONS`.
+Precision: TypeAlias = str
+
+
+class PrecisionInfo(NamedTuple):
+    """Which backends have a precision, and what is computed in it."""
+
+    backends: tuple[str, ...]
+    meaning: str
+
+
+#: float16 is not among them: its range asks for a scaled loss.
+PRECISIONS: Mapping[str, PrecisionInfo] = {
+    "full": PrecisionInfo(("jax", "julia"), "everything, in the precision of the data"),
+    "bfloat16": PrecisionInfo(
+        ("jax",), "the field's layers; states, steps, weights, head and Adam are in full"
+    ),
+}
+
+
+def checked_precision(
+    precision: Precision,
+    solver: Solver,
+    gradient: GradientMethod = "discrete",
+    *,
+    backend: str | None = None,
+) -> Precision:
+    """`precision` if a model can be trained so.
+
+    Raises:
+        UnknownNameError: no precision of that name.
+        WrongSolverError: bfloat16 with tolerances or with an implicit solver.
+        InvalidValueError: bfloat16 with an adjoint, or a precision that `backend` lacks.
+    """
+    if precision not in PRECISIONS:
+        raise UnknownNameError("precision", precision, PRECISIONS)
+    if precision == "full":
+        return precision
+    about = PRECISIONS[precision]
+    if backend is not None and backend not in about.backends:
+        raise InvalidValueError(
+            "precision",
+            precision,
+            f'"full" on the {backend} backend, whose fields are written for float32 and float64',
+            f'Or use backend="{about.backends[0]}".',
+        )
+    mend = 'Or train with precision = "full".'
+    if not solver.fixed:
+        raise WrongSolverError(
+            "solver",
+            solver.label,
+            f"a fixed step with precision = {precision!r}: an error estimate would take the"
+            " field's rounding for the solver's error",
+            mend,
+        )
+    if solver.info.implicit:
+        raise WrongSolverError(
+            "solver",
+            solver.label,
+            f"an explicit method with precision = {precision!r}: Newton's iteration for a stage"
+            " does not converge to the states' precision",
+            mend,
+        )
+    if gradient != "discrete":
+        raise InvalidValueError(
+            "gradient", gradient, f'"discrete" with precision = {precision!r}', mend
+        )
+    return precision
