@@ -21,7 +21,7 @@ from pynode_jl.errors import DataError
 from pynode_jl.experiments import Config, Run
 from pynode_jl.fields import ConvField2d
 from pynode_jl.models import Model
-from pynode_jl.reproduce import _cifar10
+from pynode_jl.reproduce._images import CIFAR10_CONFIGS
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Recipe, Trained, train
 
@@ -81,12 +81,9 @@ def test_the_recipes_are_configurations(name: str) -> None:
 
 def test_table_1_and_the_recipe_agree() -> None:
     recipe = Config.from_toml(EXAMPLES / "cifar10.toml")
-    full = replace(_cifar10.FULL.train, solver=recipe.train.solver)
-    assert (recipe.data, recipe.field, recipe.train) == (
-        _cifar10.FULL.data,
-        _cifar10.FULL.field,
-        full,
-    )
+    full = CIFAR10_CONFIGS[True]
+    assert (recipe.data, recipe.field) == (full.data, full.field)
+    assert recipe.train == replace(full.train, solver=recipe.train.solver)
 
 
 @pytest.fixture(scope="module")

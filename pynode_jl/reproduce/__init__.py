@@ -26,7 +26,9 @@ REPRODUCTIONS: Mapping[str, str] = MappingProxyType(
         "fig4": "Accuracy by training step or tolerance, test solver and factor.",
         "minima": "Phase portraits of the three minima: the particle's field and two learned ones.",
         "blindspot": "No folds at one step do not exclude them at a smaller one.",
+        "fig4-images": "Figure 4 for images: digits, CIFAR-10 with --full, which wants a GPU.",
         "fig5": "The step while the paper's controller and ours adapt it.",
+        "fig5-images": "Figure 5 for images: digits, CIFAR-10 with --full, which wants a GPU.",
         "table1": "Critical step and adaptation: evaluations and accuracy beside the paper's.",
         "table1-cifar10": "The same for CIFAR-10. --full wants a GPU; stopped, it goes on.",
     }

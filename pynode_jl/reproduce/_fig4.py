@@ -2,47 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from statistics import fmean
+from typing import NamedTuple
+
 import pandas as pd
 
 from pynode_jl.analysis import swap
-from pynode_jl.experiments import Run
 from pynode_jl.figures import accuracy_against_step
 from pynode_jl.reproduce._desk import Desk, Plate
-from pynode_jl.reproduce._spheres import protocol, sphere_run
+from pynode_jl.reproduce._subject import Subject
+from pynode_jl.reproduce._table1 import SPHERE2
 from pynode_jl.solvers import Solver
 
-# By letter: the training solver, its settings in the short protocol, and those that the full one
-# adds. The paper's own grid is not known; powers of two and of ten span it.
-_PARTS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
-    "a": ("Euler", ("dt=1/2", "dt=1/4", "dt=1/16", "dt=1/64", "dt=1/256"), ("dt=1/8", "dt=1/32")),
-    "b": ("RK4", ("dt=1", "dt=1/2", "dt=1/4", "dt=1/16"), ("dt=1/8", "dt=1/32")),
-    "c": ("Fehlberg21", ("tol=1e-1", "tol=1e-2", "tol=1e-3", "tol=1e-4"), ("tol=1e-5",)),
-    "d": ("DP5", ("tol=1e-1", "tol=1e-2", "tol=1e-3", "tol=1e-4"), ("tol=1e-5",)),
+
+class Part(NamedTuple):
+    """A panel: the training solver, its settings in the short protocol, and those that the full
+    one adds."""
+
+    solver: str
+    short: tuple[str, ...]
+    more: tuple[str, ...]
+
+
+# By letter. The paper's own grid is not known; powers of two and of ten span it.
+_PARTS = {
+    "a": Part(
+        "Euler", ("dt=1/2", "dt=1/4", "dt=1/16", "dt=1/64", "dt=1/256"), ("dt=1/8", "dt=1/32")
+    ),
+    "b": Part("RK4", ("dt=1", "dt=1/2", "dt=1/4", "dt=1/16"), ("dt=1/8", "dt=1/32")),
+    "c": Part("Fehlberg21", ("tol=1e-1", "tol=1e-2", "tol=1e-3", "tol=1e-4"), ("tol=1e-5",)),
+    "d": Part("DP5", ("tol=1e-1", "tol=1e-2", "tol=1e-3", "tol=1e-4"), ("tol=1e-5",)),
 }
 
 
 def make(desk: Desk) -> Plate:
     """A panel for each training solver: what becomes of accuracy at other steps and solvers."""
+    return plate(desk, SPHERE2, _PARTS)
+
+
+def plate(desk: Desk, subject: Subject, parts: Mapping[str, Part]) -> Plate:
+    """The panels of `parts`, by letter, for `subject`."""
     drawn, numbers = {}, []
-    for letter, (name, short, more) in _PARTS.items():
+    for letter, (name, short, more) in parts.items():
         settings = (*short, *more) if desk.full else short
-        tables = {}
+        tables, chances = {}, []
         for setting in settings:
             solver = f"{name}:{setting}"
-            runs = [sphere_run(desk, solver, seed) for seed in range(desk.seeds)]
-            tables[Solver.parse(solver).label] = _mean([_table(run) for run in runs])
+            runs = [subject.run(desk, solver, seed) for seed in range(desk.seeds)]
+            reports = [swap(run.trained, run.dataset, backend=run.backend) for run in runs]
+            tables[Solver.parse(solver).label] = _mean([report.table for report in reports])
+            chances += [report.chance for report in reports]
         drawn[letter] = accuracy_against_step(
-            tables, x="step", chance=0.5, title=f"({letter}) trained with {name}"
+            tables, x="step", chance=fmean(chances), title=f"({letter}) trained with {name}"
         )
         numbers += [table.assign(part=letter) for table in tables.values()]
     return Plate(
         "Figure 4: when is the solver part of the model?",
-        "Sphere 2D. Each line belongs to one training step (or tolerance) and one test solver; a"
-        " star is the solver trained with, at its own step. a: trained with Euler, tested with"
-        " Euler, Midpoint and RK4 at 0.5 to 2 times the training step. b: RK4 with itself. c:"
+        f"{subject.name}. Each line belongs to one training step (or tolerance) and one test"
+        " solver; a star is the solver trained with, at its own step. a: trained with Euler, tested"
+        " with Euler, Midpoint and RK4 at 0.5 to 2 times the training step. b: RK4 with itself. c:"
         " Fehlberg 2(1) with itself and DP5 at 0.1 to 10 times the tolerance. d: DP5 with itself."
         " An ODE's lines are level with its star and to the left of it. Means over"
-        f" {desk.seeds} seeds (the paper: 5), trained for {protocol(desk.full)}"
+        f" {desk.seeds} seeds (the paper: 5), trained for {subject.protocol(desk.full)}"
         + ("." if desk.full else "; a reduced grid of training steps, --full has more of them."),
         None,
         pd.concat(numbers, ignore_index=True)[
@@ -52,10 +74,6 @@ def make(desk: Desk) -> Plate:
         {"seeds": desk.seeds},
         drawn,
     )
-
-
-def _table(run: Run) -> pd.DataFrame:
-    return swap(run.trained, run.dataset, backend=run.backend).table
 
 
 def _mean(tables: list[pd.DataFrame]) -> pd.DataFrame:

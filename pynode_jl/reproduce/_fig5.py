@@ -6,27 +6,33 @@ import pandas as pd
 
 from pynode_jl.experiments import checks_table
 from pynode_jl.figures import adaptation_trace
-from pynode_jl.reproduce._adapted import CONTROLLERS, adapted_run
+from pynode_jl.reproduce._adapted import CONTROLLERS
 from pynode_jl.reproduce._desk import Desk, Plate
-from pynode_jl.reproduce._spheres import protocol
+from pynode_jl.reproduce._subject import Subject
+from pynode_jl.reproduce._table1 import SPHERE2
 
 
 def make(desk: Desk) -> Plate:
     """Accuracy, step and cross-check by iteration, a column for each controller; seed 0."""
+    return plate(desk, SPHERE2)
+
+
+def plate(desk: Desk, subject: Subject) -> Plate:
+    """The same for another subject."""
     traces, thresholds = {}, {}
     for controller in CONTROLLERS:
-        trained = adapted_run(desk, controller, seed=0).trained
+        trained = subject.adapted(desk, controller, 0).trained
         name = f"{controller} controller"
         traces[name] = checks_table(trained.history)
         settings = trained.recipe.controller
         thresholds[name] = getattr(settings, "threshold", getattr(settings, "allowed", 0.0))
     return Plate(
         "Figure 5: the step while it is adapted",
-        "Sphere 2D, Euler, seed 0. Top: accuracy on the samples looked at, under the solver in"
-        " force and under the finer one. Middle: the step. Bottom: what is decided on, and the"
+        f"{subject.name}, Euler, seed 0. Top: accuracy on the samples looked at, under the solver"
+        " in force and under the finer one. Middle: the step. Bottom: what is decided on, and the"
         " threshold: the difference of the two accuracies (the paper's controller), the share of"
         " right answers that the finer solver loses (ours, which first looks when it settles)."
-        f" Trained for {protocol(desk.full)}.",
+        f" Trained for {subject.protocol(desk.full)}.",
         adaptation_trace(traces, thresholds=thresholds),
         pd.concat(
             [table.assign(controller=name) for name, table in traces.items()], ignore_index=True

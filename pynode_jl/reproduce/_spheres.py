@@ -6,7 +6,7 @@ from typing import Any
 
 from pynode_jl.experiments import Config, Run, TrainConfig
 from pynode_jl.reproduce._desk import Desk
-from pynode_jl.solvers import Solver
+from pynode_jl.reproduce._subject import solver_name
 
 #: The two models of Figures 1 and 2: what a solver's error has made, and what an ODE can do.
 COARSE, FINE = "Euler:dt=1/2", "Euler:dt=1/256"
@@ -23,9 +23,7 @@ def protocol(full: bool) -> str:
 
 def sphere_run(desk: Desk, solver: str, seed: int = 0) -> Run:
     """Sphere 2D trained with `solver`, from the shelf or new."""
-    parsed = Solver.parse(solver)
     training = TrainConfig(solver=solver) if desk.full else TrainConfig(solver=solver, **_SHORT)
-    size = f"h{1 / parsed.dt:g}" if parsed.dt is not None else f"tol{parsed.rtol:g}"
     kind = "full" if desk.full else "short"
-    name = f"sphere2-{parsed.name.lower()}-{size}-{kind}-s{seed}"
+    name = f"sphere2-{solver_name(solver)}-{kind}-s{seed}"
     return desk.trained(name, Config(seed=seed, backend=desk.backend, train=training))

@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
 from pynode_jl.analysis import critical
 from pynode_jl.datasets import Dataset
-from pynode_jl.experiments import Run
 from pynode_jl.reproduce._adapted import adapted_rows, adapted_run
 from pynode_jl.reproduce._desk import Desk, Plate
 from pynode_jl.reproduce._spheres import protocol, sphere_run
+from pynode_jl.reproduce._subject import Subject
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Trained
 
 
 @dataclass(frozen=True)
-class Problem:
+class Problem(Subject):
     """A row of the paper's table.
 
     Attributes:
-        name: the data set.
-        run: its run with a training solver, as text, and a seed.
-        adapted: its run under a controller, by name, with a seed.
-        protocol: how they are trained, in words, in the short protocol or the full one.
         coarse, fine, finest: the steps that the search for the critical one goes between, to
             `finest` in the full protocol.
         paper: published evaluations (every one counted, the checks' too) and accuracy, mean +-
             deviation, by the row's name.
     """
 
-    name: str
-    run: Callable[[Desk, str, int], Run]
-    adapted: Callable[[Desk, str, int], Run]
-    protocol: Callable[[bool], str]
     coarse: float
     fine: float
     finest: float

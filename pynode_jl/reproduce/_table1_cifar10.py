@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pynode_jl.reproduce._cifar10 import adapted_cifar10, cifar10_run, protocol
 from pynode_jl.reproduce._desk import Desk, Plate
+from pynode_jl.reproduce._images import CIFAR10 as IMAGES
 from pynode_jl.reproduce._table1 import Problem, row
 
 CIFAR10 = Problem(
-    "CIFAR-10",
-    cifar10_run,
-    adapted_cifar10,
-    protocol,
-    1 / 4,
-    1 / 32,
-    1 / 64,
-    {
+    **vars(IMAGES),
+    coarse=1 / 4,
+    fine=1 / 32,
+    finest=1 / 64,
+    paper={
         "grid search": ("17-33", "54.7 +- 0.3 %"),
         "adaptation, the paper's": ("21.9", "55.0 +- 0.8 %"),
     },
