@@ -49,8 +49,14 @@ _DIGITS_WORDS = (
 )
 
 
-def image_subject(name: str, configs: Mapping[bool, Config], words: Mapping[bool, str]) -> Subject:
-    """A subject whose runs differ from `configs`, by protocol, in solver, seed and controller."""
+def image_subject(
+    name: str, configs: Mapping[bool, Config], words: Mapping[bool, str], *, every: int
+) -> Subject:
+    """A subject whose runs differ from `configs`, by protocol, in solver, seed and controller.
+
+    In the short protocol controllers look after `every` iterations: of their own, meant for long
+    runs, there would be few looks.
+    """
 
     def config(desk: Desk, solver: str, seed: int) -> Config:
         base = configs[desk.full]
@@ -66,16 +72,18 @@ def image_subject(name: str, configs: Mapping[bool, Config], words: Mapping[bool
 
     def adapted(desk: Desk, controller: str, seed: int) -> Run:
         start = config(desk, CONTROLLERS[controller], seed)
-        return trained(desk, controller, replace(start, adapt=AdaptConfig(controller)))
+        adapt = AdaptConfig(controller, {} if desk.full else {"every": every})
+        return trained(desk, controller, replace(start, adapt=adapt))
 
     return Subject(name, run, adapted, words.__getitem__)
 
 
-CIFAR10 = image_subject("CIFAR-10", CIFAR10_CONFIGS, _CIFAR10_WORDS)
+CIFAR10 = image_subject("CIFAR-10", CIFAR10_CONFIGS, _CIFAR10_WORDS, every=20)
 DIGITS = image_subject(
     "Digits (8x8)",
     dict.fromkeys((True, False), _DIGITS),
     dict.fromkeys((True, False), _DIGITS_WORDS),
+    every=25,
 )
 
 
