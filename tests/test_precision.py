@@ -5,12 +5,15 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from pynode_jl.analysis import Rounding
 from pynode_jl.analysis._reference import REFERENCE, exact_flow, state_error
 from pynode_jl.backends import Adam, TrainState, checked_precision, get_backend
+from pynode_jl.backends.jax import JaxBackend
 from pynode_jl.datasets import concentric_spheres
 from pynode_jl.errors import ConfigError, InvalidValueError, UnknownNameError, WrongSolverError
 from pynode_jl.experiments import Config, DataConfig, Run, TrainConfig
@@ -105,6 +108,14 @@ def test_rounding_does_not_pass_for_solver_error(run: Run) -> None:
     # And kept.
     stored = run.stored_swap()
     assert (stored.rounding, stored.verdict) == (report.rounding, report.verdict)
+
+
+def test_float32_is_not_tf32_on_a_gpu() -> None:
+    """JAX's default would have its products, and convolutions, rounded to 10 bits there."""
+    matrix = jnp.ones((2, 2))
+    with JaxBackend()._precision(np.dtype(np.float32)):
+        assert "HIGHEST" in jax.jit(jnp.matmul).lower(matrix, matrix).as_text()
+    assert "HIGHEST" not in jax.jit(jnp.matmul).lower(matrix, matrix).as_text()
 
 
 def test_more_rounding_than_the_margin_is_a_warning() -> None:

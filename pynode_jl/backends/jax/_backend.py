@@ -455,8 +455,12 @@ class JaxBackend:
 
     @contextlib.contextmanager
     def _precision(self, dtype: np.dtype[Any]) -> Iterator[None]:
-        """float64 for this call only: JAX's global switch is the user's."""
-        with jax.enable_x64(dtype == np.float64):
+        """float64 for this call only: JAX's global switch is the user's.
+
+        And float32 that is float32: by JAX's default products of it round to 10 bits on an A100 or
+        H100 (TF32), which a swap would take for the solver's error.
+        """
+        with jax.enable_x64(dtype == np.float64), jax.default_matmul_precision("highest"):
             yield
 
 
