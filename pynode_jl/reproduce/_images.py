@@ -37,7 +37,7 @@ _CIFAR10_WORDS = {
     " channels for the paper's 128, tested on the first 200: a look, not the paper's protocol",
 }
 #: The recipe of examples/digits.toml, half as long: one protocol.
-_DIGITS = Config(
+DIGITS_CONFIG = Config(
     data=DataConfig("digits"),
     field=FieldConfig("conv2d", {"channels": 8}),
     model=ModelConfig(augment=1),
@@ -81,7 +81,7 @@ def image_subject(
 CIFAR10 = image_subject("CIFAR-10", CIFAR10_CONFIGS, _CIFAR10_WORDS, every=20)
 DIGITS = image_subject(
     "Digits (8x8)",
-    dict.fromkeys((True, False), _DIGITS),
+    dict.fromkeys((True, False), DIGITS_CONFIG),
     dict.fromkeys((True, False), _DIGITS_WORDS),
     every=25,
 )
