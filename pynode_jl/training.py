@@ -262,11 +262,11 @@ def train(
         if on_chunk is not None:
             on_chunk(trained)
     if controller is not None and trained.finished and trained.validation is None:
-        control, kept = trained.control, trained.kept
+        control, best = trained.control, trained.kept
         assert control is not None
-        if kept is not None:
-            state = replace(trained.state, weights=kept.weights)
-            control = replace(control, solver=kept.solver)
+        if best is not None:
+            state = replace(trained.state, weights=best.weights)
+            control = replace(control, solver=best.solver)
             trained = replace(trained, state=state, control=control, kept=None)
         trained = replace(trained, validation=controller.validate(control, look(trained)))
     return trained
