@@ -20,8 +20,8 @@ from pynode_jl.errors import InvalidValueError
 from pynode_jl.models import Model
 from pynode_jl.solvers import Tableau
 
-# Copies of its widest layer that a field and its derivative hold, Winograd's tiles included.
-_LAYERS = 24
+# Copies of its widest layer that a field and its derivative hold; of images' with Winograd's tiles.
+_LAYERS, _IMAGE_LAYERS = 12, 24
 # States that a step holds beyond its stages, forwards and backwards.
 _STATES = 8
 
@@ -91,7 +91,7 @@ def _field_bytes(model: Model, batch: int, tableau: Tableau, itemsize: int, cpu:
         if _fields.width(field)
         else batch
     )
-    layers = _LAYERS * at_once * sample
+    layers = (_IMAGE_LAYERS if _fields.width(field) else _LAYERS) * at_once * sample
     if not tableau.explicit:
         # Newton's matrices, and a tangent of the widest layer for each of their columns.
         layers += batch * field.size * (4 * field.size * itemsize + sample)
