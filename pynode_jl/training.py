@@ -262,8 +262,8 @@ def train(
         if on_chunk is not None:
             on_chunk(trained)
     if controller is not None and trained.finished and trained.validation is None:
+        assert trained.control is not None
         control, best = trained.control, trained.kept
-        assert control is not None
         if best is not None:
             state = replace(trained.state, weights=best.weights)
             control = replace(control, solver=best.solver)

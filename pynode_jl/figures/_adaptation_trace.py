@@ -66,16 +66,7 @@ def _accuracy(ax: Axes, table: pd.DataFrame) -> None:
         ("accuracy", "training solver", _style.COLOURS[0]),
         ("test_accuracy", "finer test solver", _style.COLOURS[1]),
     ):
-        # The marker shows a check that stands alone.
-        ax.plot(
-            table["iteration"],
-            table[column],
-            ".-",
-            label=label,
-            color=colour,
-            linewidth=0.9,
-            markersize=2.5,
-        )
+        ax.plot(table["iteration"], table[column], label=label, color=colour, linewidth=0.9)
 
 
 def _steps(ax: Axes, table: pd.DataFrame, fixed: bool) -> None:
