@@ -3,17 +3,22 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# A file's tests share a process (tests/conftest.py).
+PYTEST = $(BIN)/python -m pytest -n auto --dist loadgroup
 
-.PHONY: demo test test-all test-zoo lint bench clean
+.PHONY: demo test test-all test-slow test-zoo lint bench clean
 
 demo: $(VENV)/.core
 	$(BIN)/pynode-jl quickstart --out runs/quickstart
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow and not zoo"
+	$(PYTEST) -m "not slow and not zoo"
 
 test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not zoo"
+	$(PYTEST) -m "not zoo"
+
+test-slow: $(VENV)/.dev
+	$(PYTEST) -m slow
 
 test-zoo: $(VENV)/.dev
 	$(BIN)/python -m pytest -m zoo

@@ -18,6 +18,14 @@ from pynode_jl.fields import VectorField, Weights
 os.environ["PYNODE_BACKEND"] = "jax"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Under pytest-xdist a file's tests stay together, for their fixtures' sake, and all that start
+    Julia do."""
+    for item in items:
+        name = item.path.stem
+        item.add_marker(pytest.mark.xdist_group("julia" if name.startswith("test_julia") else name))
+
+
 @pytest.fixture(scope="session")
 def backend() -> Any:
     from pynode_jl.backends.jax import JaxBackend

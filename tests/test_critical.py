@@ -206,6 +206,9 @@ def test_trace_figure() -> None:
     assert len(figure.axes) == 6
     failed = figure.axes[4].get_lines()[1]
     assert np.asarray(failed.get_xdata()).tolist() == [50]
+    marked = figures.adaptation_trace({"a": trace().assign(best=[False, True, True])})
+    ring = marked.axes[0].get_lines()[-1]
+    assert (list(ring.get_xdata()), list(ring.get_ydata())) == ([100], [0.9])
     with pytest.raises(InvalidValueError, match="statistic"):
         figures.adaptation_trace({"a": trace().drop(columns="statistic")})
 

@@ -14,10 +14,10 @@ from pynode_jl.backends import Array, Evaluation, RetCode
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.solvers import Solver, info
 
-# By how much the solver's error is divided over the whole of "refine" if every check asks for it.
-# The pace is what matters: a jump from a coarse step to a fine one leaves a model that the
-# optimizer has to rebuild, often in a worse minimum; a tenth off every 50 iterations carries it
-# along (Sphere 2D, 10,000 iterations, 1/8 to 1/128: measured in docs/guide.md).
+# By how much the step is divided over the whole of "refine" if every check asks for it. The pace is
+# what matters: a jump from a coarse step to a fine one leaves a model that the optimizer has to
+# rebuild, often in a worse minimum; a tenth off every 50 iterations carries it along (Sphere 2D,
+# 10,000 iterations, 1/8 to 1/128: measured in docs/guide.md).
 _RANGE = 16.0
 _FASTEST, _SLOWEST = 0.5, 0.91
 # While holding, a refinement needs this many times the allowed share: a clear violation.
@@ -45,9 +45,9 @@ class SteadyController:
     whatever the batch size, are answered under the solver in force and under a finer one. What
     counts is the share of answers that are right and are *lost* under the finer one: accuracy that
     the solver's error has made. Where the exact (Clopper-Pearson) bound of the counts since the
-    last move says with 95 % confidence that it exceeds `allowed`, the step shrinks, by a pace that
-    divides the error by 16 over the whole phase: slowly enough for the weights to follow. Nothing
-    makes a step longer: there is no oscillation.
+    last move says with 95 % confidence that it exceeds `allowed`, the step shrinks, at a pace that
+    divides it by 16 over the whole phase (a tolerance as much as that takes): slowly enough for the
+    weights to follow. Nothing makes a step longer: there is no oscillation.
 
     **Hold.** From the share `hold` of the iterations on, the step stays unless five times `allowed`
     is exceeded; checks are half as frequent. An optimizer at a constant rate keeps going over the
@@ -190,9 +190,8 @@ class SteadyController:
 
     def _refined(self, solver: Solver, probe: Probe) -> Solver:
         """`solver` at a finer step or tolerance, but not beyond the finest that is allowed."""
-        order = solver.info.order or 1
         checks = (self.hold - self.explore) * probe.iterations / self.every
-        pace = min(max(_RANGE ** (-1 / (order * checks)), _FASTEST), _SLOWEST)
+        pace = min(max(_RANGE ** (-1 / checks), _FASTEST), _SLOWEST)
         if solver.dt is not None:
             finest = abs(probe.model.t1 - probe.model.t0) / self.most_steps / solver.dt
         else:

@@ -25,7 +25,7 @@ from pynode_jl.training import History, Kept, Recipe, Trained
 _Record = TypeVar("_Record", Check, ControlState, Validation)
 _SOLVERS = ("solver", "test_solver", "chosen", "trained_with")
 
-_FORMAT = "pynode_jl checkpoint 3"
+_FORMAT = "pynode_jl checkpoint 2"
 _STATE = ("weights", "mu", "nu")
 _HISTORY = ("loss", "accuracy", "nf", "step")
 
@@ -103,7 +103,7 @@ def load_checkpoint(path: Path, model: Model, recipe: Recipe) -> Trained:
         facts["seconds"],
         _made(ControlState, facts["control"]) if facts["control"] else None,
         _made(Validation, facts["validation"]) if facts["validation"] else None,
-        Kept(parts["kept"], Solver.from_dict(facts["kept"])) if facts["kept"] else None,
+        Kept(parts["kept"], Solver.from_dict(facts["kept"])) if facts.get("kept") else None,
     )
 
 

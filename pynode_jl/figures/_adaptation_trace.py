@@ -28,7 +28,8 @@ def adaptation_trace(
     Args:
         traces: by the run's name, its checks, one a row: iteration, step (or tolerance) in force
             before the check, accuracy under it and under the finer test solver (nan where a check
-            compared nothing), the statistic decided on, and the action.
+            compared nothing), the statistic decided on, and the action. If a column best marks
+            checks, the last one marked has a ring: its weights were kept.
         thresholds: by the run's name, what the statistic was held against.
         fixed: the column step holds steps; False for tolerances.
 
@@ -46,7 +47,7 @@ def adaptation_trace(
         _statistic(column[2], compared, (thresholds or {}).get(name))
         column[2].set_xlabel("iteration")
         column[2].xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    labels = ("batch accuracy", "step" if fixed else "tolerance", "cross-check")
+    labels = ("accuracy", "step" if fixed else "tolerance", "cross-check")
     for ax, label in zip(axes[:, 0], labels, strict=True):
         ax.set_ylabel(label)
     # Limits last: one set earlier would hold for the columns that share the axis.
@@ -67,6 +68,17 @@ def _accuracy(ax: Axes, table: pd.DataFrame) -> None:
         ("test_accuracy", "finer test solver", _style.COLOURS[1]),
     ):
         ax.plot(table["iteration"], table[column], label=label, color=colour, linewidth=0.9)
+    kept = table[table["best"]] if "best" in table else table[:0]
+    if len(kept):
+        ax.plot(
+            kept["iteration"].iloc[-1],
+            kept["test_accuracy"].iloc[-1],
+            "o",
+            markersize=7,
+            markerfacecolor="none",
+            markeredgecolor=_style.INK,
+            label="weights kept",
+        )
 
 
 def _steps(ax: Axes, table: pd.DataFrame, fixed: bool) -> None:
