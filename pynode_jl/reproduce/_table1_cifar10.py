@@ -9,8 +9,7 @@ from pynode_jl.reproduce._table1 import Problem, row
 CIFAR10 = Problem(
     **vars(IMAGES),
     coarse=1 / 4,
-    fine=1 / 32,
-    finest=1 / 64,
+    fine=1 / 64,
     paper={
         "grid search": ("17-33", "54.7 +- 0.3 %"),
         "adaptation, the paper's": ("21.9", "55.0 +- 0.8 %"),
