@@ -98,10 +98,11 @@ class Rounding:
     @property
     def text(self) -> str:
         """One sentence with its figures, and a warning where they are too large."""
+        beside = f", finer solvers up to {self.swapped:.1%}" if np.isfinite(self.swapped) else ""
         figures = (
             f"Trained in {self.precision}: full precision, in which all this is measured, changes"
             f" {self.changed:.1%} of its answers (accuracy in {self.precision}"
-            f" {self.accuracy:.1%}), finer solvers up to {self.swapped:.1%}."
+            f" {self.accuracy:.1%}){beside}."
         )
         if self.changed <= self.margin:
             return figures
