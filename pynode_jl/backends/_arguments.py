@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,9 +26,9 @@ def stops(save_at: Sequence[float] | None, t0: float, t1: float) -> list[float]:
     if save_at is None:
         return [t1]
     times = [float(t) for t in save_at]
-    steps = np.diff([t0, *times]) * np.sign(t1 - t0)
-    inside = (t1 - times[-1]) * np.sign(t1 - t0) >= 0 if times else False
-    if not times or not inside or (steps <= 0).any():
+    onward = operator.lt if t1 > t0 else operator.gt
+    inside = times and not onward(t1, times[-1])
+    if not inside or not all(map(onward, [t0, *times], times)):
         raise InvalidValueError(
             "save_at",
             save_at,
@@ -34,6 +36,14 @@ def stops(save_at: Sequence[float] | None, t0: float, t1: float) -> list[float]:
             "Sort them; y0 itself is the state at t0.",
         )
     return times
+
+
+def check_distinct(times: Sequence[float], dtype: np.dtype[Any]) -> None:
+    """Refuse times that are one in the precision of a solve."""
+    if (np.diff(np.array(times, dtype)) == 0).any():
+        raise InvalidValueError(
+            "save_at", times, f"times that differ in {dtype}", "Space them, or use float64."
+        )
 
 
 def batch(argument: str, value: Any, shape: tuple[int, ...]) -> Array:
@@ -77,6 +87,21 @@ def weights(
             raise InvalidValueError(
                 f"weights[{name!r}].shape", array.shape, str(shapes[name]), "Start from init(seed)."
             )
+    return arrays
+
+
+def flattened(arrays: Mapping[str, Array]) -> Array:
+    """All arrays in one, in the order of their names in `arrays`."""
+    return np.concatenate([value.ravel() for value in arrays.values()])
+
+
+def unflattened(flat: Array, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
+    """The inverse of `flattened`: copies. Numbers of `flat` behind the last array are left."""
+    arrays, start = {}, 0
+    for name, shape in shapes.items():
+        stop = start + math.prod(shape)
+        arrays[name] = flat[start:stop].reshape(shape).copy()
+        start = stop
     return arrays
 
 

@@ -126,12 +126,9 @@ def _differentiable(
     def backward(residuals: Any, cotangents: Any) -> Any:
         weights, record, ends = residuals
         to_states, _ = cotangents
-
-        def step(weights: Any, t: jax.Array, dt: jax.Array, y: jax.Array) -> jax.Array:
-            rhs = _step.RHS(apply, weights)
-            return _step.unrolled(table, rhs, t, dt, y, with_error=False).y
-
-        to_weights, to_y0, to_times = _pullback.walk_back(step, weights, record, ends, to_states)
+        to_weights, to_y0, to_times = _pullback.walk_back(
+            table, apply, weights, record, ends, to_states
+        )
         return to_weights, to_times, to_y0
 
     run.defvjp(forward, backward)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -249,20 +249,20 @@ class JaxBackend:
         stops = _arguments.stops(save_at, t0, t1)
         # Without a device of its own a kernel takes NumPy arrays as they are, in half the time.
         put = self._put if self._device is not None else lambda tree: tree
-        key = (field, table.name)
+        key, shapes = (field, table.name), field.weight_shapes()
         with self._precision(dtype):
             schedule = _schedule(solver, (t0, *stops), dtype)
             room = _rounded_up(max(schedule.steps or self._kept.get(key, 0), _LEAST_KEPT))
-            kept = put(_arguments.weights(weights, field.weight_shapes(), dtype))
+            kept = put(_arguments.weights(weights, shapes, dtype))
             arguments = (kept, schedule.controls, schedule.times, put(initial), schedule.limit)
             kernel = _pullback.forward(field, table.name, solver.fixed, room)
-            (states, ends, tally, record), seconds, compiled = _timed(kernel, *arguments)
-            stats = _stats(tally, seconds, compiled)
+            (states, tally, steps), seconds, compiled = _timed(kernel, *arguments)
+            stats = _stats(np.asarray(tally), seconds, compiled)
             if stats.naccept > room:
                 # Only now is it known how many steps there are to keep; remembered for next time.
                 room = self._kept[key] = _rounded_up(stats.naccept)
                 kernel = _pullback.forward(field, table.name, solver.fixed, room)
-                states, ends, _, record = kernel(*arguments)
+                states, _, steps = kernel(*arguments)
         if stats.retcode != RetCode.Success:
             raise SolveError(stats.retcode, f"{solver.label}. {stats.retcode.meaning}")
         solution = Solution(np.array(stops), np.asarray(states), stats)
@@ -271,9 +271,11 @@ class JaxBackend:
             weighting = _arguments.like("cotangents", cotangents, solution.y)
             with self._precision(dtype):
                 back = _pullback.backward(field, table.name, room)
-                found = jax.block_until_ready(back(kept, record, ends, put(weighting)))  # type: ignore[no-untyped-call]
-            to_weights, to_y0, to_times = jax.tree.map(np.asarray, found)
-            return Gradients(to_weights, to_y0, to_times)
+                flat = np.asarray(back(kept, steps, put(weighting)))
+            to_weights = _arguments.unflattened(flat, shapes)
+            times = flat.size - len(stops) - 1  # where the times' begin
+            to_y0 = flat[times - initial.size : times].reshape(initial.shape)
+            return Gradients(to_weights, to_y0.copy(), flat[times:].copy())
 
         return solution, pull
 
@@ -706,7 +708,7 @@ def _timed(kernel: Any, *arguments: Any) -> tuple[Any, float, bool]:
     return result, time.perf_counter() - start, kernel._cache_size() > before
 
 
-def _stats(tally: _integrate.Tally, seconds: float, compiled: bool) -> Stats:
+def _stats(tally: Iterable[Any], seconds: float, compiled: bool) -> Stats:
     nf, njac, naccept, nreject, code = (int(value) for value in tally)
     return Stats(nf, njac, naccept, nreject, _integrate.CODES[code], seconds, compiled)
 
@@ -761,10 +763,7 @@ class _Schedule(NamedTuple):
 
 @lru_cache(maxsize=512)
 def _schedule(solver: Solver, times: tuple[float, ...], dtype: np.dtype[Any]) -> _Schedule:
-    if (np.diff(np.array(times, dtype)) == 0).any():
-        raise InvalidValueError(
-            "save_at", times, f"times that differ in {dtype}", "Space them, or use float64."
-        )
+    _arguments.check_distinct(times, dtype)
     segments = [(_within(solver, a, b), a, b) for a, b in itertools.pairwise(times)]
     controls = [_control(*segment, dtype) for segment in segments]
     return _Schedule(

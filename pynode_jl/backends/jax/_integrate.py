@@ -270,14 +270,22 @@ def _fixed(
 
     start = Counts(jnp.int32(0), jnp.int32(0), jnp.bool_(True))
     y, counts, record = jax.lax.fori_loop(0, n, body, (y0, start, record))
-    code = jnp.select(
-        [control.n > max_steps, ~jnp.all(jnp.isfinite(y)), ~counts.converged],
-        [_MAX_ITERS, _UNSTABLE, _NEWTON],
-        _SUCCESS,
+    code = _first_of(
+        (control.n > max_steps, _MAX_ITERS),
+        (~jnp.all(jnp.isfinite(y)), _UNSTABLE),
+        (~counts.converged, _NEWTON),
     )
-    tally = Tally(counts.nf, counts.njac, n, jnp.int32(0), code.astype(jnp.int32))
+    tally = Tally(counts.nf, counts.njac, n, jnp.int32(0), code)
     reached = jnp.where(n == control.n, t1, t0 + n * dt)
     return Outcome(reached, y, memory, tally, record)
+
+
+def _first_of(*cases: tuple[jax.Array, int]) -> jax.Array:
+    """The code of the first case that holds. (`jnp.select` makes a search of it, at every step.)"""
+    code: jax.Array = jnp.int32(_SUCCESS)
+    for holds, value in reversed(cases):
+        code = jnp.where(holds, jnp.int32(value), code)
+    return code
 
 
 class _Loop(NamedTuple):
@@ -314,8 +322,10 @@ def _adaptive(
 
     dt0, nf0 = jax.lax.cond(memory.dt == 0, first_step, next_step)
     memory = Memory(dt0, jnp.where(memory.started, memory.error, control.qoldinit), memory.started)
+    # Where the last stage always is the next step's first, f is taken once, before the loop.
+    ahead = method.explicit_first and method.fsal is True
     zero = jnp.int32(0)
-    tally = Tally(nf0, zero, zero, zero, jnp.int32(_SUCCESS))
+    tally = Tally(nf0 + ahead, zero, zero, zero, jnp.int32(_SUCCESS))
 
     def body(loop: _Loop) -> _Loop:
         t, y, k_first, k_known, (dt, error_old, started), tally, record, _ = loop
@@ -323,7 +333,10 @@ def _adaptive(
         # As Julia's tstops: a step that misses the end by rounding ends there.
         reaches = jnp.abs(dt) + 100 * eps * jnp.maximum(jnp.abs(t), jnp.abs(t1)) >= left
         h = jnp.where(reaches, t1 - t, dt)
-        if method.explicit_first:
+        if ahead:
+            result = method.step(t, h, y, k_first)
+            nf = tally.nf + result.counts.nf
+        elif method.explicit_first:
             k_first = jax.lax.cond(k_known, lambda: k_first, lambda: rhs(t, y))
             result = method.step(t, h, y, k_first)
             nf = tally.nf + result.counts.nf + ~k_known
@@ -356,11 +369,12 @@ def _adaptive(
         nreject = tally.nreject + ~accept
         finished = accept & reaches
         exhausted = ~finished & (naccept + nreject >= max_steps)
-        code = jnp.select(
-            [too_small & ~jnp.isfinite(error), too_small & ~counts.converged, too_small, exhausted],
-            [_UNSTABLE, _NEWTON, _DT_MIN, _MAX_ITERS],
-            _SUCCESS,
-        ).astype(jnp.int32)
+        code = _first_of(
+            (too_small & ~jnp.isfinite(error), _UNSTABLE),
+            (too_small & ~counts.converged, _NEWTON),
+            (too_small, _DT_MIN),
+            (exhausted, _MAX_ITERS),
+        )
         # A rejected step writes too: the next one, from the same place, writes over it.
         record = write(record, tally.naccept, t, h, y)
         return _Loop(
@@ -381,7 +395,16 @@ def _adaptive(
     loop = jax.lax.while_loop(
         lambda loop: ~loop.finished,
         body,
-        _Loop(t0, y0, jnp.zeros_like(y0), jnp.bool_(False), memory, tally, record, t0 == t1),
+        _Loop(
+            t0,
+            y0,
+            rhs(t0, y0) if ahead else jnp.zeros_like(y0),
+            jnp.bool_(ahead),
+            memory,
+            tally,
+            record,
+            t0 == t1,
+        ),
     )
     return Outcome(loop.t, loop.y, loop.memory, loop.tally, loop.record)
 

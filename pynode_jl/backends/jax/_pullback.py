@@ -8,7 +8,7 @@ time the cotangent of that state joins in.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from pynode_jl.backends.jax import _fields, _integrate, _step
 from pynode_jl.backends.jax._jit import jitted
-from pynode_jl.fields import Field
+from pynode_jl.fields import Field, VectorField
 from pynode_jl.solvers import Tableau, tableau
 
 
@@ -70,7 +70,8 @@ def solve(
 
 
 def walk_back(
-    step: Callable[[Any, jax.Array, jax.Array, jax.Array], jax.Array],
+    table: Tableau,
+    apply: Callable[[Any, jax.Array, jax.Array], jax.Array],
     weights: Any,
     record: _integrate.Record,
     ends: jax.Array,
@@ -78,7 +79,7 @@ def walk_back(
 ) -> tuple[Any, jax.Array, jax.Array]:
     """Gradients to the weights, the initial state and the times of states with `cotangents`.
 
-    `step` is ``(weights, t, dt, y) -> y`` at the end.
+    `apply` is the right-hand side, ``(weights, t, y) -> dy``.
     """
 
     def body(carry: Any) -> Any:
@@ -86,8 +87,9 @@ def walk_back(
         # Step i belongs to saved time j; its end is that time where it is the last such step.
         last = i + 1 == ends[j]
         cotangent = jnp.where(last, cotangent + cotangents[j], cotangent)
-        _, pull = jax.vjp(step, weights, record.t[i], record.dt[i], record.y[i])
-        to_weights, to_t, to_dt, to_y = pull(cotangent)
+        to_weights, to_t, to_dt, to_y = _step.pulled_back(
+            table, apply, weights, record.t[i], record.dt[i], record.y[i], cotangent
+        )
         # All steps of a segment begin later if it does; its last one is that much shorter.
         stretch = jnp.where(last, to_dt, 0.0)
         to_times = to_times.at[j].add(to_t - stretch).at[j + 1].add(stretch)
@@ -107,38 +109,51 @@ def walk_back(
     return total, to_y0, to_times
 
 
-@lru_cache(maxsize=256)
-def forward(field: Field, name: str, fixed: bool, room: int) -> Callable[..., Kept]:
-    """``(weights, controls, times, y0, limit) -> Kept``, compiled."""
-    prepare, apply = _fields.right_hand_side(field)
+class _Layout(NamedTuple):
+    """A field's function in the layout of states that suits it, and the way there (and back)."""
 
-    @jitted
-    def kernel(weights: Any, controls: Any, times: Any, y0: Any, limit: Any) -> Kept:
+    rhs: _fields.RightHandSide
+    turned: Callable[[jax.Array], jax.Array]
+
+
+def _layout(field: Field, table: Tableau) -> _Layout:
+    # Implicit stages see samples as rows.
+    if table.explicit and isinstance(field, VectorField) and _fields.is_dense(field):
+        columns = _fields.right_hand_side_of_columns(field)
+        return _Layout(columns, lambda y: jnp.swapaxes(y, -1, -2))
+    rows = _fields.right_hand_side(field, reverse_only=table.explicit)
+    return _Layout(rows, lambda y: y)
+
+
+@lru_cache(maxsize=256)
+def forward(field: Field, name: str, fixed: bool, room: int) -> Callable[..., Any]:
+    """``(weights, controls, times, y0, limit) -> (states, tally, (record, ends))``, compiled; the
+    tally as one array, in the order of its fields."""
+    table = tableau(name)
+    (prepare, apply), turned = _layout(field, table)
+
+    def kernel(weights: Any, controls: Any, times: Any, y0: Any, limit: Any) -> Any:
         rhs = _step.RHS(apply, prepare(weights))
-        return solve(rhs, tableau(name), controls, times, y0, limit, adaptive=not fixed, room=room)
+        kept = solve(rhs, table, controls, times, turned(y0), limit, adaptive=not fixed, room=room)
+        return turned(kept.states), jnp.stack(kept.tally), (kept.record, kept.ends)
 
-    return kernel
+    return jitted(kernel, emitters=True)
 
 
 @lru_cache(maxsize=256)
-def backward(field: Field, name: str, room: int) -> Callable[..., Any]:
-    """``(weights, record, ends, cotangents) -> (to weights, to y0, to times)``, compiled."""
+def backward(field: Field, name: str, room: int) -> Callable[..., jax.Array]:
+    """``(weights, (record, ends), cotangents) -> gradients``, compiled: those to the weights, to y0
+    and to the times in one flat array, which is one array to make instead of many."""
     del room  # another record's shape is another compilation: a cache entry of its own
-    prepare, apply = _fields.right_hand_side(field, reverse_only=tableau(name).explicit)
+    table = tableau(name)
+    (prepare, apply), turned = _layout(field, table)
 
-    @jitted
-    def kernel(weights: Any, record: Any, ends: Any, cotangents: Any) -> Any:
+    def kernel(weights: Any, steps: Any, cotangents: Any) -> jax.Array:
         prepared, unprepare = jax.vjp(prepare, weights)
-        step = partial(_stepped, apply, tableau(name))
-        total, to_y0, to_times = walk_back(step, prepared, record, ends, cotangents)
+        record, ends = steps
+        total, to_y0, to_times = walk_back(table, apply, prepared, record, ends, turned(cotangents))
         (to_weights,) = unprepare(total)
-        return to_weights, to_y0, to_times
+        parts = [*(to_weights[name] for name in field.weight_shapes()), turned(to_y0), to_times]
+        return jnp.concatenate([part.ravel() for part in parts])
 
-    return kernel
-
-
-def _stepped(
-    apply: Callable[..., Any], table: Tableau, prepared: Any, t: Any, dt: Any, y: Any
-) -> jax.Array:
-    rhs = _step.RHS(apply, prepared)
-    return _step.unrolled(table, rhs, t, dt, y, with_error=False).y
+    return jitted(kernel, emitters=True)

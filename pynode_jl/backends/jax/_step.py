@@ -13,8 +13,10 @@ stage, not a half-solved one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -135,6 +137,62 @@ def unrolled(
     return StepResult(_combine(y, dt, tableau.b[:stages], ks), errors, ks[-1], counts)
 
 
+def pulled_back(
+    tableau: Tableau,
+    apply: Callable[[Any, jax.Array, jax.Array], jax.Array],
+    prepared: Any,
+    t: jax.Array,
+    dt: jax.Array,
+    y: jax.Array,
+    cotangent: jax.Array,
+) -> tuple[Any, jax.Array, jax.Array, jax.Array]:
+    """Cotangents to (prepared, t, dt, y) of a step's end `cotangent`, the step made once more.
+
+    Of an explicit method it is written out: the transposed tableau, and one sum over the batch for
+    dt where each stage's own would cost as much as the stage.
+    """
+    if not tableau.explicit:
+
+        def end(prepared: Any, t: jax.Array, dt: jax.Array, y: jax.Array) -> jax.Array:
+            return unrolled(tableau, RHS(apply, prepared), t, dt, y, with_error=False).y
+
+        _, pull = jax.vjp(end, prepared, t, dt, y)
+        pulled: tuple[Any, jax.Array, jax.Array, jax.Array] = pull(cotangent)
+        return pulled
+    stages = stages_for_solution(tableau)
+    ks: list[jax.Array] = []
+    pulls, slopes = [], []
+    for i in range(stages):
+        slopes.append(_weighted(tableau.a[i, :i], ks))
+        base = y if slopes[i] is None else y + dt * slopes[i]
+        k, pull = jax.vjp(apply, prepared, t + float(tableau.c[i]) * dt, base)
+        ks.append(k)
+        pulls.append(pull)
+    to_y, to_t, to_dt = cotangent, jnp.zeros_like(t), jnp.zeros_like(dt)
+    along = cotangent * _weighted(tableau.b[:stages], ks)
+    to_prepared = None
+    bars: list[jax.Array] = []  # of the stages' states, the last one's first
+    for i in reversed(range(stages)):
+        weights = [float(tableau.b[i]), *tableau.a[i + 1 : stages, i][::-1]]
+        k_bar = _weighted(weights, [cotangent, *bars])
+        if k_bar is None:  # nothing depends on the stage
+            bars.append(jnp.zeros_like(y))
+            continue
+        stage_to_prepared, stage_to_t, bar = pulls[i](dt * k_bar)
+        bars.append(bar)
+        to_y = to_y + bar
+        to_t = to_t + stage_to_t
+        to_dt = to_dt + float(tableau.c[i]) * stage_to_t
+        if slopes[i] is not None:
+            along = along + bar * slopes[i]
+        to_prepared = (
+            stage_to_prepared
+            if to_prepared is None
+            else jax.tree.map(jnp.add, to_prepared, stage_to_prepared)
+        )
+    return to_prepared, to_t, to_dt + jnp.sum(along), to_y
+
+
 def looped(
     tableau: PaddedTableau,
     rhs: RHS,
@@ -181,13 +239,14 @@ def looped(
 
 def _combine(y: jax.Array, dt: jax.Array, weights: np.ndarray, ks: list[jax.Array]) -> jax.Array:
     """y + dt * sum of weights[j] ks[j], without the terms whose weight is zero."""
+    total = _weighted(weights, ks)
+    return y if total is None else y + dt * total
+
+
+def _weighted(weights: Iterable[float], ks: list[jax.Array]) -> Any:
+    """The sum of weights[j] ks[j], without the terms whose weight is zero; None of no terms."""
     terms = [float(w) * k for w, k in zip(weights, ks, strict=True) if w != 0.0]
-    if not terms:
-        return y
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
-    return y + dt * total
+    return reduce(operator.add, terms) if terms else None
 
 
 def _added(counts: Counts, new: Counts) -> Counts:
