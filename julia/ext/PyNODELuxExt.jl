@@ -157,6 +157,12 @@ function PyNODE.pullback!(bar, network::LuxNetwork, tape::Base.RefValue; weights
     return bar
 end
 
+function PyNODE.time_cotangent(network::LuxNetwork{T}) where {T}
+    network.field isa VectorField && network.field.time_dependent && throw(ArgumentError(
+        "a gradient to the times of a time-dependent field on a device: allowed is the CPU."))
+    return zero(T)
+end
+
 function PyNODE.unload_gradient!(flat::AbstractVector, network::LuxNetwork)
     isnothing(network.gradient) ? fill!(flat, 0) :
     PyNODE.flat_parameters!(flat, network.field, network.gradient)

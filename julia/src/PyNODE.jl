@@ -7,7 +7,7 @@ states is one vector, `size * batch` long.
 """
 module PyNODE
 
-using LinearAlgebra: istril, ldiv!, lu!, mul!
+using LinearAlgebra: dot, istril, ldiv!, lu!, mul!
 using PrecompileTools: @compile_workload, @setup_workload
 using SciMLBase: SciMLBase, ODEFunction, ODEProblem, ReturnCode
 using SciMLLogging: SciMLLogging
@@ -30,6 +30,7 @@ include("solve.jl")
 include("tableaus.jl")
 include("discrete.jl")
 include("paths.jl")
+include("kept.jl")
 include("training.jl")
 include("precompile.jl")
 

@@ -132,10 +132,17 @@ on_host(x::SubArray) = on_host(parent(x))
 on_host(x::Base.ReshapedArray) = on_host(parent(x))
 on_host(::AbstractArray) = false
 
-"""The cotangent of a step's end becomes that of its start; the weights' part is collected."""
-function pull_step!(bar, sweep::Sweep, step::Integer, h)
-    (; a, b) = sweep.tableau
+"""
+    pull_step!(bar, sweep, step, h; timed = false)
+
+The cotangent of a step's end becomes that of its start; the weights' part is collected. Returns the
+cotangents of the step's time and of its length if `timed`, which takes the step's stages to be in
+`sweep.ks`; zeros else.
+"""
+function pull_step!(bar, sweep::Sweep{T}, step::Integer, h; timed::Bool = false) where {T}
+    (; a, b, c) = sweep.tableau
     s = length(b)
+    to_t, to_h = zero(T), timed ? along(bar, b, sweep.ks, s) : zero(T)
     for i in s:-1:1
         k_bar, record = fill!(sweep.bars[i], 0), tape(sweep, step, i)
         iszero(b[i]) || add!(k_bar, h * oftype(h, b[i]), bar)
@@ -148,11 +155,25 @@ function pull_step!(bar, sweep::Sweep, step::Integer, h)
             divide_blocks!(k_bar, map(transpose, factors))
         end
         pullback!(k_bar, sweep.network, record)
+        if timed # k_bar is now the cotangent of the stage's state, y + h * sum(a[i, j] * ks[j])
+            stage_to_t = time_cotangent(sweep.network)
+            to_t += stage_to_t
+            to_h += along(k_bar, view(a, i, :), sweep.ks, i) + T(c[i]) * stage_to_t
+        end
     end
     for each in sweep.bars
         add!(bar, one(h), each)
     end
-    return bar
+    return to_t, to_h
+end
+
+"""`sum(weights[j] * dot(bar, ks[j]) for j in 1:last)`."""
+function along(bar::AbstractVector{T}, weights, ks, last) where {T}
+    total = zero(T)
+    for j in 1:last
+        iszero(weights[j]) || (total += T(weights[j]) * dot(bar, ks[j]))
+    end
+    return total
 end
 
 """

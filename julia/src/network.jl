@@ -31,8 +31,8 @@ end
 
 """
 A vector field made to run on batches of states of element type `T`: it has a `field`, a `batch`,
-and methods of `load!`, `forward!`, `pullback!`, `unload_gradient!`, `new_tape`, `tape_length`,
-`allocate` and `on_device`.
+and methods of `load!`, `forward!`, `pullback!`, `time_cotangent`, `unload_gradient!`, `new_tape`,
+`tape_length`, `allocate` and `on_device`.
 """
 abstract type AbstractNetwork{T} end
 
@@ -231,6 +231,12 @@ function pullback!(bar, network::Network, tape::Tape; weights::Bool = true)
     # A time-dependent field's last input row is the time: it is no part of the state.
     store_state!(bar, cotangents[1], network.field)
     return bar
+end
+
+"""The cotangent of the time, after `pullback!`."""
+function time_cotangent(network::Network{T}) where {T}
+    network.field.time_dependent || return zero(T)
+    return sum(view(network.cotangents[1], features(network.field) + 1, :))
 end
 
 blocks(x, op::Operation, dimension) = reshape(x, size(op.weight, dimension), :)

@@ -13,6 +13,10 @@
         solve_field(rhs, false, Tsit5(), flat, y0, 0.0, adaptive)
         path = Path(rhs, Euler(), Tableau(zeros(1, 1), [1.0], [0.0]), steps, 0.0)
         vjp!(copy(flat), copy(y0), path, flat, y0)
+        sweep = Sweep(rhs.network, Tableau(zeros(1, 1), [1.0], [0.0]), 0)
+        kept = first(keep!(zeros(T, 6, 1), rhs, sweep, Euler(), flat, y0, 0.0,
+            Steps([1.0], [0.5, 1.0], 0.5, 0.0, 0.0, 100, true)))
+        pull_back!(copy(flat), copy(y0), zeros(T, 2), kept, ones(T, 6, 1))
         both = zeros(T, length(flat) + 6)
         train!(both, zero(both), zero(both), zeros(T, 3, 1), path, ones(T, 2, 4),
             Int32[0, 1, 0, 1], Int32[0; 1; 2;;], 2, Adam(1e-3, 0.9, 0.999, 1e-8), 0)

@@ -84,6 +84,46 @@ end
     @test found.slope[some] ≈ [slope(w -> value(w, y0), flat, i) for i in some] rtol = 1e-6
 end
 
+@testset "a kept solve against finite differences: $name" for (name, tableau) in
+                                                              ("RK4" => RK4, "SDIRK2" => SDIRK2)
+    field, h, times = last(FIELDS[1]), 1e-6, [0.1, 0.5, 1.1]
+    rhs = RightHandSide(field, 3, Float64)
+    sweep = PyNODE.Sweep(rhs.network, tableau, 0)
+    flat, y0 = weights_of(field), states_of(field, 3)
+    bars = sin.(2 .* reshape(1:(2 * length(y0)), :, 2))
+    lengths = [0.25, 0.15, 0.25, 0.25, 0.1]
+    function value(flat, y0, times)
+        # Lengths stay, but for the last before each time.
+        l = copy(lengths)
+        l[2] = times[2] - times[1] - l[1]
+        l[5] = times[3] - times[2] - l[3] - l[4]
+        PyNODE.load!(rhs, flat)
+        y, t, total = copy(y0), times[1], 0.0
+        for (i, each) in enumerate(l)
+            next = similar(y)
+            PyNODE.step!(next, sweep, i, t, each, y)
+            y, t = next, t + each
+            i == 2 && (total += sum(bars[:, 1] .* y))
+        end
+        return total + sum(bars[:, 2] .* y)
+    end
+    ends = times[1] .+ cumsum(lengths)
+    states = [copy(y0)]
+    PyNODE.load!(rhs, flat)
+    for (i, each) in enumerate(lengths)
+        push!(states, similar(y0))
+        PyNODE.step!(states[end], sweep, i, [times[1]; ends][i], each, states[end - 1])
+    end
+    kept = PyNODE.Kept(rhs, sweep, copy(flat), [times[1]; ends], reduce(hcat, states), [3, 6])
+    slope, y_bar, t_bar = similar(flat), similar(y0), zeros(3)
+    PyNODE.pull_back!(slope, y_bar, t_bar, kept, bars)
+    difference(f, x, i) = (d = zero(x); d[i] = h; (f(x .+ d) - f(x .- d)) / 2h)
+    @test y_bar ≈ [difference(y -> value(flat, y, times), y0, i) for i in eachindex(y0)] rtol = 1e-6
+    @test t_bar ≈ [difference(t -> value(flat, y0, t), times, i) for i in 1:3] rtol = 1e-6
+    some = 1:3:length(flat)
+    @test slope[some] ≈ [difference(w -> value(w, y0, times), flat, i) for i in some] rtol = 1e-6
+end
+
 @testset "the Lux chain is the field: $name" for (name, field) in FIELDS
     batch, t = 4, 0.7
     flat, y = weights_of(field), states_of(field, batch)

@@ -17,6 +17,8 @@ from pynode_jl.backends._protocol import (
     Array,
     ChunkResult,
     Evaluation,
+    Gradients,
+    Pullback,
     RetCode,
     Solution,
     Stats,
@@ -156,10 +158,10 @@ class JuliaBackend:
             SolveError: the solve failed, or Julia raised an error (the cause).
             WrongSolverError: "discrete" and a method without a tableau.
         """
-        initial = _arguments.batch("y0", y0, field.state_shape)
+        initial = np.ascontiguousarray(_arguments.batch("y0", y0, field.state_shape))
         t0, t1 = _arguments.span(t_span)
         shapes = field.weight_shapes()
-        flat = _fields.flattened(_arguments.weights(weights, shapes, initial.dtype))
+        flat = _arguments.flattened(_arguments.weights(weights, shapes, initial.dtype))
         path = self._path(field, len(initial), initial.dtype, t0, t1, solver, gradient)
         bar = np.array(_arguments.like("cotangent", cotangent, initial), order="C")
         to_weights = np.zeros_like(flat)
@@ -171,7 +173,71 @@ class JuliaBackend:
             *map(_fields.at, (flat, initial.ravel())),
         )
         _raise_unless_success(solver, _retcode(code))
-        return _fields.unflattened(to_weights, shapes), bar
+        return _arguments.unflattened(to_weights, shapes), bar
+
+    def pullback(
+        self,
+        field: Field,
+        weights: Mapping[str, Any],
+        y0: Any,
+        t_span: tuple[float, float],
+        solver: Solver,
+        *,
+        save_at: Sequence[float] | None = None,
+    ) -> tuple[Solution, Pullback]:
+        """Integrate once and keep the steps, to differentiate the states at several times.
+
+        Args:
+            field, weights, y0, t_span, solver, save_at: as for `vjp` and `solve`.
+
+        Returns:
+            The solution, and a function from cotangents, of the shape of its states, to
+            `Gradients`. The derivative is exact for the steps taken (their sizes, where a
+            controller chose them, held constant). It holds the weights as they were.
+
+        Raises:
+            SolveError: the solve failed, or Julia raised an error (the cause).
+            WrongSolverError: a method without a tableau.
+        """
+        initial = np.ascontiguousarray(_arguments.batch("y0", y0, field.state_shape))
+        t0, t1 = _arguments.span(t_span)
+        stops = _arguments.stops(save_at, t0, t1)
+        _arguments.check_distinct((t0, *stops), initial.dtype)
+        shapes, batch = field.weight_shapes(), len(initial)
+        flat = _arguments.flattened(_arguments.weights(weights, shapes, initial.dtype))
+        rhs = self._differentiable(field, batch, initial.dtype)
+        sweep = _sweep(field, batch, initial.dtype.name, self._device, _tableau(solver))
+        states = np.empty((len(stops), *initial.shape), initial.dtype)
+        started = time.perf_counter()
+        kept, nf, njac, naccept, nreject, code = _run(
+            solver,
+            self._module.keep_b,
+            _fields.at(states.reshape(len(stops), -1)),
+            rhs,
+            sweep,
+            _algorithm(solver),
+            *map(_fields.at, (flat, initial.ravel())),
+            t0,
+            self._steps(solver, t0, stops, True),
+        )
+        seconds = time.perf_counter() - started
+        stats = Stats(nf, njac, naccept, nreject, _retcode(code), seconds)
+        _raise_unless_success(solver, stats.retcode)
+
+        def pull(cotangents: Any) -> Gradients:
+            bars = np.ascontiguousarray(_arguments.like("cotangents", cotangents, states))
+            to_weights, to_y0 = np.empty_like(flat), np.empty_like(initial)
+            to_times = np.empty(len(stops) + 1, initial.dtype)
+            _run(
+                solver,
+                self._module.pull_back_b,
+                *map(_fields.at, (to_weights, to_y0.ravel(), to_times)),
+                kept,
+                _fields.at(bars.reshape(len(stops), -1)),
+            )
+            return Gradients(_arguments.unflattened(to_weights, shapes), to_y0, to_times)
+
+        return Solution(np.array(stops), states, stats), pull
 
     def train(
         self,
@@ -201,7 +267,7 @@ class JuliaBackend:
         )
         # Copies that Julia updates in place: a failed iteration must leave `state` as it is.
         flat = [
-            _fields.flattened(_arguments.weights(each, shapes, dtype))
+            _arguments.flattened(_arguments.weights(each, shapes, dtype))
             for each in (state.weights, state.mu, state.nu)
         ]
         metrics = np.zeros((len(indices), 3), dtype)
@@ -218,7 +284,7 @@ class JuliaBackend:
         )
         seconds = time.perf_counter() - started
         loss, accuracy, nf = metrics[:done].T
-        weights, mu, nu = (_fields.unflattened(each, shapes) for each in flat)
+        weights, mu, nu = (_arguments.unflattened(each, shapes) for each in flat)
         return ChunkResult(
             TrainState(weights, mu, nu, state.iteration + int(done)),
             loss.copy(),
@@ -265,8 +331,10 @@ class JuliaBackend:
     ) -> Array:
         """Jacobian of one step's map y -> y_next for each sample, (batch, size, size); row i is
         the gradient of the next state's i-th number. For explicit tableaus."""
-        states = _arguments.batch("y", y, field.state_shape)
-        flat = _fields.flattened(_arguments.weights(weights, field.weight_shapes(), states.dtype))
+        states = np.ascontiguousarray(_arguments.batch("y", y, field.state_shape))
+        flat = _arguments.flattened(
+            _arguments.weights(weights, field.weight_shapes(), states.dtype)
+        )
         t0, t1 = _arguments.span((t, t + dt))
         step = solver.with_step(abs(t1 - t0))
         path = self._path(field, len(states), states.dtype, t0, t1, step, "discrete")
@@ -327,6 +395,18 @@ class JuliaBackend:
             save_steps,
         )
 
+    def _differentiable(self, field: Field, batch: int, dtype: np.dtype[Any]) -> Any:
+        """The right-hand side of a field that Julia can take gradients of."""
+        rhs = _fields.right_hand_side(field, batch, dtype.name, self._device)
+        if not _fields.differentiable(field):
+            raise InvalidValueError(
+                "field",
+                field,
+                "a VectorField or a Lux layer (`lux_field`) where a gradient is asked for",
+                'Write it as one, or use backend="jax".',
+            )
+        return rhs
+
     def _path(
         self,
         field: Field,
@@ -339,14 +419,7 @@ class JuliaBackend:
     ) -> Any:
         """The solve of a gradient: what `vjp_b` and `train_b` run."""
         method, product = parsed_gradient(gradient, self.name)
-        rhs = _fields.right_hand_side(field, batch, dtype.name, self._device)
-        if not _fields.differentiable(field):
-            raise InvalidValueError(
-                "field",
-                field,
-                "a VectorField or a Lux layer (`lux_field`) where a gradient is asked for",
-                'Write it as one, or use backend="jax".',
-            )
+        rhs = self._differentiable(field, batch, dtype)
         algorithm = _algorithm(solver)
         if method == "discrete":
             table = _julia_tableau(_tableau(solver))
@@ -461,6 +534,13 @@ def _julia_tableau(table: Tableau) -> Any:
     # `at` sees memory that lives for this call only; Julia's constructor copies.
     rows, b, c = (np.ascontiguousarray(each) for each in (table.a, table.b, table.c))
     return _process.julia().PyNODE.Tableau(*map(_fields.at, (rows, b, c)))
+
+
+@lru_cache(maxsize=32)
+def _sweep(field: Field, batch: int, dtype: str, device: str, table: Tableau) -> Any:
+    """Buffers of the gradient along steps of a tableau that come from elsewhere."""
+    rhs = _fields.right_hand_side(field, batch, dtype, device)
+    return _process.julia().PyNODE.Sweep(rhs.network, _julia_tableau(table), 0)
 
 
 def _step_ends(solver: Solver, t0: float, stops: list[float]) -> tuple[Array, float]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pynode_jl.backends import _arguments
 from pynode_jl.backends._protocol import Array
 from pynode_jl.backends.julia import _process
 from pynode_jl.errors import InvalidValueError
@@ -152,23 +153,8 @@ def _parameters(field: Field, arrays: Mapping[str, Array]) -> tuple[Any, Any]:
         kept = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
         module = _process.julia().PyNODE
         return module.weights(**{name: at(value) for name, value in kept.items()}), kept
-    flat = flattened(arrays)
+    flat = _arguments.flattened(arrays)
     return at(flat), flat
-
-
-def flattened(arrays: Mapping[str, Array]) -> Array:
-    """All arrays in one, in the order of their names in `arrays`."""
-    return np.concatenate([value.ravel() for value in arrays.values()])
-
-
-def unflattened(flat: Array, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
-    """The inverse of `flattened`: copies."""
-    arrays, start = {}, 0
-    for name, shape in shapes.items():
-        stop = start + math.prod(shape)
-        arrays[name] = flat[start:stop].reshape(shape).copy()
-        start = stop
-    return arrays
 
 
 def _function(field: FunctionField) -> Any:
