@@ -1,7 +1,8 @@
 """A torch training loop around a Neural ODE whose solve and gradient run whole in the backend.
 
-Pass "julia" as the first argument to train with Julia's solvers, where a Julia is set up and its
-backend has a pullback; the default is the embedded backend.
+Pass "julia" as the first argument to train with Julia's solvers, where a Julia is set up, and a
+solver's name as the second: `python examples/torch_training.py julia Vern7`. The default is the
+embedded backend.
 """
 
 import sys
@@ -13,12 +14,12 @@ import pynode_jl as pn
 from pynode_jl.dlpack import as_torch
 from pynode_jl.torch import NeuralODE
 
-backend = sys.argv[1] if len(sys.argv) > 1 else "auto"
+backend, solver = [*sys.argv[1:], *("auto", "Tsit5")[len(sys.argv) - 1 :]]
 data = pn.concentric_spheres(dim=2, seed=0)
 x, labels = as_torch(data.x_train), as_torch(data.y_train).long()
 
 torch.manual_seed(0)
-node = NeuralODE(pn.MLP(2, width=32), pn.Solver("Tsit5", rtol=1e-3, atol=1e-4), backend=backend)
+node = NeuralODE(pn.MLP(2, width=32), pn.Solver(solver, rtol=1e-3, atol=1e-4), backend=backend)
 model = torch.nn.Sequential(node, torch.nn.Linear(2, 2))
 print(model)
 optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)

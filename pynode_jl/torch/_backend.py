@@ -7,9 +7,10 @@ way out the states are copied once, behind y0, into the tensor that the user get
 from __future__ import annotations
 
 import logging
+import os
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ from pynode_jl.fields import VectorField
 from pynode_jl.solvers import Solver
 from pynode_jl.torch._methods import Method
 from pynode_jl.torch._problem import CALLBACKS, checked_times
+from pynode_jl.torch._survey import Survey, surveyed
 from pynode_jl.torch._translate import Translation, UntranslatableError, translate
 
 BACKENDS = ("auto", "torch", "jax", "julia")
@@ -32,12 +34,26 @@ _OPTIONS = {"step_size", "interp", "max_num_steps"}
 # Another shape is another compilation, of seconds. A program whose shapes keep changing is better
 # off in torch.
 _MOST_SHAPES = 8
+# A program whose times keep changing has no use for their recipes.
+_MOST_RECIPES, _MOST_TIMES = 64, 256
+_CALLBACKS = (*CALLBACKS, *(f"{each}_adjoint" for each in CALLBACKS))
 # A time this share of a step beside a point of the grid is that point, as in `Solver.grid`.
 _GRID_GUARD = 1e-6
 
 
 class NotHereError(Exception):
     """A solve that has to run in torch; the message says why."""
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """What planning finds; the next call that is like this one finds it again at once."""
+
+    backend: Backend
+    translation: Translation
+    solver: Solver
+    times: list[float]
+    parts: tuple[nn.Module, ...]  # of the module, so that the ids in the recipe's key stay theirs
 
 
 @dataclass
@@ -47,19 +63,14 @@ class Plan:
     `eagerly` solves the same problem in torch; it serves second derivatives.
     """
 
-    backend: Backend
-    module: nn.Module
-    translation: Translation
-    solver: Solver
-    times: list[float]
+    recipe: _Recipe
+    parameters: Mapping[str, Tensor]
     eagerly: Callable[[Tensor, Tensor], Tensor]
     stats: Stats | None = None
-    names: tuple[str, ...] = field(default=())
 
     def run(self, y0: Tensor, t: Tensor) -> Tensor:
         """The states at all times, ``(times, *y0.shape)``."""
-        self.names, parameters = zip(*self.module.named_parameters(), strict=True)
-        states: Tensor = _Solve.apply(self, y0, t, *parameters)  # type: ignore[no-untyped-call]
+        states: Tensor = _Solve.apply(self, y0, t, *self.parameters.values())  # type: ignore[no-untyped-call]
         return states
 
 
@@ -85,21 +96,23 @@ def planned(
         raise UnknownNameError("backend", name, BACKENDS)
     if name == "torch":
         return None
+    survey = surveyed(func) if isinstance(func, nn.Module) else None
     try:
         if event_fn is not None:
             raise NotHereError("it has an event_fn")
-        module = _module(func, y0)
-        times = checked_times(t)
-        solver = _solver(method, rtol, atol, options, times)
-        translation = translate(module, y0)
-        if name == "auto":
-            _count_shape(module, (tuple(y0.shape), y0.dtype, len(times), method.name))
-        # Not get_backend's own "auto": that may start a Julia, which has no pullback yet.
-        backend = get_backend("jax" if name == "auto" else name)
-        if not isinstance(backend, Differentiator):
-            raise NotHereError(f"the {name} backend has no pullback yet")
-        if solver.name not in _solvers(backend):
-            raise NotHereError(f"the {backend.name} backend has no {solver.name}")
+        if survey is None:
+            raise NotHereError("func is no nn.Module, and a Python function cannot be read")
+        if torch._C._are_functorch_transforms_active():
+            raise NotHereError("a torch.func transform is at work")
+        key = _key(name, survey, y0, t, rtol, atol, method, options)
+        known = _recipes.setdefault(func, {})
+        recipe = known.get(key) if key is not None else None
+        if recipe is None:
+            recipe = _recipe(name, func, survey, y0, t, rtol, atol, method, options)
+            if len(known) >= _MOST_RECIPES:
+                known.clear()
+            if key is not None:
+                known[key] = recipe
     except (NotHereError, UntranslatableError) as reason:
         if name == "auto":
             return None
@@ -108,28 +121,80 @@ def planned(
         raise InvalidValueError(
             "backend", name, '"auto" or "torch" for this solve', f"{reason}".capitalize() + "."
         ) from reason
-    _announce(module, translation, backend)
-    return Plan(cast(Backend, backend), module, translation, solver, times.tolist(), eagerly)
+    return Plan(recipe, survey.parameters, eagerly)
 
 
-def _module(func: Any, y0: Any) -> nn.Module:
-    if not isinstance(func, nn.Module):
-        raise NotHereError("func is no nn.Module, and a Python function cannot be read")
+def _key(
+    name: str,
+    survey: Survey,
+    y0: Any,
+    t: Any,
+    rtol: Any,
+    atol: Any,
+    method: Method,
+    options: Mapping[str, Any],
+) -> Any:
+    """All that a recipe rests on, where that can be said in few numbers."""
+    given = tuple(options.items())
+    numbers = [rtol, atol, *(value for _, value in given)]
+    plain = all(type(each) in (float, int, str, bool, type(None)) for each in numbers)
+    if not (plain and isinstance(y0, Tensor) and isinstance(t, Tensor)):
+        return None
+    if not t.is_cpu or t.numel() > _MOST_TIMES:
+        return None
+    kind = (y0.shape, y0.dtype, y0.layout, y0.is_cpu)
+    times = (t.shape, t.dtype, t.requires_grad, tuple(t.flatten().tolist()))
+    solver = (rtol, atol, method.name, method.kind, given)
+    return name, survey.frame, survey.settings, kind, times, solver
+
+
+def _recipe(
+    name: str,
+    func: nn.Module,
+    survey: Survey,
+    y0: Any,
+    t: Any,
+    rtol: Any,
+    atol: Any,
+    method: Method,
+    options: Mapping[str, Any],
+) -> _Recipe:
+    _check_inputs(func, survey, y0)
+    times = checked_times(t)
+    solver = _solver(method, rtol, atol, options, times)
+    translation = translate(func, y0, survey=survey)
+    if name == "auto":
+        _count_shape(func, (tuple(y0.shape), y0.dtype, len(times), method.name))
+    backend = get_backend(_automatic() if name == "auto" else name)
+    assert isinstance(backend, Differentiator)
+    if solver.name not in _solvers(backend):
+        raise NotHereError(f"the {backend.name} backend has no {solver.name}")
+    _announce(func, translation, backend)
+    return _Recipe(cast(Backend, backend), translation, solver, times.tolist(), survey.parts)
+
+
+def _automatic() -> str:
+    """What "auto" means here: the embedded backend, unless the environment names one.
+
+    Not Julia where there is one, as `get_backend` has it: a torch program that has changed one
+    import is not to start a Julia, and on a field that can be read the embedded solve is the faster
+    one. Who wants Julia's steps says so.
+    """
+    return "auto" if os.environ.get("PYNODE_BACKEND") else "jax"
+
+
+def _check_inputs(func: nn.Module, survey: Survey, y0: Any) -> None:
     if not isinstance(y0, Tensor) or y0.dtype not in (torch.float32, torch.float64):
         raise NotHereError("y0 is not one tensor of float32 or float64")
-    if torch._C._are_functorch_transforms_active():
-        raise NotHereError("a torch.func transform is at work")
     if y0.ndim == 0 or y0.numel() == 0 or y0.layout != torch.strided:
         raise NotHereError("y0 is empty, a scalar, or sparse")
-    for tensor in (y0, *func.parameters()):
-        if tensor.device.type != "cpu" or tensor.dtype != y0.dtype:
+    for tensor in (y0, *survey.parameters.values()):
+        if not tensor.is_cpu or tensor.dtype != y0.dtype:
             raise NotHereError("y0 and the parameters are not on the CPU, or not of one dtype")
-    if not any(True for _ in func.parameters()):
+    if not survey.parameters:
         raise NotHereError("func has no parameters")
-    names = {*CALLBACKS, *(f"{each}_adjoint" for each in CALLBACKS)}
-    if any(hasattr(func, each) for each in names):
+    if any(hasattr(func, name) for name in _CALLBACKS):
         raise NotHereError("func has callbacks")
-    return func
 
 
 def _solver(
@@ -167,6 +232,7 @@ def _solvers(backend: Backend) -> frozenset[str]:
     return frozenset(backend.solvers())
 
 
+_recipes: weakref.WeakKeyDictionary[nn.Module, dict[Any, _Recipe]] = weakref.WeakKeyDictionary()
 _shapes: weakref.WeakKeyDictionary[nn.Module, set[Any]] = weakref.WeakKeyDictionary()
 _announced: set[tuple[VectorField, str]] = set()
 
@@ -199,23 +265,24 @@ class _Solve(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, plan: Plan, y0: Tensor, t: Tensor, *parameters: Tensor) -> Tensor:
         """The states at all times."""
-        translation, (start, *stops) = plan.translation, plan.times
+        recipe = plan.recipe
+        translation, (start, *stops) = recipe.translation, recipe.times
         states = y0.detach().reshape(-1, *translation.field.state_shape).numpy()
         arguments: tuple[Any, ...] = (
             translation.field,
-            translation.weights(plan.module),
+            translation.read({k: v.detach() for k, v in plan.parameters.items()}),
             states,
             (start, stops[-1]),
-            plan.solver,
+            recipe.solver,
         )
         if any(ctx.needs_input_grad):
-            backend = cast(Differentiator, plan.backend)
+            backend = cast(Differentiator, recipe.backend)
             solution, ctx.pull = backend.pullback(*arguments, save_at=stops)
         else:
-            solution = plan.backend.solve(*arguments, save_at=stops)
+            solution = recipe.backend.solve(*arguments, save_at=stops)
         ctx.plan, plan.stats = plan, solution.stats
         ctx.save_for_backward(y0, t, *parameters)
-        result = torch.empty((len(plan.times), *y0.shape), dtype=y0.dtype)
+        result = torch.empty((len(recipe.times), *y0.shape), dtype=y0.dtype)
         result[0] = y0.detach()
         np.copyto(result[1:].numpy().reshape(solution.y.shape), solution.y)
         return result
@@ -228,17 +295,17 @@ class _Solve(torch.autograd.Function):
         plan, wanted = ctx.plan, ctx.needs_input_grad[1:]
         if torch.is_grad_enabled():
             return None, *_twice_differentiable(plan, to_states, (y0, t, *parameters), wanted)
-        translation = plan.translation
+        translation = plan.recipe.translation
         cotangents = to_states[1:].reshape(
             -1, *y0.reshape(-1, *translation.field.state_shape).shape
         )
         pulled = ctx.pull(cotangents.contiguous().numpy())
-        to_y0 = to_states[0] + torch.from_numpy(np.array(pulled.y0)).reshape(y0.shape)
-        to_t = torch.from_numpy(np.array(pulled.times)).to(t.dtype) if wanted[1] else None
+        to_y0 = to_states[0] + torch.from_numpy(pulled.y0).reshape(y0.shape)
+        to_t = torch.from_numpy(pulled.times).to(t.dtype) if wanted[1] else None
         by_name = translation.gradients(pulled.weights)
         to_parameters = [
-            torch.from_numpy(np.array(by_name[name])) if name in by_name and wants else None
-            for name, wants in zip(plan.names, wanted[2:], strict=True)
+            torch.from_numpy(by_name[name]) if name in by_name and wants else None
+            for name, wants in zip(plan.parameters, wanted[2:], strict=True)
         ]
         return None, to_y0, to_t, *to_parameters
 

@@ -162,8 +162,8 @@ def found(name: object, options: Mapping[str, Any]) -> Method:
         raise BackendLacksSolverError(
             "method",
             name,
-            "a solver with a Butcher tableau, for a right-hand side that is run in torch",
-            'The zoo runs it on a field that can be translated: NeuralODE(..., backend="julia").',
+            "a solver with a Butcher tableau, whose steps can be differentiated",
+            'Without gradients the zoo runs it: get_backend("julia").solve(...).',
         )
     stepped = options.get("step_size") is not None or options.get("grid_constructor") is not None
     adaptive = row.tableau.b_error is not None and not stepped

@@ -15,7 +15,7 @@ import operator
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import torch
@@ -25,6 +25,8 @@ from torch.nn import functional
 
 from pynode_jl.errors import InvalidValueError, PyNODEError
 from pynode_jl.fields import Activation, ActivationName, Conv, Dense, Layer, VectorField, Weights
+from pynode_jl.torch._field import FieldModule
+from pynode_jl.torch._survey import HOOKS, Survey, surveyed
 
 
 class UntranslatableError(InvalidValueError):
@@ -57,16 +59,18 @@ class Translation:
 
     def weights(self, module: nn.Module) -> Weights:
         """The module's parameters as the field's weights; they share memory where they can."""
-        tensors = dict(module.named_parameters())
-        precision = next(iter(tensors.values())).detach().cpu().numpy().dtype
+        return self.read({k: v.detach().cpu() for k, v in module.named_parameters()})
+
+    def read(self, tensors: Mapping[str, Tensor]) -> Weights:
+        """`weights` of a module with these parameters, on the CPU."""
         weights: Weights = {}
-        for (name, source), shape in zip(
-            self.parameters, self.field.weight_shapes().values(), strict=True
-        ):
+        for name, source in self.parameters:
             if source is None:
-                weights[name] = np.zeros(shape, precision)
+                outputs = len(weights[f"{name.removesuffix('bias')}weight"])
+                precision = next(iter(weights.values())).dtype
+                weights[name] = np.zeros(outputs, precision)
             else:
-                weights[name] = tensors[source].detach().cpu().numpy()
+                weights[name] = tensors[source].detach().numpy()
         if self.time_first:
             name = next(iter(weights))
             weights[name] = np.roll(weights[name], -1, axis=1)
@@ -86,26 +90,37 @@ class Translation:
         return found
 
 
-def translate(module: nn.Module, y: Tensor) -> Translation:
+def translate(module: nn.Module, y: Tensor, *, survey: Survey | None = None) -> Translation:
     """Read `module`, a function of (t, y) or of y alone, for states shaped as `y`.
+
+    Args:
+        module: what to read. What has been read is remembered while the module stays as it is; the
+            values of its parameters may change.
+        y: a state, or a batch of them.
+        survey: the module's, where it has just been made.
 
     Raises:
         UntranslatableError: it is more than a `VectorField` can say.
     """
-    known = _cache.get(module)
-    key = (_signature(module), tuple(y.shape[1:]) if y.ndim > 1 else tuple(y.shape), y.dtype)
-    if known is not None and known[0] == key:
-        result = known[1]
-    else:
+    survey = surveyed(module) if survey is None else survey
+    shape = (tuple(y.shape[1:]) if y.ndim > 1 else tuple(y.shape), y.dtype)
+    known = _cache.setdefault(module, {})
+    # What is refused stays so: a module that counts its calls would be read at each of them.
+    frame, whole = (survey.frame, shape), (survey.frame, survey.settings, shape)
+    found = known.get(frame) or known.get(whole)
+    if found is None:
+        if len(known) >= _MOST_KNOWN:
+            known.clear()
         try:
             result = _read(module, y)
             _compared(module, result, y)
         except UntranslatableError as refused:
-            result = refused
-        _cache[module] = (key, result)
-    if isinstance(result, UntranslatableError):
-        raise result
-    return result
+            found = known[frame] = _Found(refused, survey.parts)
+        else:
+            found = known[whole] = _Found(result, survey.parts)
+    if isinstance(found.result, UntranslatableError):
+        raise found.result
+    return found.result
 
 
 def takes_time(module: nn.Module) -> bool:
@@ -125,18 +140,16 @@ def value_of(module: nn.Module, t: Any, y: Tensor) -> Tensor:
     return value
 
 
-_cache: weakref.WeakKeyDictionary[nn.Module, tuple[Any, Translation | UntranslatableError]] = (
-    weakref.WeakKeyDictionary()
-)
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+class _Found(NamedTuple):
+    """What came of reading a module, and its parts, so that their ids stay theirs. (Not the module
+    itself: it would live for ever.)"""
+
+    result: Translation | UntranslatableError
+    parts: tuple[nn.Module, ...]
 
 
-def _signature(module: nn.Module) -> tuple[Any, ...]:
-    """What a translation rests on, besides the parameters' values: cheap, made at every call."""
-    return tuple(
-        (id(each), type(each), any(each.__dict__.get(hooks) for hooks in _HOOKS))
-        for each in module.modules()
-    )
+_cache: weakref.WeakKeyDictionary[nn.Module, dict[Any, _Found]] = weakref.WeakKeyDictionary()
+_MOST_KNOWN = 16
 
 
 def _attributes(module: nn.Module) -> dict[tuple[int, str], tuple[Any, int]]:
@@ -197,8 +210,13 @@ class _Sizes:
 
 
 def _read(module: nn.Module, y: Tensor) -> Translation:
-    if any(each.__dict__.get(hooks) for each in module.modules() for hooks in _HOOKS):
+    if any(each.__dict__.get(hooks) for each in module.modules() for hooks in HOOKS):
         raise UntranslatableError(module, "It has hooks")
+    if type(module) is FieldModule:
+        field = module.field
+        if tuple(y.shape[1:]) != field.state_shape:
+            raise UntranslatableError(module, f"Its states are (batch, *{field.state_shape})")
+        return Translation(field, tuple((name, name) for name in field.weight_shapes()))
     interpreter = _Interpreter(module, y)
     if type(module) in _LAYERS:
         state = interpreter.called(module, _State())
@@ -463,8 +481,6 @@ _OPERATIONS: Mapping[Any, Callable[..., Any]] = {
 
 def _compared(module: nn.Module, translation: Translation, y: Tensor) -> None:
     """Refuse a translation whose numbers are not the module's, at random states and times."""
-    from pynode_jl.torch._field import FieldModule
-
     twin = FieldModule(translation.field)
     weights = translation.weights(module)
     twin.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in weights.items()})
