@@ -7,7 +7,7 @@ row is the median over turns of (torchdiffeq's time / ours) by the process's own
 processes do not move; the wall times are the best. Both solve to the same tolerances with the same
 tableau, and their states and gradients are held to agree before anything is timed.
 
-It also times arrays crossing between the frameworks.
+It also times arrays crossing between the frameworks; with --julia, to Julia and back too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import torch
 import torchdiffeq
 from torch import Tensor, nn
 
-from pynode_jl.dlpack import as_jax, as_numpy, as_torch
+from pynode_jl.dlpack import as_jax, as_julia, as_numpy, as_torch
 from pynode_jl.torch import odeint
 
 GOAL_RATIO, GOAL_MICROSECONDS = 5.0, 20.0
@@ -96,11 +96,11 @@ def solves(turns: int) -> None:
             print(row(width, depth, rtol, atol, turns), flush=True)
 
 
-def crossings() -> None:
+def crossings(julia: bool) -> None:
     tensor = torch.randn(128, 64)
     array, buffer = as_jax(tensor), as_numpy(tensor)
     print("\narrays across, (128, 64) float32, microseconds (best of 5)")
-    for name, work in {
+    directions: dict[str, Callable[[], object]] = {
         "torch to JAX": lambda: as_jax(tensor),
         "  JAX's own from_dlpack": lambda: jax.dlpack.from_dlpack(tensor),
         "JAX to torch": lambda: as_torch(array),
@@ -108,7 +108,16 @@ def crossings() -> None:
         "NumPy to torch": lambda: as_torch(buffer),
         "JAX to NumPy": lambda: as_numpy(array),
         "NumPy to JAX": lambda: as_jax(buffer),
-    }.items():
+    }
+    if julia:
+        there = as_julia(tensor)
+        directions |= {
+            "torch to Julia": lambda: as_julia(tensor),
+            "Julia to NumPy": lambda: as_numpy(there),
+            "Julia to torch": lambda: as_torch(there),
+            "Julia to JAX": lambda: as_jax(there),
+        }
+    for name, work in directions.items():
         best = min(measured(work, 1000)[0] for _ in range(5)) * 1e6
         mark = "" if best < GOAL_MICROSECONDS else f"  above {GOAL_MICROSECONDS:g}"
         print(f"{name:24s} {best:6.1f}{mark}")
@@ -117,10 +126,11 @@ def crossings() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=7)
-    turns = parser.parse_args().turns
+    parser.add_argument("--julia", action="store_true")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    solves(turns)
-    crossings()
+    solves(arguments.turns)
+    crossings(arguments.julia)
 
 
 if __name__ == "__main__":

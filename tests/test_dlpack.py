@@ -6,6 +6,7 @@ import gc
 import subprocess
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from pynode_jl import dlpack
 from pynode_jl.dlpack import as_jax, as_numpy, as_torch
 from pynode_jl.errors import InvalidValueError
 
@@ -58,6 +60,22 @@ def test_memory_is_shared(source: str, to: str) -> None:
     z = TARGETS[to](x, copy=True)
     assert pointer(z) != pointer(x)
     np.testing.assert_array_equal(np.asarray(z), np.arange(12.0).reshape(3, 4))
+
+
+def test_the_way_into_jax_is_tried_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """JAX's own function behind `from_dlpack` is used as long as it does what it did."""
+    assert dlpack._quick_import() is not None, "jaxlib has changed: crossing takes 30 us, not 15"
+    faults: list[Any] = [
+        SimpleNamespace(),
+        SimpleNamespace(dlpack_managed_tensor_to_buffer=lambda capsule, device: None),
+        SimpleNamespace(dlpack_managed_tensor_to_buffer=lambda *given: jnp.zeros(64, jnp.uint8)),
+    ]
+    for changed in faults:
+        monkeypatch.setattr(dlpack, "import_module", lambda name, changed=changed: changed)
+        assert dlpack._quick_import.__wrapped__() is None
+    monkeypatch.setattr(dlpack, "_quick_import", lambda: None)
+    x = torch.arange(16.0)
+    assert pointer(as_jax(x, copy=False)) == pointer(x)
 
 
 def test_what_is_written_is_seen() -> None:

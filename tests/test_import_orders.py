@@ -1,6 +1,6 @@
 """The frameworks and the front doors in every order of import, each in a process of its own.
 
-Julia's part of this matrix is in tests/test_julia_backend.py, where a Julia is at hand.
+Julia's part of this matrix is in tests/test_julia_process.py, where a Julia is at hand.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -56,17 +57,35 @@ def test_start_to_first_solve(record_property: Any) -> None:
     assert seconds < 60  # 20 s on a quiet machine; `benchmarks/julia_backend.py` reports it
 
 
+# Every order of import, and each framework at work in the end. Julia's turn is its first use here:
+# a bare `import juliacall` would start juliapkg.
+IMPORTS = {
+    "torch": "import torch; torch.ones(3, requires_grad=True).sum().backward()",
+    "jax": "import jax; assert float(jax.numpy.ones(3).sum()) == 3",
+    "juliacall": "import pynode_jl; b = pynode_jl.get_backend('julia')",
+}
+AFTERWARDS = """
+import pynode_jl.torch as door
+node = door.NeuralODE(pynode_jl.MLP(2, width=3), pynode_jl.Solver("Euler", dt=0.5), backend="julia")
+node(torch.ones(1, 2)).sum().backward()
+assert all(each.grad is not None for each in node.parameters())
+assert jax.grad(lambda x: x**2)(3.0) == 6.0
+print(b.name)
+"""
+#: The others are slow: each starts a Julia.
+FEW_ORDERS = ("torch", "jax", "juliacall"), ("juliacall", "torch", "jax")
+
+
 @pytest.mark.parametrize(
-    "order", ["torch jax juliacall", "juliacall torch jax", "jax juliacall torch"]
+    "order",
+    [
+        order if order in FEW_ORDERS else pytest.param(order, marks=pytest.mark.slow)
+        for order in itertools.permutations(IMPORTS)
+    ],
+    ids="-".join,
 )
-def test_import_orders(order: str) -> None:
-    lines = {
-        "torch": "import torch; torch.ones(3, requires_grad=True).sum().backward()",
-        "jax": "import jax.numpy as jnp; assert float(jnp.ones(3).sum()) == 3",
-        "juliacall": "import pynode_jl; b = pynode_jl.get_backend('julia')",
-    }
-    again = "import torch, jax; torch.ones(3).sum(); jax.numpy.ones(3).sum(); print(b.name)"
-    done = run("\n".join([*(lines[name] for name in order.split()), again]))
+def test_import_orders(order: tuple[str, ...]) -> None:
+    done = run("\n".join([*(IMPORTS[name] for name in order), AFTERWARDS]))
     assert (done.returncode, done.stdout.split()) == (0, ["julia"]), done.stderr
 
 
