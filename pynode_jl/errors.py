@@ -96,6 +96,8 @@ def nearest_names(name: str, known: Iterable[str], count: int = 3) -> tuple[str,
     return tuple(dict.fromkeys(hits))[:count]
 
 
-def _short(value: object, limit: int = 80) -> str:
+def _short(value: object) -> str:
     text = repr(value)
+    # A path says most at its end: texts have room for one.
+    limit = 240 if isinstance(value, str) else 80
     return text if len(text) <= limit else f"{text[: limit - 3]}..."

@@ -91,6 +91,7 @@ def test_import_orders(order: tuple[str, ...]) -> None:
 
 TRAINING = """
 import os, signal, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits "ignore"
 import numpy as np, pynode_jl as pn
 from pynode_jl.training import train
 data = pn.concentric_spheres(seed=0, n_train=256, n_test=64)
