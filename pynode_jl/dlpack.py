@@ -155,9 +155,8 @@ def _quick_import() -> Callable[[Any], jax.Array] | None:
         sample = memory[begin : begin + _XLA_ALIGNMENT]
         array = quick(sample)
         fits = isinstance(array, jax.Array) and array.unsafe_buffer_pointer() == sample.ctypes.data
-    except (
-        Exception
-    ):  # an import, a signature, a type: whatever has changed, the public way is open
+    except Exception:
+        # An import, a signature, a type: whatever has changed, the public way is open.
         return None
     return quick if fits else None
 

@@ -117,14 +117,6 @@ class History:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """The weights that a controller thinks best so far, and the solver that was then in force."""
-
-    weights: Weights
-    solver: Solver
-
-
-@dataclass(frozen=True)
 class Trained:
     """A model with its weights and how they came about.
 
@@ -142,7 +134,7 @@ class Trained:
     seconds: float = 0.0
     control: ControlState | None = None
     validation: Validation | None = None
-    kept: Kept | None = None
+    kept: Weights | None = None
 
     @property
     def finished(self) -> bool:
@@ -257,15 +249,16 @@ def train(
                 trained,
                 control=control,
                 history=trained.history.checked(check),
-                kept=Kept(trained.weights, check.solver) if check.best else trained.kept,
+                kept=trained.weights if check.best else trained.kept,
             )
         if on_chunk is not None:
             on_chunk(trained)
     if controller is not None and trained.finished and trained.validation is None:
         assert trained.control is not None
-        control, best = trained.control, trained.kept
-        if best is not None:
-            state = replace(trained.state, weights=best.weights)
+        control = trained.control
+        if trained.kept is not None:
+            (*_, best) = (check for check in trained.history.checks if check.best)
+            state = replace(trained.state, weights=trained.kept)
             control = replace(control, solver=best.solver)
             trained = replace(trained, state=state, control=control, kept=None)
         trained = replace(trained, validation=controller.validate(control, look(trained)))

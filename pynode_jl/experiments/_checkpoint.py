@@ -20,7 +20,7 @@ from pynode_jl.backends import RetCode, TrainState
 from pynode_jl.errors import RunFolderError
 from pynode_jl.models import Model
 from pynode_jl.solvers import Solver
-from pynode_jl.training import History, Kept, Recipe, Trained
+from pynode_jl.training import History, Recipe, Trained
 
 _Record = TypeVar("_Record", Check, ControlState, Validation)
 _SOLVERS = ("solver", "test_solver", "chosen", "trained_with")
@@ -38,7 +38,7 @@ def save_checkpoint(path: Path, trained: Trained) -> None:
     }
     arrays |= {f"history/{name}": getattr(history, name) for name in _HISTORY}
     if trained.kept is not None:
-        arrays |= {f"kept/{name}": value for name, value in trained.kept.weights.items()}
+        arrays |= {f"kept/{name}": value for name, value in trained.kept.items()}
     facts = {
         "format": _FORMAT,
         "iteration": state.iteration,
@@ -48,7 +48,6 @@ def save_checkpoint(path: Path, trained: Trained) -> None:
         "control": _plain(trained.control),
         "checks": [_plain(check) for check in history.checks],
         "validation": _plain(trained.validation),
-        "kept": None if trained.kept is None else trained.kept.solver.to_dict(),
     }
     part = path.with_suffix(".part")
     # safetensors writes an array's memory, whatever its strides.
@@ -103,7 +102,7 @@ def load_checkpoint(path: Path, model: Model, recipe: Recipe) -> Trained:
         facts["seconds"],
         _made(ControlState, facts["control"]) if facts["control"] else None,
         _made(Validation, facts["validation"]) if facts["validation"] else None,
-        Kept(parts["kept"], Solver.from_dict(facts["kept"])) if facts.get("kept") else None,
+        parts["kept"] or None,
     )
 
 

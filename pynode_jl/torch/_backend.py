@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -104,11 +104,12 @@ def planned(
             raise NotHereError("func is no nn.Module, and a Python function cannot be read")
         if torch._C._are_functorch_transforms_active():
             raise NotHereError("a torch.func transform is at work")
-        key = _key(name, survey, y0, t, rtol, atol, method, options)
+        call = _Call(name, survey, y0, t, rtol, atol, method, options)
+        key = _key(call)
         known = _recipes.setdefault(func, {})
         recipe = known.get(key) if key is not None else None
         if recipe is None:
-            recipe = _recipe(name, func, survey, y0, t, rtol, atol, method, options)
+            recipe = _recipe(func, call)
             if len(known) >= _MOST_RECIPES:
                 known.clear()
             if key is not None:
@@ -124,17 +125,22 @@ def planned(
     return Plan(recipe, survey.parameters, eagerly)
 
 
-def _key(
-    name: str,
-    survey: Survey,
-    y0: Any,
-    t: Any,
-    rtol: Any,
-    atol: Any,
-    method: Method,
-    options: Mapping[str, Any],
-) -> Any:
+class _Call(NamedTuple):
+    """What is asked for, as it was given, and the module taken apart."""
+
+    name: str
+    survey: Survey
+    y0: Any
+    t: Any
+    rtol: Any
+    atol: Any
+    method: Method
+    options: Mapping[str, Any]
+
+
+def _key(call: _Call) -> Any:
     """All that a recipe rests on, where that can be said in few numbers."""
+    name, survey, y0, t, rtol, atol, method, options = call
     given = tuple(options.items())
     numbers = [rtol, atol, *(value for _, value in given)]
     plain = all(type(each) in (float, int, str, bool, type(None)) for each in numbers)
@@ -148,17 +154,8 @@ def _key(
     return name, survey.frame, survey.settings, kind, times, solver
 
 
-def _recipe(
-    name: str,
-    func: nn.Module,
-    survey: Survey,
-    y0: Any,
-    t: Any,
-    rtol: Any,
-    atol: Any,
-    method: Method,
-    options: Mapping[str, Any],
-) -> _Recipe:
+def _recipe(func: nn.Module, call: _Call) -> _Recipe:
+    name, survey, y0, t, rtol, atol, method, options = call
     _check_inputs(func, survey, y0)
     times = checked_times(t)
     solver = _solver(method, rtol, atol, options, times)

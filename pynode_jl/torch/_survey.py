@@ -8,7 +8,8 @@ from torch import nn
 
 # What every module has; forward may look at anything beside it.
 _INNER = frozenset(vars(nn.Module())) - {"training"}
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_HOOKED = "hooks"
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -17,12 +18,14 @@ class Survey(NamedTuple):
 
     Attributes:
         frame: equal where the modules within it are the same ones, with hooks or without.
+        hooked: whether any has hooks.
         settings: equal where their attributes are too, and the kind of their parameters.
         parameters: by name, as `named_parameters` gives them.
         parts: the modules within, whose ids `frame` holds: while they live no other has one.
     """
 
     frame: tuple[Any, ...]
+    hooked: bool
     settings: frozenset[Any]
     parameters: dict[str, nn.Parameter]
     parts: tuple[nn.Module, ...]
@@ -43,8 +46,8 @@ def surveyed(module: nn.Module) -> Survey:
         own = vars(each)
         frame.append(id(each))
         frame.append(type(each))
-        if any(own[hooks] for hooks in HOOKS):
-            frame.append("hooks")
+        if any(own[hooks] for hooks in _HOOKS):
+            frame.append(_HOOKED)
         for name in own.keys() - _INNER:
             value = own[name]
             settings.add((id(each), name, value if type(value) in _PLAIN else id(value)))
@@ -59,4 +62,4 @@ def surveyed(module: nn.Module) -> Survey:
                 walk(child, f"{prefix}{name}.")
 
     walk(module, "")
-    return Survey(tuple(frame), frozenset(settings), parameters, tuple(parts))
+    return Survey(tuple(frame), _HOOKED in frame, frozenset(settings), parameters, tuple(parts))

@@ -26,7 +26,7 @@ from torch.nn import functional
 from pynode_jl.errors import InvalidValueError, PyNODEError
 from pynode_jl.fields import Activation, ActivationName, Conv, Dense, Layer, VectorField, Weights
 from pynode_jl.torch._field import FieldModule
-from pynode_jl.torch._survey import HOOKS, Survey, surveyed
+from pynode_jl.torch._survey import Survey, surveyed
 
 
 class UntranslatableError(InvalidValueError):
@@ -112,7 +112,7 @@ def translate(module: nn.Module, y: Tensor, *, survey: Survey | None = None) -> 
         if len(known) >= _MOST_KNOWN:
             known.clear()
         try:
-            result = _read(module, y)
+            result = _read(module, survey, y)
             _compared(module, result, y)
         except UntranslatableError as refused:
             found = known[frame] = _Found(refused, survey.parts)
@@ -209,8 +209,8 @@ class _Sizes:
     """The state's shape, or a length of it."""
 
 
-def _read(module: nn.Module, y: Tensor) -> Translation:
-    if any(each.__dict__.get(hooks) for each in module.modules() for hooks in HOOKS):
+def _read(module: nn.Module, survey: Survey, y: Tensor) -> Translation:
+    if survey.hooked:
         raise UntranslatableError(module, "It has hooks")
     if type(module) is FieldModule:
         field = module.field
