@@ -15,10 +15,16 @@ import torch
 import torchdiffeq
 from torch import Tensor, nn
 
-from pynode_jl.errors import BackendLacksSolverError, InvalidValueError, UnknownNameError
+from pynode_jl.errors import (
+    BackendLacksSolverError,
+    InvalidValueError,
+    SolveError,
+    UnknownNameError,
+)
 from pynode_jl.fields import MLP, Activation, ConvField1d, ConvField2d, Dense, VectorField
 from pynode_jl.solvers import Solver
 from pynode_jl.torch import FieldModule, NeuralODE, UntranslatableError, odeint, translate
+from pynode_jl.torch._odeint import solved
 
 F64 = torch.float64
 
@@ -284,6 +290,76 @@ def test_gradcheck_in_the_backend(solver: Solver) -> None:
     assert torch.autograd.gradcheck(
         lambda y0, t: odeint(module, y0, t, method=solver, backend="jax"), (y0, t), rtol=1e-3
     )
+
+
+TIMES = {
+    "forwards": (0.1, 0.13, 0.17, 0.9, 1.6),
+    "backwards": (1.6, 1.5, 1.47, 0.2),
+}
+
+
+@pytest.mark.parametrize("direction", TIMES)
+@pytest.mark.parametrize(
+    "method",
+    [
+        "dopri5",
+        "bosh3",
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in ("dopri8", "tsit5", "fehlberg2", "adaptive_heun")
+        ),
+    ],
+)
+def test_torchdiffeqs_names_take_torchdiffeqs_steps(method: str, direction: str) -> None:
+    """Whole in the backend as step by step in torch: several times within a step, states and all
+    gradients, and torchdiffeq's states and evaluations where it does what its papers say."""
+    module, _ = READ["time last"]()
+    module.to(F64)
+    y0 = torch.randn(5, 2, dtype=F64, requires_grad=True)
+    t = torch.tensor(TIMES[direction], dtype=F64, requires_grad=True)
+    keywords: dict[str, Any] = {"method": method, "rtol": 1e-4, "atol": 1e-6}
+    results = []
+    for backend in ("jax", "torch"):
+        y = odeint(module, y0, t, backend=backend, **keywords)
+        weight = torch.sin(torch.arange(y.numel(), dtype=F64)).reshape(y.shape)
+        found = torch.autograd.grad((weight * y).sum(), [y0, t, *module.parameters()])
+        results.append([y, *found])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
+    with torch.no_grad():
+        kept_nothing = odeint(module, y0, t, backend="jax", **keywords)
+    torch.testing.assert_close(kept_nothing, results[0][0].detach(), rtol=1e-13, atol=1e-14)
+    if method in ("dopri5", "bosh3", "dopri8"):
+        calls = []
+        hook = module.register_forward_hook(lambda *_: calls.append(1))
+        theirs = torchdiffeq.odeint(module, y0, t, **keywords)
+        hook.remove()
+        torch.testing.assert_close(results[0][0], theirs, rtol=1e-8, atol=1e-9)
+        _, stats = solved(module, module, y0, t, 1e-4, 1e-6, method, backend="jax")
+        assert stats is not None
+        assert stats.nf == len(calls)
+
+
+def test_more_steps_than_there_was_room_for() -> None:
+    """Steps over the saved times too are all kept, however many; limits and failures are told."""
+    module, _ = READ["time last"]()
+    module.to(F64)
+    y0, t = torch.randn(2, 2, dtype=F64, requires_grad=True), torch.tensor([0.0, 9.0], dtype=F64)
+    keywords: dict[str, Any] = {"method": "bosh3", "rtol": 1e-8, "atol": 1e-10}
+    grads = []
+    for backend in ("jax", "torch"):
+        y1 = odeint(module, y0, t, backend=backend, **keywords)[-1]
+        grads.append(torch.autograd.grad(y1.sum(), y0)[0])
+    _, stats = solved(module, module, y0, t, 1e-8, 1e-10, "bosh3", backend="jax")
+    assert stats is not None
+    assert stats.naccept > 128
+    torch.testing.assert_close(*grads, rtol=1e-8, atol=1e-10)
+    with pytest.raises(SolveError, match="MaxIters"):
+        odeint(module, y0, t, backend="jax", options={"max_num_steps": 5}, **keywords)
+    with torch.no_grad():
+        module.b.weight.mul_(1e200)
+    with pytest.raises(SolveError, match="DtLessThanMin"):
+        odeint(module, y0, t, backend="jax", **keywords)
 
 
 def test_second_derivatives_come_from_torch() -> None:

@@ -20,7 +20,7 @@ from pynode_jl.backends._precision import Precision
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import Field, Weights
 from pynode_jl.models import Model
-from pynode_jl.solvers import Solver
+from pynode_jl.solvers import DenseMethod, Solver
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -209,6 +209,25 @@ class Differentiator(Protocol):
         save_at: Sequence[float] | None = None,
     ) -> tuple[Solution, Pullback]:
         """`Backend.solve`, and the exact reverse derivative of its steps at the saved times."""
+
+
+@runtime_checkable
+class Interpolator(Protocol):
+    """A backend whose steps can go over the saved times, as torchdiffeq's do."""
+
+    def interpolated(
+        self,
+        field: Field,
+        weights: Mapping[str, Any],
+        y0: Any,
+        t_span: tuple[float, float],
+        solver: Solver,
+        *,
+        method: DenseMethod,
+        save_at: Sequence[float] | None = None,
+        keep: bool = True,
+    ) -> tuple[Solution, Pullback]:
+        """`Differentiator.pullback` with the tolerances of `solver` and the steps of `method`."""
 
 
 @runtime_checkable

@@ -78,3 +78,23 @@ def controller(name: str) -> Controller:
         "qoldinit": 1e-4,
     }
     return Controller(**(rule | own))
+
+
+def torchdiffeq_controller(order: int) -> Controller:
+    """torchdiffeq's rule at its defaults: an I control that shrinks no step after an accepted one.
+
+    The steady band says the latter: it reaches from 1 to the largest q there is.
+    """
+    return Controller(
+        kind="I",
+        beta1=1 / order,
+        beta2=0.0,
+        beta3=0.0,
+        gamma=0.9,
+        qmin=0.2,
+        qmax=10.0,
+        qmax_first_step=10.0,
+        qsteady_min=1.0,
+        qsteady_max=5.0,
+        qoldinit=1e-4,
+    )

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pynode_jl.backends import Backend, Differentiator, Stats, get_backend
+from pynode_jl.backends import Backend, Differentiator, Interpolator, Stats, get_backend
 from pynode_jl.errors import InvalidValueError, SolveError, UnknownNameError
 from pynode_jl.fields import VectorField
-from pynode_jl.solvers import Solver
-from pynode_jl.torch._methods import Method
+from pynode_jl.solvers import DenseMethod, Solver
+from pynode_jl.torch._methods import Method, dense
 from pynode_jl.torch._problem import CALLBACKS, checked_times
 from pynode_jl.torch._survey import Survey, surveyed
 from pynode_jl.torch._translate import Translation, UntranslatableError, translate
@@ -52,6 +52,7 @@ class _Recipe:
     backend: Backend
     translation: Translation
     solver: Solver
+    dense: DenseMethod | None
     times: list[float]
     parts: tuple[nn.Module, ...]  # of the module, so that the ids in the recipe's key stay theirs
 
@@ -167,7 +168,8 @@ def _recipe(func: nn.Module, call: _Call) -> _Recipe:
     if solver.name not in _solvers(backend):
         raise NotHereError(f"the {backend.name} backend has no {solver.name}")
     _announce(func, translation, backend)
-    return _Recipe(cast(Backend, backend), translation, solver, times.tolist(), survey.parts)
+    steps = dense(method) if isinstance(backend, Interpolator) else None
+    return _Recipe(cast(Backend, backend), translation, solver, steps, times.tolist(), survey.parts)
 
 
 def _automatic() -> str:
@@ -272,9 +274,15 @@ class _Solve(torch.autograd.Function):
             (start, stops[-1]),
             recipe.solver,
         )
-        if any(ctx.needs_input_grad):
-            backend = cast(Differentiator, recipe.backend)
-            solution, ctx.pull = backend.pullback(*arguments, save_at=stops)
+        wanted = any(ctx.needs_input_grad)
+        if recipe.dense is not None:
+            interpolated = cast(Interpolator, recipe.backend).interpolated
+            solution, ctx.pull = interpolated(
+                *arguments, method=recipe.dense, save_at=stops, keep=wanted
+            )
+        elif wanted:
+            pullback = cast(Differentiator, recipe.backend).pullback
+            solution, ctx.pull = pullback(*arguments, save_at=stops)
         else:
             solution = recipe.backend.solve(*arguments, save_at=stops)
         ctx.plan, plan.stats = plan, solution.stats

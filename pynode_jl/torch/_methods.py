@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 from pynode_jl.errors import (
@@ -13,7 +14,17 @@ from pynode_jl.errors import (
     UnknownSolverError,
     WrongProblemError,
 )
-from pynode_jl.solvers import Controller, Solver, catalogue, controller, info
+from pynode_jl.solvers import (
+    Controller,
+    DenseMethod,
+    Solver,
+    catalogue,
+    controller,
+    dense_method,
+    info,
+    tableau,
+    torchdiffeq_controller,
+)
 from pynode_jl.torch import _coefficients
 from pynode_jl.torch._coefficients import Coefficients, Row
 
@@ -131,6 +142,16 @@ TORCHDIFFEQ: Mapping[str, Method] = {
         Method("scipy_solver", "scipy"),
     )
 }
+
+
+@cache
+def dense(method: Method) -> DenseMethod | None:
+    """How a backend takes torchdiffeq's adaptive steps; None for other methods."""
+    if method.julia or method.kind != "adaptive" or method.solver is None:
+        return None
+    assert method.middle is not None
+    table = tableau(method.solver)
+    return dense_method(table, method.middle, torchdiffeq_controller(table.order))
 
 
 def found(name: object, options: Mapping[str, Any]) -> Method:

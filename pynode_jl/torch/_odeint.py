@@ -48,8 +48,8 @@ def odeint(
         backend: "jax" or "julia" to run the whole solve there, which takes an `nn.Module` that can
             be read as a `VectorField` (see `translate`); "torch" to run it here, step by step;
             "auto" to take the embedded backend where that can be (or the one that the environment
-            variable ``PYNODE_BACKEND`` names), and say so once. A backend ends a step at each time
-            and adapts by Julia's controller, under every name.
+            variable ``PYNODE_BACKEND`` names), and say so once. Julia ends a step at each time and
+            adapts by its own controller under every name.
 
     Returns:
         The states, ``(times, *y0.shape)``, or a tuple of such; with `event_fn` the event's time and

@@ -40,7 +40,7 @@ from pynode_jl.errors import (
 )
 from pynode_jl.fields import Field, Weights
 from pynode_jl.models import Model
-from pynode_jl.solvers import Solver, Tableau, catalogue, controller, tableau
+from pynode_jl.solvers import DenseMethod, Solver, Tableau, catalogue, controller, tableau
 
 # Julia's maxiters.
 _MAX_STEPS = 100_000
@@ -76,7 +76,9 @@ class JaxBackend:
     def __init__(self, device: str | None = None) -> None:
         self._device = _device(device)
         self._fitting: set[Any] = set()
-        self._kept: dict[tuple[Field, str], int] = {}  # steps that a pullback made room for
+        self._kept: dict[
+            tuple[Field, Tableau | DenseMethod], int
+        ] = {}  # steps that a pullback made room for
 
     def devices(self) -> tuple[str, ...]:
         """The kinds of devices that JAX sees, its default first."""
@@ -242,26 +244,70 @@ class JaxBackend:
         Raises:
             SolveError: the solve failed.
         """
-        table = _tableau(solver)
+        method = _tableau(solver)
+        return self._kept_solve(field, weights, y0, t_span, solver, method, save_at, keep=True)
+
+    def interpolated(
+        self,
+        field: Field,
+        weights: Mapping[str, Any],
+        y0: Any,
+        t_span: tuple[float, float],
+        solver: Solver,
+        *,
+        method: DenseMethod,
+        save_at: Sequence[float] | None = None,
+        keep: bool = True,
+    ) -> tuple[Solution, Pullback]:
+        """`pullback` with steps that go over the saved times, whose states are interpolated.
+
+        Args:
+            field, weights, y0, t_span, save_at: as for `solve`.
+            solver: the tolerances, and the most steps.
+            method: how it steps; the tableau that `solver` names is not used.
+            keep: whether to keep the steps. Without them the pullback is of no use.
+
+        Returns:
+            As `pullback`. The steps keep their lengths in the derivative to the times; all of them
+            shift with t0.
+
+        Raises:
+            SolveError: the solve failed.
+        """
+        return self._kept_solve(field, weights, y0, t_span, solver, method, save_at, keep=keep)
+
+    def _kept_solve(
+        self,
+        field: Field,
+        weights: Mapping[str, Any],
+        y0: Any,
+        t_span: tuple[float, float],
+        solver: Solver,
+        method: Tableau | DenseMethod,
+        save_at: Sequence[float] | None,
+        *,
+        keep: bool,
+    ) -> tuple[Solution, Pullback]:
         initial = _arguments.batch("y0", y0, field.state_shape)
         dtype = initial.dtype
         t0, t1 = _arguments.span(t_span)
         stops = _arguments.stops(save_at, t0, t1)
         # Without a device of its own a kernel takes NumPy arrays as they are, in half the time.
         put = self._put if self._device is not None else lambda tree: tree
-        key, shapes = (field, table.name), field.weight_shapes()
+        key, shapes = (field, method), field.weight_shapes()
         with self._precision(dtype):
-            schedule = _schedule(solver, (t0, *stops), dtype)
-            room = _rounded_up(max(schedule.steps or self._kept.get(key, 0), _LEAST_KEPT))
+            schedule = _schedule(solver, method, (t0, *stops), dtype)
+            steps_seen = max(schedule.steps or self._kept.get(key, 0), _LEAST_KEPT)
+            room = _rounded_up(steps_seen) if keep else 0
             kept = put(_arguments.weights(weights, shapes, dtype))
             arguments = (kept, schedule.controls, schedule.times, put(initial), schedule.limit)
-            kernel = _pullback.forward(field, table.name, solver.fixed, room)
+            kernel = _pullback.forward(field, method, solver.fixed, room)
             (states, tally, steps), seconds, compiled = _timed(kernel, *arguments)
             stats = _stats(np.asarray(tally), seconds, compiled)
-            if stats.naccept > room:
+            if keep and stats.naccept > room:
                 # Only now is it known how many steps there are to keep; remembered for next time.
                 room = self._kept[key] = _rounded_up(stats.naccept)
-                kernel = _pullback.forward(field, table.name, solver.fixed, room)
+                kernel = _pullback.forward(field, method, solver.fixed, room)
                 states, _, steps = kernel(*arguments)
         if stats.retcode != RetCode.Success:
             raise SolveError(stats.retcode, f"{solver.label}. {stats.retcode.meaning}")
@@ -270,8 +316,8 @@ class JaxBackend:
         def pull(cotangents: Any) -> Gradients:
             weighting = _arguments.like("cotangents", cotangents, solution.y)
             with self._precision(dtype):
-                back = _pullback.backward(field, table.name, room)
-                flat = np.asarray(back(kept, steps, put(weighting)))
+                back = _pullback.backward(field, method, room)
+                flat = np.asarray(back(kept, schedule.times, steps, put(weighting)))
             to_weights = _arguments.unflattened(flat, shapes)
             times = flat.size - len(stops) - 1  # where the times' begin
             to_y0 = flat[times - initial.size : times].reshape(initial.shape)
@@ -739,16 +785,21 @@ def _tableau(solver: Solver) -> Tableau:
     return info.tableau
 
 
-def _control(solver: Solver, t0: float, t1: float, dtype: np.dtype[Any]) -> _integrate.Control:
+def _control(
+    solver: Solver,
+    t0: float,
+    t1: float,
+    dtype: np.dtype[Any],
+    method: Tableau | DenseMethod | None = None,
+) -> _integrate.Control:
     real = dtype.type
     if solver.fixed:
         grid = solver.grid(t0, t1)
         return _integrate.FixedControl(np.int32(grid.n), real(grid.dt), real(grid.dt_last))
     assert solver.rtol is not None
     assert solver.atol is not None
-    control = _integrate.adaptive_control(
-        controller(solver.name), solver.info.order or 1, solver.rtol, solver.atol
-    )
+    by = method.controller if isinstance(method, DenseMethod) else controller(solver.name)
+    control = _integrate.adaptive_control(by, solver.info.order or 1, solver.rtol, solver.atol)
     return _integrate.AdaptiveControl(*(real(value) for value in control))
 
 
@@ -762,10 +813,15 @@ class _Schedule(NamedTuple):
 
 
 @lru_cache(maxsize=512)
-def _schedule(solver: Solver, times: tuple[float, ...], dtype: np.dtype[Any]) -> _Schedule:
+def _schedule(
+    solver: Solver,
+    method: Tableau | DenseMethod,
+    times: tuple[float, ...],
+    dtype: np.dtype[Any],
+) -> _Schedule:
     _arguments.check_distinct(times, dtype)
     segments = [(_within(solver, a, b), a, b) for a, b in itertools.pairwise(times)]
-    controls = [_control(*segment, dtype) for segment in segments]
+    controls = [_control(*segment, dtype, method) for segment in segments]
     return _Schedule(
         jax.tree.map(lambda *rows: jnp.asarray(np.stack(rows)), *controls),
         jnp.asarray(np.array(times, dtype)),

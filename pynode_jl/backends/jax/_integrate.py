@@ -26,11 +26,13 @@ from pynode_jl.backends.jax._step import (
     Counts,
     PaddedTableau,
     StepResult,
+    inside_weights,
     looped,
     rounding,
     unrolled,
+    weighted,
 )
-from pynode_jl.solvers import Controller, Tableau
+from pynode_jl.solvers import Controller, Tableau, basis
 
 CODES = tuple(RetCode)
 _SUCCESS, _MAX_ITERS, _DT_MIN, _UNSTABLE, _NEWTON = range(len(CODES))
@@ -110,14 +112,32 @@ class Record(NamedTuple):
     y: jax.Array
 
 
+class Dense(NamedTuple):
+    """Times to interpolate at, the steps going over them, and `DenseMethod.inside`."""
+
+    times: jax.Array
+    inside: np.ndarray
+
+
+class Outputs(NamedTuple):
+    """The states at `Dense.times`, ``(times, *y.shape)``, the number of steps up to the end of the
+    one that each lies in, and how many have been met."""
+
+    states: jax.Array
+    ends: jax.Array
+    met: jax.Array
+
+
 class Outcome(NamedTuple):
-    """Where a solve ended: time and state, what the controller remembers, counts, and its steps."""
+    """Where a solve ended: time and state, what the controller remembers, counts, its steps, and
+    what was interpolated (None where nothing was to be)."""
 
     t: jax.Array
     y: jax.Array
     memory: Memory
     tally: Tally
     record: Record
+    outputs: Outputs | None = None
 
 
 class Method(NamedTuple):
@@ -196,9 +216,14 @@ def solve(
     room: Room = _NO_ROOM,
     record: Record | None = None,
     begin: Any = 0,
+    dense: Dense | None = None,
 ) -> Outcome:
     """Integrate from (t0, y0) to t1 in at most `max_steps` tries; as many are recorded as `room`
-    has room for, or those that fit are added to `record` from place `begin` on."""
+    has room for, or those that fit are added to `record` from place `begin` on.
+
+    With `dense` an adaptive solve of an explicit FSAL method does not end a step at t1, but goes on
+    until it has passed the last of those times.
+    """
     if record is None:
         record = fresh_record(room, y0)
     else:
@@ -206,7 +231,7 @@ def solve(
     write = partial(_written, room, begin)
     if isinstance(control, FixedControl):
         return _fixed(method, control, t0, t1, y0, memory, max_steps, record, write)
-    return _adaptive(rhs, method, control, t0, t1, y0, memory, max_steps, record, write)
+    return _adaptive(rhs, method, control, t0, t1, y0, memory, max_steps, record, write, dense)
 
 
 _Write: TypeAlias = Callable[[Record, jax.Array, jax.Array, jax.Array, jax.Array], Record]
@@ -296,6 +321,7 @@ class _Loop(NamedTuple):
     memory: Memory
     tally: Tally
     record: Record
+    outputs: Outputs | None
     finished: jax.Array
 
 
@@ -310,29 +336,39 @@ def _adaptive(
     max_steps: jax.Array,
     record: Record,
     write: _Write,
+    dense: Dense | None,
 ) -> Outcome:
     direction = jnp.sign(t1 - t0)
     eps = rounding(y0)
+    longest = jnp.abs(t1 - t0) if dense is None else jnp.asarray(jnp.inf, y0.dtype)
+
+    # Where the last stage always is the next step's first, f is taken once, before the loop.
+    ahead = method.explicit_first and method.fsal is True
+    f0 = rhs(t0, y0) if ahead else jnp.zeros_like(y0)
 
     def first_step() -> tuple[jax.Array, jax.Array]:
-        return direction * _initial_step(rhs, control, t0, t1, y0, direction), jnp.int32(2)
+        # Julia takes f0 once more.
+        first = f0 if dense is not None else rhs(t0, y0)
+        size = _initial_step(rhs, control, t0, t1, y0, first, longest)
+        return direction * size, jnp.int32(2 if dense is None else 1)
 
     def next_step() -> tuple[jax.Array, jax.Array]:
         return memory.dt, jnp.int32(0)
 
     dt0, nf0 = jax.lax.cond(memory.dt == 0, first_step, next_step)
     memory = Memory(dt0, jnp.where(memory.started, memory.error, control.qoldinit), memory.started)
-    # Where the last stage always is the next step's first, f is taken once, before the loop.
-    ahead = method.explicit_first and method.fsal is True
     zero = jnp.int32(0)
     tally = Tally(nf0 + ahead, zero, zero, zero, jnp.int32(_SUCCESS))
 
     def body(loop: _Loop) -> _Loop:
-        t, y, k_first, k_known, (dt, error_old, started), tally, record, _ = loop
-        left = jnp.abs(t1 - t)
-        # As Julia's tstops: a step that misses the end by rounding ends there.
-        reaches = jnp.abs(dt) + 100 * eps * jnp.maximum(jnp.abs(t), jnp.abs(t1)) >= left
-        h = jnp.where(reaches, t1 - t, dt)
+        t, y, k_first, k_known, (dt, error_old, started), tally, record, outputs, _ = loop
+        if dense is None:
+            left = jnp.abs(t1 - t)
+            # As Julia's tstops: a step that misses the end by rounding ends there.
+            reaches = jnp.abs(dt) + 100 * eps * jnp.maximum(jnp.abs(t), jnp.abs(t1)) >= left
+            h = jnp.where(reaches, t1 - t, dt)
+        else:
+            reaches, h = jnp.bool_(False), dt
         if ahead:
             result = method.step(t, h, y, k_first)
             nf = tally.nf + result.counts.nf
@@ -368,6 +404,10 @@ def _adaptive(
         naccept = tally.naccept + accept
         nreject = tally.nreject + ~accept
         finished = accept & reaches
+        if dense is not None:
+            assert outputs is not None
+            outputs = _interpolated(dense, outputs, accept, naccept, direction, t, h, y, result)
+            finished = outputs.met == dense.times.shape[0]
         exhausted = ~finished & (naccept + nreject >= max_steps)
         code = _first_of(
             (too_small & ~jnp.isfinite(error), _UNSTABLE),
@@ -389,6 +429,7 @@ def _adaptive(
             ),
             Tally(nf, tally.njac + counts.njac, naccept, nreject, code),
             record,
+            outputs,
             finished | (code != _SUCCESS),
         )
 
@@ -398,15 +439,48 @@ def _adaptive(
         _Loop(
             t0,
             y0,
-            rhs(t0, y0) if ahead else jnp.zeros_like(y0),
+            f0,
             jnp.bool_(ahead),
             memory,
             tally,
             record,
+            None if dense is None else _no_outputs(dense, y0),
             t0 == t1,
         ),
     )
-    return Outcome(loop.t, loop.y, loop.memory, loop.tally, loop.record)
+    return Outcome(loop.t, loop.y, loop.memory, loop.tally, loop.record, loop.outputs)
+
+
+def _no_outputs(dense: Dense, y0: jax.Array) -> Outputs:
+    (n,) = dense.times.shape
+    return Outputs(jnp.zeros((n, *y0.shape), y0.dtype), jnp.zeros(n, jnp.int32), jnp.int32(0))
+
+
+def _interpolated(
+    dense: Dense,
+    outputs: Outputs,
+    accept: jax.Array,
+    naccept: jax.Array,
+    direction: jax.Array,
+    t: jax.Array,
+    dt: jax.Array,
+    y: jax.Array,
+    step: StepResult,
+) -> Outputs:
+    """`outputs` and the states at the times that an accepted step has passed."""
+
+    def passed(outputs: Outputs) -> jax.Array:
+        time = dense.times.at[outputs.met].get(mode="clip")
+        waiting = outputs.met < dense.times.shape[0]
+        return accept & waiting & (direction * (time - (t + dt)) <= 0)
+
+    def add(outputs: Outputs) -> Outputs:
+        j = outputs.met
+        weights = inside_weights(dense.inside, basis((dense.times[j] - t) / dt))
+        state = y + dt * weighted(weights, step.stages)
+        return Outputs(outputs.states.at[j].set(state), outputs.ends.at[j].set(naccept), j + 1)
+
+    return jax.lax.while_loop(passed, add, outputs)
 
 
 def _rms(x: jax.Array) -> jax.Array:
@@ -438,23 +512,23 @@ def _initial_step(
     t0: jax.Array,
     t1: jax.Array,
     y0: jax.Array,
-    direction: jax.Array,
+    f0: jax.Array,
+    longest: jax.Array,
 ) -> jax.Array:
     """Hairer, Norsett & Wanner, Solving ODEs I, II.4, as Julia runs it (absolute value)."""
-    span = jnp.abs(t1 - t0)
+    span, direction = jnp.abs(t1 - t0), jnp.sign(t1 - t0)
     smallest = rounding(y0) * jnp.maximum(jnp.abs(t0), span)
     small = jnp.maximum(smallest, 1e-6)
     scale = control.atol + control.rtol * jnp.abs(y0)
-    f0 = rhs(t0, y0)
     d0, d1 = _rms(y0 / scale), _rms(f0 / scale)
     guess = jnp.where((d0 < 1e-5) | (d1 < 1e-5), small, 0.01 * d0 / d1)
-    guess = jnp.minimum(guess, span)
+    guess = jnp.minimum(guess, longest)
     f1 = rhs(t0 + direction * guess, y0 + direction * guess * f0)
     d2 = _rms((f1 - f0) / scale) / guess
     steepest = jnp.maximum(d1, d2)
     ordered = 10 ** (-(2 + jnp.log10(jnp.where(steepest > 0, steepest, 1.0))) / control.order)
     refined = jnp.where(steepest <= 1e-15, jnp.maximum(1e-6, 1e-3 * guess), ordered)
-    dt = jnp.clip(jnp.minimum(100 * guess, refined), smallest, span)
+    dt = jnp.clip(jnp.minimum(100 * guess, refined), smallest, longest)
     return jnp.where(jnp.isfinite(dt), dt, small).astype(y0.dtype)
 
 

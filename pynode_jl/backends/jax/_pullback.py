@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from pynode_jl.backends.jax import _fields, _integrate, _step
 from pynode_jl.backends.jax._jit import jitted
 from pynode_jl.fields import Field, VectorField
-from pynode_jl.solvers import Tableau, tableau
+from pynode_jl.solvers import DenseMethod, Tableau, basis, basis_slopes
 
 
 class Kept(NamedTuple):
@@ -69,6 +69,33 @@ def solve(
     return Kept(states, ends, tally, record)
 
 
+def solve_dense(
+    rhs: _step.RHS,
+    method: DenseMethod,
+    control: Any,
+    times: jax.Array,
+    y0: jax.Array,
+    limit: jax.Array,
+    *,
+    room: int,
+) -> Kept:
+    """Integrate over `times`, ``(t0, *saved)``, with steps that go over the saved times."""
+    end = _integrate.solve(
+        rhs,
+        _integrate.unrolled_method(method.tableau, rhs, with_error=True),
+        control,
+        times[0],
+        times[-1],
+        y0,
+        _integrate.fresh_memory(y0.dtype),
+        limit,
+        room=_integrate.Room(room),
+        dense=_integrate.Dense(times[1:], method.inside),
+    )
+    assert end.outputs is not None
+    return Kept(end.outputs.states, end.outputs.ends, end.tally, end.record)
+
+
 def walk_back(
     table: Tableau,
     apply: Callable[[Any, jax.Array, jax.Array], jax.Array],
@@ -109,6 +136,74 @@ def walk_back(
     return total, to_y0, to_times
 
 
+def walk_back_dense(
+    method: DenseMethod,
+    apply: Callable[[Any, jax.Array, jax.Array], jax.Array],
+    weights: Any,
+    record: _integrate.Record,
+    times: jax.Array,
+    ends: jax.Array,
+    cotangents: jax.Array,
+) -> tuple[Any, jax.Array, jax.Array]:
+    """`walk_back` for `solve_dense`. The steps keep their lengths, and all shift with t0."""
+    table = method.tableau
+
+    def body(carry: Any) -> Any:
+        i, j, cotangent, total, to_times = carry
+        t, dt, y = record.t[i], record.dt[i], record.y[i]
+        stages = _step.staged(table, apply, weights, t, dt, y)
+
+        def with_outputs() -> Any:
+            """What the times within this step give to its stages, its start and its end."""
+            end = y + dt * _step.weighted(table.b[:-1], stages.ks)
+            last, pull = jax.vjp(apply, weights, t + dt, end)
+            ks = [*stages.ks, last]
+
+            def within(carry: Any) -> Any:
+                j = carry[0]
+                return (j >= 0) & (ends[jnp.maximum(j, 0)] == i + 1)
+
+            def add(carry: Any) -> Any:
+                j, to_start, beside, to_times = carry
+                x, seen = (times[j + 1] - t) / dt, cotangents[j]
+                shares = _step.inside_weights(method.inside, basis(x))
+                beside = [
+                    given if share is None else given + share * seen
+                    for given, share in zip(beside, shares, strict=True)
+                ]
+                slopes = _step.inside_weights(method.inside, basis_slopes(x))
+                to_t = jnp.sum(seen * _step.weighted(slopes, ks))
+                to_times = to_times.at[j + 1].add(to_t).at[0].add(-to_t)
+                return j - 1, to_start + seen, beside, to_times
+
+            begin = (j, jnp.zeros_like(y), [jnp.zeros_like(y)] * table.stages, to_times)
+            after, to_start, beside, to_each = jax.lax.while_loop(within, add, begin)
+            to_weights, to_t, to_end = pull(dt * beside.pop())
+            return after, cotangent + to_end, to_weights, to_start, beside, to_each.at[0].add(to_t)
+
+        def without() -> Any:
+            nothing = jnp.zeros_like(y)
+            beside = [nothing] * (table.stages - 1)
+            return j, cotangent, jax.tree.map(jnp.zeros_like, weights), nothing, beside, to_times
+
+        j, cotangent, from_end, to_start, beside, to_times = jax.lax.cond(
+            i + 1 == ends[j], with_outputs, without
+        )
+        to_weights, to_t, _, to_y = _step.pulled_through(table, stages, t, dt, cotangent, beside)
+        total = jax.tree.map(lambda *each: sum(each), total, to_weights, from_end)
+        return i - 1, j, to_y + to_start, total, to_times.at[0].add(to_t)
+
+    begin = (
+        ends[-1] - 1,
+        jnp.int32(ends.shape[0] - 1),
+        jnp.zeros_like(cotangents[0]),
+        jax.tree.map(jnp.zeros_like, weights),
+        jnp.zeros_like(times),
+    )
+    _, _, to_y0, total, to_times = jax.lax.while_loop(lambda carry: carry[0] >= 0, body, begin)
+    return total, to_y0, to_times
+
+
 class _Layout(NamedTuple):
     """A field's function in the layout of states that suits it, and the way there (and back)."""
 
@@ -126,34 +221,49 @@ def _layout(field: Field, table: Tableau) -> _Layout:
 
 
 @lru_cache(maxsize=256)
-def forward(field: Field, name: str, fixed: bool, room: int) -> Callable[..., Any]:
+def forward(
+    field: Field, method: Tableau | DenseMethod, fixed: bool, room: int
+) -> Callable[..., Any]:
     """``(weights, controls, times, y0, limit) -> (states, tally, (record, ends))``, compiled; the
     tally as one array, in the order of its fields."""
-    table = tableau(name)
-    (prepare, apply), turned = _layout(field, table)
+    (prepare, apply), turned = _layout(field, _table(method))
 
     def kernel(weights: Any, controls: Any, times: Any, y0: Any, limit: Any) -> Any:
         rhs = _step.RHS(apply, prepare(weights))
-        kept = solve(rhs, table, controls, times, turned(y0), limit, adaptive=not fixed, room=room)
+        begin = turned(y0)
+        if isinstance(method, DenseMethod):
+            control = jax.tree.map(lambda each: each[0], controls)
+            kept = solve_dense(rhs, method, control, times, begin, limit, room=room)
+        else:
+            kept = solve(rhs, method, controls, times, begin, limit, adaptive=not fixed, room=room)
         return turned(kept.states), jnp.stack(kept.tally), (kept.record, kept.ends)
 
     return jitted(kernel, emitters=True)
 
 
 @lru_cache(maxsize=256)
-def backward(field: Field, name: str, room: int) -> Callable[..., jax.Array]:
-    """``(weights, (record, ends), cotangents) -> gradients``, compiled: those to the weights, to y0
-    and to the times in one flat array, which is one array to make instead of many."""
+def backward(field: Field, method: Tableau | DenseMethod, room: int) -> Callable[..., jax.Array]:
+    """``(weights, times, (record, ends), cotangents) -> gradients``, compiled: those to the
+    weights, to y0 and to the times in one flat array, which is one array to make instead of many.
+    """
     del room  # another record's shape is another compilation: a cache entry of its own
-    table = tableau(name)
-    (prepare, apply), turned = _layout(field, table)
+    (prepare, apply), turned = _layout(field, _table(method))
 
-    def kernel(weights: Any, steps: Any, cotangents: Any) -> jax.Array:
+    def kernel(weights: Any, times: Any, steps: Any, cotangents: Any) -> jax.Array:
         prepared, unprepare = jax.vjp(prepare, weights)
         record, ends = steps
-        total, to_y0, to_times = walk_back(table, apply, prepared, record, ends, turned(cotangents))
+        seen = turned(cotangents)
+        if isinstance(method, DenseMethod):
+            pulled = walk_back_dense(method, apply, prepared, record, times, ends, seen)
+        else:
+            pulled = walk_back(method, apply, prepared, record, ends, seen)
+        total, to_y0, to_times = pulled
         (to_weights,) = unprepare(total)
         parts = [*(to_weights[name] for name in field.weight_shapes()), turned(to_y0), to_times]
         return jnp.concatenate([part.ravel() for part in parts])
 
     return jitted(kernel, emitters=True)
+
+
+def _table(method: Tableau | DenseMethod) -> Tableau:
+    return method.tableau if isinstance(method, DenseMethod) else method

@@ -55,11 +55,12 @@ class Counts(NamedTuple):
 
 
 class StepResult(NamedTuple):
-    """The state after a step, its error estimates (one per row of weights), f where the last stage
-    stands (FSAL), and the counts."""
+    """The state after a step, its error estimates (one per row of weights), its stages (all that
+    were run, as a list or along the first axis), f where the last one stands (FSAL), and counts."""
 
     y: jax.Array
     errors: tuple[jax.Array, ...]
+    stages: Any
     k_last: jax.Array
     counts: Counts
 
@@ -134,7 +135,21 @@ def unrolled(
     errors = tuple(
         _combine(jnp.zeros_like(y), dt, row[:stages], ks) for row in rows if row is not None
     )
-    return StepResult(_combine(y, dt, tableau.b[:stages], ks), errors, ks[-1], counts)
+    return StepResult(_combine(y, dt, tableau.b[:stages], ks), errors, ks, ks[-1], counts)
+
+
+def inside_weights(coefficients: np.ndarray, polynomials: tuple[Any, ...]) -> list[Any]:
+    """Weights of the stages in a state inside a step (`DenseMethod.inside`), or in its slope."""
+    return [weighted(row, list(polynomials)) for row in coefficients]
+
+
+class Staged(NamedTuple):
+    """The stages of an explicit step, each with its derivative in reverse and the weighted sum of
+    those before it (None where it is the first)."""
+
+    ks: list[jax.Array]
+    pulls: list[Callable[[jax.Array], Any]]
+    slopes: list[Any]
 
 
 def pulled_back(
@@ -146,11 +161,7 @@ def pulled_back(
     y: jax.Array,
     cotangent: jax.Array,
 ) -> tuple[Any, jax.Array, jax.Array, jax.Array]:
-    """Cotangents to (prepared, t, dt, y) of a step's end `cotangent`, the step made once more.
-
-    Of an explicit method it is written out: the transposed tableau, and one sum over the batch for
-    dt where each stage's own would cost as much as the stage.
-    """
+    """Cotangents to (prepared, t, dt, y) of a step's end `cotangent`, the step made once more."""
     if not tableau.explicit:
 
         def end(prepared: Any, t: jax.Array, dt: jax.Array, y: jax.Array) -> jax.Array:
@@ -159,24 +170,56 @@ def pulled_back(
         _, pull = jax.vjp(end, prepared, t, dt, y)
         pulled: tuple[Any, jax.Array, jax.Array, jax.Array] = pull(cotangent)
         return pulled
-    stages = stages_for_solution(tableau)
-    ks: list[jax.Array] = []
-    pulls, slopes = [], []
-    for i in range(stages):
-        slopes.append(_weighted(tableau.a[i, :i], ks))
-        base = y if slopes[i] is None else y + dt * slopes[i]
+    return pulled_through(tableau, staged(tableau, apply, prepared, t, dt, y), t, dt, cotangent)
+
+
+def staged(
+    tableau: Tableau,
+    apply: Callable[[Any, jax.Array, jax.Array], jax.Array],
+    prepared: Any,
+    t: jax.Array,
+    dt: jax.Array,
+    y: jax.Array,
+) -> Staged:
+    """The stages of an explicit step that its solution needs."""
+    stages = Staged([], [], [])
+    for i in range(stages_for_solution(tableau)):
+        slope = weighted(tableau.a[i, :i], stages.ks)
+        base = y if slope is None else y + dt * slope
         k, pull = jax.vjp(apply, prepared, t + float(tableau.c[i]) * dt, base)
-        ks.append(k)
-        pulls.append(pull)
+        stages.ks.append(k)
+        stages.pulls.append(pull)
+        stages.slopes.append(slope)
+    return stages
+
+
+def pulled_through(
+    tableau: Tableau,
+    stages: Staged,
+    t: jax.Array,
+    dt: jax.Array,
+    cotangent: jax.Array,
+    beside: list[jax.Array] | None = None,
+) -> tuple[Any, jax.Array, jax.Array, jax.Array]:
+    """Cotangents to (prepared, t, dt, y) of an explicit step's end `cotangent`.
+
+    Written out: the transposed tableau, and one sum over the batch for dt where each stage's own
+    would cost as much as the stage. `beside` are cotangents that dt times each stage has by another
+    way than the step's end; what they are to dt is not counted.
+    """
+    ks, pulls, slopes = stages
+    size = len(ks)
     to_y, to_t, to_dt = cotangent, jnp.zeros_like(t), jnp.zeros_like(dt)
-    along = cotangent * _weighted(tableau.b[:stages], ks)
+    along = cotangent * weighted(tableau.b[:size], ks)
     to_prepared = None
     bars: list[jax.Array] = []  # of the stages' states, the last one's first
-    for i in reversed(range(stages)):
-        weights = [float(tableau.b[i]), *tableau.a[i + 1 : stages, i][::-1]]
-        k_bar = _weighted(weights, [cotangent, *bars])
+    for i in reversed(range(size)):
+        weights = [float(tableau.b[i]), *tableau.a[i + 1 : size, i][::-1]]
+        k_bar = weighted(weights, [cotangent, *bars])
+        if beside is not None:
+            k_bar = beside[i] if k_bar is None else k_bar + beside[i]
         if k_bar is None:  # nothing depends on the stage
-            bars.append(jnp.zeros_like(y))
+            bars.append(jnp.zeros_like(to_y))
             continue
         stage_to_prepared, stage_to_t, bar = pulls[i](dt * k_bar)
         bars.append(bar)
@@ -234,18 +277,26 @@ def looped(
     ks, counts = jax.lax.fori_loop(start, tableau.stages, stage, (ks, counts))
     errors = dt * jnp.tensordot(tableau.b_errors, ks, 1)
     y_new = y + dt * jnp.tensordot(tableau.b, ks, 1)
-    return StepResult(y_new, (errors[0], errors[1]), ks[tableau.stages - 1], counts)
+    return StepResult(y_new, (errors[0], errors[1]), ks, ks[tableau.stages - 1], counts)
 
 
 def _combine(y: jax.Array, dt: jax.Array, weights: np.ndarray, ks: list[jax.Array]) -> jax.Array:
     """y + dt * sum of weights[j] ks[j], without the terms whose weight is zero."""
-    total = _weighted(weights, ks)
+    total = weighted(weights, ks)
     return y if total is None else y + dt * total
 
 
-def _weighted(weights: Iterable[float], ks: list[jax.Array]) -> Any:
-    """The sum of weights[j] ks[j], without the terms whose weight is zero; None of no terms."""
-    terms = [float(w) * k for w, k in zip(weights, ks, strict=True) if w != 0.0]
+def weighted(weights: Iterable[Any], ks: list[jax.Array]) -> Any:
+    """The sum of weights[j] ks[j], without terms whose weight is 0 or None; None of no terms.
+
+    Weights are numbers or traced scalars.
+    """
+    pairs = zip(weights, ks, strict=True)
+    terms = [
+        (w if isinstance(w, jax.Array) else float(w)) * k
+        for w, k in pairs
+        if w is not None and (isinstance(w, jax.Array) or w != 0.0)
+    ]
     return reduce(operator.add, terms) if terms else None
 
 

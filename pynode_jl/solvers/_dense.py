@@ -1,0 +1,84 @@
+"""Solves that step over their output times and interpolate, as torchdiffeq's do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pynode_jl.solvers._controller import Controller
+from pynode_jl.solvers._tableau import Tableau
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class DenseMethod:
+    """An explicit method with a state for every time inside a step, and the control of its steps.
+
+    At the share x of a step from (t, y) of length dt, with k its stages::
+
+        y(x) = y + dt sum_j w_j(x) k_j        w(x) = inside @ [x, x u, x**2 u, x**2 u**2], u = 1 - x
+
+    Attributes:
+        tableau: the method; its last stage is f at the end of the step.
+        inside: the weights' coefficients in that basis, shape ``(stages, 4)``.
+        controller: the rule of the step size.
+    """
+
+    tableau: Tableau
+    inside: Array
+    controller: Controller
+
+
+def basis(x: Any) -> tuple[Any, ...]:
+    """The four polynomials of `DenseMethod.inside` at x; at x = 1 they are 1, 0, 0, 0."""
+    u = 1 - x
+    return x, x * u, x * x * u, x * x * u * u
+
+
+def basis_slopes(x: Any) -> tuple[Any, ...]:
+    """Their derivatives."""
+    u = 1 - x
+    return x * 0 + 1, u - x, x * (2 * u - x), 2 * x * u * (u - x)
+
+
+def dense_method(table: Tableau, middle: Sequence[float], controller: Controller) -> DenseMethod:
+    """The quartic through the states and slopes at both ends and the state in the middle of a step
+    (Shampine, *Some practical Runge-Kutta formulas*, Math. Comp. 46, 1986).
+
+    Args:
+        table: an explicit method with an error estimate. Where its last stage is not f at the end
+            of the step, that becomes one.
+        middle: weights of the stages in ``(y(1/2) - y) / dt``; those left out are 0.
+        controller: the rule of the step size.
+    """
+    table = table if table.fsal else _with_last_stage(table)
+    first, last = np.eye(table.stages)[[0, -1]]
+    half = np.zeros(table.stages)
+    half[: len(middle)] = middle[: table.stages]
+    b = table.b
+    inside = np.stack(
+        [b, first - b, 2 * b - first - last, 16 * half - 8 * b - 2 * (first - last)], axis=1
+    )
+    inside.setflags(write=False)
+    return DenseMethod(table, inside, controller)
+
+
+def _with_last_stage(table: Tableau) -> Tableau:
+    s = table.stages
+    a = np.zeros((s + 1, s + 1))
+    a[:s, :s], a[s, :s] = table.a, table.b
+
+    def longer(row: Array | None) -> Array | None:
+        return None if row is None else np.append(row, 0.0)
+
+    b, c = np.append(table.b, 0.0), np.append(table.c, 1.0)
+    return replace(
+        table, c=c, a=a, b=b, b_error=longer(table.b_error), b_error2=longer(table.b_error2)
+    )
