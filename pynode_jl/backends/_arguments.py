@@ -16,7 +16,7 @@ from pynode_jl.errors import InvalidValueError
 def span(t_span: tuple[float, float]) -> tuple[float, float]:
     """Two finite times that differ."""
     t0, t1 = (float(t) for t in t_span)
-    if not (np.isfinite(t0) and np.isfinite(t1)) or t0 == t1:
+    if not (math.isfinite(t0) and math.isfinite(t1)) or t0 == t1:
         raise InvalidValueError("t_span", t_span, "two finite times that differ", "Give (t0, t1).")
     return t0, t1
 

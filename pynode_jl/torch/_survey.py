@@ -26,7 +26,7 @@ class Survey(NamedTuple):
 
     frame: tuple[Any, ...]
     hooked: bool
-    settings: frozenset[Any]
+    settings: tuple[Any, ...]
     parameters: dict[str, nn.Parameter]
     parts: tuple[nn.Module, ...]
 
@@ -34,7 +34,7 @@ class Survey(NamedTuple):
 def surveyed(module: nn.Module) -> Survey:
     """Walk through `module` and all modules within."""
     frame: list[Any] = []
-    settings: set[Any] = set()
+    settings: list[Any] = []
     parameters: dict[str, nn.Parameter] = {}
     parts: list[nn.Module] = []
     seen: set[int] = set()
@@ -46,20 +46,22 @@ def surveyed(module: nn.Module) -> Survey:
         own = vars(each)
         frame.append(id(each))
         frame.append(type(each))
-        if any(own[hooks] for hooks in _HOOKS):
+        if any(map(own.__getitem__, _HOOKS)):
             frame.append(_HOOKED)
-        for name in own.keys() - _INNER:
-            value = own[name]
-            settings.add((id(each), name, value if type(value) in _PLAIN else id(value)))
+        for name, value in own.items():
+            if name not in _INNER:
+                plain = type(value) in _PLAIN
+                settings.append((id(each), name, value if plain else id(value)))
         for name, parameter in own["_parameters"].items():
             if parameter is not None and id(parameter) not in seen:
                 seen.add(id(parameter))
                 parameters[prefix + name] = parameter
-                settings.add((id(parameter), parameter.shape, parameter.dtype, parameter.is_cpu))
+                kind = (parameter.shape, parameter.dtype, parameter.is_cpu)
+                settings.append((id(parameter), kind))
         for name, child in own["_modules"].items():
             if child is not None:
                 parts.append(child)
                 walk(child, f"{prefix}{name}.")
 
     walk(module, "")
-    return Survey(tuple(frame), _HOOKED in frame, frozenset(settings), parameters, tuple(parts))
+    return Survey(tuple(frame), _HOOKED in frame, tuple(settings), parameters, tuple(parts))

@@ -303,7 +303,7 @@ class JaxBackend:
             arguments = (kept, schedule.controls, schedule.times, put(initial), schedule.limit)
             kernel = _pullback.forward(field, method, solver.fixed, room)
             (states, tally, steps), seconds, compiled = _timed(kernel, *arguments)
-            stats = _stats(np.asarray(tally), seconds, compiled)
+            stats = _stats(np.asarray(tally).tolist(), seconds, compiled)
             if keep and stats.naccept > room:
                 # Only now is it known how many steps there are to keep; remembered for next time.
                 room = self._kept[key] = _rounded_up(stats.naccept)
@@ -750,7 +750,8 @@ def _timed(kernel: Any, *arguments: Any) -> tuple[Any, float, bool]:
     """The kernel's result, the seconds it took, and whether it was compiled for this call."""
     before = kernel._cache_size()
     start = time.perf_counter()
-    result = jax.block_until_ready(kernel(*arguments))  # type: ignore[no-untyped-call]
+    result = kernel(*arguments)
+    jax.tree.leaves(result)[0].block_until_ready()  # and so are all others: they come together
     return result, time.perf_counter() - start, kernel._cache_size() > before
 
 
