@@ -14,7 +14,7 @@ import pytest
 
 from pynode_jl.backends import Differentiator
 from pynode_jl.errors import InvalidValueError, SolveError
-from pynode_jl.fields import MLP
+from pynode_jl.fields import MLP, Activation, Dense, VectorField
 from pynode_jl.solvers import Solver
 
 TIMES = np.array([0.1, 0.47, 0.8, 1.3])
@@ -144,6 +144,25 @@ def test_one_time_is_vjp(backend: Any, case: Case) -> None:
     np.testing.assert_allclose(found.y0, to_y0, rtol=1e-12)
     for name, value in to_weights.items():
         np.testing.assert_allclose(found.weights[name], value, rtol=1e-11, atol=1e-14)
+
+
+def test_every_activation(backend: Any) -> None:
+    """Their derivatives by their values, as a pullback takes them, are automatic differentiation's,
+    where a value of 0 stands for a whole half-line and where values saturate too."""
+    layers: list[Any] = [Dense(2, 6)]
+    for name in ("tanh", "relu", "sigmoid", "softplus", "elu", "silu", "gelu"):
+        layers += [Activation(name), Dense(6, 6)]
+    field = VectorField((2,), (*layers, Activation("relu"), Dense(6, 2)))
+    weights = {k: 2 * v.astype(float) for k, v in field.init(4).items()}
+    random = np.random.default_rng(5)
+    y0, cotangent = 30 * random.normal(size=(9, 2)), random.normal(size=(9, 2))
+    solver = Solver("RK4", dt=0.25)
+    _, pull = backend.pullback(field, weights, y0, (0.0, 0.5), solver)
+    found = pull(cotangent[None])
+    to_weights, to_y0 = backend.vjp(field, weights, y0, (0.0, 0.5), solver, cotangent)
+    np.testing.assert_allclose(found.y0, to_y0, rtol=1e-10, atol=1e-12)
+    for name, value in to_weights.items():
+        np.testing.assert_allclose(found.weights[name], value, rtol=1e-9, atol=1e-11)
 
 
 def test_room_grows_with_the_steps(backend: Any, case: Case) -> None:

@@ -7,6 +7,7 @@ import gc
 import io
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 import torchdiffeq
 from torch import Tensor, nn
 
+from pynode_jl.backends.jax._pullback import keeping
 from pynode_jl.errors import (
     BackendLacksSolverError,
     InvalidValueError,
@@ -24,6 +26,7 @@ from pynode_jl.errors import (
 from pynode_jl.fields import MLP, Activation, ConvField1d, ConvField2d, Dense, VectorField
 from pynode_jl.solvers import Solver
 from pynode_jl.torch import FieldModule, NeuralODE, UntranslatableError, odeint, translate
+from pynode_jl.torch._methods import TORCHDIFFEQ, dense
 from pynode_jl.torch._odeint import solved
 
 F64 = torch.float64
@@ -260,6 +263,15 @@ def test_it_is_announced_once(caplog: pytest.LogCaptureFixture) -> None:
     assert "Dense(inputs=2, outputs=13)" in line
 
 
+def test_the_environment_is_asked_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = Of(lambda self, t, y: self.net(y), net=chain())
+    y0, t = torch.zeros(3, 2), torch.tensor([0.0, 1.0])
+    odeint(module, y0, t)
+    monkeypatch.setenv("PYNODE_BACKEND", "no such backend")
+    with pytest.raises(UnknownNameError, match="PYNODE_BACKEND"):
+        odeint(module, y0, t)
+
+
 def test_shapes_that_keep_changing_go_to_torch() -> None:
     module = Of(lambda self, t, y: self.net(y), net=chain())
     t = torch.tensor([0.0, 1.0])
@@ -360,6 +372,73 @@ def test_more_steps_than_there_was_room_for() -> None:
         module.b.weight.mul_(1e200)
     with pytest.raises(SolveError, match="DtLessThanMin"):
         odeint(module, y0, t, backend="jax", **keywords)
+
+
+class Wide(nn.Module):
+    """Wide enough for the stages of its steps to be kept."""
+
+    def __init__(self, activation: type[nn.Module]) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Linear(2, 48), activation(), nn.Linear(48, 48), activation(), nn.Linear(48, 2)
+        )
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        return self.net(y)
+
+
+def _pulled(solve: Any, module: nn.Module, y0: Tensor, **keywords: Any) -> list[Tensor]:
+    y0 = y0.clone().requires_grad_()
+    t = torch.tensor([0.2, 0.5, 1.1], dtype=y0.dtype, requires_grad=True)
+    y = solve(module, y0, t, **keywords)
+    weight = torch.sin(torch.arange(y.numel(), dtype=y.dtype)).reshape(y.shape)
+    return [y, *torch.autograd.grad((weight * y).sum(), [y0, t, *module.parameters()])]
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        nn.Tanh,
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in (nn.Softplus, nn.Sigmoid, nn.ReLU, nn.ELU)
+        ),
+    ],
+)
+def test_stages_that_are_kept_give_the_gradient(activation: type[nn.Module]) -> None:
+    module = Wide(activation).to(F64)
+    field = translate(module, torch.zeros(3, 2, dtype=F64)).field
+    method = dense(TORCHDIFFEQ["dopri5"])
+    assert method is not None
+    assert keeping(field, method, 0, 3, np.dtype("f8")).stages
+    y0 = torch.randn(3, 2, dtype=F64)
+    whole, here = (
+        _pulled(odeint, module, y0, method="dopri5", rtol=1e-6, atol=1e-8, backend=backend)
+        for backend in ("jax", "torch")
+    )
+    for a, b in zip(whole, here, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
+
+
+def test_solves_that_wait_for_their_backward_keep_their_own_stages() -> None:
+    """The memory for stages passes from a solve to the next only when the first is gone."""
+    module, t = Wide(nn.Tanh), torch.tensor([0.0, 1.0])
+    starts = [torch.randn(3, 2) for _ in range(3)]
+
+    def loss(y0: Tensor) -> Tensor:
+        return odeint(module, y0, t, method="dopri5", rtol=1e-4, backend="jax")[-1].pow(2).sum()
+
+    def gradient(loss: Tensor, **keywords: Any) -> list[Tensor]:
+        return list(torch.autograd.grad(loss, list(module.parameters()), **keywords))
+
+    alone = [gradient(loss(y0)) for y0 in starts]
+    waiting = [loss(y0) for y0 in starts]
+    again = [gradient(each, retain_graph=True) for each in waiting]
+    once_more = [gradient(each) for each in reversed(waiting)][::-1]
+    for expected, *found in zip(alone, again, once_more, strict=True):
+        for each in found:
+            for a, b in zip(each, expected, strict=True):
+                assert torch.equal(a, b)
 
 
 def test_second_derivatives_come_from_torch() -> None:
@@ -516,18 +595,24 @@ def test_torch_compile_breaks_around_a_solve() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_a_thousand_solves_leave_nothing(backend: str) -> None:
+@pytest.mark.parametrize("way", ["steps kept", "stages kept", "torch"])
+def test_a_thousand_solves_leave_nothing(way: str) -> None:
     """Forward and backward, a thousand times: neither Python's objects nor the process grow."""
     import resource
 
-    node = NeuralODE(MLP(2, width=4, depth=1), Solver("Tsit5", rtol=1e-2), backend=backend)
-    y0 = torch.randn(1024, 2)  # one state kept by each solve would be 8 MB in the end
+    backend = "torch" if way == "torch" else "jax"
+    y0, t = torch.randn(1024, 2), torch.tensor([0.0, 1.0])
+    small = NeuralODE(MLP(2, width=4, depth=1), Solver("Tsit5", rtol=1e-2), backend=backend)
+    # One state kept by each solve would be 8 MB in the end.
+    module, start, solve = small, y0, small
+    if way == "stages kept":
+        module, start = Wide(nn.Tanh), y0[:32]
+        solve = partial(odeint, module, t=t, method="dopri5", rtol=1e-2, backend=backend)
 
     def after(times: int) -> tuple[int, int]:
         for _ in range(times):
-            node.zero_grad()
-            node(y0).sum().backward()
+            module.zero_grad()
+            solve(start).sum().backward()
         gc.collect()
         return len(gc.get_objects()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 

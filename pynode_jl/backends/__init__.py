@@ -36,7 +36,6 @@ from pynode_jl.errors import UnknownNameError
 BACKENDS = ("auto", "jax", "julia")
 
 
-@lru_cache
 def get_backend(name: str = "auto", device: str | None = None) -> Backend:
     """The backend called `name`.
 
@@ -52,8 +51,11 @@ def get_backend(name: str = "auto", device: str | None = None) -> Backend:
     """
     if name not in BACKENDS:
         raise UnknownNameError("backend", name, BACKENDS)
-    if name == "auto":
-        return get_backend(_chosen(), device)
+    return _made(_chosen(os.environ.get("PYNODE_BACKEND", "")) if name == "auto" else name, device)
+
+
+@lru_cache
+def _made(name: str, device: str | None) -> Backend:
     if name == "julia":
         from pynode_jl.backends.julia import JuliaBackend
 
@@ -63,8 +65,9 @@ def get_backend(name: str = "auto", device: str | None = None) -> Backend:
     return JaxBackend(device)
 
 
-def _chosen() -> str:
-    wanted = os.environ.get("PYNODE_BACKEND", "")
+@lru_cache
+def _chosen(wanted: str) -> str:
+    """What "auto" is: what the environment wants, or what is there."""
     if wanted:
         if wanted not in BACKENDS[1:]:
             raise UnknownNameError("PYNODE_BACKEND", wanted, BACKENDS[1:])

@@ -152,7 +152,8 @@ def _key(call: _Call) -> Any:
     kind = (y0.shape, y0.dtype, y0.layout, y0.is_cpu)
     times = (t.shape, t.dtype, t.requires_grad, tuple(t.flatten().tolist()))
     solver = (rtol, atol, method.name, method.kind, given)
-    return name, survey.frame, survey.settings, kind, times, solver
+    asked = (name, os.environ.get("PYNODE_BACKEND"))
+    return asked, survey.frame, survey.settings, kind, times, solver
 
 
 def _recipe(func: nn.Module, call: _Call) -> _Recipe:

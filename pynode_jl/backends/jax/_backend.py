@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
@@ -55,8 +56,6 @@ _MOST_ROOM = 4096
 _ROOM_BYTES = 2**26
 # What is recorded may take this much before states are dropped and solved again (`Room.every`).
 _RECORD_BYTES = 2**29
-# Room for the steps that a pullback keeps; more where a solve has taken more.
-_LEAST_KEPT = 128
 # Iterations of one compiled call are padded to these.
 _LEAST_ROWS = 64
 
@@ -76,9 +75,10 @@ class JaxBackend:
     def __init__(self, device: str | None = None) -> None:
         self._device = _device(device)
         self._fitting: set[Any] = set()
-        self._kept: dict[
-            tuple[Field, Tableau | DenseMethod], int
-        ] = {}  # steps that a pullback made room for
+        # Steps that a pullback made room for.
+        self._kept: dict[tuple[Field, Tableau | DenseMethod], int] = {}
+        # The last pullback's room for stages, for the next one to take over.
+        self._spare: dict[Any, Any] = {}
 
     def devices(self) -> tuple[str, ...]:
         """The kinds of devices that JAX sees, its default first."""
@@ -297,18 +297,29 @@ class JaxBackend:
         key, shapes = (field, method), field.weight_shapes()
         with self._precision(dtype):
             schedule = _schedule(solver, method, (t0, *stops), dtype)
-            steps_seen = max(schedule.steps or self._kept.get(key, 0), _LEAST_KEPT)
-            room = _rounded_up(steps_seen) if keep else 0
             kept = put(_arguments.weights(weights, shapes, dtype))
             arguments = (kept, schedule.controls, schedule.times, put(initial), schedule.limit)
-            kernel = _pullback.forward(field, method, solver.fixed, room)
-            (states, tally, steps), seconds, compiled = _timed(kernel, *arguments)
+            kind = (field, method, len(initial), dtype)
+
+            def run(room: _pullback.Keeping) -> Any:
+                space = self._spare.pop((kind, room), None)
+                if space is None:
+                    space = put(_pullback.space(field, method, room, len(initial), dtype))
+                return _timed(
+                    _pullback.forward(field, method, solver.fixed, room), *arguments, space
+                )
+
+            room = _pullback.Keeping(0)
+            if keep:
+                steps_before = schedule.steps or self._kept.get(key, 0)
+                room = _pullback.keeping(field, method, steps_before, len(initial), dtype)
+            (states, tally, steps), seconds, compiled = run(room)
             stats = _stats(np.asarray(tally).tolist(), seconds, compiled)
-            if keep and stats.naccept > room:
+            if keep and stats.naccept > room.steps:
                 # Only now is it known how many steps there are to keep; remembered for next time.
-                room = self._kept[key] = _rounded_up(stats.naccept)
-                kernel = _pullback.forward(field, method, solver.fixed, room)
-                states, _, steps = kernel(*arguments)
+                self._kept[key] = stats.naccept
+                room = _pullback.keeping(field, method, stats.naccept, len(initial), dtype)
+                (states, _, steps), _, _ = run(room)
         if stats.retcode != RetCode.Success:
             raise SolveError(stats.retcode, f"{solver.label}. {stats.retcode.meaning}")
         solution = Solution(np.array(stops), np.asarray(states), stats)
@@ -323,7 +334,12 @@ class JaxBackend:
             to_y0 = flat[times - initial.size : times].reshape(initial.shape)
             return Gradients(to_weights, to_y0.copy(), flat[times:].copy())
 
+        if room.stages:
+            weakref.finalize(pull, self._spared, (kind, room), steps[0].stages)
         return solution, pull
+
+    def _spared(self, key: Any, space: Any) -> None:
+        self._spare = {key: space}
 
     def train(
         self,

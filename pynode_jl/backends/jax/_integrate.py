@@ -105,11 +105,17 @@ _NO_ROOM = Room(0)
 
 
 class Record(NamedTuple):
-    """The accepted steps of a solve: where each began and how long it was; see `Room` for `y`."""
+    """The accepted steps of a solve: where each began and how long it was; see `Room` for `y`.
+
+    `stages`, where they are kept, has the value of each stage of the solution and what its
+    evaluation left behind, ``(steps + 1, stages, ...)``: an FSAL step's last one is the next one's
+    first.
+    """
 
     t: jax.Array
     dt: jax.Array
     y: jax.Array
+    stages: Any = None
 
 
 class Dense(NamedTuple):
@@ -262,7 +268,19 @@ def _written(
     place = i = begin + i
     if room.every > 1:
         place = jnp.where(i % room.every == 0, i // room.every, record.y.shape[0] - 1)
-    return Record(record.t.at[i].set(t), record.dt.at[i].set(dt), record.y.at[place].set(y))
+    return record._replace(
+        t=record.t.at[i].set(t), dt=record.dt.at[i].set(dt), y=record.y.at[place].set(y)
+    )
+
+
+def _keep(record: Record, i: Any, stage: int, kept: tuple[jax.Array, list[jax.Array]]) -> Record:
+    """`record` with a stage of step i; those past the last of the solution are the next step's."""
+    if record.stages is None:
+        return record
+    size = record.stages[0].shape[1]
+    place = (i + stage // size, stage % size)
+    stages = jax.tree.map(lambda rows, x: rows.at[place].set(x), record.stages, kept)
+    return record._replace(stages=stages)
 
 
 def _fixed(
@@ -344,7 +362,10 @@ def _adaptive(
 
     # Where the last stage always is the next step's first, f is taken once, before the loop.
     ahead = method.explicit_first and method.fsal is True
-    f0 = rhs(t0, y0) if ahead else jnp.zeros_like(y0)
+    f0 = jnp.zeros_like(y0)
+    if ahead:
+        f0, left = rhs.evaluate(t0, y0)
+        record = _keep(record, 0, 0, (f0, left))
 
     def first_step() -> tuple[jax.Array, jax.Array]:
         # Julia takes f0 once more.
@@ -417,6 +438,9 @@ def _adaptive(
         )
         # A rejected step writes too: the next one, from the same place, writes over it.
         record = write(record, tally.naccept, t, h, y)
+        if ahead:
+            for i, kept in enumerate(zip(result.stages[1:], result.left, strict=True), 1):
+                record = _keep(record, tally.naccept, i, kept)
         return _Loop(
             jnp.where(accept, jnp.where(reaches, t1, t + h), t),
             jnp.where(accept, result.y, y),

@@ -7,17 +7,27 @@ time the cotangent of that state joins in.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pynode_jl.backends.jax import _fields, _integrate, _step
 from pynode_jl.backends.jax._jit import jitted
 from pynode_jl.fields import Field, VectorField
 from pynode_jl.solvers import DenseMethod, Tableau, basis, basis_slopes
+
+# Room for the steps that are kept; more where a solve has taken more.
+_LEAST = 128
+# Room for steps whose stages are kept too, where it takes no more bytes than that. And each number
+# is to stand for so many products, or it takes longer to write than to make again.
+_MOST_WITH_STAGES = 32
+_STAGE_BYTES = 2**27
+_WORTH_KEEPING = 16
 
 
 class Kept(NamedTuple):
@@ -78,8 +88,11 @@ def solve_dense(
     limit: jax.Array,
     *,
     room: int,
+    space: Any = None,
 ) -> Kept:
-    """Integrate over `times`, ``(t0, *saved)``, with steps that go over the saved times."""
+    """Integrate over `times`, ``(t0, *saved)``, with steps that go over the saved times. Their
+    stages are kept in `space` (`Record.stages`), where that is given."""
+    record = _integrate.fresh_record(_integrate.Room(room), y0)._replace(stages=space)
     end = _integrate.solve(
         rhs,
         _integrate.unrolled_method(method.tableau, rhs, with_error=True),
@@ -89,7 +102,7 @@ def solve_dense(
         y0,
         _integrate.fresh_memory(y0.dtype),
         limit,
-        room=_integrate.Room(room),
+        record=record,
         dense=_integrate.Dense(times[1:], method.inside),
     )
     assert end.outputs is not None
@@ -146,17 +159,30 @@ def walk_back_dense(
     cotangents: jax.Array,
 ) -> tuple[Any, jax.Array, jax.Array]:
     """`walk_back` for `solve_dense`. The steps keep their lengths, and all shift with t0."""
-    table = method.tableau
+    table, rhs = method.tableau, _step.RHS(apply, weights, leaves=True)
+    solving = _step.stages_for_solution(table)
+
+    def kept(i: jax.Array, stage: int) -> tuple[jax.Array, list[jax.Array]]:
+        found: tuple[jax.Array, list[jax.Array]]
+        found = jax.tree.map(lambda rows: rows[i, stage], record.stages)
+        return found
 
     def body(carry: Any) -> Any:
         i, j, cotangent, total, to_times = carry
         t, dt, y = record.t[i], record.dt[i], record.y[i]
-        stages = _step.staged(table, apply, weights, t, dt, y)
+        if record.stages is None:
+            stages = _step.staged(table, apply, weights, t, dt, y)
+        else:
+            stages = _step.recalled(table, rhs, t, y, [kept(i, s) for s in range(solving)])
 
         def with_outputs() -> Any:
             """What the times within this step give to its stages, its start and its end."""
-            end = y + dt * _step.weighted(table.b[:-1], stages.ks)
-            last, pull = jax.vjp(apply, weights, t + dt, end)
+            if record.stages is None:
+                end = y + dt * _step.weighted(table.b[:-1], stages.ks)
+                last, pull = jax.vjp(apply, weights, t + dt, end)
+            else:
+                last, left = kept(i + 1, 0)
+                pull = rhs.pull(t, y, left)
             ks = [*stages.ks, last]
 
             def within(carry: Any) -> Any:
@@ -220,33 +246,104 @@ def _layout(field: Field, table: Tableau) -> _Layout:
     return _Layout(rows, lambda y: y)
 
 
+class Keeping(NamedTuple):
+    """Room for how many steps to keep, and whether for their stages too."""
+
+    steps: int
+    stages: bool = False
+
+
+@lru_cache(maxsize=512)
+def keeping(
+    field: Field, method: Tableau | DenseMethod, steps: int, batch: int, dtype: np.dtype[Any]
+) -> Keeping:
+    """What a solve of about so many steps had better keep. Stages that are kept are not solved
+    again, and take `space`."""
+    if isinstance(method, DenseMethod) and isinstance(field, VectorField):
+        left = jax.tree.leaves(_left_behind(field, batch))
+        row = _step.stages_for_solution(method.tableau) * sum(each.size for each in left)
+        least, room = _rounded_up(max(steps, 1)), _MOST_WITH_STAGES
+        while row and room >= least:
+            if (room + 1) * row * dtype.itemsize <= _STAGE_BYTES:
+                return Keeping(room, stages=True)
+            room //= 2
+    return Keeping(_rounded_up(max(steps, _LEAST)))
+
+
+def space(
+    field: Field, method: Tableau | DenseMethod, keep: Keeping, batch: int, dtype: np.dtype[Any]
+) -> Any:
+    """Room for the stages of the steps that are kept (`Record.stages`); None where they are not."""
+    if not (keep.stages and isinstance(method, DenseMethod) and isinstance(field, VectorField)):
+        return None
+    rows = (keep.steps + 1, _step.stages_for_solution(method.tableau))
+
+    def room(each: Any) -> jax.Array:
+        kind = dtype if each.dtype == np.float32 else each.dtype
+        return jnp.zeros((*rows, *each.shape), kind)
+
+    return jax.tree.map(room, _left_behind(field, batch))
+
+
+@lru_cache(maxsize=512)
+def _left_behind(field: VectorField, batch: int) -> Any:
+    """Shapes of an evaluation's value and of what it leaves behind, in float32; None where that had
+    better not be kept."""
+    if not _fields.is_dense(field):
+        return None
+    prepare, apply = _fields.right_hand_side_of_columns(field)
+    shapes = field.weight_shapes()
+
+    def evaluate(weights: Any, t: jax.Array, y: jax.Array) -> Any:
+        return _step.RHS(apply, prepare(weights), leaves=True).evaluate(t, y)
+
+    def shaped(*shape: int) -> Any:
+        return jax.ShapeDtypeStruct(shape, np.float32)  # type: ignore[no-untyped-call]
+
+    weights = {name: shaped(*shape) for name, shape in shapes.items()}
+    left = jax.eval_shape(evaluate, weights, shaped(), shaped(field.size, batch))
+    numbers = sum(array.size for array in jax.tree.leaves(left)) // batch
+    products = sum(math.prod(shape) for shape in shapes.values())
+    return left if products >= _WORTH_KEEPING * numbers else None
+
+
+def _rounded_up(n: int) -> int:
+    return 1 << (n - 1).bit_length()
+
+
 @lru_cache(maxsize=256)
 def forward(
-    field: Field, method: Tableau | DenseMethod, fixed: bool, room: int
+    field: Field, method: Tableau | DenseMethod, fixed: bool, keep: Keeping
 ) -> Callable[..., Any]:
-    """``(weights, controls, times, y0, limit) -> (states, tally, (record, ends))``, compiled; the
-    tally as one array, in the order of its fields."""
+    """``(weights, controls, times, y0, limit, space) -> (states, tally, (record, ends))``,
+    compiled; the tally as one array, in the order of its fields. `space` is taken over."""
     (prepare, apply), turned = _layout(field, _table(method))
 
-    def kernel(weights: Any, controls: Any, times: Any, y0: Any, limit: Any) -> Any:
-        rhs = _step.RHS(apply, prepare(weights))
+    def kernel(weights: Any, controls: Any, times: Any, y0: Any, limit: Any, space: Any) -> Any:
+        rhs = _step.RHS(apply, prepare(weights), leaves=keep.stages)
         begin = turned(y0)
         if isinstance(method, DenseMethod):
             control = jax.tree.map(lambda each: each[0], controls)
-            kept = solve_dense(rhs, method, control, times, begin, limit, room=room)
+            kept = solve_dense(
+                rhs, method, control, times, begin, limit, room=keep.steps, space=space
+            )
         else:
-            kept = solve(rhs, method, controls, times, begin, limit, adaptive=not fixed, room=room)
+            kept = solve(
+                rhs, method, controls, times, begin, limit, adaptive=not fixed, room=keep.steps
+            )
         return turned(kept.states), jnp.stack(kept.tally), (kept.record, kept.ends)
 
-    return jitted(kernel, emitters=True)
+    return jitted(kernel, emitters=True, donated=5)
 
 
 @lru_cache(maxsize=256)
-def backward(field: Field, method: Tableau | DenseMethod, room: int) -> Callable[..., jax.Array]:
+def backward(
+    field: Field, method: Tableau | DenseMethod, keep: Keeping
+) -> Callable[..., jax.Array]:
     """``(weights, times, (record, ends), cotangents) -> gradients``, compiled: those to the
     weights, to y0 and to the times in one flat array, which is one array to make instead of many.
     """
-    del room  # another record's shape is another compilation: a cache entry of its own
+    del keep  # another record's shape is another compilation: a cache entry of its own
     (prepare, apply), turned = _layout(field, _table(method))
 
     def kernel(weights: Any, times: Any, steps: Any, cotangents: Any) -> jax.Array:

@@ -28,13 +28,39 @@ from pynode_jl.solvers import Tableau
 
 @dataclass(frozen=True)
 class RHS:
-    """f(t, y) with its weights in hand, so that they can be held constant."""
+    """f(t, y) with its weights in hand, so that they can be held constant.
+
+    `leaves`: whether an evaluation leaves behind what its derivative needs.
+    """
 
     apply: Callable[[Any, jax.Array, jax.Array], jax.Array]
     prepared: Any
+    leaves: bool = False
 
     def __call__(self, t: jax.Array, y: jax.Array) -> jax.Array:
         return self.apply(self.prepared, t, y)
+
+    def evaluate(self, t: jax.Array, y: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+        """The value, and all that `pull` needs beside the weights; nothing unless it `leaves`."""
+        if not self.leaves:
+            return self(t, y), []
+        value, pull = jax.vjp(self.apply, self.prepared, t, y)
+        return value, [each for each in jax.tree.leaves(pull) if not self._has(each)]
+
+    def pull(
+        self, t: jax.Array, y: jax.Array, left: list[jax.Array]
+    ) -> Callable[[jax.Array], tuple[Any, jax.Array, jax.Array]]:
+        """The derivative in reverse of an evaluation, from what it `left` behind. Of `t` and `y`
+        only the shapes count."""
+        _, pull = jax.vjp(self.apply, self.prepared, t, y)  # for its structure; it is never run
+        leaves, structure = jax.tree.flatten(pull)
+        rest = iter(left)
+        own = [each if self._has(each) else next(rest) for each in leaves]
+        restored: Callable[..., Any] = jax.tree.unflatten(structure, own)
+        return restored
+
+    def _has(self, array: Any) -> bool:
+        return any(array is each for each in jax.tree.leaves(self.prepared))
 
     def constant(self) -> RHS:
         """The same function, through whose weights no derivative passes."""
@@ -55,14 +81,16 @@ class Counts(NamedTuple):
 
 
 class StepResult(NamedTuple):
-    """The state after a step, its error estimates (one per row of weights), its stages (all that
-    were run, as a list or along the first axis), f where the last one stands (FSAL), and counts."""
+    """The state after a step, its error estimates (one per row of weights), its stages (all of
+    them, as a list or along the first axis), f where the last one stands (FSAL), the counts, and
+    what each evaluation left behind (`RHS.evaluate`)."""
 
     y: jax.Array
     errors: tuple[jax.Array, ...]
     stages: Any
     k_last: jax.Array
     counts: Counts
+    left: list[list[jax.Array]]
 
 
 class PaddedTableau(NamedTuple):
@@ -117,13 +145,16 @@ def unrolled(
     """
     stages = tableau.stages if with_error else stages_for_solution(tableau)
     ks: list[jax.Array] = [] if k_first is None else [k_first]
+    left: list[list[jax.Array]] = []
     counts = Counts(jnp.int32(0), jnp.int32(0), jnp.bool_(True))
     for i in range(len(ks), stages):
         base = _combine(y, dt, tableau.a[i, :i], ks)
         diagonal = float(tableau.a[i, i])
         time = t + float(tableau.c[i]) * dt
         if diagonal == 0.0:
-            ks.append(rhs(time, base))
+            k, behind = rhs.evaluate(time, base)
+            ks.append(k)
+            left.append(behind)
             counts = counts._replace(nf=counts.nf + 1)
         else:
             guess = ks[-1] if ks else jnp.zeros_like(y)
@@ -135,7 +166,7 @@ def unrolled(
     errors = tuple(
         _combine(jnp.zeros_like(y), dt, row[:stages], ks) for row in rows if row is not None
     )
-    return StepResult(_combine(y, dt, tableau.b[:stages], ks), errors, ks, ks[-1], counts)
+    return StepResult(_combine(y, dt, tableau.b[:stages], ks), errors, ks, ks[-1], counts, left)
 
 
 def inside_weights(coefficients: np.ndarray, polynomials: tuple[Any, ...]) -> list[Any]:
@@ -191,6 +222,19 @@ def staged(
         stages.pulls.append(pull)
         stages.slopes.append(slope)
     return stages
+
+
+def recalled(
+    tableau: Tableau,
+    rhs: RHS,
+    t: jax.Array,
+    y: jax.Array,
+    kept: list[tuple[jax.Array, list[jax.Array]]],
+) -> Staged:
+    """The same of the values and of what their evaluations left behind."""
+    ks = [k for k, _ in kept]
+    slopes = [weighted(tableau.a[i, :i], ks[:i]) for i in range(len(ks))]
+    return Staged(ks, [rhs.pull(t, y, left) for _, left in kept], slopes)
 
 
 def pulled_through(
@@ -277,7 +321,7 @@ def looped(
     ks, counts = jax.lax.fori_loop(start, tableau.stages, stage, (ks, counts))
     errors = dt * jnp.tensordot(tableau.b_errors, ks, 1)
     y_new = y + dt * jnp.tensordot(tableau.b, ks, 1)
-    return StepResult(y_new, (errors[0], errors[1]), ks, ks[tableau.stages - 1], counts)
+    return StepResult(y_new, (errors[0], errors[1]), ks, ks[tableau.stages - 1], counts, [])
 
 
 def _combine(y: jax.Array, dt: jax.Array, weights: np.ndarray, ks: list[jax.Array]) -> jax.Array:
