@@ -17,7 +17,7 @@ from pynode_jl.errors import InvalidValueError, UnknownNameError
 from pynode_jl.fields import FunctionField
 from pynode_jl.reproduce import REPRODUCTIONS, _fig3, make
 from pynode_jl.reproduce._desk import Desk
-from pynode_jl.reproduce._spheres import COARSE, sphere_run
+from pynode_jl.reproduce._spheres import COARSE, SPHERE
 from pynode_jl.solvers import Solver
 
 
@@ -88,7 +88,7 @@ def test_coarse_is_folded_and_tied_and_figure_2_shows_it(tmp_path: Path) -> None
     accuracies = plate.numbers["accuracy"].tolist()
     assert accuracies[0] > 0.95
     assert accuracies[1] < 0.75
-    run = sphere_run(desk, COARSE)
+    run = SPHERE.run(desk, COARSE)
     found = certify(run.trained, run.dataset, samples=32)
     assert found.verdict.kind == "tied"
     assert found.folds is not None

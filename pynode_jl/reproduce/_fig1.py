@@ -7,7 +7,7 @@ import pandas as pd
 from pynode_jl.experiments import Run, trajectory_panel
 from pynode_jl.figures import accuracy_against_count, trajectories
 from pynode_jl.reproduce._desk import Desk, Plate
-from pynode_jl.reproduce._spheres import COARSE, FINE, protocol, sphere_run
+from pynode_jl.reproduce._spheres import COARSE, FINE, SPHERE
 from pynode_jl.solvers import Solver
 
 _COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256, 512)
@@ -18,7 +18,7 @@ def make(desk: Desk) -> Plate:
     """Paths of the same test samples under two models, and both models at 1 to 512 steps."""
     runs = {
         f"trained with {Solver.parse(solver).label}": [
-            sphere_run(desk, solver, seed) for seed in range(desk.seeds)
+            SPHERE.run(desk, solver, seed) for seed in range(desk.seeds)
         ]
         for solver in (COARSE, FINE)
     }
@@ -38,7 +38,7 @@ def make(desk: Desk) -> Plate:
         " part, the answers are the solver's, not the ODE's. Figure 1b: test accuracy against the"
         " number of steps at test time, under Euler and under RK4 (mean and range over"
         f" {desk.seeds} seeds). The coarse model's accuracy stands on one number of steps; the"
-        f" fine model keeps its own from its own number on. Trained for {protocol(desk.full)}.",
+        f" fine model keeps its own from its own number on. Trained for {SPHERE.words[desk.full]}.",
         None,
         numbers,
         {"accuracy": ".1%", "lowest": ".1%", "highest": ".1%"},

@@ -9,7 +9,7 @@ from pynode_jl.backends import Array
 from pynode_jl.experiments import Run, decision_panel
 from pynode_jl.figures import DecisionPanel, decision_regions
 from pynode_jl.reproduce._desk import Desk, Plate
-from pynode_jl.reproduce._spheres import COARSE, protocol, sphere_run
+from pynode_jl.reproduce._spheres import COARSE, SPHERE
 
 _GRID = 200
 _FACTORS = (1.0, 0.5)
@@ -19,7 +19,7 @@ _SHOWN = 0.98
 
 def make(desk: Desk) -> Plate:
     """Final states with the head's regions (above), answers over the inputs (below)."""
-    run = sphere_run(desk, COARSE)
+    run = SPHERE.run(desk, COARSE)
     solvers = [run.trained.solver.scaled(factor) for factor in _FACTORS]
     rows, outputs, answers = [], [], []
     for solver in solvers:
@@ -33,7 +33,7 @@ def make(desk: Desk) -> Plate:
         answers.append(decision_panel(title, run.trained, run.dataset, run.backend, solver))
     return Plate(
         "Figure 2: the same weights at two steps",
-        f"Sphere 2D, one model trained with {solvers[0].label} (seed 0; {protocol(desk.full)}),"
+        f"Sphere 2D, one model trained with {solvers[0].label} (seed 0; {SPHERE.words[desk.full]}),"
         f" tested at {solvers[0].label} and at {solvers[1].label}. Above: the test samples where"
         " the ODE block puts them, over the regions of the linear head. Below: the model's answers"
         " over the plane of inputs. Halving the step should change little; here it moves the"

@@ -11,8 +11,8 @@ import pandas as pd
 from pynode_jl.analysis import swap
 from pynode_jl.figures import accuracy_against_step
 from pynode_jl.reproduce._desk import Desk, Plate
+from pynode_jl.reproduce._spheres import SPHERE
 from pynode_jl.reproduce._subject import Subject
-from pynode_jl.reproduce._table1 import SPHERE2
 from pynode_jl.solvers import Solver
 
 
@@ -38,7 +38,7 @@ _PARTS = {
 
 def make(desk: Desk) -> Plate:
     """A panel for each training solver: what becomes of accuracy at other steps and solvers."""
-    return plate(desk, SPHERE2, _PARTS)
+    return plate(desk, SPHERE, _PARTS)
 
 
 def plate(desk: Desk, subject: Subject, parts: Mapping[str, Part]) -> Plate:
@@ -64,7 +64,7 @@ def plate(desk: Desk, subject: Subject, parts: Mapping[str, Part]) -> Plate:
         " with Euler, Midpoint and RK4 at 0.5 to 2 times the training step. b: RK4 with itself. c:"
         " Fehlberg 2(1) with itself and DP5 at 0.1 to 10 times the tolerance. d: DP5 with itself."
         " An ODE's lines are level with its star and to the left of it. Means over"
-        f" {desk.seeds} seeds (the paper: 5), trained for {subject.protocol(desk.full)}"
+        f" {desk.seeds} seeds (the paper: 5), trained for {subject.words[desk.full]}"
         + ("." if desk.full else "; a reduced grid of training steps, --full has more of them."),
         None,
         pd.concat(numbers, ignore_index=True)[

@@ -6,15 +6,14 @@ import pandas as pd
 
 from pynode_jl.experiments import checks_table
 from pynode_jl.figures import adaptation_trace
-from pynode_jl.reproduce._adapted import CONTROLLERS
 from pynode_jl.reproduce._desk import Desk, Plate
-from pynode_jl.reproduce._subject import Subject
-from pynode_jl.reproduce._table1 import SPHERE2
+from pynode_jl.reproduce._spheres import SPHERE
+from pynode_jl.reproduce._subject import CONTROLLERS, Subject
 
 
 def make(desk: Desk) -> Plate:
     """Accuracy, step and cross-check by iteration, a column for each controller; seed 0."""
-    return plate(desk, SPHERE2)
+    return plate(desk, SPHERE)
 
 
 def plate(desk: Desk, subject: Subject) -> Plate:
@@ -32,7 +31,7 @@ def plate(desk: Desk, subject: Subject) -> Plate:
         " in force and under the finer one. Middle: the step. Bottom: what is decided on, and the"
         " threshold: the difference of the two accuracies (the paper's controller), the share of"
         " right answers that the finer solver loses (ours, which first looks when it settles)."
-        f" Trained for {subject.protocol(desk.full)}.",
+        f" Trained for {subject.words[desk.full]}.",
         adaptation_trace(traces, thresholds=thresholds),
         pd.concat(
             [table.assign(controller=name) for name, table in traces.items()], ignore_index=True

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from pynode_jl.experiments import (
-    AdaptConfig,
     Config,
     DataConfig,
     FieldConfig,
     ModelConfig,
-    Run,
     TrainConfig,
 )
-from pynode_jl.reproduce._adapted import CONTROLLERS
 from pynode_jl.reproduce._desk import Desk
-from pynode_jl.reproduce._subject import Subject, solver_name
+from pynode_jl.reproduce._subject import Subject
 
 #: By protocol, full or not: the paper's, and one for a look at it without a GPU.
 CIFAR10_CONFIGS: Mapping[bool, Config] = {
@@ -49,41 +45,19 @@ _DIGITS_WORDS = (
 )
 
 
-def image_subject(
-    name: str, configs: Mapping[bool, Config], words: Mapping[bool, str], *, every: int
-) -> Subject:
-    """A subject whose runs differ from `configs`, by protocol, in solver, seed and controller.
-
-    In the short protocol controllers look after `every` iterations: of their own, meant for long
-    runs, there would be few looks.
-    """
-
-    def config(desk: Desk, solver: str, seed: int) -> Config:
-        base = configs[desk.full]
-        train = replace(base.train, solver=solver)
-        return replace(base, seed=seed, backend=desk.backend, train=train)
-
-    def trained(desk: Desk, how: str, config: Config) -> Run:
-        kind = "full" if desk.full else "short"
-        return desk.trained(f"{config.data.name}-{how}-{kind}-s{config.seed}", config)
-
-    def run(desk: Desk, solver: str, seed: int) -> Run:
-        return trained(desk, solver_name(solver), config(desk, solver, seed))
-
-    def adapted(desk: Desk, controller: str, seed: int) -> Run:
-        start = config(desk, CONTROLLERS[controller], seed)
-        adapt = AdaptConfig(controller, {} if desk.full else {"every": every})
-        return trained(desk, controller, replace(start, adapt=adapt))
-
-    return Subject(name, run, adapted, words.__getitem__)
-
-
-CIFAR10 = image_subject("CIFAR-10", CIFAR10_CONFIGS, _CIFAR10_WORDS, every=20)
-DIGITS = image_subject(
-    "Digits (8x8)",
-    dict.fromkeys((True, False), DIGITS_CONFIG),
-    dict.fromkeys((True, False), _DIGITS_WORDS),
-    every=25,
+CIFAR10 = Subject(
+    name="CIFAR-10",
+    stem="cifar10",
+    configs=CIFAR10_CONFIGS,
+    words=_CIFAR10_WORDS,
+    short_controls={"every": 20},
+)
+DIGITS = Subject(
+    name="Digits (8x8)",
+    stem="digits",
+    configs=dict.fromkeys((True, False), DIGITS_CONFIG),
+    words=dict.fromkeys((True, False), _DIGITS_WORDS),
+    short_controls={"every": 25},
 )
 
 

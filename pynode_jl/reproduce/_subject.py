@@ -2,32 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from pynode_jl.experiments import Run
+from pynode_jl.experiments import AdaptConfig, Config, Run
 from pynode_jl.reproduce._desk import Desk
 from pynode_jl.solvers import Solver
 
+#: Controllers, each with the solver that it starts from; the paper's begins with Hairer's step
+#: instead.
+CONTROLLERS = {"paper": "Euler:dt=1/16", "steady": "Euler:dt=1/8"}
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A data set, as a figure asks for its runs.
+    """A data set, as a figure asks for its runs: from the desk's shelf, or new.
 
     Attributes:
         name: the data set.
-        run: its run with a training solver, as text, and a seed.
-        adapted: its run under a controller, by name, with a seed.
-        protocol: how they are trained, in words, in the short protocol or the full one.
+        stem: what the names of its runs' folders begin with.
+        configs: by protocol, full or not, what the runs have in common.
+        words: what a caption says of how they are trained, likewise.
+        short_controls: settings of the controllers in the short protocol, where their own are meant
+            for longer runs.
     """
 
     name: str
-    run: Callable[[Desk, str, int], Run]
-    adapted: Callable[[Desk, str, int], Run]
-    protocol: Callable[[bool], str]
+    stem: str
+    configs: Mapping[bool, Config]
+    words: Mapping[bool, str]
+    short_controls: Mapping[str, Any] = field(default_factory=dict)
+
+    def run(self, desk: Desk, solver: str, seed: int = 0) -> Run:
+        """The run with a training solver, as text."""
+        return self._trained(desk, _folder_name(solver), self._config(desk, solver, seed))
+
+    def adapted(self, desk: Desk, controller: str, seed: int) -> Run:
+        """The run under a controller, by name."""
+        start = self._config(desk, CONTROLLERS[controller], seed)
+        adapt = AdaptConfig(controller, {} if desk.full else dict(self.short_controls))
+        return self._trained(desk, controller, replace(start, adapt=adapt))
+
+    def _config(self, desk: Desk, solver: str, seed: int) -> Config:
+        base = self.configs[desk.full]
+        train = replace(base.train, solver=solver)
+        return replace(base, seed=seed, backend=desk.backend, train=train)
+
+    def _trained(self, desk: Desk, how: str, config: Config) -> Run:
+        kind = "full" if desk.full else "short"
+        return desk.trained(f"{self.stem}-{how}-{kind}-s{config.seed}", config)
 
 
-def solver_name(solver: str) -> str:
+def _folder_name(solver: str) -> str:
     """A training solver in the name of a run's folder: ``"Euler:dt=1/16"`` is ``euler-h16``."""
     parsed = Solver.parse(solver)
     size = f"h{1 / parsed.dt:g}" if parsed.dt is not None else f"tol{parsed.rtol:g}"

@@ -9,15 +9,15 @@ import pandas as pd
 
 from pynode_jl.analysis import critical
 from pynode_jl.datasets import Dataset
-from pynode_jl.reproduce._adapted import adapted_rows, adapted_run
+from pynode_jl.experiments import adaptation_row
 from pynode_jl.reproduce._desk import Desk, Plate
-from pynode_jl.reproduce._spheres import protocol, sphere_run
-from pynode_jl.reproduce._subject import Subject
+from pynode_jl.reproduce._spheres import SPHERE
+from pynode_jl.reproduce._subject import CONTROLLERS, Subject
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Trained
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Problem(Subject):
     """A row of the paper's table.
 
@@ -33,13 +33,10 @@ class Problem(Subject):
 
 
 SPHERE2 = Problem(
-    "Sphere 2D",
-    sphere_run,
-    adapted_run,
-    protocol,
-    1 / 16,
-    1 / 256,
-    {
+    **vars(SPHERE),
+    coarse=1 / 16,
+    fine=1 / 256,
+    paper={
         "grid search": ("65-129", "98.7 +- 1.0 %"),
         "adaptation, the paper's": ("100.5", "98.9 +- 0.6 %"),
     },
@@ -54,7 +51,7 @@ def make(desk: Desk) -> Plate:
 
 def row(desk: Desk, problem: Problem) -> Plate:
     """`problem`, Euler: the critical step by bisection, and both controllers, over seeds."""
-    adapted = adapted_rows(desk, problem.adapted)
+    adapted = adapted_rows(desk, problem)
     found = search(desk, problem)
     paper = problem.paper
     rows = [_grid_row(found, paper["grid search"])]
@@ -74,7 +71,7 @@ def row(desk: Desk, problem: Problem) -> Plate:
         " half of training. The search bisects on powers of two, where the paper takes every"
         f" step of its grid. Means +- standard deviations over {desk.seeds} seeds (the paper: 5)."
         " Trained for"
-        f" {problem.protocol(desk.full)}.",
+        f" {problem.words[desk.full]}.",
         None,
         table,
         {"largest drop": ".1%", "spread": ".3f"},
@@ -91,6 +88,17 @@ def row(desk: Desk, problem: Problem) -> Plate:
             ),
         },
     )
+
+
+def adapted_rows(desk: Desk, subject: Subject) -> pd.DataFrame:
+    """One row for each controller and seed (`adaptation_row`)."""
+    rows = []
+    for seed in range(desk.seeds):
+        for controller in CONTROLLERS:
+            run = subject.adapted(desk, controller, seed)
+            row = adaptation_row(run.trained, run.dataset, run.backend)
+            rows.append({"controller": controller, **row})
+    return pd.DataFrame(rows)
 
 
 def search(desk: Desk, problem: Problem = SPHERE2) -> pd.DataFrame:
