@@ -24,7 +24,8 @@ from pynode_jl.fields import ConvField2d
 from pynode_jl.models import Model
 from pynode_jl.reproduce import _fig4, _fig5
 from pynode_jl.reproduce._desk import Desk
-from pynode_jl.reproduce._images import CIFAR10_CONFIGS, DIGITS_CONFIG, image_subject
+from pynode_jl.reproduce._images import CIFAR10_CONFIGS, DIGITS_CONFIG
+from pynode_jl.reproduce._subject import Subject
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Recipe, Trained, train
 
@@ -115,7 +116,13 @@ def test_figures_are_of_the_recipes() -> None:
 def test_figures_4_and_5_of_an_image_set(tmp_path: Path) -> None:
     """All but the length of training."""
     short = replace(DIGITS_CONFIG, train=replace(DIGITS_CONFIG.train, iterations=8))
-    subject = image_subject("Small digits", {False: short}, {False: "8 iterations"}, every=4)
+    subject = Subject(
+        name="Small digits",
+        stem="digits",
+        configs={False: short},
+        words={False: "8 iterations"},
+        short_controls={"every": 4},
+    )
     begun: list[str] = []
 
     def watch(name: str) -> AbstractContextManager[None]:
