@@ -134,8 +134,9 @@ def test_backwards_in_time(backend: Any, case: Case) -> None:
     np.testing.assert_allclose(found.times, _differences(loss, times), rtol=1e-7)
 
 
-def test_one_time_is_vjp(backend: Any, case: Case) -> None:
-    solver = Solver("DP5", rtol=1e-6, atol=1e-8)
+@pytest.mark.parametrize("name", ["DP5", "KenCarp3", "Vern6"])
+def test_one_time_is_vjp(backend: Any, case: Case, name: str) -> None:
+    solver = Solver(name, rtol=1e-6, atol=1e-8)
     _, pull = backend.pullback(case.field, case.weights, case.y0, (0.1, 1.3), solver)
     found = pull(case.cotangents[:1])
     to_weights, to_y0 = backend.vjp(

@@ -275,8 +275,6 @@ def _written(
 
 def _keep(record: Record, i: Any, stage: int, kept: tuple[jax.Array, list[jax.Array]]) -> Record:
     """`record` with a stage of step i; those past the last of the solution are the next step's."""
-    if record.stages is None:
-        return record
     size = record.stages[0].shape[1]
     place = (i + stage // size, stage % size)
     stages = jax.tree.map(lambda rows, x: rows.at[place].set(x), record.stages, kept)
@@ -365,7 +363,8 @@ def _adaptive(
     f0 = jnp.zeros_like(y0)
     if ahead:
         f0, left = rhs.evaluate(t0, y0)
-        record = _keep(record, 0, 0, (f0, left))
+        if record.stages is not None:
+            record = _keep(record, 0, 0, (f0, left))
 
     def first_step() -> tuple[jax.Array, jax.Array]:
         # Julia takes f0 once more.
@@ -438,7 +437,7 @@ def _adaptive(
         )
         # A rejected step writes too: the next one, from the same place, writes over it.
         record = write(record, tally.naccept, t, h, y)
-        if ahead:
+        if record.stages is not None:
             for i, kept in enumerate(zip(result.stages[1:], result.left, strict=True), 1):
                 record = _keep(record, tally.naccept, i, kept)
         return _Loop(

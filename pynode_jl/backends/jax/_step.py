@@ -83,7 +83,7 @@ class Counts(NamedTuple):
 class StepResult(NamedTuple):
     """The state after a step, its error estimates (one per row of weights), its stages (all of
     them, as a list or along the first axis), f where the last one stands (FSAL), the counts, and
-    what each evaluation left behind (`RHS.evaluate`)."""
+    what each explicit stage's evaluation left behind (`RHS.evaluate`)."""
 
     y: jax.Array
     errors: tuple[jax.Array, ...]
