@@ -299,7 +299,7 @@ class JaxBackend:
             schedule = _schedule(solver, method, (t0, *stops), dtype)
             kept = put(_arguments.weights(weights, shapes, dtype))
             arguments = (kept, schedule.controls, schedule.times, put(initial), schedule.limit)
-            kind = (field, method, len(initial), dtype)
+            kind = (field, method, solver.fixed, len(initial), dtype)
 
             def run(room: _pullback.Keeping) -> Any:
                 space = self._spare.pop((kind, room), None)
@@ -309,16 +309,17 @@ class JaxBackend:
                     _pullback.forward(field, method, solver.fixed, room), *arguments, space
                 )
 
-            room = _pullback.Keeping(0)
-            if keep:
-                steps_before = schedule.steps or self._kept.get(key, 0)
-                room = _pullback.keeping(field, method, steps_before, len(initial), dtype)
+            def room_for(steps: int) -> _pullback.Keeping:
+                return _pullback.keeping(field, method, solver.fixed, steps, len(initial), dtype)
+
+            steps_before = schedule.steps or self._kept.get(key, 0)
+            room = room_for(steps_before) if keep else _pullback.Keeping(0)
             (states, tally, steps), seconds, compiled = run(room)
             stats = _stats(np.asarray(tally).tolist(), seconds, compiled)
             if keep and stats.naccept > room.steps:
                 # Only now is it known how many steps there are to keep; remembered for next time.
                 self._kept[key] = stats.naccept
-                room = _pullback.keeping(field, method, stats.naccept, len(initial), dtype)
+                room = room_for(stats.naccept)
                 (states, _, steps), _, _ = run(room)
         if stats.retcode != RetCode.Success:
             raise SolveError(stats.retcode, f"{solver.label}. {stats.retcode.meaning}")

@@ -237,10 +237,15 @@ def solve(
     write = partial(_written, room, begin)
     if isinstance(control, FixedControl):
         return _fixed(method, control, t0, t1, y0, memory, max_steps, record, write)
-    return _adaptive(rhs, method, control, t0, t1, y0, memory, max_steps, record, write, dense)
+    first = partial(_keep, i=begin, stage=0)
+    return _adaptive(
+        rhs, method, control, t0, t1, y0, memory, max_steps, record, write, first, dense
+    )
 
 
-_Write: TypeAlias = Callable[[Record, jax.Array, jax.Array, jax.Array, jax.Array], Record]
+_Write: TypeAlias = Callable[
+    [Record, jax.Array, jax.Array, jax.Array, jax.Array, StepResult], Record
+]
 
 
 def fresh_record(room: Room, y0: jax.Array) -> Record:
@@ -262,10 +267,16 @@ def _written(
     t: jax.Array,
     dt: jax.Array,
     y: jax.Array,
+    step: StepResult,
 ) -> Record:
     if room.steps == 0:
         return record
     place = i = begin + i
+    if record.stages is not None:
+        # The first stage of an FSAL step is another's last: it was known, and left nothing here.
+        known = len(step.stages) - len(step.left)
+        for stage, kept in enumerate(zip(step.stages[known:], step.left, strict=True), known):
+            record = _keep(record, kept, i, stage)
     if room.every > 1:
         place = jnp.where(i % room.every == 0, i // room.every, record.y.shape[0] - 1)
     return record._replace(
@@ -273,7 +284,7 @@ def _written(
     )
 
 
-def _keep(record: Record, i: Any, stage: int, kept: tuple[jax.Array, list[jax.Array]]) -> Record:
+def _keep(record: Record, kept: tuple[jax.Array, list[jax.Array]], i: Any, stage: int) -> Record:
     """`record` with a stage of step i; those past the last of the solution are the next step's."""
     size = record.stages[0].shape[1]
     place = (i + stage // size, stage % size)
@@ -307,7 +318,7 @@ def _fixed(
         counts = Counts(
             counts.nf + new.nf, counts.njac + new.njac, counts.converged & new.converged
         )
-        return result.y, counts, write(record, i, t, h, y)
+        return result.y, counts, write(record, i, t, h, y, result)
 
     start = Counts(jnp.int32(0), jnp.int32(0), jnp.bool_(True))
     y, counts, record = jax.lax.fori_loop(0, n, body, (y0, start, record))
@@ -352,6 +363,7 @@ def _adaptive(
     max_steps: jax.Array,
     record: Record,
     write: _Write,
+    first: Callable[[Record, tuple[jax.Array, list[jax.Array]]], Record],
     dense: Dense | None,
 ) -> Outcome:
     direction = jnp.sign(t1 - t0)
@@ -364,7 +376,7 @@ def _adaptive(
     if ahead:
         f0, left = rhs.evaluate(t0, y0)
         if record.stages is not None:
-            record = _keep(record, 0, 0, (f0, left))
+            record = first(record, (f0, left))
 
     def first_step() -> tuple[jax.Array, jax.Array]:
         # Julia takes f0 once more.
@@ -436,10 +448,7 @@ def _adaptive(
             (exhausted, _MAX_ITERS),
         )
         # A rejected step writes too: the next one, from the same place, writes over it.
-        record = write(record, tally.naccept, t, h, y)
-        if record.stages is not None:
-            for i, kept in enumerate(zip(result.stages[1:], result.left, strict=True), 1):
-                record = _keep(record, tally.naccept, i, kept)
+        record = write(record, tally.naccept, t, h, y, result)
         return _Loop(
             jnp.where(accept, jnp.where(reaches, t1, t + h), t),
             jnp.where(accept, result.y, y),

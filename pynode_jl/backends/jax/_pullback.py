@@ -23,8 +23,8 @@ from pynode_jl.solvers import DenseMethod, Tableau, basis, basis_slopes
 
 # Room for the steps that are kept; more where a solve has taken more.
 _LEAST = 128
-# Room for steps whose stages are kept too, where it takes no more bytes than that. And each number
-# is to stand for so many products, or it takes longer to write than to make again.
+# Room for steps whose stages are kept too, or for fewer where that takes more bytes than these. And
+# each number is to stand for so many products, or it takes longer to write than to make again.
 _MOST_WITH_STAGES = 32
 _STAGE_BYTES = 2**27
 _WORTH_KEEPING = 16
@@ -49,10 +49,12 @@ def solve(
     *,
     adaptive: bool,
     room: int,
+    space: Any = None,
 ) -> Kept:
     """Integrate over `times`, ``(t0, *saved)``, with one row of `controls` for each saved time.
 
-    The first `room` steps are kept; how many there were is the last of `ends`.
+    The first `room` steps are kept; how many there were is the last of `ends`. Their stages are
+    kept in `space` (`Record.stages`), where that is given.
     """
     method = _integrate.unrolled_method(table, rhs, with_error=adaptive)
 
@@ -71,7 +73,7 @@ def solve(
         y0,
         _integrate.fresh_memory(y0.dtype),
         _integrate.Tally(*[zero] * 5),
-        _integrate.fresh_record(_integrate.Room(room), y0),
+        _integrate.fresh_record(_integrate.Room(room), y0)._replace(stages=space),
     )
     (_, _, tally, record), (states, ends) = jax.lax.scan(
         segment, begin, (controls, times[:-1], times[1:])
@@ -90,8 +92,7 @@ def solve_dense(
     room: int,
     space: Any = None,
 ) -> Kept:
-    """Integrate over `times`, ``(t0, *saved)``, with steps that go over the saved times. Their
-    stages are kept in `space` (`Record.stages`), where that is given."""
+    """`solve` with steps that go over the saved times."""
     record = _integrate.fresh_record(_integrate.Room(room), y0)._replace(stages=space)
     end = _integrate.solve(
         rhs,
@@ -121,15 +122,20 @@ def walk_back(
 
     `apply` is the right-hand side, ``(weights, t, y) -> dy``.
     """
+    rhs = _step.RHS(apply, weights, leaves=record.stages is not None)
 
     def body(carry: Any) -> Any:
         i, j, cotangent, total, to_times = carry
+        t, dt, y = record.t[i], record.dt[i], record.y[i]
         # Step i belongs to saved time j; its end is that time where it is the last such step.
         last = i + 1 == ends[j]
         cotangent = jnp.where(last, cotangent + cotangents[j], cotangent)
-        to_weights, to_t, to_dt, to_y = _step.pulled_back(
-            table, apply, weights, record.t[i], record.dt[i], record.y[i], cotangent
-        )
+        if table.explicit:
+            stages = _stages(table, rhs, record, i)
+            pulled = _step.pulled_through(table, stages, t, dt, cotangent)
+        else:
+            pulled = _step.pulled_back(table, rhs, t, dt, y, cotangent)
+        to_weights, to_t, to_dt, to_y = pulled
         # All steps of a segment begin later if it does; its last one is that much shorter.
         stretch = jnp.where(last, to_dt, 0.0)
         to_times = to_times.at[j].add(to_t - stretch).at[j + 1].add(stretch)
@@ -149,6 +155,21 @@ def walk_back(
     return total, to_y0, to_times
 
 
+def _stages(
+    table: Tableau, rhs: _step.RHS, record: _integrate.Record, i: jax.Array
+) -> _step.Staged:
+    """The stages of step i, recalled where they were kept, made once more where not."""
+    t, dt, y = record.t[i], record.dt[i], record.y[i]
+    if record.stages is None:
+        return _step.staged(table, rhs, t, dt, y)
+    kept = [_kept(record, i, stage) for stage in range(_step.stages_for_solution(table))]
+    return _step.recalled(table, rhs, t, y, kept)
+
+
+def _kept(record: _integrate.Record, i: jax.Array, stage: int) -> Any:
+    return jax.tree.map(lambda rows: rows[i, stage], record.stages)
+
+
 def walk_back_dense(
     method: DenseMethod,
     apply: Callable[[Any, jax.Array, jax.Array], jax.Array],
@@ -159,21 +180,12 @@ def walk_back_dense(
     cotangents: jax.Array,
 ) -> tuple[Any, jax.Array, jax.Array]:
     """`walk_back` for `solve_dense`. The steps keep their lengths, and all shift with t0."""
-    table, rhs = method.tableau, _step.RHS(apply, weights, leaves=True)
-    solving = _step.stages_for_solution(table)
-
-    def kept(i: jax.Array, stage: int) -> tuple[jax.Array, list[jax.Array]]:
-        found: tuple[jax.Array, list[jax.Array]]
-        found = jax.tree.map(lambda rows: rows[i, stage], record.stages)
-        return found
+    table, rhs = method.tableau, _step.RHS(apply, weights, leaves=record.stages is not None)
 
     def body(carry: Any) -> Any:
         i, j, cotangent, total, to_times = carry
         t, dt, y = record.t[i], record.dt[i], record.y[i]
-        if record.stages is None:
-            stages = _step.staged(table, apply, weights, t, dt, y)
-        else:
-            stages = _step.recalled(table, rhs, t, y, [kept(i, s) for s in range(solving)])
+        stages = _stages(table, rhs, record, i)
 
         def with_outputs() -> Any:
             """What the times within this step give to its stages, its start and its end."""
@@ -181,7 +193,7 @@ def walk_back_dense(
                 end = y + dt * _step.weighted(table.b[:-1], stages.ks)
                 last, pull = jax.vjp(apply, weights, t + dt, end)
             else:
-                last, left = kept(i + 1, 0)
+                last, left = _kept(record, i + 1, 0)
                 pull = rhs.pull(t, y, left)
             ks = [*stages.ks, last]
 
@@ -255,14 +267,23 @@ class Keeping(NamedTuple):
 
 @lru_cache(maxsize=512)
 def keeping(
-    field: Field, method: Tableau | DenseMethod, steps: int, batch: int, dtype: np.dtype[Any]
+    field: Field,
+    method: Tableau | DenseMethod,
+    fixed: bool,
+    steps: int,
+    batch: int,
+    dtype: np.dtype[Any],
 ) -> Keeping:
     """What a solve of about so many steps had better keep. Stages that are kept are not solved
     again, and take `space`."""
-    if isinstance(method, DenseMethod) and isinstance(field, VectorField):
-        left = jax.tree.leaves(_left_behind(field, batch))
-        row = _step.stages_for_solution(method.tableau) * sum(each.size for each in left)
-        least, room = _rounded_up(max(steps, 1)), _MOST_WITH_STAGES
+    table = _table(method)
+    stages = _step.stages_for_solution(table)
+    # Steps in which each stage is run, or is the last one of the step before.
+    whole = table.explicit and (fixed or (table.fsal and table.stages == stages + 1))
+    if whole and isinstance(field, VectorField):
+        row = stages * sum(each.size for each in jax.tree.leaves(_left_behind(field, batch)))
+        least = _rounded_up(max(steps, 1))
+        room = max(least, _MOST_WITH_STAGES)
         while row and room >= least:
             if (room + 1) * row * dtype.itemsize <= _STAGE_BYTES:
                 return Keeping(room, stages=True)
@@ -274,9 +295,9 @@ def space(
     field: Field, method: Tableau | DenseMethod, keep: Keeping, batch: int, dtype: np.dtype[Any]
 ) -> Any:
     """Room for the stages of the steps that are kept (`Record.stages`); None where they are not."""
-    if not (keep.stages and isinstance(method, DenseMethod) and isinstance(field, VectorField)):
+    if not (keep.stages and isinstance(field, VectorField)):
         return None
-    rows = (keep.steps + 1, _step.stages_for_solution(method.tableau))
+    rows = (keep.steps + 1, _step.stages_for_solution(_table(method)))
 
     def room(each: Any) -> jax.Array:
         kind = dtype if each.dtype == np.float32 else each.dtype
@@ -329,8 +350,9 @@ def forward(
             )
         else:
             kept = solve(
-                rhs, method, controls, times, begin, limit, adaptive=not fixed, room=keep.steps
-            )
+                rhs, method, controls, times, begin, limit,
+                adaptive=not fixed, room=keep.steps, space=space,
+            )  # fmt: skip
         return turned(kept.states), jnp.stack(kept.tally), (kept.record, kept.ends)
 
     return jitted(kernel, emitters=True, donated=5)

@@ -185,39 +185,29 @@ class Staged(NamedTuple):
 
 def pulled_back(
     tableau: Tableau,
-    apply: Callable[[Any, jax.Array, jax.Array], jax.Array],
-    prepared: Any,
+    rhs: RHS,
     t: jax.Array,
     dt: jax.Array,
     y: jax.Array,
     cotangent: jax.Array,
 ) -> tuple[Any, jax.Array, jax.Array, jax.Array]:
-    """Cotangents to (prepared, t, dt, y) of a step's end `cotangent`, the step made once more."""
-    if not tableau.explicit:
+    """Cotangents to (prepared, t, dt, y) of any step's end `cotangent`, the step made once more."""
 
-        def end(prepared: Any, t: jax.Array, dt: jax.Array, y: jax.Array) -> jax.Array:
-            return unrolled(tableau, RHS(apply, prepared), t, dt, y, with_error=False).y
+    def end(prepared: Any, t: jax.Array, dt: jax.Array, y: jax.Array) -> jax.Array:
+        return unrolled(tableau, RHS(rhs.apply, prepared), t, dt, y, with_error=False).y
 
-        _, pull = jax.vjp(end, prepared, t, dt, y)
-        pulled: tuple[Any, jax.Array, jax.Array, jax.Array] = pull(cotangent)
-        return pulled
-    return pulled_through(tableau, staged(tableau, apply, prepared, t, dt, y), t, dt, cotangent)
+    _, pull = jax.vjp(end, rhs.prepared, t, dt, y)
+    pulled: tuple[Any, jax.Array, jax.Array, jax.Array] = pull(cotangent)
+    return pulled
 
 
-def staged(
-    tableau: Tableau,
-    apply: Callable[[Any, jax.Array, jax.Array], jax.Array],
-    prepared: Any,
-    t: jax.Array,
-    dt: jax.Array,
-    y: jax.Array,
-) -> Staged:
-    """The stages of an explicit step that its solution needs."""
+def staged(tableau: Tableau, rhs: RHS, t: jax.Array, dt: jax.Array, y: jax.Array) -> Staged:
+    """The stages of an explicit step that its solution needs, made once more."""
     stages = Staged([], [], [])
     for i in range(stages_for_solution(tableau)):
         slope = weighted(tableau.a[i, :i], stages.ks)
         base = y if slope is None else y + dt * slope
-        k, pull = jax.vjp(apply, prepared, t + float(tableau.c[i]) * dt, base)
+        k, pull = jax.vjp(rhs.apply, rhs.prepared, t + float(tableau.c[i]) * dt, base)
         stages.ks.append(k)
         stages.pulls.append(pull)
         stages.slopes.append(slope)
@@ -231,7 +221,7 @@ def recalled(
     y: jax.Array,
     kept: list[tuple[jax.Array, list[jax.Array]]],
 ) -> Staged:
-    """The same of the values and of what their evaluations left behind."""
+    """The same from their values and what their evaluations left behind."""
     ks = [k for k, _ in kept]
     slopes = [weighted(tableau.a[i, :i], ks[:i]) for i in range(len(ks))]
     return Staged(ks, [rhs.pull(t, y, left) for _, left in kept], slopes)
