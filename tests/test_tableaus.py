@@ -2,6 +2,7 @@
 
 import math
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from pynode_jl.errors import UnknownSolverError
 from pynode_jl.solvers import Tableau, info, tableau, tableau_names
 from pynode_jl.solvers._tableau import row
+from pynode_jl.torch._methods import dense, found
 
 # Up to here every rooted tree is checked for every tableau; above it, those of the high-order ones.
 FULL_ORDER = 8
@@ -281,3 +283,29 @@ def test_near_is_not_same():
 def test_no_library_is_both_same_and_near():
     for name in tableau_names():
         assert not set(info(name).same_as) & set(info(name).near), name
+
+
+@pytest.mark.parametrize("name", ["dopri5", "dopri8", "tsit5", "bosh3", "fehlberg2"])
+def test_states_inside_a_step(name: str) -> None:
+    """torchdiffeq's interpolants: the step's end and both slopes at its ends, whatever the stages,
+    and the slopes of the weights are their derivatives."""
+    method = dense(found(name, {}))
+    assert method is not None
+    b, s = method.tableau.b, method.tableau.stages
+    first, last = np.eye(s)[[0, -1]]
+
+    def numbers(weights: list[Any]) -> np.ndarray:
+        return np.array([0.0 if each is None else each for each in weights])
+
+    np.testing.assert_allclose(numbers(method.weights(0.0)), 0.0, atol=0)
+    np.testing.assert_array_equal(numbers(method.weights(1.0)), b)
+    np.testing.assert_allclose(numbers(method.slopes(0.0)), first, atol=1e-13)
+    np.testing.assert_allclose(numbers(method.slopes(1.0)), last, atol=1e-13)
+    eps = 1e-5
+    for x in (0.2, 0.5, 0.9, 1.1):
+        rise = numbers(method.weights(x + eps)) - numbers(method.weights(x - eps))
+        np.testing.assert_allclose(numbers(method.slopes(x)), rise / (2 * eps), atol=1e-8)
+        # On y' = 1 all are exact, on y' = t those whose state in the middle of a step is of order 2.
+        for p in (1,) if name in ("bosh3", "fehlberg2") else (1, 2):
+            integral = numbers(method.weights(x)) @ method.tableau.c ** (p - 1)
+            assert integral == pytest.approx(x**p / p, abs=1e-12)

@@ -108,6 +108,20 @@ def test_adaptive_steps_are_torchdiffeqs(method: str) -> None:
     assert_close(got[1:], expected[1:], tolerance=1e-6)
 
 
+def test_interpolants_are_torchdiffeqs_however_bad() -> None:
+    """docs/guide.md: a state between the steps of `bosh3` may miss its tolerance a thousand times."""
+    y0, t = torch.ones(1, dtype=F64), torch.linspace(0, 2, 41, dtype=F64)
+    exact = torch.exp(torch.sin(t))[:, None]
+
+    def error(solve: Any, method: str) -> float:
+        y = solve(lambda t, y: torch.cos(t) * y, y0, t, method=method, rtol=1e-6, atol=1e-8)
+        return float((y - exact).abs().max())
+
+    assert error(odeint, "bosh3") == pytest.approx(error(torchdiffeq.odeint, "bosh3"), rel=1e-3)
+    assert error(odeint, "bosh3") > 1e-3
+    assert error(odeint, "BS3") < 1e-6
+
+
 @pytest.mark.parametrize("name", ["nfe", "jump_t", "step_t", "first_step", "max_step"])
 def test_the_same_evaluations(name: str) -> None:
     options: dict[str, Any] = {

@@ -2,7 +2,7 @@
 
 from pynode_jl.solvers._catalogue import SolverInfo, catalogue, info
 from pynode_jl.solvers._controller import Controller, controller, torchdiffeq_controller
-from pynode_jl.solvers._dense import DenseMethod, basis, basis_slopes, dense_method
+from pynode_jl.solvers._dense import DenseMethod, dense_method
 from pynode_jl.solvers._solver import Solver, StepGrid
 from pynode_jl.solvers._tableau import Tableau, tableau, tableau_names
 
@@ -13,8 +13,6 @@ __all__ = [
     "SolverInfo",
     "StepGrid",
     "Tableau",
-    "basis",
-    "basis_slopes",
     "catalogue",
     "controller",
     "dense_method",

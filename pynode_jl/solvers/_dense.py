@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,17 +37,22 @@ class DenseMethod:
     inside: Array
     controller: Controller
 
+    def weights(self, x: Any) -> list[Any]:
+        """w(x), a number or an array for each stage; None for a stage without weight."""
+        u = 1 - x
+        return self._mixed(x, x * u, x * x * u, x * x * u * u)
 
-def basis(x: Any) -> tuple[Any, ...]:
-    """The four polynomials of `DenseMethod.inside` at x; at x = 1 they are 1, 0, 0, 0."""
-    u = 1 - x
-    return x, x * u, x * x * u, x * x * u * u
+    def slopes(self, x: Any) -> list[Any]:
+        """w'(x), likewise: y' inside a step is their sum with the stages."""
+        u = 1 - x
+        return self._mixed(x * 0 + 1, u - x, x * (2 * u - x), 2 * x * u * (u - x))
 
-
-def basis_slopes(x: Any) -> tuple[Any, ...]:
-    """Their derivatives."""
-    u = 1 - x
-    return x * 0 + 1, u - x, x * (2 * u - x), 2 * x * u * (u - x)
+    def _mixed(self, *polynomials: Any) -> list[Any]:
+        rows = [
+            [float(c) * p for c, p in zip(row, polynomials, strict=True) if c != 0.0]
+            for row in self.inside
+        ]
+        return [reduce(operator.add, terms) if terms else None for terms in rows]
 
 
 def dense_method(table: Tableau, middle: Sequence[float], controller: Controller) -> DenseMethod:

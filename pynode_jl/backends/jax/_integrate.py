@@ -26,13 +26,12 @@ from pynode_jl.backends.jax._step import (
     Counts,
     PaddedTableau,
     StepResult,
-    inside_weights,
     looped,
     rounding,
     unrolled,
     weighted,
 )
-from pynode_jl.solvers import Controller, Tableau, basis
+from pynode_jl.solvers import Controller, DenseMethod, Tableau
 
 CODES = tuple(RetCode)
 _SUCCESS, _MAX_ITERS, _DT_MIN, _UNSTABLE, _NEWTON = range(len(CODES))
@@ -119,10 +118,10 @@ class Record(NamedTuple):
 
 
 class Dense(NamedTuple):
-    """Times to interpolate at, the steps going over them, and `DenseMethod.inside`."""
+    """Times to interpolate at, the steps going over them, and the method that does."""
 
     times: jax.Array
-    inside: np.ndarray
+    method: DenseMethod
 
 
 class Outputs(NamedTuple):
@@ -237,9 +236,9 @@ def solve(
     write = partial(_written, room, begin)
     if isinstance(control, FixedControl):
         return _fixed(method, control, t0, t1, y0, memory, max_steps, record, write)
-    first = partial(_keep, i=begin, stage=0)
+    keep_first = partial(_keep, i=begin, stage=0)
     return _adaptive(
-        rhs, method, control, t0, t1, y0, memory, max_steps, record, write, first, dense
+        rhs, method, control, t0, t1, y0, memory, max_steps, record, write, keep_first, dense
     )
 
 
@@ -363,7 +362,7 @@ def _adaptive(
     max_steps: jax.Array,
     record: Record,
     write: _Write,
-    first: Callable[[Record, tuple[jax.Array, list[jax.Array]]], Record],
+    keep_first: Callable[[Record, tuple[jax.Array, list[jax.Array]]], Record],
     dense: Dense | None,
 ) -> Outcome:
     direction = jnp.sign(t1 - t0)
@@ -376,12 +375,12 @@ def _adaptive(
     if ahead:
         f0, left = rhs.evaluate(t0, y0)
         if record.stages is not None:
-            record = first(record, (f0, left))
+            record = keep_first(record, (f0, left))
 
     def first_step() -> tuple[jax.Array, jax.Array]:
         # Julia takes f0 once more.
-        first = f0 if dense is not None else rhs(t0, y0)
-        size = _initial_step(rhs, control, t0, t1, y0, first, longest)
+        slope = f0 if dense is not None else rhs(t0, y0)
+        size = _initial_step(rhs, control, t0, t1, y0, slope, longest)
         return direction * size, jnp.int32(2 if dense is None else 1)
 
     def next_step() -> tuple[jax.Array, jax.Array]:
@@ -508,7 +507,7 @@ def _interpolated(
 
     def add(outputs: Outputs) -> Outputs:
         j = outputs.met
-        weights = inside_weights(dense.inside, basis((dense.times[j] - t) / dt))
+        weights = dense.method.weights((dense.times[j] - t) / dt)
         state = y + dt * weighted(weights, step.stages)
         return Outputs(outputs.states.at[j].set(state), outputs.ends.at[j].set(naccept), j + 1)
 

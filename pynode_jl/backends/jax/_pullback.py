@@ -19,14 +19,14 @@ import numpy as np
 from pynode_jl.backends.jax import _fields, _integrate, _step
 from pynode_jl.backends.jax._jit import jitted
 from pynode_jl.fields import Field, VectorField
-from pynode_jl.solvers import DenseMethod, Tableau, basis, basis_slopes
+from pynode_jl.solvers import DenseMethod, Tableau
 
 # Room for the steps that are kept; more where a solve has taken more.
 _LEAST = 128
 # Room for steps whose stages are kept too, or for fewer where that takes more bytes than these. And
 # each number is to stand for so many products, or it takes longer to write than to make again.
 _MOST_WITH_STAGES = 32
-_STAGE_BYTES = 2**27
+_STAGE_BYTES = 2**26
 _WORTH_KEEPING = 16
 
 
@@ -104,7 +104,7 @@ def solve_dense(
         _integrate.fresh_memory(y0.dtype),
         limit,
         record=record,
-        dense=_integrate.Dense(times[1:], method.inside),
+        dense=_integrate.Dense(times[1:], method),
     )
     assert end.outputs is not None
     return Kept(end.outputs.states, end.outputs.ends, end.tally, end.record)
@@ -204,13 +204,12 @@ def walk_back_dense(
             def add(carry: Any) -> Any:
                 j, to_start, beside, to_times = carry
                 x, seen = (times[j + 1] - t) / dt, cotangents[j]
-                shares = _step.inside_weights(method.inside, basis(x))
+                shares = method.weights(x)
                 beside = [
                     given if share is None else given + share * seen
                     for given, share in zip(beside, shares, strict=True)
                 ]
-                slopes = _step.inside_weights(method.inside, basis_slopes(x))
-                to_t = jnp.sum(seen * _step.weighted(slopes, ks))
+                to_t = jnp.sum(seen * _step.weighted(method.slopes(x), ks))
                 to_times = to_times.at[j + 1].add(to_t).at[0].add(-to_t)
                 return j - 1, to_start + seen, beside, to_times
 

@@ -169,11 +169,6 @@ def unrolled(
     return StepResult(_combine(y, dt, tableau.b[:stages], ks), errors, ks, ks[-1], counts, left)
 
 
-def inside_weights(coefficients: np.ndarray, polynomials: tuple[Any, ...]) -> list[Any]:
-    """Weights of the stages in a state inside a step (`DenseMethod.inside`), or in its slope."""
-    return [weighted(row, list(polynomials)) for row in coefficients]
-
-
 class Staged(NamedTuple):
     """The stages of an explicit step, each with its derivative in reverse and the weighted sum of
     those before it (None where it is the first)."""
