@@ -305,7 +305,7 @@ def test_states_inside_a_step(name: str) -> None:
     for x in (0.2, 0.5, 0.9, 1.1):
         rise = numbers(method.weights(x + eps)) - numbers(method.weights(x - eps))
         np.testing.assert_allclose(numbers(method.slopes(x)), rise / (2 * eps), atol=1e-8)
-        # On y' = 1 all are exact, on y' = t those whose state in the middle of a step is of order 2.
+        # On y' = 1 all are exact, on y' = t those whose state half-way through is of order 2.
         for p in (1,) if name in ("bosh3", "fehlberg2") else (1, 2):
             integral = numbers(method.weights(x)) @ method.tableau.c ** (p - 1)
             assert integral == pytest.approx(x**p / p, abs=1e-12)

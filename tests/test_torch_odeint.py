@@ -109,7 +109,7 @@ def test_adaptive_steps_are_torchdiffeqs(method: str) -> None:
 
 
 def test_interpolants_are_torchdiffeqs_however_bad() -> None:
-    """docs/guide.md: a state between the steps of `bosh3` may miss its tolerance a thousand times."""
+    """docs/guide.md: between the steps of `bosh3` a state is off by a thousand tolerances."""
     y0, t = torch.ones(1, dtype=F64), torch.linspace(0, 2, 41, dtype=F64)
     exact = torch.exp(torch.sin(t))[:, None]
 
