@@ -49,3 +49,14 @@ end
 
 """`array` with its axes in reverse order, the same memory: Python's indices, counted from 1."""
 reversed(array::Array) = PermutedDimsArray(array, ntuple(i -> ndims(array) + 1 - i, ndims(array)))
+
+"""
+    shared(owner, by_columns, place...)
+
+The `ArrayAt(place...)` that keeps `owner` alive, with the axes in Python's order unless memory is `by_columns`.
+One call, since each between the languages takes microseconds.
+"""
+function shared(owner, by_columns::Bool, place...)
+    array = owned(ArrayAt(place...), owner)
+    return by_columns ? array : reversed(array)
+end

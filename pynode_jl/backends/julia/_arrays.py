@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from pynode_jl.backends._protocol import Array
 from pynode_jl.backends.julia import _fields, _process
 
-_DTYPES = (
-    "bool",
-    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
-    *("float16", "float32", "float64", "complex64", "complex128"),
+_DTYPES = frozenset(
+    (
+        "bool",
+        *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+        *("float16", "float32", "float64", "complex64", "complex128"),
+    )
 )
 
 
@@ -34,7 +37,22 @@ def shared(array: Array) -> Any:
     Column-major memory becomes an `Array`, row-major memory a `PermutedDimsArray` of one. `array`
     lives as long as Julia can reach the memory.
     """
-    module = _process.julia().PyNODE
     by_columns = array.flags.f_contiguous
-    made = module.owned(_fields.at(array.T if by_columns else array), array)
-    return made if by_columns else module.reversed(made)
+    seen = _fields.memory(array.T if by_columns else array)
+    return _maker()(_Owner(array), by_columns, *seen)
+
+
+@cache
+def _maker() -> Any:
+    """Julia's function, which takes microseconds to find."""
+    return _process.julia().PyNODE.shared
+
+
+class _Owner:
+    """Holds an array. Julia takes an object of a class that it does not know as it is, where of an
+    array it would make one of its own kinds."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: Array) -> None:
+        self.array = array

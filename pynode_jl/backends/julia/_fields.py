@@ -43,9 +43,14 @@ def at(array: Array) -> Any:
 
     The caller keeps `array` alive while Julia uses it.
     """
+    return _process.julia().PyNODE.ArrayAt(*memory(array))
+
+
+def memory(array: Array) -> tuple[Any, ...]:
+    """What `ArrayAt` is told of a C-contiguous array."""
     assert array.flags.c_contiguous
     address = array.__array_interface__["data"][0]
-    return _process.julia().PyNODE.ArrayAt(address, array.dtype.name, *reversed(array.shape))
+    return address, array.dtype.name, *reversed(array.shape)
 
 
 @lru_cache(maxsize=128)
