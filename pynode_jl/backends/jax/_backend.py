@@ -155,7 +155,7 @@ class JaxBackend:
             stats = _stats(tally, seconds, compiled)
             if save_steps and stats.naccept > room.steps:
                 # Only now is it known how many steps there are to return.
-                room = _integrate.Room(_rounded_up(stats.naccept))
+                room = _integrate.Room(_integrate.rounded_up(stats.naccept))
                 kernel = _solve_kernel(field, kind, solver.fixed, room)
                 times, ys, tally, record = kernel(*arguments)
         if throw and stats.retcode != RetCode.Success:
@@ -865,8 +865,8 @@ def _gradient_limit(solver: Solver, room: _integrate.Room) -> np.int32:
 def _record_room(solver: Solver, t0: float, t1: float) -> int:
     """Room for the steps of a solve that are to be returned, few sizes in all."""
     if solver.fixed:
-        return _rounded_up(max(solver.grid(t0, t1).n, 64))
-    return _rounded_up(solver.max_steps or _MOST_ROOM)
+        return _integrate.rounded_up(max(solver.grid(t0, t1).n, 64))
+    return _integrate.rounded_up(solver.max_steps or _MOST_ROOM)
 
 
 def _gradient_room(
@@ -882,16 +882,12 @@ def _gradient_room(
     else:
         fitting = _ROOM_BYTES // max(state_bytes, 1)
         steps = min(max((fitting + 1) // 2, _LEAST_ROOM), _MOST_ROOM)
-    steps = _rounded_up(steps)
+    steps = _integrate.rounded_up(steps)
     rooms = (_integrate.Room(steps, 1 << i) for i in range(steps.bit_length() // 2 + 1))
     return next(
         (room for room in rooms if room.states * state_bytes <= _RECORD_BYTES),
         _integrate.Room(steps, 1 << (steps.bit_length() // 2)),
     )
-
-
-def _rounded_up(n: int) -> int:
-    return 1 << (n - 1).bit_length()
 
 
 @cache

@@ -103,6 +103,11 @@ class Room(NamedTuple):
 _NO_ROOM = Room(0)
 
 
+def rounded_up(n: int) -> int:
+    """The next power of two: rooms of few sizes are few compilations."""
+    return 1 << (n - 1).bit_length()
+
+
 class Record(NamedTuple):
     """The accepted steps of a solve: where each began and how long it was; see `Room` for `y`.
 

@@ -281,13 +281,13 @@ def keeping(
     whole = table.explicit and (fixed or (table.fsal and table.stages == stages + 1))
     if whole and isinstance(field, VectorField):
         row = stages * sum(each.size for each in jax.tree.leaves(_left_behind(field, batch)))
-        least = _rounded_up(max(steps, 1))
+        least = _integrate.rounded_up(max(steps, 1))
         room = max(least, _MOST_WITH_STAGES)
         while row and room >= least:
             if (room + 1) * row * dtype.itemsize <= _STAGE_BYTES:
                 return Keeping(room, stages=True)
             room //= 2
-    return Keeping(_rounded_up(max(steps, _LEAST)))
+    return Keeping(_integrate.rounded_up(max(steps, _LEAST)))
 
 
 def space(
@@ -325,10 +325,6 @@ def _left_behind(field: VectorField, batch: int) -> Any:
     numbers = sum(array.size for array in jax.tree.leaves(left)) // batch
     products = sum(math.prod(shape) for shape in shapes.values())
     return left if products >= _WORTH_KEEPING * numbers else None
-
-
-def _rounded_up(n: int) -> int:
-    return 1 << (n - 1).bit_length()
 
 
 @lru_cache(maxsize=256)
