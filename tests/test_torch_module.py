@@ -124,18 +124,28 @@ READ: dict[str, Callable[[], tuple[nn.Module, tuple[int, ...]]]] = {
 }  # fmt: skip
 
 
-def _solved(module: nn.Module, shape: tuple[int, ...], **keywords: Any) -> list[Tensor]:
-    """States at three times and the gradients to all that a solve depends on."""
-    random = torch.Generator().manual_seed(2)
-    y0 = torch.randn(shape, generator=random, dtype=F64).requires_grad_()
-    t = torch.tensor([0.2, 0.5, 1.1], dtype=F64, requires_grad=True)
-    if isinstance(module, Of):
-        y = odeint(module, y0, t, **keywords)
-    else:
-        solver = keywords["method"]
-        y = NeuralODE(module, solver, backend=keywords["backend"])(y0, t)
-    weight = torch.sin(torch.arange(y.numel(), dtype=F64)).reshape(y.shape)
+def _pulled(
+    solve: Callable[..., Tensor],
+    module: nn.Module,
+    y0: Tensor,
+    times: tuple[float, ...] = (0.2, 0.5, 1.1),
+) -> list[Tensor]:
+    """States at these times, by ``solve(y0, t)``, and the gradients to all that they depend on."""
+    y0 = y0.clone().requires_grad_()
+    t = torch.tensor(times, dtype=y0.dtype, requires_grad=True)
+    y = solve(y0, t)
+    weight = torch.sin(torch.arange(y.numel(), dtype=y.dtype)).reshape(y.shape)
     return [y, *torch.autograd.grad((weight * y).sum(), [y0, t, *module.parameters()])]
+
+
+def _solved(module: nn.Module, shape: tuple[int, ...], **keywords: Any) -> list[Tensor]:
+    """`_pulled` of a module of t and y, or of y alone."""
+    random = torch.Generator().manual_seed(2)
+    y0 = torch.randn(shape, generator=random, dtype=F64)
+    if isinstance(module, Of):
+        return _pulled(partial(odeint, module, **keywords), module, y0)
+    node = NeuralODE(module, keywords["method"], backend=keywords["backend"])
+    return _pulled(node, module, y0)
 
 
 #: Compiled for what is in the others already.
@@ -327,15 +337,12 @@ def test_torchdiffeqs_names_take_torchdiffeqs_steps(method: str, direction: str)
     gradients, and torchdiffeq's states and evaluations where it does what its papers say."""
     module, _ = READ["time last"]()
     module.to(F64)
-    y0 = torch.randn(5, 2, dtype=F64, requires_grad=True)
-    t = torch.tensor(TIMES[direction], dtype=F64, requires_grad=True)
+    y0, t = torch.randn(5, 2, dtype=F64), torch.tensor(TIMES[direction], dtype=F64)
     keywords: dict[str, Any] = {"method": method, "rtol": 1e-4, "atol": 1e-6}
-    results = []
-    for backend in ("jax", "torch"):
-        y = odeint(module, y0, t, backend=backend, **keywords)
-        weight = torch.sin(torch.arange(y.numel(), dtype=F64)).reshape(y.shape)
-        found = torch.autograd.grad((weight * y).sum(), [y0, t, *module.parameters()])
-        results.append([y, *found])
+    results = [
+        _pulled(partial(odeint, module, backend=each, **keywords), module, y0, TIMES[direction])
+        for each in ("jax", "torch")
+    ]
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
     with torch.no_grad():
@@ -387,14 +394,6 @@ class Wide(nn.Module):
         return self.net(y)
 
 
-def _pulled(solve: Any, module: nn.Module, y0: Tensor, **keywords: Any) -> list[Tensor]:
-    y0 = y0.clone().requires_grad_()
-    t = torch.tensor([0.2, 0.5, 1.1], dtype=y0.dtype, requires_grad=True)
-    y = solve(module, y0, t, **keywords)
-    weight = torch.sin(torch.arange(y.numel(), dtype=y.dtype)).reshape(y.shape)
-    return [y, *torch.autograd.grad((weight * y).sum(), [y0, t, *module.parameters()])]
-
-
 KEPT: dict[str, dict[str, Any]] = {
     "dopri5": {"method": "dopri5"},
     "DP5": {"method": "DP5"},
@@ -419,7 +418,9 @@ def test_stages_that_are_kept_give_the_gradient(activation: type[nn.Module], nam
     assert keeping(field, method, name == "RK4", 0, 3, np.dtype("f8")).stages
     y0 = torch.randn(3, 2, dtype=F64)
     whole, here = (
-        _pulled(odeint, module, y0, rtol=1e-6, atol=1e-8, backend=backend, **KEPT[name])
+        _pulled(
+            partial(odeint, module, rtol=1e-6, atol=1e-8, backend=backend, **KEPT[name]), module, y0
+        )
         for backend in ("jax", "torch")
     )
     if name == "DP5":
