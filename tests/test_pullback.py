@@ -16,6 +16,7 @@ from pynode_jl.backends import Differentiator
 from pynode_jl.errors import InvalidValueError, SolveError
 from pynode_jl.fields import MLP, Activation, Dense, VectorField
 from pynode_jl.solvers import Solver
+from pynode_jl.torch._methods import dense, found
 
 TIMES = np.array([0.1, 0.47, 0.8, 1.3])
 EPS = 1e-3
@@ -145,6 +146,15 @@ def test_one_time_is_vjp(backend: Any, case: Case, name: str) -> None:
     np.testing.assert_allclose(found.y0, to_y0, rtol=1e-12)
     for name, value in to_weights.items():
         np.testing.assert_allclose(found.weights[name], value, rtol=1e-11, atol=1e-14)
+
+
+def test_steps_that_were_not_kept_give_no_gradient(backend: Any, case: Case) -> None:
+    method = dense(found("dopri5", {}))
+    solver = Solver("DP5Shampine", rtol=1e-3)
+    arguments = (case.field, case.weights, case.y0, (0.0, 1.0), solver)
+    solution, pull = backend.interpolated(*arguments, method=method, keep=False)
+    with pytest.raises(InvalidValueError, match="keep"):
+        pull(np.ones_like(solution.y))
 
 
 def test_every_activation(backend: Any) -> None:

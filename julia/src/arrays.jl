@@ -53,8 +53,8 @@ reversed(array::Array) = PermutedDimsArray(array, ntuple(i -> ndims(array) + 1 -
 """
     shared(owner, by_columns, place...)
 
-The `ArrayAt(place...)` that keeps `owner` alive, with the axes in Python's order unless memory is `by_columns`.
-One call, since each between the languages takes microseconds.
+The `ArrayAt(place...)` that keeps `owner` alive, with the axes in Python's order unless memory is
+`by_columns`. One call, since each between the languages takes microseconds.
 """
 function shared(owner, by_columns::Bool, place...)
     array = owned(ArrayAt(place...), owner)

@@ -265,7 +265,7 @@ class JaxBackend:
             field, weights, y0, t_span, save_at: as for `solve`.
             solver: the tolerances, and the most steps.
             method: how it steps; the tableau that `solver` names is not used.
-            keep: whether to keep the steps. Without them the pullback is of no use.
+            keep: whether to keep the steps. Without them the pullback refuses.
 
         Returns:
             As `pullback`. The steps keep their lengths in the derivative to the times; all of them
@@ -326,6 +326,10 @@ class JaxBackend:
         solution = Solution(np.array(stops), np.asarray(states), stats)
 
         def pull(cotangents: Any) -> Gradients:
+            if not keep:
+                raise InvalidValueError(
+                    "keep", keep, "True where a gradient is wanted", "The steps are gone."
+                )
             weighting = _arguments.like("cotangents", cotangents, solution.y)
             with self._precision(dtype):
                 back = _pullback.backward(field, method, room)
