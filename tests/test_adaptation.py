@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
 from pynode_jl.adaptation import (
     Controller,
@@ -26,8 +25,6 @@ from pynode_jl.adaptation import (
     finer_step,
     finer_tolerance,
     initial_step,
-    lower_bound,
-    upper_bound,
 )
 from pynode_jl.backends import Adam, ChunkResult
 from pynode_jl.backends.jax import JaxBackend
@@ -36,6 +33,7 @@ from pynode_jl.errors import DataError, InvalidValueError, WrongSolverError
 from pynode_jl.experiments._checkpoint import load_checkpoint, save_checkpoint
 from pynode_jl.fields import ConvField1d, ConvField2d, LinearField
 from pynode_jl.models import Model
+from pynode_jl.proportions import upper_bound
 from pynode_jl.solvers import Solver, info
 from pynode_jl.training import Recipe, Trained, train
 
@@ -77,17 +75,7 @@ def begun(controller: Controller, solver: Solver, probe: Probe) -> ControlState:
     return replace(controller.start(solver, probe)[0], solver=solver)
 
 
-# Bounds and pairs
-
-
-@pytest.mark.parametrize("total", [1, 20, 400])
-@pytest.mark.parametrize("confidence", [0.9, 0.975])
-def test_bounds_are_clopper_and_pearsons(total: int, confidence: float) -> None:
-    for count in {0, 1, total // 3, total - 1, total}:
-        upper = stats.beta.ppf(confidence, count + 1, total - count) if count < total else 1.0
-        lower = stats.beta.ppf(1 - confidence, count, total - count + 1) if count else 0.0
-        assert upper_bound(count, total, confidence) == pytest.approx(upper, abs=1e-9)
-        assert lower_bound(count, total, confidence) == pytest.approx(lower, abs=1e-9)
+# Pairs
 
 
 def test_test_steps_are_the_papers() -> None:
@@ -372,7 +360,7 @@ def test_steady_tightens_at_the_end_and_says_so(backend: JaxBackend) -> None:
     assert found is not None
     assert found.passed
     assert (found.solver.dt, found.lost, found.samples) == (0.5, 0, 40)
-    assert found.bound == pytest.approx(stats.beta.ppf(1 - 0.05 / 4, 1, 40))
+    assert found.bound == pytest.approx(upper_bound(0, 40, 0.05 / 4))
     assert "tightened" in found.text
     assert found.text.startswith("passed")
     assert found.nf == probe.nf > 0

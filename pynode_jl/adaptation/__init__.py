@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from pynode_jl.adaptation._bounds import lower_bound, upper_bound
 from pynode_jl.adaptation._initial import initial_step
-from pynode_jl.adaptation._pairs import NEXT_ORDER, finer_step, finer_tolerance
+from pynode_jl.adaptation._pairs import (
+    NEXT_ORDER,
+    finer_step,
+    finer_tolerance,
+    next_order_solver,
+)
 from pynode_jl.adaptation._paper import PaperController
 from pynode_jl.adaptation._protocol import Check, Controller, ControlState, Probe, Validation
 from pynode_jl.adaptation._steady import SteadyController
@@ -25,8 +29,7 @@ __all__ = [
     "finer_step",
     "finer_tolerance",
     "initial_step",
-    "lower_bound",
-    "upper_bound",
+    "next_order_solver",
 ]
 
 #: Every controller that a configuration can name. A new one is one file and one row here.

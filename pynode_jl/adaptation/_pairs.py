@@ -80,6 +80,16 @@ def finer_tolerance(solver: Solver, test: str) -> Solver:
     return Solver(test, rtol=rtol / divisor, atol=atol / divisor)
 
 
+def next_order_solver(solver: Solver) -> Solver:
+    """The solver that the paper checks `solver` against: of the next order, or a finer tolerance.
+
+    Raises:
+        WrongSolverError: there is none.
+    """
+    method = test_method(solver, None)
+    return finer_step(solver, method) if solver.fixed else finer_tolerance(solver, method)
+
+
 def check_share(name: str, value: float) -> None:
     """Refuse what is not a share between 0 and 1."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:

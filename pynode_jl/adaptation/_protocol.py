@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -68,13 +69,15 @@ class Validation:
         trained_with: the solver in force in the last iteration; coarser than `solver` if the
             validation had to tighten.
         test_solver: what stands for the ODE.
-        samples, lost: held-out samples, and those among them that are answered right with `solver`
-            and wrong by the ODE.
-        bound: with probability `confidence` the share of such samples in the data's distribution is
-            at most this.
+        samples: held-out samples.
+        lost, won: those among them that only `solver`, and only the ODE, answers right.
+        bound: with probability `confidence` the share of samples in the data's distribution whose
+            answer the ODE changes is at most this.
         margin: what `bound` must not exceed.
         confidence: of the statement, whatever the number of attempts.
         nf: evaluations of the right-hand side that it cost.
+        flips: answers that the ODE changes, right or wrong. None in runs of version 0.1, whose
+            bound is that of `lost` alone.
     """
 
     solver: Solver
@@ -86,6 +89,8 @@ class Validation:
     margin: float
     confidence: float
     nf: int
+    flips: int | None = None
+    won: int = 0
 
     @property
     def passed(self) -> bool:
@@ -93,21 +98,31 @@ class Validation:
         return self.bound <= self.margin
 
     @property
+    def needed(self) -> int:
+        """The fewest held-out samples that pass at the first attempt if no answer changes."""
+        return math.ceil(math.log((1 - self.confidence) / 2) / math.log1p(-self.margin))
+
+    @property
     def text(self) -> str:
-        """One sentence with its figures."""
-        counts = (
-            f"{self.lost} of {self.samples} held-out answers that are right with"
-            f" {self.solver.label} are lost by the ODE ({self.test_solver.label}): its accuracy is"
-            f" lower by at most {self.bound:.1%}, with {self.confidence:.0%} confidence"
+        """One or two sentences with its figures."""
+        counted = self.lost if self.flips is None else self.flips
+        what = "lost" if self.flips is None else "changed"
+        text = (
+            f"{counted} of {self.samples} held-out answers under {self.solver.label} are {what} by"
+            f" the ODE ({self.test_solver.label}): at most {self.bound:.1%} of all are, with"
+            f" {self.confidence:.0%} confidence"
         )
-        tightened = (
-            f" It was trained with {self.trained_with.label} and tightened at the end."
-            if self.solver != self.trained_with
-            else ""
-        )
-        if self.passed:
-            return f"passed: {counts}.{tightened}"
-        return f"NOT passed: {counts}; the margin is {self.margin:.1%}.{tightened}"
+        text = f"passed: {text}." if self.passed else f"NOT passed: {text}; the margin is"
+        if not self.passed:
+            text += f" {self.margin:.1%}."
+        if not self.passed and self.samples < self.needed:
+            text += (
+                f" So few cannot pass: {self.needed} samples must be held out, even if no answer"
+                " changes."
+            )
+        if self.solver != self.trained_with:
+            text += f" It was trained with {self.trained_with.label} and tightened at the end."
+        return text
 
 
 class Probe:

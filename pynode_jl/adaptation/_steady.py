@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from pynode_jl.adaptation._bounds import lower_bound, upper_bound
 from pynode_jl.adaptation._pairs import check_count, check_share, finer_step, test_method
 from pynode_jl.adaptation._protocol import Check, ControlState, Probe, Validation
 from pynode_jl.backends import Array, Evaluation, RetCode
 from pynode_jl.errors import InvalidValueError
+from pynode_jl.proportions import lower_bound, upper_bound
 from pynode_jl.solvers import Solver, info
 
 # By how much the step is divided over the whole of "refine" if every check asks for it. The pace is
@@ -57,10 +57,10 @@ class SteadyController:
 
     **Guarantee.** `holdout` of the training samples are never trained on nor looked at before the
     end. There the model's answers are compared with its ODE's (Tsit5, 1e-6, float64): with
-    `confidence`, at most `margin` of all samples are answered right with the solver and wrong by
-    the ODE, so that the ODE's accuracy is lower by no more. If the bound is above `margin`, the
-    step is halved (the weights stay) and the test made again, the confidence being shared between
-    the attempts; if the last attempt fails too, the validation says so.
+    `confidence`, at most `margin` of all samples are answered otherwise by the ODE, so that its
+    accuracy differs by no more. If the bound is above `margin`, the step is halved (the weights
+    stay) and the test made again, the confidence being shared between the attempts; if the last
+    attempt fails too, the validation says so, and whether so few samples could have passed at all.
 
     Attributes:
         test: the finer method; None for RK4, or the next order's above (`NEXT_ORDER`), DP5 for
@@ -129,7 +129,7 @@ class SteadyController:
         memory = memory.counting(lost, len(x), 4 * self.samples)
         allowed = _HYSTERESIS * self.allowed if holding else self.allowed
         chosen = solver
-        if lower_bound(memory.lost, memory.seen, _SURE) > allowed:
+        if memory.seen and lower_bound(memory.lost, memory.seen, 1 - _SURE) > allowed:
             chosen = self._refined(solver, probe)
             memory = replace(memory, lost=0, seen=0)
         accuracy = test.accuracy(labels)
@@ -152,15 +152,15 @@ class SteadyController:
     def validate(self, state: ControlState, probe: Probe) -> Validation | None:
         """Compare held-out answers with the ODE's; halve the step until the bound holds."""
         exact = probe.evaluate(_EXACT, probe.held.astype(np.float64))
-        solver = state.solver
+        solver, labels = state.solver, probe.held_labels
         for attempt in range(1, _TIGHTENINGS + 2):
             own = probe.evaluate(solver, probe.held)
             # Without the ODE's own answers nothing can be said for the model.
             known = exact.stats.retcode == RetCode.Success
-            lost = _lost(own, exact, probe.held_labels) if known else len(probe.held)
+            flips = int((own.predictions != exact.predictions).sum()) if known else len(probe.held)
             # The chance of being wrong is shared: a half, a quarter, ... of it to each attempt.
-            sure = 1 - (1 - self.confidence) / 2**attempt
-            bound = upper_bound(lost, len(probe.held), sure)
+            error = (1 - self.confidence) / 2**attempt
+            bound = float(upper_bound(flips, len(probe.held), error))
             if bound <= self.margin or attempt > _TIGHTENINGS:
                 break
             solver = solver.scaled(0.5)
@@ -169,11 +169,13 @@ class SteadyController:
             state.solver,
             _EXACT,
             len(probe.held),
-            lost,
+            _lost(own, exact, labels),
             bound,
             self.margin,
             self.confidence,
             probe.nf,
+            flips,
+            _lost(exact, own, labels),
         )
 
     def _method(self, solver: Solver) -> str:

@@ -22,6 +22,7 @@ from pynode_jl.analysis._matrix import (
     swap_matrix,
 )
 from pynode_jl.analysis._order import OrderReport, order_test
+from pynode_jl.analysis._reference import Reference, reference_solve
 from pynode_jl.analysis._swap import (
     ADAPTIVE_TEST_SOLVERS,
     COLUMNS,
@@ -29,10 +30,17 @@ from pynode_jl.analysis._swap import (
     REFERENCE,
     STEP_FACTORS,
     TOLERANCE_FACTORS,
-    Rounding,
     SwapReport,
-    Verdict,
     swap,
+)
+from pynode_jl.analysis._verdict import (
+    CRITERIA,
+    ClassFlips,
+    Criterion,
+    Flips,
+    Rounding,
+    Skill,
+    Verdict,
 )
 from pynode_jl.analysis._zoo import OrderRow, measure_orders
 
@@ -40,22 +48,28 @@ __all__ = [
     "ADAPTIVE_TEST_SOLVERS",
     "BLIND_SPOTS",
     "COLUMNS",
+    "CRITERIA",
     "FIXED_TEST_SOLVERS",
     "MATRIX_COLUMNS",
     "REFERENCE",
     "STEP_FACTORS",
     "TOLERANCE_FACTORS",
     "Certificate",
+    "ClassFlips",
     "Clusters",
+    "Criterion",
     "CriticalReport",
     "CrossingReport",
     "Evidence",
     "Fan",
+    "Flips",
     "FoldReport",
     "FoldScan",
     "OrderReport",
     "OrderRow",
+    "Reference",
     "Rounding",
+    "Skill",
     "SwapMatrix",
     "SwapReport",
     "Trial",
@@ -71,6 +85,7 @@ __all__ = [
     "measure_orders",
     "order_test",
     "order_violations",
+    "reference_solve",
     "swap",
     "swap_matrix",
 ]

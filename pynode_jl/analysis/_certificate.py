@@ -20,8 +20,9 @@ from pynode_jl.analysis._crossing import CrossingReport, order_violations
 from pynode_jl.analysis._fan import Fan, fan
 from pynode_jl.analysis._folds import BLIND_SPOTS, FoldReport, FoldScan, fold_scan, folds
 from pynode_jl.analysis._order import OrderReport, order_test
-from pynode_jl.analysis._reference import exact_flow
-from pynode_jl.analysis._swap import SwapReport, Verdict, swap
+from pynode_jl.analysis._reference import reference_solve
+from pynode_jl.analysis._swap import SwapReport, swap
+from pynode_jl.analysis._verdict import Verdict
 from pynode_jl.backends import Backend, RetCode, get_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.errors import InvalidValueError, PyNODEError
@@ -296,7 +297,7 @@ def _by_step(trained: Trained, dataset: Dataset, backend: Backend) -> pd.DataFra
         tests = sorted([solver, *others], key=lambda s: -(s.rtol or 0.0))
     found_by = {test: backend.evaluate(model, trained.weights, x, test) for test in tests}
     x64 = x.astype(np.float64)
-    exact = exact_flow(
+    exact = reference_solve(
         lambda tight: backend.evaluate(model, trained.weights, x64, tight), found_by[solver]
     )
     rows = []

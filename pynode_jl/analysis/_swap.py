@@ -1,26 +1,37 @@
 """Swap the solver of a trained model and see what breaks (Ott et al. 2021, Fig. 4).
 
-A model is measured under many solvers and against its own ODE (`exact_flow`). The
-verdict rests on the finer ones among them: of at least the training solver's order, at steps (or
-tolerances) no larger. A fixed and an adaptive solver cannot be compared so; between them the finer
-one is that whose final states, measured, are as near to the ODE's or nearer. An ODE keeps its
-answers under finer solvers.
+A model is measured under many solvers and against its own ODE (`reference_solve`). A test solve is
+*finer* if its states are measured to be as near to the ODE's as the training solve's, or nearer:
+order and step decide nothing. The verdict compares the answers of the finer solves, and the ODE's,
+with those of the training solver (`analysis._verdict`). An ODE keeps its answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pynode_jl.adaptation import next_order_solver
 from pynode_jl.analysis._reference import REFERENCE as REFERENCE
-from pynode_jl.analysis._reference import ROUNDING, exact_flow, state_error
-from pynode_jl.backends import Backend, Evaluation, RetCode, get_backend
+from pynode_jl.analysis._reference import ROUNDING, Reference, not_asked, reference_solve
+from pynode_jl.analysis._verdict import (
+    CRITERIA,
+    ODE,
+    Comparisons,
+    Criterion,
+    Rounding,
+    Verdict,
+    compare,
+    judge,
+    skill,
+)
+from pynode_jl.backends import Array, Backend, Evaluation, RetCode, Stats, get_backend
 from pynode_jl.datasets import Dataset
-from pynode_jl.errors import InvalidValueError, WrongSolverError
+from pynode_jl.errors import InvalidValueError, SolveError, WrongSolverError
 from pynode_jl.solvers import Solver, info
 from pynode_jl.training import Trained, check_fit
 
@@ -31,6 +42,8 @@ TOLERANCE_FACTORS = (0.1, 1.0, 10.0)
 #: solver's order upwards.
 FIXED_TEST_SOLVERS = ("Euler", "Midpoint", "RK4")
 ADAPTIVE_TEST_SOLVERS = ("Fehlberg21", "DP5")
+#: The accuracies that the paper's own rules allow to be lost.
+THREE_POINTS, TEN_POINTS = 0.03, 0.1
 
 COLUMNS = (
     "train_solver",
@@ -42,6 +55,16 @@ COLUMNS = (
     "fixed",
     "accuracy",
     "agreement",
+    "flips",
+    "flips_low",
+    "flips_high",
+    "lost",
+    "won",
+    "p_value",
+    "worst_class",
+    "class_samples",
+    "class_flips",
+    "class_low",
     "logit_distance",
     "state_error",
     "finer",
@@ -53,60 +76,8 @@ COLUMNS = (
     "retcode",
 )
 
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a swap table says, in one word and in a sentence.
-
-    Attributes:
-        kind: "valid": an ODE, as far as these solvers can tell; "tied": accuracy is lost under
-            a finer solver; "untrained": accuracy as trained is not far enough
-            above chance to say; "undecided": no finer solver was tried, or the reference failed.
-        text: the sentence, with its figures.
-        drop: accuracy lost, as trained minus the worst of the finer solves (nan if undecided).
-        worst: the label of the solver that loses it ("" if undecided).
-    """
-
-    kind: Literal["valid", "tied", "untrained", "undecided"]
-    text: str
-    drop: float
-    worst: str
-
-
-@dataclass(frozen=True)
-class Rounding:
-    """What the arithmetic of training does to the answers, beside what finer solvers do.
-
-    A table is made in full precision, whatever a model was trained in: its answers could else
-    change by rounding and be put down to the solver.
-
-    Attributes:
-        precision: the field's, in training.
-        accuracy: under the training solver in that precision.
-        changed: share of answers that full precision changes, the solver being the same.
-        swapped: the largest share that a finer solver, or the reference, changes (nan if there was
-            none).
-        margin: the loss of accuracy that a verdict asks for.
-    """
-
-    precision: str
-    accuracy: float
-    changed: float
-    swapped: float
-    margin: float
-
-    @property
-    def text(self) -> str:
-        """One sentence with its figures, and a warning where they are too large."""
-        beside = f", finer solvers up to {self.swapped:.1%}" if np.isfinite(self.swapped) else ""
-        figures = (
-            f"Trained in {self.precision}: full precision, in which all this is measured, changes"
-            f" {self.changed:.1%} of its answers (accuracy in {self.precision}"
-            f" {self.accuracy:.1%}){beside}."
-        )
-        if self.changed <= self.margin:
-            return figures
-        return f"{figures} Rounding changes more than the margin: train in full precision to know."
+# Training samples that tell an overfitted model from an untrained one.
+_TRAINING_SAMPLES = 2_000
 
 
 @dataclass(frozen=True)
@@ -117,11 +88,11 @@ class SwapReport:
         table: one row per test solve (`COLUMNS`); rows of failed solves hold what the last state
             gives, and their return code.
         trained: accuracy under the training solver.
-        ode: accuracy under the reference solve, of the ODE itself (nan where that failed).
+        ode: accuracy under the reference solve, of the ODE itself (nan where there is none).
         chance: the share of the most frequent label.
         verdict: what it means.
-        rounding: of a model trained in another precision than full, what that does to the answers;
-            None for all others.
+        reference: the reference solve, its error and its cost; not part of a report that was read
+            from a file, where it is None.
     """
 
     table: pd.DataFrame
@@ -129,7 +100,22 @@ class SwapReport:
     ode: float
     chance: float
     verdict: Verdict
-    rounding: Rounding | None = None
+    reference: Reference | None = None
+
+    @property
+    def rounding(self) -> Rounding | None:
+        """Of a model trained in another precision than full, what that does to the answers."""
+        return self.verdict.rounding
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested values: verdict, accuracies, reference. The table is apart (CSV)."""
+        return {
+            "verdict": self.verdict.to_dict(),
+            "trained": self.trained,
+            "ode": self.ode,
+            "chance": self.chance,
+            "reference": None if self.reference is None else self.reference.to_dict(),
+        }
 
 
 def swap(
@@ -139,6 +125,8 @@ def swap(
     *,
     factors: Sequence[float] | None = None,
     margin: float = 0.03,
+    confidence: float = 0.95,
+    criterion: Criterion = "flips",
     backend: Backend | None = None,
     on_solve: Callable[[int, int, str], None] | None = None,
 ) -> SwapReport:
@@ -151,7 +139,11 @@ def swap(
             `factors`; a `Solver` (or text such as ``"Tsit5:rtol=1e-6"``) is taken as it is.
             Default: the paper's.
         factors: default the paper's, 0.5 to 2 for steps, 0.1 to 10 for tolerances.
-        margin: the loss of accuracy up to which a model still holds.
+        margin: the share of answers that may change while a model still holds.
+        confidence: of the intervals that the verdict rests on.
+        criterion: "flips", or a rule of the paper: "three-points" of accuracy under all solvers of
+            the training solver's order or higher at steps no longer, or "ten-points" against the
+            next-order solver, as its step adaptation checks. Margin and confidence are not theirs.
         backend: what integrates; default `get_backend()`.
         on_solve: called before each solve with its number, their number and its label; all solves
             of the reference have one number.
@@ -160,56 +152,252 @@ def swap(
         `SwapReport`. A step longer than the interval is left out.
 
     Raises:
-        InvalidValueError: a factor or margin out of range.
+        InvalidValueError: a factor, margin or confidence out of range, or an unknown criterion.
         WrongSolverError: a test solver by name that cannot step as the training solver does.
+
+    Example:
+        >>> report = swap(trained, data, ["RK4", "Tsit5:tol=1e-6"])  # doctest: +SKIP
+        >>> report.verdict.kind  # doctest: +SKIP
+        'valid'
     """
     model, weights, train_solver = trained.model, trained.weights, trained.solver
     check_fit(model, dataset)
     backend = get_backend() if backend is None else backend
-    if not 0 < margin < 1:
-        raise InvalidValueError(
-            "margin", margin, "a number between 0 and 1", "0.03 is three points."
-        )
+    _check_rule(margin, confidence, criterion)
     plan = list(_planned(train_solver, tests, factors, abs(model.t1 - model.t0)))
     x, labels = dataset.x_test, dataset.y_test
     steps = len(plan) + 2
 
-    def solve(number: int, solver: Solver, x: np.ndarray) -> Evaluation:
+    def solve(number: int, solver: Solver, x: Array) -> Evaluation:
         if on_solve is not None:
             on_solve(number, steps, solver.label)
-        return backend.evaluate(model, weights, x, solver)
+        try:
+            return backend.evaluate(model, weights, x, solver)
+        except SolveError as error:
+            # A solve that the library refuses in its own words is a failed row like any other.
+            return _failed_evaluation(len(x), model.classes, model.field.state_shape, error)
 
     base = solve(1, train_solver, x)
-    x64 = x.astype(np.float64)
-    exact = exact_flow(lambda solver: solve(2, solver, x64), base)
-    rows = []
+    context = Verdict(
+        "undecided",
+        "",
+        criterion,
+        train_solver.label,
+        len(labels),
+        confidence,
+        margin,
+        base.accuracy(labels),
+        skill=skill(base.predictions, labels, confidence),
+    )
+    unfit = _unfit(context, trained, dataset, base, backend)
+    # Of a model that has learned nothing, or of no answers at all, a reference tells no more.
+    asked = unfit is None and (len(plan) > 0 or criterion != "ten-points")
+    reference = not_asked(len(labels))
+    if asked:
+        x64 = x.astype(np.float64)
+        reference = reference_solve(lambda solver: solve(2, solver, x64), base)
+    rows, answers = [], []
     for number, (solver, factor) in enumerate(plan, start=3):
         # The training solver's own row is the evaluation that all others are compared with.
         evaluation = base if solver == train_solver else solve(number, solver, x)
-        rows.append(_row(train_solver, solver, factor, evaluation, base, exact, labels))
+        rows.append(_row(train_solver, solver, factor, evaluation, base, reference, labels))
+        answers.append(evaluation.predictions)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    solved = exact.stats.retcode == RetCode.Success
-    table["finer"] = _finer(table, train_solver, state_error(base, exact) if solved else np.nan)
-    as_trained = base.accuracy(labels)
-    chance = float(np.bincount(labels, minlength=model.classes).max() / labels.size)
-    ode = exact.accuracy(labels) if solved else float("nan")
-    verdict = _verdict(table, train_solver, as_trained, ode, chance, margin)
+    table["finer"] = _finer(table, reference.distance(base))
+    counted = (table["finer"] & (table["label"] != train_solver.label)).to_numpy(bool)
+    found = compare(
+        list(table["label"]),
+        np.array(answers, base.predictions.dtype),
+        base.predictions,
+        reference.predictions if reference.solved else None,
+        reference.unsure,
+        labels,
+        counted=counted,
+        confidence=confidence,
+    )
+    table = _with_flips(table, found)
+    if unfit is not None:
+        verdict = unfit
+    elif criterion == "ten-points":
+        verdict = _ten_points(context, train_solver, abs(model.t1 - model.t0), labels, solve, x)
+    elif not reference.solved:
+        verdict = replace(context, reason=_last_code(reference))
+    else:
+        verdict = judge(context, found, counted)
+        if criterion == "three-points":
+            verdict = _three_points(verdict, table, train_solver)
+    if trained.recipe.precision != "full":
+        rounding = _rounding(trained, dataset, base, found, counted, margin, backend)
+        verdict = replace(verdict, rounding=rounding)
+    assert context.skill is not None
+    return SwapReport(
+        table,
+        context.trained,
+        reference.accuracy(labels),
+        context.skill.frequent,
+        verdict,
+        reference,
+    )
+
+
+def _check_rule(margin: float, confidence: float, criterion: str) -> None:
+    if not 0 < margin < 1:
+        raise InvalidValueError(
+            "margin", margin, "a number between 0 and 1", "0.03 is three points."
+        )
+    if not 0.5 < confidence < 1:
+        raise InvalidValueError(
+            "confidence", confidence, "a number between 0.5 and 1", "0.95 is usual."
+        )
+    if criterion not in CRITERIA:
+        raise InvalidValueError(
+            "criterion", criterion, " or ".join(map(repr, CRITERIA)), '"flips" is the default.'
+        )
+
+
+def _unfit(
+    verdict: Verdict, trained: Trained, dataset: Dataset, base: Evaluation, backend: Backend
+) -> Verdict | None:
+    """The verdict on a model whose answers there is no point in comparing; None for all others."""
+    broken = {
+        name: int(np.sum(~np.isfinite(value)))
+        for name, value in trained.weights.items()
+        if not np.isfinite(value).all()
+    }
+    if broken:
+        said = ", ".join(
+            f"{count} of {trained.weights[name].size} numbers of {name}"
+            for name, count in broken.items()
+        )
+        return replace(verdict, kind="non-finite", reason=f"{said} are NaN or infinite")
+    if base.stats.retcode != RetCode.Success:
+        return replace(verdict, kind="failed", reason=base.stats.retcode.meaning)
+    assert verdict.skill is not None
+    if verdict.skill.sure:
+        return None
+    x, labels = dataset.x_train[:_TRAINING_SAMPLES], dataset.y_train[:_TRAINING_SAMPLES]
+    learned = backend.evaluate(trained.model, trained.weights, x, trained.solver)
+    train_skill = skill(learned.predictions, labels, verdict.confidence)
+    return replace(
+        verdict,
+        kind="overfitted" if train_skill.sure else "untrained",
+        reason="skill",
+        train_skill=train_skill,
+    )
+
+
+def _three_points(verdict: Verdict, table: pd.DataFrame, train_solver: Solver) -> Verdict:
+    """The paper's swap: accuracy under all solvers that claim to be finer, and the ODE."""
+    size = train_solver.dt or train_solver.rtol or np.inf
+    comparable = table["fixed"] == train_solver.fixed
+    claims = (table["order"] >= (train_solver.info.order or 0)) & (
+        table["step"] <= size * (1 + 1e-9)
+    )
+    claims = claims.where(comparable, table["finer"]) & (table["retcode"] == RetCode.Success)
+    assert verdict.ode is not None
+    accuracy, worst = verdict.ode.accuracy, ODE
+    finer = table[claims & (table["label"] != train_solver.label)]
+    if len(finer) and finer["accuracy"].min() < accuracy:
+        lowest = finer.sort_values("accuracy").iloc[0]
+        accuracy, worst = float(lowest["accuracy"]), str(lowest["label"])
+    return _by_drop(replace(verdict, finer=len(finer)), accuracy, worst, THREE_POINTS)
+
+
+def _ten_points(
+    verdict: Verdict,
+    train_solver: Solver,
+    span: float,
+    labels: Array,
+    solve: Callable[[int, Solver, Array], Evaluation],
+    x: Array,
+) -> Verdict:
+    """The check of the paper's step adaptation, on the whole test set."""
+    test = next_order_solver(train_solver)
+    if test.dt is not None:
+        test = test.with_step(min(test.dt, span))
+    # With tolerances float32 may not reach the finer one.
+    evaluation = solve(2, test, x if test.fixed else x.astype(np.float64))
+    return _by_drop(verdict, evaluation.accuracy(labels), test.label, TEN_POINTS, both_ways=True)
+
+
+def _by_drop(
+    verdict: Verdict, accuracy: float, worst: str, allowed: float, *, both_ways: bool = False
+) -> Verdict:
+    drop = verdict.trained - accuracy
+    return replace(
+        verdict,
+        kind="tied" if (abs(drop) if both_ways else drop) > allowed else "valid",
+        reason="accuracy",
+        decisive=None,
+        decisive_class=None,
+        needed=None,
+        drop=drop,
+        worst=worst,
+        margin=allowed,
+    )
+
+
+def _last_code(reference: Reference) -> str:
+    if not reference.attempts:
+        return "not asked"
+    last = reference.attempts[-1]
+    return f"{last.label} ended with {last.retcode}"
+
+
+def _rounding(
+    trained: Trained,
+    dataset: Dataset,
+    base: Evaluation,
+    found: Comparisons,
+    counted: Array,
+    margin: float,
+    backend: Backend,
+) -> Rounding:
     precision = trained.recipe.precision
-    if precision == "full":
-        return SwapReport(table, as_trained, ode, chance, verdict)
-    rounded = backend.evaluate(model, weights, x, train_solver, precision=precision)
-    shares = 1.0 - table.loc[table["finer"], "agreement"]
-    if solved:
-        shares[len(table)] = float(np.mean(exact.predictions != base.predictions))
-    rounding = Rounding(
+    rounded = backend.evaluate(
+        trained.model, trained.weights, dataset.x_test, trained.solver, precision=precision
+    )
+    rows = np.append(counted, found.solved)
+    shares = found.flips[rows] / found.samples
+    return Rounding(
         precision,
-        rounded.accuracy(labels),
+        rounded.accuracy(dataset.y_test),
         float(np.mean(rounded.predictions != base.predictions)),
-        float(shares.max()),
+        float(shares.max()) if shares.size else float("nan"),
         margin,
     )
-    verdict = replace(verdict, text=f"{verdict.text} {rounding.text}")
-    return SwapReport(table, as_trained, ode, chance, verdict, rounding)
+
+
+def _failed_evaluation(
+    samples: int, classes: int, state: tuple[int, ...], error: SolveError
+) -> Evaluation:
+    known = {str(code) for code in RetCode}
+    code = RetCode(error.retcode) if error.retcode in known else RetCode.Unstable
+    return Evaluation(
+        np.full((samples, classes), np.nan),
+        np.full((samples, *state), np.nan),
+        Stats(0, 0, 0, 0, code),
+    )
+
+
+def _with_flips(table: pd.DataFrame, found: Comparisons) -> pd.DataFrame:
+    solves = len(table)
+    # The class that changes most surely; the share breaks ties between zeros.
+    surest = found.class_low + 1e-9 * found.class_flips / found.class_samples
+    c = surest[:solves].argmax(axis=1) if solves else np.zeros(0, int)
+    rows = np.arange(solves)
+    return table.assign(
+        flips=found.flips[:solves],
+        flips_low=found.low[:solves],
+        flips_high=found.high[:solves],
+        lost=found.lost[:solves],
+        won=found.won[:solves],
+        p_value=found.p_value[:solves],
+        worst_class=found.classes[c],
+        class_samples=found.class_samples[c].astype(int),
+        class_flips=found.class_flips[rows, c].astype(int),
+        class_low=found.class_low[rows, c],
+    )
 
 
 def _planned(
@@ -261,8 +449,8 @@ def _row(
     factor: float,
     evaluation: Evaluation,
     base: Evaluation,
-    exact: Evaluation,
-    labels: np.ndarray,
+    reference: Reference,
+    labels: Array,
 ) -> dict[str, object]:
     stats = evaluation.stats
     return {
@@ -276,8 +464,7 @@ def _row(
         "accuracy": evaluation.accuracy(labels),
         "agreement": float(np.mean(evaluation.predictions == base.predictions)),
         "logit_distance": _mean_norm(evaluation.logits - base.logits) / _mean_norm(base.logits),
-        "state_error": state_error(evaluation, exact),
-        "finer": False,
+        "state_error": reference.distance(evaluation),
         "nf": stats.nf,
         "njac": stats.njac,
         "naccept": stats.naccept,
@@ -287,59 +474,12 @@ def _row(
     }
 
 
-def _finer(table: pd.DataFrame, train_solver: Solver, own_error: float) -> pd.Series[bool]:
-    """Which solves are finer than the training solver's, itself included."""
-    step = float(train_solver.dt or train_solver.rtol or np.inf)
-    comparable = table["fixed"] == train_solver.fixed
-    by_order = (table["order"] >= (train_solver.info.order or 0)) & (
-        table["step"] <= step * (1 + 1e-9)
-    )
-    by_error = table["state_error"] <= max(own_error, ROUNDING)
-    succeeded = table["retcode"] == RetCode.Success
-    return succeeded & by_order.where(comparable, by_error)
+def _finer(table: pd.DataFrame, own_error: float) -> pd.Series[bool]:
+    """Which solves are as near to the ODE as the training solver's, or nearer; itself included."""
+    near = table["state_error"] <= max(own_error, ROUNDING)
+    return near & (table["retcode"] == RetCode.Success)
 
 
-def _mean_norm(logits: np.ndarray) -> float:
+def _mean_norm(logits: Array) -> float:
     # A diverged solve's logits may overflow float32 when squared.
     return float(np.linalg.norm(logits.astype(np.float64), axis=1).mean())
-
-
-def _verdict(
-    table: pd.DataFrame,
-    train_solver: Solver,
-    trained: float,
-    ode: float,
-    chance: float,
-    margin: float,
-) -> Verdict:
-    label = train_solver.label
-    as_trained = f"{trained:.1%} with {label} as trained"
-    if trained < chance + (1 - chance) / 2:
-        text = f"untrained: {as_trained}, chance is {chance:.1%}; train it further, then ask."
-        return Verdict("untrained", text, float("nan"), "")
-    if not np.isfinite(ode):
-        text = f"undecided: {as_trained}; its ODE could not be solved to {REFERENCE.label}."
-        return Verdict("undecided", text, float("nan"), "")
-    finer = table[table["finer"] & (table["label"] != label)]
-    if finer.empty:
-        text = f"undecided: {as_trained}; no finer solver was tried."
-        return Verdict("undecided", text, float("nan"), "")
-    worst = finer.sort_values("accuracy").iloc[0]
-    # The reference is the finest swap of all.
-    accuracy, name = min(
-        (float(worst["accuracy"]), str(worst["label"])), (ode, "its exact ODE flow")
-    )
-    drop = trained - accuracy
-    if drop > margin:
-        text = (
-            f"tied to its solver: {as_trained}, {accuracy:.1%} with {name}, which is finer;"
-            f" its ODE scores {ode:.1%}."
-        )
-        return Verdict("tied", text, drop, name)
-    finest = finer.sort_values("state_error").iloc[0]
-    text = (
-        f"valid ODE: {as_trained} holds within {max(drop, 0.0) * 100:.1f} points under all"
-        f" {len(finer)} finer solves, down to {finest['label']}"
-        f" (error {finest['state_error']:.0e}); its ODE scores {ode:.1%}."
-    )
-    return Verdict("valid", text, drop, name)

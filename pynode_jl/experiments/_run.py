@@ -23,14 +23,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from pynode_jl.analysis import Rounding, SwapReport, Verdict, swap
+from pynode_jl.analysis import SwapReport, Verdict, swap
 from pynode_jl.backends import Backend, get_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.errors import RunFolderError
@@ -202,14 +201,8 @@ class Run:
             on_solve=on_solve,
         )
         _write_text(self.folder / "swap.csv", report.table.to_csv(index=False))
-        figures = {
-            "trained": report.trained,
-            "ode": report.ode,
-            "chance": report.chance,
-            "rounding": None if report.rounding is None else asdict(report.rounding),
-        }
-        verdict = json.dumps({**asdict(report.verdict), **figures}, indent=1)
-        _write_text(self.folder / "verdict.json", verdict)
+        found = {**report.to_dict(), "data": self.dataset.fingerprint}
+        _write_text(self.folder / "verdict.json", json.dumps(found, indent=1))
         return report
 
     def stored_swap(self) -> SwapReport:
@@ -221,22 +214,15 @@ class Run:
         try:
             table = pd.read_csv(self.folder / "swap.csv")
             values = json.loads((self.folder / "verdict.json").read_text(encoding="utf-8"))
-            verdict = Verdict(*(values[key] for key in ("kind", "text", "drop", "worst")))
-            found = values.get("rounding")
-            return SwapReport(
-                table,
-                values["trained"],
-                values["ode"],
-                values["chance"],
-                verdict,
-                Rounding(**found) if found else None,
-            )
-        except (OSError, ValueError, KeyError) as error:
+            verdict = Verdict.from_dict(values["verdict"])
+            return SwapReport(table, values["trained"], values["ode"], values["chance"], verdict)
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunFolderError(
                 "folder",
                 str(self.folder),
                 "a run with its swap table",
-                "`pynode-jl swap` makes one.",
+                "`pynode-jl swap` makes one. (Verdicts of version 0.1 followed another rule: make"
+                " them anew.)",
             ) from error
 
     def _save(self, trained: Trained) -> None:

@@ -15,14 +15,19 @@ from matplotlib.figure import Figure
 from pynode_jl.errors import InvalidValueError, UnknownNameError
 from pynode_jl.figures import png_bytes
 
-VerdictKind: TypeAlias = Literal["valid", "tied", "untrained", "undecided"]
+VerdictKind: TypeAlias = Literal[
+    "valid", "tied", "undecided", "untrained", "overfitted", "non-finite", "failed"
+]
 
 #: The kinds of verdict, each with the sign that says it without colour.
 VERDICTS: Mapping[VerdictKind, str] = {
     "valid": "✓",
     "tied": "✗",
-    "untrained": "○",
     "undecided": "?",
+    "untrained": "○",
+    "overfitted": "○",
+    "non-finite": "!",
+    "failed": "!",
 }
 
 _MISSING = "\N{EN DASH}"

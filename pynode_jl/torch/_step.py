@@ -20,7 +20,8 @@ Time: TypeAlias = float | Tensor
 RHS: TypeAlias = Callable[..., Tensor]
 
 _NEWTON_ITERATIONS = 25
-# Newton stops when its update is this many roundings of 1 + |u|, as in the embedded backend.
+# Newton stops when its update is this many roundings of the terms that a stage is the sum of, as in
+# the JAX backend.
 _NEWTON_ROUNDINGS = 16
 
 
@@ -146,7 +147,8 @@ def _solved(
         for _ in range(_NEWTON_ITERATIONS):
             update = _solve(matrix(ks), residual(ks, step, still))
             ks = ks + update
-            change = step * update.abs().max() / (1.0 + still[0].abs().max())
+            terms = 1.0 + still[0].abs().max() + abs(step) * ks.abs().max()
+            change = step * update.abs().max() / terms
             if not bool(change.abs() > tolerance):
                 break
         else:

@@ -68,7 +68,8 @@ class RHS:
 
 
 _NEWTON_ITERATIONS = 25
-# Newton stops when its update is this many roundings of 1 + |u|.
+# Newton stops when its update is this many roundings of 1 + |base| + |scale k|, the terms that u is
+# the sum of. Where dt L is large they cancel: |u| alone is smaller than the rounding of its terms.
 _NEWTON_ROUNDINGS = 16
 
 
@@ -352,7 +353,8 @@ def _solved_stage(
         k, _, i = carry
         u = base + scale * k
         update = _newton_update(rhs, time, u, scale, rhs(time, u) - k)
-        change = jnp.max(jnp.abs(scale * update) / (1.0 + jnp.abs(u)))
+        size = 1.0 + jnp.abs(base) + jnp.abs(scale * k)
+        change = jnp.max(jnp.abs(scale * update) / size)
         return k + update, change, i + 1
 
     start = (guess, jnp.asarray(jnp.inf, base.dtype), jnp.int32(0))
