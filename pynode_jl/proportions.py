@@ -30,11 +30,11 @@ def lower_bound(count: npt.ArrayLike, total: npt.ArrayLike, error: npt.ArrayLike
         >>> float(lower_bound(17, 17, 0.025).round(3))
         0.805
     """
-    from scipy.stats import beta
+    from scipy.special import betaincinv
 
     k, n, p = np.broadcast_arrays(*(np.asarray(each, float) for each in (count, total, error)))
-    # beta's parameters must be positive: a count of zero is answered apart.
-    bound = beta.ppf(p, np.where(k > 0, k, 1.0), n - k + 1.0)
+    # The beta quantile's parameters must be positive: a count of zero is answered apart.
+    bound = betaincinv(np.where(k > 0, k, 1.0), n - k + 1.0, p)
     return np.where(k > 0, bound, 0.0)
 
 
@@ -61,10 +61,10 @@ def mcnemar(lost: npt.ArrayLike, won: npt.ArrayLike) -> Array:
         >>> float(mcnemar(0, 5))
         0.0625
     """
-    from scipy.stats import binom
+    from scipy.special import bdtr
 
     first, second = np.asarray(lost), np.asarray(won)
-    one_sided = binom.cdf(np.minimum(first, second), first + second, 0.5)
+    one_sided = bdtr(np.minimum(first, second), first + second, 0.5)
     return np.asarray(np.minimum(1.0, 2.0 * one_sided))
 
 
@@ -126,7 +126,7 @@ def mean_interval(values: npt.ArrayLike, confidence: float = 0.95) -> tuple[floa
         >>> tuple(round(each, 2) for each in mean_interval([0.9, 1.0]))
         (0.95, 0.31, 1.59)
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     given = np.asarray(values, float)
     given = given[np.isfinite(given)]
@@ -135,5 +135,6 @@ def mean_interval(values: npt.ArrayLike, confidence: float = 0.95) -> tuple[floa
     mean = float(given.mean())
     if given.size == 1:
         return mean, math.nan, math.nan
-    half = float(t.ppf((1 + confidence) / 2, given.size - 1) * given.std(ddof=1) / given.size**0.5)
+    quantile = float(stdtrit(given.size - 1, (1 + confidence) / 2))
+    half = quantile * float(given.std(ddof=1)) / given.size**0.5
     return mean, mean - half, mean + half

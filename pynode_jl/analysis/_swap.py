@@ -107,6 +107,20 @@ class SwapReport:
         """Of a model trained in another precision than full, what that does to the answers."""
         return self.verdict.rounding
 
+    @property
+    def comparisons(self) -> pd.DataFrame:
+        """One row for each solve that the verdict rests on, the ODE first: label, flips, share,
+        low, high, lost, won, p_value, accuracy. Empty where nothing was compared."""
+        finer = self.table[self.table["finer"] & (self.table["label"] != self.verdict.solver)]
+        renamed = finer.rename(columns={"flips_low": "low", "flips_high": "high"})
+        renamed = renamed.assign(share=renamed["flips"] / self.verdict.samples)
+        columns = ["label", "flips", "share", "low", "high", "lost", "won", "p_value", "accuracy"]
+        ode = self.verdict.ode
+        first = [] if ode is None else [{**vars(ode), "share": ode.share}]
+        return pd.concat(
+            [pd.DataFrame(first, columns=columns), renamed[columns]], ignore_index=True
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain nested values: verdict, accuracies, reference. The table is apart (CSV)."""
         return {
@@ -207,9 +221,10 @@ def swap(
     counted = (table["finer"] & (table["label"] != train_solver.label)).to_numpy(bool)
     found = compare(
         list(table["label"]),
-        np.array(answers, base.predictions.dtype),
-        base.predictions,
-        reference.predictions if reference.solved else None,
+        # Few classes: small integers make the comparison of many solves cheap.
+        np.array(answers, np.int32),
+        base.predictions.astype(np.int32),
+        reference.predictions.astype(np.int32) if reference.solved else None,
         reference.unsure,
         labels,
         counted=counted,

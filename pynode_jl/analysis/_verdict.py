@@ -302,40 +302,44 @@ def compare(
     solved = ode is not None
     given = np.concatenate([answers.reshape(-1, own.size), (own if ode is None else ode)[None]])
     n, rows = own.size, len(given)
+    own, truth = own.astype(given.dtype), truth.astype(given.dtype)
     changed = given != own
     right, own_right = given == truth, own == truth
-    lost, won = (own_right & ~right).sum(axis=1), (right & ~own_right).sum(axis=1)
-    # An open answer is no flip for the lower end, and a flip for the upper one.
-    at_least, at_most = changed.copy(), changed.copy()
-    at_least[-1] &= ~unsure
-    at_most[-1] |= unsure
+    # Both right, or both wrong, where the two masks agree.
+    lost = np.count_nonzero(own_right > right, axis=1)
+    won = np.count_nonzero(right > own_right, axis=1)
 
     classes, of_class = np.unique(truth, return_inverse=True)
     member = np.zeros((n, classes.size), np.float32)
     member[np.arange(n), of_class] = 1.0
     class_samples = member.sum(axis=0)
-    class_at_least = at_least.astype(np.float32) @ member
+    class_flips = changed.astype(np.float32) @ member
+    # An open answer is no flip for the lower end, and a flip for the upper one.
+    at_least, at_most = changed.sum(axis=1), changed.sum(axis=1)
+    at_least[-1] = np.sum(changed[-1] & ~unsure)
+    at_most[-1] = np.sum(changed[-1] | unsure)
+    class_at_least = class_flips.copy()
+    class_at_least[-1] = (changed[-1] & ~unsure).astype(np.float32) @ member
 
     tail = (1.0 - confidence) / 2.0
     finer = int(np.sum(counted))
     shared = tail / 2.0 / (finer + classes.size * (finer + 1))
     lower_error = np.full(rows, shared)
     lower_error[-1] = tail / 2.0
-    flips = changed.sum(axis=1)
     return Comparisons(
         (*labels, ODE),
         n,
         unsure if solved else np.zeros(n, bool),
-        flips,
+        changed.sum(axis=1),
         lost,
         won,
         proportions.mcnemar(lost, won),
         right.mean(axis=1),
-        proportions.lower_bound(at_least.sum(axis=1), n, lower_error),
-        proportions.upper_bound(at_most.sum(axis=1), n, tail),
+        proportions.lower_bound(at_least, n, lower_error),
+        proportions.upper_bound(at_most, n, tail),
         classes,
         class_samples,
-        changed.astype(np.float32) @ member,
+        class_flips,
         proportions.lower_bound(class_at_least, class_samples, shared),
         lower_error,
         tail,

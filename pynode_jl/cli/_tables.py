@@ -29,7 +29,7 @@ def swap_table(name: str, report: SwapReport) -> Table:
         columns.append(_AS_GIVEN)
     table = Table(
         title=f"{name}: test accuracy, trained with {rows['train_solver'].iloc[0]}",
-        caption="bold: as trained. dim: failed, or less accurate a solve than that",
+        caption="bold: as trained. dim: failed, or farther from the ODE than that",
     )
     table.add_column("test solver", no_wrap=True)
     for column in columns:

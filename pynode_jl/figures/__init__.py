@@ -20,6 +20,7 @@ from pynode_jl.figures._evidence import evidence as evidence
 from pynode_jl.figures._fan import EndsPanel as EndsPanel
 from pynode_jl.figures._fan import FanPanel as FanPanel
 from pynode_jl.figures._fan import windermere_fan as windermere_fan
+from pynode_jl.figures._flip_intervals import flip_intervals as flip_intervals
 from pynode_jl.figures._phase_portrait import PhasePanel as PhasePanel
 from pynode_jl.figures._phase_portrait import phase_portrait as phase_portrait
 from pynode_jl.figures._style import png_bytes as png_bytes
@@ -43,6 +44,7 @@ __all__ = [
     "adaptation_trace",
     "decision_regions",
     "evidence",
+    "flip_intervals",
     "phase_portrait",
     "png_bytes",
     "save",

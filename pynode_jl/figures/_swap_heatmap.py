@@ -48,7 +48,8 @@ def swap_heatmap(tables: Mapping[str, pd.DataFrame], *, chance: float = 0.0) -> 
 
     The colours run from `chance` to 100 %: all that is no better than guessing is equally dark. A
     solve that failed is hatched and carries its return code, the solver that the model was trained
-    with has a frame, and an accuracy under a solver coarser than that one is small and in italics.
+    with has a frame, and an accuracy under a solver farther from the ODE than that one is small and
+    in italics.
 
     Args:
         tables: by title, a swap table with at least the columns train_solver, test_solver, order,
@@ -259,7 +260,7 @@ def _key(figure: Figure, axes: Any, scale: ScalarMappable, low: float, table: pd
                 markersize=15,
                 color="black",
                 markeredgewidth=0,
-                label="coarser than in training",
+                label="farther from the ODE",
             )
         )
     if failed.any():
