@@ -156,7 +156,7 @@ def test_an_ode_that_answers_better_is_still_another_model() -> None:
     assert 0.9 < verdict.trained < 0.97
     assert (verdict.ode.lost, verdict.ode.won) == (0, verdict.ode.flips)
     assert verdict.ode.p_value < 1e-6
-    assert "Its ODE answers better" in verdict.text
+    assert "answers better: 100.0%" in verdict.text
 
 
 def test_one_of_thirty_is_undecided_and_says_how_many_would_decide() -> None:

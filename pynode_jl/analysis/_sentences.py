@@ -42,24 +42,23 @@ def _as_trained(verdict: Verdict) -> str:
     return f"{verdict.trained:.1%} with {verdict.solver} as trained"
 
 
-def _counted(flips: Flips) -> str:
-    """Flips and their interval: "changes 12 of 1000 answers (0.5 to 2.1%)"."""
+def _counted(flips: Flips, verdict: Verdict) -> str:
+    """Flips and their interval: "changes 12 of 1000 answers (0.5 to 2.1%, ...)"."""
+    sure = share_text(verdict.confidence)
     return (
         f"changes {flips.flips} of {flips.samples} answers"
-        f" ({points(flips.low)} to {points(flips.high)}%)"
+        f" ({points(flips.low)} to {points(flips.high)}%, with {sure} confidence)"
     )
 
 
-def _better(verdict: Verdict) -> str:
-    """The ODE's accuracy, and whether it answers better than the model as trained."""
+def _scores(verdict: Verdict) -> str:
+    """What the ODE scores, and whether it answers better: "scores 50.0%"."""
     ode = verdict.ode
     if ode is None:
-        return ""
+        return "has no reference"
     if ode.p_value < 1 - verdict.confidence and ode.won > ode.lost:
-        return (
-            f" Its ODE answers better, {ode.accuracy:.1%}: {ode.won} answers won, {ode.lost} lost."
-        )
-    return f" Its ODE scores {ode.accuracy:.1%}."
+        return f"answers better: {ode.accuracy:.1%}, {ode.won} answers won and {ode.lost} lost"
+    return f"scores {ode.accuracy:.1%}"
 
 
 def _by_accuracy(verdict: Verdict) -> str:
@@ -84,7 +83,7 @@ def _valid(verdict: Verdict) -> str:
         return text + _by_accuracy(verdict)
     if ode is None or worst is None:
         return text
-    text += f" Its ODE {_counted(ode)}"
+    text += f" Its ODE {_counted(ode, verdict)}"
     if verdict.finer:
         text += (
             f", none of the {verdict.finer} solves nearer to it more"
@@ -92,7 +91,7 @@ def _valid(verdict: Verdict) -> str:
             else f", the {verdict.finer} solves nearer to it up to {worst.flips}"
             f" ({worst.label}, at most {points(worst.high)}%)"
         )
-    return f"{text}; the margin is {share_text(verdict.margin)}.{_better(verdict)}"
+    return f"{text}; the margin is {share_text(verdict.margin)}. Its ODE {_scores(verdict)}."
 
 
 def _tied(verdict: Verdict) -> str:
@@ -104,13 +103,13 @@ def _tied(verdict: Verdict) -> str:
         return (
             f"{text} {_solve(found)} changes {group.flips} of the {group.samples} answers in class"
             f" {group.class_} (at least {points(group.low)}%), the margin is"
-            f" {share_text(verdict.margin)}.{_better(verdict)}"
+            f" {share_text(verdict.margin)}. Its ODE {_scores(verdict)}."
         )
     if found.label == ODE:
-        return f"{text} Its ODE {_counted(found)}.{_better(verdict)}"
+        return f"{text} Its ODE {_counted(found, verdict)} and {_scores(verdict)}."
     return (
-        f"{text} {_solve(found)}, which is nearer to its ODE, {_counted(found)}; the margin is"
-        f" {share_text(verdict.margin)}.{_better(verdict)}"
+        f"{text} {found.label}, which is nearer to its ODE, {_counted(found, verdict)}; the margin"
+        f" is {share_text(verdict.margin)}. Its ODE {_scores(verdict)}."
     )
 
 
@@ -123,7 +122,9 @@ def _undecided(verdict: Verdict) -> str:
     found = verdict.decisive
     if found is None:
         return f"{text}; its ODE could not be solved ({verdict.reason})."
-    text += f". {_solve(found)} {_counted(found)}; the margin is {share_text(verdict.margin)}."
+    text += (
+        f". {_solve(found)} {_counted(found, verdict)}; the margin is {share_text(verdict.margin)}."
+    )
     if verdict.reason == "reference":
         return f"{text} {found.unsure} answers are open: the reference's own error may change them."
     if verdict.needed is None:

@@ -217,7 +217,7 @@ def swap(
         rows.append(_row(train_solver, solver, factor, evaluation, base, reference, labels))
         answers.append(evaluation.predictions)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    table["finer"] = _finer(table, reference.distance(base))
+    table["finer"] = _finer(table, reference.distance(base), reference.error)
     counted = (table["finer"] & (table["label"] != train_solver.label)).to_numpy(bool)
     found = compare(
         list(table["label"]),
@@ -489,9 +489,13 @@ def _row(
     }
 
 
-def _finer(table: pd.DataFrame, own_error: float) -> pd.Series[bool]:
-    """Which solves are as near to the ODE as the training solver's, or nearer; itself included."""
-    near = table["state_error"] <= max(own_error, ROUNDING)
+def _finer(table: pd.DataFrame, own_error: float, reference_error: float) -> pd.Series[bool]:
+    """Which solves are as near to the ODE as the training solver's, or nearer; itself included.
+
+    None where the reference's own error is larger: distances from it rank nothing.
+    """
+    allowed = max(own_error, ROUNDING)
+    near = (table["state_error"] <= allowed) & (reference_error <= allowed)
     return near & (table["retcode"] == RetCode.Success)
 
 
