@@ -100,6 +100,15 @@ def test_a_stiff_model_of_an_implicit_solver_is_valid_in_seconds(rate: float) ->
     assert (coarser["flips"] > 300).all()
 
 
+@pytest.mark.parametrize("rate", [60.0, 300.0])
+def test_signs_of_states_that_have_decayed_to_nothing(rate: float) -> None:
+    # The flow ends at e^-60 = 1e-26 of the input, below any absolute tolerance; signs are kept.
+    trained = linear_model([[-rate]], [1.0], Solver("ImplicitEuler", dt=1 / 8))
+    x = normal(400, 1)
+    verdict = swap(trained, labelled(x, (x[:, 0] > 0).astype(int))).verdict
+    assert verdict.kind == "valid", verdict.text
+
+
 def test_a_reference_that_fails_ends_at_once() -> None:
     # y' = y^2 would do; a linear field that overflows float64 is as good: e^800 > 1e308.
     trained = linear_model([[800.0]], [1.0], Solver("Euler", dt=1 / 2))

@@ -88,7 +88,7 @@ def random_model(seed: int, pool: int = _POOL) -> RandomModel:
     """
     random = np.random.default_rng([20261125, seed])
     dim = int(random.integers(1, 6))
-    kind = str(random.choice(KINDS if dim > 1 else ("stable", "growing", "stiff")))
+    kind = str(random.choice(KINDS if dim > 1 else ("stable", "growing")))
     matrix = _matrix(kind, dim, random).astype(np.float32)
     solver = _solver(kind, random)
     x = _samples(pool, dim, random)

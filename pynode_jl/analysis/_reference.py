@@ -8,7 +8,7 @@ what it cost.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,9 @@ from pynode_jl.solvers import Solver
 #: every method is of low order.
 REFERENCE = Solver("Tsit5", rtol=1e-7, atol=1e-7)
 _TOLERANCES = (1e-4, 1e-5, 1e-6, 1e-7)
+# Tolerances without an absolute part, where answers hang on states that have decayed to nothing.
+_RELATIVE = (1e-5, 1e-6)
+_NO_ABSOLUTE = 1e-30
 # L-stable, of order 5, and with the same abscissae on every backend.
 _IMPLICIT = "KenCarp5"
 # Steps after which the explicit method gives way to the implicit one. Of a field that is not stiff
@@ -126,41 +129,73 @@ def reference_solve(evaluate: Callable[[Solver], Evaluation], own: Evaluation) -
     much as they are large. So the tolerance falls by tens until two solves in turn agree to a
     hundredth of the training solver's own error and leave open no more than 0.2 % of the answers,
     or 1e-7 is reached. Where Tsit5 meets its limit of steps or of step size, KenCarp5 takes over
-    (states of up to 128 numbers). The first failure that no other method mends is the end.
+    (states of up to 128 numbers). The first failure that no other method mends is the end. Where
+    states agree and answers stay open, two solves follow without an absolute tolerance: a head may
+    read the sign of a state that has decayed to 1e-20.
 
     Args:
         evaluate: the model under a solver, its inputs in float64.
         own: the same samples under the training solver.
     """
-    size = int(np.prod(own.states.shape[1:]))
-    methods = _methods(size)
-    method = next(methods)
-    attempts: list[Attempt] = []
-    best = not_asked(len(own.logits))
-    coarser: Evaluation | None = None
+    search = _Search(evaluate, own)
     for tolerance in _TOLERANCES:
-        while True:
-            solver = method.with_tolerance(tolerance, tolerance)
-            finer = evaluate(solver)
-            attempts.append(_attempt(solver, finer.stats))
-            code = finer.stats.retcode
-            if code == RetCode.Success or code == RetCode.Unstable:
-                break
-            following = next(methods, None)
-            # More steps do not help a step that became too small.
-            if following is None or (code == RetCode.DtLessThanMin and not following.info.implicit):
-                break
-            method = following
-        if code != RetCode.Success:
+        if not search.tighten(tolerance, tolerance) or search.enough:
             break
-        if coarser is not None:
-            error, unsure = state_error(coarser, finer), _unsure(coarser, finer)
-            best = Reference(solver, finer, error, unsure, tuple(attempts))
-            allowed = max(_SHARE * min(state_error(own, finer), 1.0), ROUNDING)
-            if error <= allowed and unsure.mean() <= _ANSWERS:
-                return best
-        coarser = finer
-    return Reference(best.solver, best.evaluation, best.error, best.unsure, tuple(attempts))
+    if search.converged and not search.enough:
+        # States are settled and answers are not: leads are far below the absolute tolerance.
+        search.coarser = None
+        for tolerance in _RELATIVE:
+            if not search.tighten(tolerance, _NO_ABSOLUTE):
+                break
+    return replace(search.best, attempts=tuple(search.attempts))
+
+
+class _Search:
+    """The solves on the way to a reference: the method in force, the last two, and the best."""
+
+    def __init__(self, evaluate: Callable[[Solver], Evaluation], own: Evaluation) -> None:
+        self._evaluate = evaluate
+        self._own = own
+        self._methods = _methods(int(np.prod(own.states.shape[1:])))
+        self._method = next(self._methods)
+        self.attempts: list[Attempt] = []
+        self.best = not_asked(len(own.logits))
+        self.coarser: Evaluation | None = None
+
+    @property
+    def converged(self) -> bool:
+        """Whether the best solve's states are settled."""
+        if self.best.evaluation is None:
+            return False
+        own_error = min(state_error(self._own, self.best.evaluation), 1.0)
+        return self.best.error <= max(_SHARE * own_error, ROUNDING)
+
+    @property
+    def enough(self) -> bool:
+        """Whether it leaves few enough answers open, too."""
+        return self.converged and bool(self.best.unsure.mean() <= _ANSWERS)
+
+    def tighten(self, rtol: float, atol: float) -> bool:
+        """Solve at these tolerances and compare with the solve before; False where it failed."""
+        while True:
+            solver = self._method.with_tolerance(rtol, atol)
+            finer = self._evaluate(solver)
+            self.attempts.append(_attempt(solver, finer.stats))
+            code = finer.stats.retcode
+            if code == RetCode.Success:
+                break
+            following = None if code == RetCode.Unstable else next(self._methods, None)
+            # More steps do not help a step that became too small.
+            stuck = code == RetCode.DtLessThanMin
+            if following is None or (stuck and not following.info.implicit):
+                return False
+            self._method = following
+        if self.coarser is not None:
+            error, unsure = state_error(self.coarser, finer), _unsure(self.coarser, finer)
+            if not self.converged or unsure.sum() < self.best.unsure.sum():
+                self.best = Reference(solver, finer, error, unsure, ())
+        self.coarser = finer
+        return True
 
 
 def _methods(size: int) -> Iterator[Solver]:
