@@ -104,11 +104,11 @@ class Reference:
         return sum(each.seconds for each in self.attempts)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values: solver, error, unsure answers, cost, attempts."""
+        """Return plain values for JSON: solver, error (None if infinite), unsure answers, cost."""
         return {
             "solver": None if self.solver is None else self.solver.label,
             "solved": self.solved,
-            "error": self.error,
+            "error": self.error if np.isfinite(self.error) else None,
             "unsure": int(self.unsure.sum()),
             "nf": self.nf,
             "seconds": self.seconds,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from pynode_jl.analysis._verdict import ODE, Flips, Rounding, Skill, Verdict
 
 
@@ -15,9 +13,8 @@ def verdict_text(verdict: Verdict) -> str:
 
 def rounding_text(rounding: Rounding) -> str:
     """Return what the arithmetic of training does to the answers, and a warning if too much."""
-    beside = (
-        f", finer solvers up to {rounding.swapped:.1%}" if np.isfinite(rounding.swapped) else ""
-    )
+    swapped = rounding.swapped
+    beside = "" if swapped is None else f", finer solvers up to {swapped:.1%}"
     figures = (
         f"Trained in {rounding.precision}: full precision, in which all this is measured, changes"
         f" {rounding.changed:.1%} of its answers (accuracy in {rounding.precision}"

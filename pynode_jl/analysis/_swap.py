@@ -122,11 +122,14 @@ class SwapReport:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain nested values: verdict, accuracies, reference. The table is apart (CSV)."""
+        """Return plain nested values for JSON: verdict, accuracies, reference; the table is apart.
+
+        The ODE's accuracy is None where there is no reference.
+        """
         return {
             "verdict": self.verdict.to_dict(),
             "trained": self.trained,
-            "ode": self.ode,
+            "ode": None if np.isnan(self.ode) else self.ode,
             "chance": self.chance,
             "reference": None if self.reference is None else self.reference.to_dict(),
         }
@@ -378,7 +381,7 @@ def _rounding(
         precision,
         rounded.accuracy(dataset.y_test),
         float(np.mean(rounded.predictions != base.predictions)),
-        float(shares.max()) if shares.size else float("nan"),
+        float(shares.max()) if shares.size else None,
         margin,
     )
 

@@ -113,7 +113,7 @@ class Rounding:
         precision: the field's, in training.
         accuracy: under the training solver in that precision.
         changed: share of answers that full precision changes, the solver being the same.
-        swapped: the largest share that a finer solver, or the reference, changes (nan if there was
+        swapped: the largest share that a finer solver, or the reference, changes (None if there was
             none).
         margin: of the verdict.
     """
@@ -121,7 +121,7 @@ class Rounding:
     precision: str
     accuracy: float
     changed: float
-    swapped: float
+    swapped: float | None
     margin: float
 
     @property
@@ -190,12 +190,16 @@ class Verdict:
         return verdict_text(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain nested values, `text` among them; `from_dict` reads them back."""
-        return {**asdict(self), "text": self.text}
+        """Return plain nested values for JSON, `text` among them; `from_dict` reads them back.
+
+        A drop of nan (nothing was compared) is None.
+        """
+        values = {**asdict(self), "text": self.text}
+        return values | {"drop": None if math.isnan(self.drop) else self.drop}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Verdict:
-        """The verdict that `to_dict` wrote.
+        """Return the verdict that `to_dict` wrote.
 
         Raises:
             KeyError, TypeError: values that it did not write.
@@ -211,6 +215,8 @@ class Verdict:
         given = {key: value for key, value in values.items() if key in cls.__dataclass_fields__}
         for key, part in parts.items():
             given[key] = None if values[key] is None else part(**values[key])
+        if given["drop"] is None:
+            given["drop"] = math.nan
         return cls(**given)
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import sys
@@ -202,7 +203,7 @@ class Run:
         )
         _write_text(self.folder / "swap.csv", report.table.to_csv(index=False))
         found = {**report.to_dict(), "data": self.dataset.fingerprint}
-        _write_text(self.folder / "verdict.json", json.dumps(found, indent=1))
+        _write_text(self.folder / "verdict.json", json.dumps(found, indent=1, allow_nan=False))
         return report
 
     def stored_swap(self) -> SwapReport:
@@ -215,7 +216,8 @@ class Run:
             table = pd.read_csv(self.folder / "swap.csv")
             values = json.loads((self.folder / "verdict.json").read_text(encoding="utf-8"))
             verdict = Verdict.from_dict(values["verdict"])
-            return SwapReport(table, values["trained"], values["ode"], values["chance"], verdict)
+            ode = math.nan if values["ode"] is None else values["ode"]
+            return SwapReport(table, values["trained"], ode, values["chance"], verdict)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunFolderError(
                 "folder",
