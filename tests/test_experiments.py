@@ -44,6 +44,7 @@ from pynode_jl.experiments import (
     write_run_report,
 )
 from pynode_jl.experiments._checkpoint import recorded_fingerprint
+from pynode_jl.reproduce._desk import Desk
 from pynode_jl.training import Trained
 
 TOML = """
@@ -405,6 +406,25 @@ def test_unchanged_data_pass(tmp_path: Path) -> None:
         use(Run.open(run.folder), tmp_path / "out")
     write_arrays(tmp_path / "data.npz")  # a new file with the same arrays
     assert Run.open(run.folder).swap().verdict.samples == 30
+
+
+def test_searches_and_reproductions_refuse_changed_data(tmp_path: Path) -> None:
+    run = arrays_run(tmp_path)
+    file = run.folder / "config.toml"
+    search = ["critical", file, "--out", tmp_path / "search"]
+    search += ["--coarse", "dt=1", "--fine", "dt=1/2"]
+    adapt = ["adapt", file, "--out", tmp_path / "adapt", "--set", "adapt.every=10"]
+    desk = Desk(tmp_path / "desk")
+    for command in (search, adapt):
+        invoke(command)
+    made = desk.trained("blobs", run.config)
+    recorded = made.recorded_fingerprint
+    write_arrays(tmp_path / "data.npz", _SHIFTED["scaled"])
+    for command in (search, adapt):
+        with pytest.raises(DataError, match=recorded):
+            invoke(command)
+    with pytest.raises(DataError, match=recorded):
+        desk.trained("blobs", run.config)
 
 
 def test_old_checkpoints_resume_bit_for_bit(

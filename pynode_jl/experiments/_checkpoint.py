@@ -88,6 +88,20 @@ def load_checkpoint(path: Path, model: Model, recipe: Recipe) -> Trained:
             f"{_FORMAT} with the weights of this configuration's model",
             "Take another folder, or delete the checkpoint to train anew.",
         )
+    try:
+        return _trained(model, recipe, parts, facts)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(
+            "checkpoint",
+            str(path),
+            f"the facts of {_FORMAT}",
+            f"{type(error).__name__}: {error}. Delete it to train anew.",
+        ) from error
+
+
+def _trained(
+    model: Model, recipe: Recipe, parts: dict[str, dict[str, Any]], facts: dict[str, Any]
+) -> Trained:
     return Trained(
         model,
         recipe,

@@ -240,7 +240,7 @@ class Config:
         try:
             text = Path(path).read_text(encoding="utf-8")
             return cls.from_dict(tomllib.loads(text))
-        except (OSError, tomllib.TOMLDecodeError) as error:
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError("config", str(path), "a readable TOML file", f"{error}.") from error
 
     def changed(self, settings: Mapping[str, Any]) -> Config:
