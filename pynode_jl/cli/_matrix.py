@@ -64,7 +64,7 @@ def matrix(
         )
     table = Table(
         *("trained with", "tested with", "damage", "accuracy", "flips", "seeds"),
-        title="finer solves by damage, with 95 % intervals",
+        title="finer solves by damage, with intervals",
     )
     for row in found.table[found.table["finer"]].head(_WORST).to_dict("records"):
         table.add_row(
