@@ -63,6 +63,21 @@ class DataError(InvalidValueError):
     """Data that cannot be used: wrong shape, NaN, labels out of range, a damaged file."""
 
 
+class DataChangedError(DataError):
+    """Data that are not those a model was trained on: another fingerprint (SHA-256)."""
+
+    def __init__(self, name: str, found: str, recorded: str) -> None:
+        self.found = found
+        self.recorded = recorded
+        super().__init__(
+            f"data {name!r}, fingerprint",
+            found,
+            f"{recorded}, of the data that the model was trained on",
+            "Restore the data (the file, or the package versions of environment.json), or train a"
+            " new run in another folder.",
+        )
+
+
 class ConfigError(InvalidValueError):
     """A configuration that cannot be used: unknown key, wrong type, a missing table."""
 

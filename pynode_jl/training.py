@@ -28,7 +28,7 @@ from pynode_jl.backends import (
     get_backend,
 )
 from pynode_jl.datasets import Dataset
-from pynode_jl.errors import DataError, InvalidValueError
+from pynode_jl.errors import DataChangedError, DataError, InvalidValueError
 from pynode_jl.fields import Weights
 from pynode_jl.models import Model
 from pynode_jl.seeding import checked_seed, generator
@@ -124,6 +124,7 @@ class Trained:
     good one. Under a controller, `control` is where that stands (None before the first iteration),
     and `validation` what it says of the finished model, if it promises anything. If it marks
     weights as best, the last so marked are `kept` until training ends and become the model's there.
+    `fingerprint` is that of the data it was trained on (`Dataset.fingerprint`); "" where unknown.
     """
 
     model: Model
@@ -135,6 +136,7 @@ class Trained:
     control: ControlState | None = None
     validation: Validation | None = None
     kept: Weights | None = None
+    fingerprint: str = ""
 
     @property
     def finished(self) -> bool:
@@ -189,7 +191,7 @@ def train(
         dataset: only its training part is looked at.
         recipe: how to train.
         backend: what integrates; default `get_backend()`.
-        resume: a `Trained` of the same model and recipe to go on from.
+        resume: a `Trained` of the same model, recipe and data to go on from.
         on_chunk: called after each chunk with the state so far: show it, store it.
 
     Returns:
@@ -200,9 +202,12 @@ def train(
         the last good one.
 
     Raises:
-        DataError: the data do not fit the model, or are fewer than one batch.
+        DataError: the data do not fit the model, are fewer than one batch, or are not those that
+            `resume` was trained on.
     """
     check_fit(model, dataset)
+    if resume is not None:
+        check_same_data(resume.fingerprint, dataset)
     if recipe.batch_size > dataset.n_train:
         raise DataError(
             "batch_size",
@@ -212,6 +217,7 @@ def train(
         )
     backend = get_backend() if backend is None else backend
     trained = start(model, recipe) if resume is None else replace(resume, recipe=recipe)
+    trained = replace(trained, fingerprint=dataset.fingerprint)
     controller = recipe.controller
     kept, held = _parts(dataset, recipe)
     chunk_length = recipe.chunk if controller is None else controller.every
@@ -342,3 +348,17 @@ def check_fit(model: Model, dataset: Dataset) -> None:
             f"at most {model.classes}, the model's",
             "Give the model as many classes.",
         )
+
+
+def check_same_data(recorded: str, dataset: Dataset) -> None:
+    """Refuse data other than those that a model was trained on.
+
+    Args:
+        recorded: the fingerprint of the training's data; "" where unknown, which passes.
+        dataset: what is to be used now; its training and test parts both count.
+
+    Raises:
+        DataChangedError: another fingerprint.
+    """
+    if recorded and dataset.fingerprint != recorded:
+        raise DataChangedError(dataset.name, dataset.fingerprint, recorded)

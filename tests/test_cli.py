@@ -55,6 +55,22 @@ def test_train_then_swap(config: Path, tmp_path: Path) -> None:
     assert "30/30" in again
 
 
+def test_swap_takes_its_rule_from_the_command_line(config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    invoke("train", config, "--out", out)
+    rule = ("--margin", 0.2, "--confidence", 0.9, "--criterion", "ten-points")
+    invoke("swap", out, "--solver", "RK4", "--factor", 1, *rule)
+    verdict = json.loads((out / "verdict.json").read_text())["verdict"]
+    assert verdict["confidence"] == 0.9
+    assert verdict["criterion"] == "ten-points"
+    invoke("swap", out, "--solver", "RK4", "--factor", 1, "--margin", 0.2)
+    assert json.loads((out / "verdict.json").read_text())["verdict"]["margin"] == 0.2
+    # The folder's own rule stays as it is.
+    assert "margin = 0.03" in (out / "config.toml").read_text()
+    with pytest.raises(PyNODEError, match="criterion"):
+        invoke("swap", out, "--criterion", "points")
+
+
 def test_settings_on_the_command_line(config: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     invoke(
@@ -126,10 +142,10 @@ def test_quickstart_shows_the_papers_effect(tmp_path: Path) -> None:
         for name in ("coarse", "fine")
     }
     assert all(verdict["trained"] > 0.95 for verdict in verdicts.values())
-    assert verdicts["coarse"]["kind"] == "tied"
+    assert verdicts["coarse"]["verdict"]["kind"] == "tied"
     assert verdicts["coarse"]["ode"] < 0.75
-    assert verdicts["fine"]["kind"] == "valid"
-    assert verdicts["fine"]["drop"] <= 0.03
+    assert verdicts["fine"]["verdict"]["kind"] == "valid"
+    assert verdicts["fine"]["verdict"]["drop"] <= 0.03
     assert "tied to its solver" in " ".join(text.split())
     assert (tmp_path / "quickstart" / "report.html").exists()
     assert (tmp_path / "quickstart" / "swap.png").exists()

@@ -14,10 +14,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from typer.testing import CliRunner
 
+from pynode_jl.analysis import Verdict, certify
 from pynode_jl.backends import RetCode
+from pynode_jl.cli._app import app
 from pynode_jl.errors import (
     ConfigError,
+    DataChangedError,
+    DataError,
     InvalidValueError,
     PyNODEError,
     RunFolderError,
@@ -32,8 +39,13 @@ from pynode_jl.experiments import (
     Run,
     SwapConfig,
     TrainConfig,
+    find_runs,
+    runs_matrix,
     write_run_report,
 )
+from pynode_jl.experiments._checkpoint import recorded_fingerprint
+from pynode_jl.reproduce._desk import Desk
+from pynode_jl.training import Trained
 
 TOML = """
 seed = 3
@@ -256,6 +268,10 @@ def test_diverging_run_keeps_its_last_good_state(tmp_path: Path) -> None:
         ({"nothing.here": 1}, ConfigError, "nothing.here"),
         ({"swap.solvers": ["Eulr"]}, UnknownSolverError, "Euler"),
         ({"swap": 3}, ConfigError, r"\[swap\]"),
+        ({"swap.margin": 1.5}, InvalidValueError, "margin"),
+        ({"swap.confidence": 0.1}, InvalidValueError, "confidence"),
+        ({"swap.criterion": "points"}, InvalidValueError, "ten-points"),
+        ({"swap.criterion": 3}, ConfigError, "criterion"),
     ],
 )
 def test_bad_settings(settings: dict[str, object], error: type[PyNODEError], text: str) -> None:
@@ -277,6 +293,209 @@ def test_unreadable_configuration(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("seed = = 3")
     with pytest.raises(ConfigError, match="readable TOML"):
         Config.from_toml(tmp_path / "bad.toml")
+
+
+# Data that have changed
+
+_SHIFTED = {
+    "scaled": {"x_train": 1.5, "x_test": 1.5},
+    "test part": {"x_test": 1.5},
+    "labels": {"y_test": -1},
+}
+
+
+def write_arrays(file: Path, changed: dict[str, float] | None = None) -> None:
+    """Two blobs; `changed` names arrays and factors, -1 exchanges two labels."""
+    random = np.random.default_rng(0)
+    arrays: dict[str, np.ndarray] = {}
+    for part, count in (("train", 60), ("test", 30)):
+        labels = np.arange(count) % 2
+        arrays[f"x_{part}"] = (random.normal(size=(count, 2)) + 4 * labels[:, None]).astype("f4")
+        arrays[f"y_{part}"] = labels
+    for name, factor in (changed or {}).items():
+        if factor < 0:
+            arrays[name] = np.where(
+                np.arange(len(arrays[name])) < 2, 1 - arrays[name], arrays[name]
+            )
+        else:
+            arrays[name] = arrays[name] * np.float32(factor)
+    np.savez(file, **arrays)
+
+
+def arrays_run(folder: Path) -> Run:
+    """A trained run of a file that lies beside its folder."""
+    write_arrays(folder / "data.npz")
+    config = Config(
+        backend="jax",
+        data=DataConfig("arrays", {"path": str(folder / "data.npz")}),
+        field=FieldConfig("mlp", {"width": 4}),
+        train=TrainConfig("Euler:dt=1/2", 20, 20, 0.01),
+        swap=SwapConfig(("Euler", "RK4"), (1.0,)),
+    )
+    run = Run.create(config, folder / "run")
+    run.train()
+    return run
+
+
+def strip_fact(checkpoint: Path) -> None:
+    """Write a checkpoint as version 0.1 did: without the data's fingerprint."""
+    with safe_open(checkpoint, framework="np") as file:
+        facts = json.loads(file.metadata()["facts"])
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del facts["data"]
+    save_file(arrays, checkpoint, {"facts": json.dumps(facts)})
+
+
+_USES = {
+    "train": lambda run, out: run.train(),
+    "swap": lambda run, out: run.swap(),
+    "stored swap": lambda run, out: run.stored_swap(),
+    "certify": lambda run, out: certify(run.trained, run.dataset, samples=8),
+    "matrix": lambda run, out: runs_matrix([run], ["RK4"]),
+    "find": lambda run, out: find_runs([run.folder]),
+    "report": lambda run, out: write_run_report({"run": run}, out, "A run"),
+}
+_COMMANDS = {
+    "train": lambda folder, out: ["train", folder / "config.toml", "--out", folder],
+    "swap": lambda folder, out: ["swap", folder],
+    "certify": lambda folder, out: ["certify", folder, "--samples", 8],
+    "matrix": lambda folder, out: ["matrix", folder, "--out", out, "--solver", "RK4"],
+}
+
+
+def invoke(arguments: list[object]) -> None:
+    result = CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["recorded", "environment only"])
+@pytest.mark.parametrize("changed", _SHIFTED)
+def test_changed_data_are_refused_by_every_use(tmp_path: Path, changed: str, old: bool) -> None:
+    run = arrays_run(tmp_path)
+    run.swap()
+    recorded = run.recorded_fingerprint
+    assert recorded == run.dataset.fingerprint
+    if old:
+        strip_fact(run.folder / "checkpoint.safetensors")
+    assert Run.open(run.folder).trained.fingerprint == recorded
+    kept = {file: file.read_bytes() for file in run.folder.iterdir()}
+    write_arrays(tmp_path / "data.npz", _SHIFTED[changed])
+    found = run.config.dataset().fingerprint
+    for name, use in _USES.items():
+        with pytest.raises(DataError) as caught:
+            use(Run.open(run.folder), tmp_path / "out")
+        assert found in str(caught.value), name
+        assert recorded in str(caught.value), name
+    for name, command in _COMMANDS.items():
+        with pytest.raises(DataError) as caught:
+            invoke(command(run.folder, tmp_path / "out"))
+        assert found in str(caught.value), name
+        assert recorded in str(caught.value), name
+    # Nothing was written: least of all the record.
+    assert kept == {file: file.read_bytes() for file in run.folder.iterdir()}
+    # The file restored, all is as before.
+    write_arrays(tmp_path / "data.npz")
+    assert Run.open(run.folder).trained.finished
+
+
+def test_unchanged_data_pass(tmp_path: Path) -> None:
+    run = arrays_run(tmp_path)
+    for command in _COMMANDS.values():
+        invoke(command(run.folder, tmp_path / "out"))
+    for use in _USES.values():
+        use(Run.open(run.folder), tmp_path / "out")
+    write_arrays(tmp_path / "data.npz")  # a new file with the same arrays
+    assert Run.open(run.folder).swap().verdict.samples == 30
+
+
+def test_searches_and_reproductions_refuse_changed_data(tmp_path: Path) -> None:
+    run = arrays_run(tmp_path)
+    file = run.folder / "config.toml"
+    search = ["critical", file, "--out", tmp_path / "search"]
+    search += ["--coarse", "dt=1", "--fine", "dt=1/2"]
+    adapt = ["adapt", file, "--out", tmp_path / "adapt", "--set", "adapt.every=10"]
+    desk = Desk(tmp_path / "desk")
+    for command in (search, adapt):
+        invoke(command)
+    made = desk.trained("blobs", run.config)
+    recorded = made.recorded_fingerprint
+    write_arrays(tmp_path / "data.npz", _SHIFTED["scaled"])
+    for command in (search, adapt):
+        with pytest.raises(DataError, match=recorded):
+            invoke(command)
+    with pytest.raises(DataError, match=recorded):
+        desk.trained("blobs", run.config)
+
+
+def test_old_checkpoints_resume_bit_for_bit(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pynode_jl.experiments._run._SECONDS_BETWEEN_SAVES", 0.0)
+    other = Run.create(CONFIG, tmp_path / "run")
+
+    def stop(trained: Trained) -> None:
+        if trained.state.iteration == 60:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        other.train(stop)
+    strip_fact(other.folder / "checkpoint.safetensors")
+    resumed = Run.open(other.folder)
+    assert resumed.trained.fingerprint == resumed.dataset.fingerprint
+    resumed.train()
+    assert same_weights(run, resumed)
+    assert recorded_fingerprint(other.folder / "checkpoint.safetensors") == run.dataset.fingerprint
+
+
+def test_a_run_before_its_first_checkpoint_is_held_to_its_environment(tmp_path: Path) -> None:
+    run = arrays_run(tmp_path)
+    (run.folder / "checkpoint.safetensors").unlink()
+    write_arrays(tmp_path / "data.npz", _SHIFTED["scaled"])
+    with pytest.raises(DataChangedError):
+        Run.open(run.folder).train()
+    (run.folder / "environment.json").write_text("{")
+    with pytest.raises(RunFolderError, match=r"environment\.json"):
+        Run.open(run.folder).train()
+
+
+def test_a_run_that_was_never_trained_has_no_record(tmp_path: Path) -> None:
+    fresh = Run.create(CONFIG, tmp_path / "run")
+    assert fresh.recorded_fingerprint == ""
+    assert fresh.trained.fingerprint == ""
+
+
+# The [swap] table
+
+
+def test_swap_table_without_the_newer_keys(tmp_path: Path) -> None:
+    """A folder of version 0.1 is the run of the same configuration."""
+    file = tmp_path / "config.toml"
+    lines = CONFIG.to_toml().splitlines()
+    kept = [line for line in lines if not line.startswith(("confidence", "criterion"))]
+    assert len(kept) == len(lines) - 2
+    file.write_text("\n".join(kept))
+    assert Config.from_toml(file) == CONFIG
+    assert Run.create(CONFIG, tmp_path).config == CONFIG
+
+
+def test_the_swap_table_decides_the_verdict(run: Run, tmp_path: Path) -> None:
+    settings = {"swap.margin": 0.2, "swap.confidence": 0.9, "swap.criterion": "three-points"}
+    other = Run.create(CONFIG.changed(settings), tmp_path / "run")
+    assert Config.from_toml(other.folder / "config.toml") == other.config
+    checkpoint = (run.folder / "checkpoint.safetensors").read_bytes()
+    (other.folder / "checkpoint.safetensors").write_bytes(checkpoint)
+    verdict = other.swap().verdict
+    assert (verdict.criterion, verdict.confidence) == ("three-points", 0.9)
+    assert run.stored_swap().verdict.criterion == "flips"
+
+
+def test_verdict_file_is_the_report_and_the_data(run: Run) -> None:
+    report = run.swap()
+    text = (run.folder / "verdict.json").read_text()
+    expected = {**report.to_dict(), "data": run.dataset.fingerprint}
+    assert text == json.dumps(expected, indent=1)  # NaN included
+    values = json.loads(text)["verdict"]
+    assert Verdict.from_dict(values).text == values["text"] == report.verdict.text
 
 
 def test_report_of_runs(run: Run, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.patches import Rectangle
+from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from pynode_jl import figures
@@ -17,8 +19,10 @@ from pynode_jl.backends import Backend, Evaluation, get_backend
 from pynode_jl.cli._app import app
 from pynode_jl.datasets import Dataset, concentric_spheres
 from pynode_jl.errors import InvalidValueError, RunFolderError
-from pynode_jl.fields import MLP
+from pynode_jl.experiments import Config, Run, find_runs
+from pynode_jl.fields import MLP, LinearField
 from pynode_jl.models import Model
+from pynode_jl.proportions import mean_interval
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Trained
 
@@ -70,8 +74,59 @@ def test_seeds_are_aggregated_as_single_swaps_say() -> None:
     damages = [single.trained - a for single, a in zip(singles, accuracies, strict=True)]
     assert row["damage"] == pytest.approx(np.mean(damages))
     assert row["seeds"] == 2
+    _, low, high = mean_interval(accuracies)
+    assert row[["low", "high"]].tolist() == pytest.approx(np.clip([low, high], 0, 1))
+    flips = [
+        single.table.query("test_solver == 'RK4' and factor == 0.5")["flips"].iloc[0] / 60
+        for single in singles
+    ]
+    mean, low, high = mean_interval(flips)
+    assert row[["flips", "flips_low", "flips_high"]].tolist() == pytest.approx(
+        np.clip([mean, low, high], 0, 1)
+    )
     assert matrix.grid("own").to_numpy().sum() == 2
     assert matrix.trained["seeds"].tolist() == [2, 1]
+
+
+def test_one_seed_has_the_exact_interval_of_its_flips_and_none_of_its_accuracy() -> None:
+    model = model_of(2, RK4)
+    matrix = swap_matrix([model], ["Euler"], factors=[0.5], confidence=0.9)
+    single = swap(*model, ["Euler"], factors=[0.5], confidence=0.9).table.iloc[0]
+    row = matrix.table.iloc[0]
+    assert row["flips"] == single["flips"] / 60
+    assert row[["flips_low", "flips_high"]].tolist() == single[["flips_low", "flips_high"]].tolist()
+    assert row[["low", "high"]].isna().all()
+    assert matrix.trained[["as trained, low", "as an ODE, high"]].isna().all(axis=None)
+
+
+def sign_model(rate: float, head: float) -> tuple[Trained, Dataset]:
+    """y' = -rate y under one Euler step over [0, 1], answers by the sign times `head`."""
+    x = np.linspace(-1.0, 1.0, 400, dtype=np.float32)[:, None]
+    data = Dataset.from_arrays(x, x[:, 0] > 0, x_test=x, y_test=x[:, 0] > 0)
+    weights = {
+        "field.layers.0.weight": np.array([[-rate]], np.float32),
+        "field.layers.0.bias": np.zeros(1, np.float32),
+        "head.weight": head * np.array([[-1.0], [1.0]], np.float32),
+        "head.bias": np.array([0.5, 0.0] if head == 0 else [0.0, 0.0], np.float32),
+    }
+    return Trained.of(Model(LinearField(1), classes=2), weights, Solver("Euler", dt=1.0)), data
+
+
+def test_verdicts_are_counted_by_every_kind_that_occurs() -> None:
+    """One step with h rate = 3 turns signs, which the ODE does not; 0.5 does not."""
+    broken, data = sign_model(0.5, 1.0)
+    broken = Trained.of(
+        broken.model, broken.weights | {"head.bias": np.full(2, np.nan, np.float32)}, broken.solver
+    )
+    models = [sign_model(0.5, 1.0), sign_model(0.4, 1.0), sign_model(3.0, -1.0)]
+    models += [sign_model(0.5, 0.0), (broken, data)]
+    trained = swap_matrix(models, ["RK4"], factors=[1.0]).trained
+    row = trained.iloc[0]
+    assert row["seeds"] == 5
+    found = {kind: row[kind] for kind in ("valid", "tied", "untrained", "non-finite")}
+    assert found == {"valid": 2, "tied": 1, "untrained": 1, "non-finite": 1}
+    assert not {"undecided", "overfitted", "failed"} & set(trained.columns)
+    assert row["as trained, low"] < row["as trained"] < row["as trained, high"]
 
 
 def test_the_table_is_sorted_by_damage_finer_first() -> None:
@@ -174,5 +229,48 @@ def test_matrix_from_the_command_line(tmp_path: Path) -> None:
     assert "8 evaluations of 2 runs" in text
     for name in ("matrix.csv", "matrix.html", "matrix.png", "matrix.pdf"):
         assert (tmp_path / "matrix" / name).stat().st_size > 0
+    assert "untrained" in text
     with pytest.raises(RunFolderError, match="nothing"):
         invoke("matrix", tmp_path / "nothing", "--out", tmp_path / "other")
+    with pytest.raises(InvalidValueError, match="criterion"):
+        invoke("matrix", tmp_path / "runs", "--out", tmp_path / "other", "--criterion", "points")
+
+
+def test_runs_that_cannot_take_part_are_named_and_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "sphere.toml").write_text(CONFIG)
+    config = Config.from_toml(tmp_path / "sphere.toml")
+    runs = tmp_path / "runs"
+    Run.create(config, runs / "good").train()
+    Run.create(config, runs / "fresh")
+    Run.create(config.changed({"train.learning_rate": 1e30}), runs / "wild").train()
+    damaged = Run.create(config, runs / "damaged")
+    (damaged.folder / "checkpoint.safetensors").write_bytes(b"torn")
+    for name, content in (("broken", b"seed = = 3"), ("binary", b"\xff\xfe\x00")):
+        (runs / name).mkdir()
+        (runs / name / "config.toml").write_bytes(content)
+    stranger = Run.create(config, runs / "newer")  # facts that this version does not know
+    facts = {"format": "pynode_jl checkpoint 2"}
+    weights = {f"weights/{k}": v for k, v in stranger.trained.weights.items()}
+    save_file(weights, stranger.folder / "checkpoint.safetensors", {"facts": json.dumps(facts)})
+
+    arguments = ["matrix", runs, tmp_path / "absent", "--out", tmp_path / "out"]
+    arguments += ["--solver", "RK4", "--factor", 1]
+    result = CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "1 evaluations of 1 runs" in result.stdout
+    reasons = {
+        "fresh": "stands at iteration 0 of 5",
+        "wild": "training failed at iteration",
+        "damaged": "whole checkpoint",
+        "broken": "readable TOML",
+        "binary": "readable TOML",
+        "newer": "facts of",
+    }
+    lines = result.stderr.splitlines()
+    for name, reason in reasons.items():
+        assert any(f"{runs / name}: " in line and reason in line for line in lines), name
+    assert any("absent: no run" in line for line in lines)
+    assert "passed over" not in result.stdout
+    skipped: list[str] = []
+    assert len(find_runs([runs], lambda folder, reason: skipped.append(folder.name))) == 1
+    assert sorted(skipped) == sorted(reasons)

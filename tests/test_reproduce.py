@@ -6,16 +6,19 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from pynode_jl import figures
 from pynode_jl.analysis import certify
 from pynode_jl.backends import get_backend
 from pynode_jl.cli._app import app
 from pynode_jl.datasets import _three_minima as three_minima
 from pynode_jl.errors import InvalidValueError, UnknownNameError
 from pynode_jl.fields import FunctionField
-from pynode_jl.reproduce import REPRODUCTIONS, _fig3, make
+from pynode_jl.proportions import mean_interval
+from pynode_jl.reproduce import REPRODUCTIONS, _fig3, _fig4, make
 from pynode_jl.reproduce._desk import Desk
 from pynode_jl.reproduce._spheres import COARSE, SPHERE
 from pynode_jl.solvers import Solver
@@ -41,15 +44,47 @@ def xor_ends(solver: Solver) -> np.ndarray:
 
 
 def test_xor_is_separable_at_the_coarse_step_only() -> None:
-    """PAPER.md, the fan's demonstration."""
-    gaps = {
-        "coarse": _fig3.widest_gap(xor_ends(Solver("Euler", dt=10**-2.5)))[0],
-        "fine": _fig3.widest_gap(xor_ends(Solver("Euler", dt=10**-3.5)))[0],
-        "exact": _fig3.widest_gap(xor_ends(Solver("Vern9", rtol=1e-10, atol=1e-10)))[0],
+    """The demonstration of the fan, the gaps as its search found them."""
+    solvers = {
+        0.644: Solver("Euler", dt=10**-2.5),
+        -0.127: Solver("Euler", dt=10**-3),
+        -0.417: Solver("Euler", dt=10**-3.5),
+        -0.361: Solver("Vern9", rtol=1e-10, atol=1e-10),
     }
-    assert gaps["coarse"] > 0.3
-    assert gaps["fine"] < -0.3
-    assert gaps["exact"] < -0.3
+    for gap, solver in solvers.items():
+        assert _fig3.widest_gap(xor_ends(solver))[0] == pytest.approx(gap, abs=2e-3), solver.label
+
+
+@pytest.mark.parametrize(
+    ("corner", "t1", "turns"), [((1.0, 1.0), 1.0, 5), ((1.0, 0.0), 1.0, 5), ((0.0, 1.0), 2.0, 4)]
+)
+def test_xor_flow_grows_and_quickens(corner: tuple[float, float], t1: float, turns: int) -> None:
+    """The paper's text: growing ellipsoids with ever increasing rotational speed.
+
+    The corner (0, 1) winds slowly: it is followed for twice as long.
+    """
+    model, weights = _fig3.xor_model()
+    own = {name.removeprefix("field."): value for name, value in weights.items() if "field" in name}
+    times = np.linspace(0.0, t1, 4001)
+    exact = Solver("Vern9", rtol=1e-10, atol=1e-10)
+    begin = np.array([corner])
+    found = get_backend().solve(model.field, own, begin, (0.0, t1), exact, save_at=list(times[1:]))
+    sizes, speeds = _fig3.growth_and_speed(times, np.concatenate([begin, found.y[:, 0]]))
+    assert len(sizes) >= turns
+    assert (sizes[1:] > 1.1 * sizes[:-1]).all()
+    assert (speeds[1:] > 1.03 * speeds[:-1]).all()
+
+
+def test_growth_and_speed_of_a_known_spiral() -> None:
+    """r = e^t, turned by (4 t + t^2) clockwise: half turn k ends at t = -2 + sqrt(4 + k pi)."""
+    t = np.linspace(0, 3, 6001)
+    angle = -(4 * t + t**2)
+    path = np.exp(t)[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    sizes, speeds = _fig3.growth_and_speed(t, path)
+    ends = -2 + np.sqrt(4 + np.pi * np.arange(len(sizes) + 1))
+    assert len(sizes) == 6
+    np.testing.assert_allclose(sizes, np.exp(ends[1:]), rtol=2e-3)
+    np.testing.assert_allclose(speeds, np.pi / np.diff(ends), rtol=1e-3)
 
 
 def test_widest_gap_on_known_points() -> None:
@@ -99,6 +134,62 @@ def test_coarse_is_folded_and_tied_and_figure_2_shows_it(tmp_path: Path) -> None
     stamp = (run.folder / "checkpoint.safetensors").stat().st_mtime_ns
     make("fig2", desk)
     assert (run.folder / "checkpoint.safetensors").stat().st_mtime_ns == stamp
+
+
+def seed_table(accuracy: float, failed: bool = False) -> pd.DataFrame:
+    """A swap table of one seed: Euler at three steps, the middle one that of training."""
+    factors = [0.5, 1.0, 2.0]
+    return pd.DataFrame(
+        {
+            "train_solver": "Euler h=1/4",
+            "test_solver": "Euler",
+            "order": 1,
+            "factor": factors,
+            "label": ["Euler h=1/8", "Euler h=1/4", "Euler h=1/2"],
+            "step": [factor / 4 for factor in factors],
+            "fixed": True,
+            "accuracy": [accuracy, 0.99, accuracy - 0.1],
+            "retcode": ["Success", "Success", "Unstable" if failed else "Success"],
+            "finer": [True, True, False],
+        }
+    )
+
+
+def test_figure_4_has_intervals_over_seeds_and_none_for_one() -> None:
+    seeds = [0.90, 0.94, 0.98]
+    table = _fig4._mean([seed_table(seeds[0], failed=True), *map(seed_table, seeds[1:])])
+    mean, low, high = mean_interval(seeds)
+    assert table.loc[0, ["accuracy", "low", "high"]].tolist() == pytest.approx(
+        [mean, low, min(high, 1.0)]
+    )
+    assert high > 1.0  # Student's is cut off at what is possible
+    assert table.loc[1, ["low", "high"]].tolist() == pytest.approx([0.99, 0.99])
+    assert table["failed"].tolist() == [0, 0, 1]
+    assert table["retcode"].tolist() == ["Success", "Success", "Unstable"]
+
+    figure = figures.accuracy_against_step({"a": table}, x="step")
+    (band,) = [each for each in figure.axes[0].collections if each.get_gid() == "interval"]
+    drawn = band.get_paths()[0].vertices
+    # The failed solve has no part in it.
+    assert set(drawn[:, 0]) == {0.125, 0.25}
+    assert (drawn[:, 1].min(), drawn[:, 1].max()) == pytest.approx((low, 1.0))
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "95 % interval" in legend
+
+    one = _fig4._mean([seed_table(0.9)])
+    assert one[["low", "high"]].isna().all(axis=None)
+    alone = figures.accuracy_against_step({"a": one}, x="step")
+    assert not [each for each in alone.axes[0].collections if each.get_gid() == "interval"]
+    assert "95 % interval" not in [text.get_text() for text in alone.legends[0].get_texts()]
+
+
+def test_one_point_has_a_bar() -> None:
+    table = _fig4._mean([seed_table(0.9)[:1], seed_table(0.94)[:1]])
+    figure = figures.accuracy_against_step({"a": table}, x="step")
+    (bar,) = [each for each in figure.axes[0].collections if each.get_gid() == "interval"]
+    _, low, high = mean_interval([0.9, 0.94])
+    ends = bar.get_segments()[0]
+    np.testing.assert_allclose(ends, [[0.125, low], [0.125, min(high, 1.0)]])
 
 
 @pytest.mark.slow

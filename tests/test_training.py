@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pynode_jl.backends import Adam, RetCode
 from pynode_jl.datasets import Dataset, concentric_spheres
-from pynode_jl.errors import DataError, InvalidValueError
+from pynode_jl.errors import DataChangedError, DataError, InvalidValueError
 from pynode_jl.fields import MLP, ConvField1d
 from pynode_jl.models import Model
 from pynode_jl.solvers import Solver
@@ -115,6 +115,23 @@ def test_batches(n: int, batch: int, first: int, count: int, seed: int) -> None:
 def test_an_epoch_sees_a_sample_once() -> None:
     epoch = batch_indices(0, 96, 32, 3, 6)
     assert sorted(epoch.ravel()) == list(range(96))
+
+
+def test_a_model_is_held_to_the_data_it_was_trained_on(
+    trained: Trained, model: Model, data: Dataset
+) -> None:
+    """Training goes on with the same data only; where these are not known, with any."""
+    assert trained.fingerprint == data.fingerprint
+    half = replace(trained, state=replace(trained.state, iteration=20))
+    scaled = replace(data, x_train=2 * data.x_train)
+    with pytest.raises(DataChangedError) as caught:
+        train(model, scaled, RECIPE, resume=half)
+    assert isinstance(caught.value, DataError)
+    for said in (scaled.fingerprint, data.fingerprint, "Restore", "another folder"):
+        assert said in str(caught.value)
+    unknown = replace(half, fingerprint="")
+    assert train(model, scaled, RECIPE, resume=unknown).fingerprint == scaled.fingerprint
+    assert Trained.of(model, trained.weights, RECIPE.solver).fingerprint == ""
 
 
 def test_data_that_do_not_fit(model: Model, data: Dataset) -> None:

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 
 from pynode_jl.analysis._swap import _like, swap
+from pynode_jl.analysis._verdict import Criterion, Kind
 from pynode_jl.backends import Array, Backend, RetCode, get_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.errors import InvalidValueError, WrongSolverError
+from pynode_jl.proportions import mean_interval
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Trained
 
@@ -28,9 +31,14 @@ MATRIX_COLUMNS = (
     "order",
     "own",
     "accuracy",
+    "low",
+    "high",
     "lowest",
     "highest",
     "damage",
+    "flips",
+    "flips_low",
+    "flips_high",
     "agreement",
     "state_error",
     "finer",
@@ -45,11 +53,15 @@ class SwapMatrix:
 
     Attributes:
         table: one row for each pair (`MATRIX_COLUMNS`), sorted by damage: the accuracy lost against
-            the training solver's own, mean over seeds, solves finer than training first. `own`
-            marks the training solver itself, `failed` counts the seeds whose solve failed: their
-            accuracies are not in the means.
+            the training solver's own, mean over seeds, solves finer than training first. `low` and
+            `high` are Student's 95 % interval of the mean accuracy over seeds (nan for one seed).
+            `flips` is the share of answers that change, mean over seeds, and `flips_low` and
+            `flips_high` its interval: of one seed exact, over its test samples, as in `swap`; of
+            several Student's, over the seeds. `own` marks the training solver itself, `failed`
+            counts the seeds whose solve failed: their figures are not in the means.
         trained: one row for each training solver: seeds, mean accuracy as trained and as an ODE,
-            worst damage under a finer solver, and how many seeds were found valid and tied.
+            each with its interval over seeds, worst damage under a finer solver, and a column for
+            each kind of verdict that occurs, with the number of seeds that have it.
         seconds: wall time of all solves, compilation included.
     """
 
@@ -85,6 +97,8 @@ def swap_matrix(
     *,
     factors: Sequence[float] | None = None,
     margin: float = 0.03,
+    confidence: float = 0.95,
+    criterion: Criterion = "flips",
     backend: Backend | None = None,
     on_solve: Callable[[int, int, str], None] | None = None,
 ) -> SwapMatrix:
@@ -96,12 +110,12 @@ def swap_matrix(
         tests: as for `swap`; default, by row, the paper's. A name that cannot step as a row's
             training solver does (a tolerance where it has none) leaves that cell empty.
         factors: as for `swap`.
-        margin: as for `swap`.
+        margin, confidence, criterion: as for `swap`.
         backend: what integrates; default `get_backend()`.
         on_solve: called before each solve with its model's number, the number of models and a text.
 
     Raises:
-        InvalidValueError: no model.
+        InvalidValueError: no model, or what `swap` refuses.
     """
     if not models:
         raise InvalidValueError("models", models, "at least one trained model", "Train one.")
@@ -116,9 +130,22 @@ def swap_matrix(
                 on_solve(number, len(models), f"{label}: {test}")
 
         report = swap(
-            trained, dataset, mine, factors=factors, margin=margin, backend=backend, on_solve=show
+            trained,
+            dataset,
+            mine,
+            factors=factors,
+            margin=margin,
+            confidence=confidence,
+            criterion=criterion,
+            backend=backend,
+            on_solve=show,
         )
-        rows.append(report.table.assign(damage=report.trained - report.table["accuracy"]))
+        rows.append(
+            report.table.assign(
+                damage=report.trained - report.table["accuracy"],
+                flips=report.table["flips"] / dataset.n_test,
+            )
+        )
         seconds += float(report.table["seconds"].sum())
         summaries.append(
             {
@@ -177,22 +204,33 @@ def _aggregated(rows: pd.DataFrame) -> pd.DataFrame:
         factor=factor.fillna(0.0),  # groupby would drop NaN
     )
     measured = ["accuracy", "damage", "agreement", "state_error"]
+    measured += ["flips", "flips_low", "flips_high"]
     rows[measured] = rows[measured].where(~rows["failed"])
-    table = rows.groupby(
+    grouped = rows.groupby(
         ["train_solver", "test", "test_solver", "factor", "order", "own"],
         as_index=False,
         dropna=False,
-    ).agg(
+    )
+    table = grouped.agg(
         accuracy=("accuracy", "mean"),
         lowest=("accuracy", "min"),
         highest=("accuracy", "max"),
         damage=("damage", "mean"),
+        flips=("flips", "mean"),
+        flips_low=("flips_low", "mean"),
+        flips_high=("flips_high", "mean"),
         agreement=("agreement", "mean"),
         state_error=("state_error", "mean"),
         finer=("finer", "all"),
         failed=("failed", "sum"),
         seeds=("accuracy", "size"),
     )
+    parts = [part for _, part in grouped]  # in the order of `table`
+    table[["low", "high"]] = [_over_seeds(part["accuracy"]) for part in parts]
+    for i, part in enumerate(parts):
+        # One seed keeps the exact interval of its own samples.
+        if part["flips"].notna().sum() > 1:
+            table.loc[i, ["flips_low", "flips_high"]] = _over_seeds(part["flips"])
     table["factor"] = table["factor"].replace(0.0, np.nan)
     table = table.sort_values(
         ["finer", "damage", "train_solver", "test"], ascending=[False, False, True, True]
@@ -210,7 +248,19 @@ def _summary(models: pd.DataFrame) -> pd.DataFrame:
             "worst damage": ("worst damage", "max"),
         },
     )
-    for kind in ("valid", "tied"):
-        found = (models["verdict"] == kind).groupby(models["train_solver"], sort=False)
-        summary[kind] = found.sum().astype(int)
+    for place, name in ((2, "as trained"), (5, "as an ODE")):
+        ends = [_over_seeds(part[name]) for _, part in grouped]
+        for offset, end in enumerate(("low", "high")):
+            summary.insert(place + offset, f"{name}, {end}", [each[offset] for each in ends])
+    occurring = set(models["verdict"])
+    for kind in get_args(Kind):
+        if kind in occurring:
+            found = (models["verdict"] == kind).groupby(models["train_solver"], sort=False)
+            summary[kind] = found.sum().astype(int)
     return summary.reset_index()
+
+
+def _over_seeds(shares: pd.Series[float]) -> tuple[float, float]:
+    """Student's 95 % interval of a mean share, cut off at 0 and 1; nan for one seed."""
+    _, low, high = mean_interval(shares)
+    return float(np.clip(low, 0.0, 1.0)), float(np.clip(high, 0.0, 1.0))

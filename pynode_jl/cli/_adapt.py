@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from pynode_jl.cli._running import settings, train_with_bar
+from pynode_jl.errors import DivergedError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,6 +89,17 @@ def critical(
         str, typer.Option(help="bisection, or grid: the paper's, at every step.")
     ] = "bisection",
     ratio: Annotated[float, typer.Option(help="Between neighbouring steps.")] = 2.0,
+    criterion: Annotated[
+        str | None,
+        typer.Option(
+            help="flips, three-points or ten-points (the paper's check); default: the file's.",
+            show_default=False,
+        ),
+    ] = None,
+    confidence: Annotated[
+        float | None,
+        typer.Option(help="Of the verdicts; default: the file's.", show_default=False),
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from the file's on.")] = 1,
     setting: _Setting = None,
 ) -> None:
@@ -103,31 +116,43 @@ def critical(
         wanted = replace(base, seed=seed, train=replace(base.train, solver=str(solver)))
         text = solver.label.split(" ", 1)[1].replace("/", "_").replace(" ", "-")
         run = Run.create(wanted, out / f"{name}-{text}-s{seed}")
-        train_with_bar(_console, run, run.folder.name)
+        try:
+            train_with_bar(_console, run, run.folder.name)
+        except DivergedError as error:
+            # A step at which training fails is a trial too, and says nothing of finer ones.
+            _console.print(f"{run.folder.name}: {error}", markup=False, highlight=False)
         return run.trained, run.dataset
 
     def show(trial: Trial) -> None:
-        drop = "" if trial.drop != trial.drop else f", drop {trial.drop * 100:.1f} points"
-        _console.print(
-            f"seed {trial.seed}, {trial.solver.label}: {trial.kind}, accuracy"
-            f" {trial.accuracy:.1%}{drop}",
-            highlight=False,
-        )
+        text = f"seed {trial.seed}, {trial.solver.label}: {trial.kind}"
+        for value, said in (
+            (trial.accuracy, f", accuracy {trial.accuracy:.1%}"),
+            (trial.drop, f", drop {trial.drop * 100:.1f} points"),
+            (
+                trial.flips,
+                f", flips {trial.flips:.1%} ({trial.low * 100:.1f} to {trial.high * 100:.1f}%)",
+            ),
+        ):
+            text += "" if math.isnan(value) else said
+        _console.print(text, highlight=False)
 
     report = search(
         train,
         Solver.parse(f"{name}:{coarse}"),
         Solver.parse(f"{name}:{fine}"),
-        method=method,  # type: ignore[arg-type]  # checked there
+        method=cast(Any, method),  # checked there, as is the criterion
+        criterion=cast(Any, criterion or base.swap.criterion),
         seeds=range(base.seed, base.seed + seeds),
         ratio=ratio,
         margin=base.swap.margin,
+        confidence=base.swap.confidence if confidence is None else confidence,
         backend=get_backend(base.backend, base.device or None),
         on_trial=show,
     )
     report.table.to_csv(out / "trials.csv", index=False)
     report.brackets.to_csv(out / "critical.csv", index=False)
-    _console.print(_frame(f"{name}: where models begin to hold ({method})", report.brackets))
+    title = f"{name}: where models begin to hold ({method}, by {report.criterion})"
+    _console.print(_frame(title, report.brackets))
     _console.print(f"tables: {out}/critical.csv, {out}/trials.csv", soft_wrap=True)
 
 
@@ -140,11 +165,21 @@ def _base(config: Path | None) -> Config:
 
 
 def _show_adapted(name: str, table: pd.DataFrame) -> None:
-    shown = table[["seed", "solver", "accuracy", "worst", "under", "verdict", "spread"]].copy()
+    from pynode_jl.experiments import over_seeds
+
+    shown = table[
+        ["seed", "solver", "accuracy", "flips", "under", "verdict", "ode", "spread"]
+    ].copy()
+    shown["flips"] = [
+        "" if math.isnan(share) else f"{share:.1%} ({100 * low:.1f} to {100 * high:.1f}%)"
+        for share, low, high in zip(
+            table["flips"], table["flips_low"], table["flips_high"], strict=True
+        )
+    ]
     shown["evaluations"] = [
         f"{a:.1f} + {b:.1f}" for a, b in zip(table["nf_training"], table["nf_checks"], strict=True)
     ]
-    for column in ("accuracy", "worst"):
+    for column in ("accuracy", "ode"):
         shown[column] = shown[column].map("{:.1%}".format)
     shown["spread"] = shown["spread"].map("{:.3f}".format)
     _console.print(_frame(f"{name} controller: evaluations in training + checks", shown))
@@ -152,14 +187,11 @@ def _show_adapted(name: str, table: pd.DataFrame) -> None:
         _console.print(f"seed {seed}, validation: {text}", highlight=False)
     total = table["nf_training"] + table["nf_checks"]
     _console.print(
-        f"accuracy {_mean(100 * table['accuracy'])} %, under the worst finer solver"
-        f" {_mean(100 * table['worst'])} %, evaluations an iteration {_mean(total)}",
+        f"accuracy {over_seeds(100 * table['accuracy'])} %, of the ODE"
+        f" {over_seeds(100 * table['ode'])} %, evaluations an iteration {over_seeds(total)}"
+        + (" (mean +- sample deviation over seeds)" if len(table) > 1 else ""),
         highlight=False,
     )
-
-
-def _mean(values: pd.Series[float]) -> str:
-    return f"{values.mean():.1f} +- {values.std(ddof=0):.1f}"
 
 
 def _frame(title: str, frame: pd.DataFrame) -> Table:

@@ -85,15 +85,29 @@ def swap(
         list[float] | None,
         typer.Option(help="A multiple of the training step or tolerance. Repeatable."),
     ] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="The share of answers that may change.", show_default=False)
+    ] = None,
+    confidence: Annotated[
+        float | None, typer.Option(help="Of the verdict's intervals.", show_default=False)
+    ] = None,
+    criterion: Annotated[
+        str | None,
+        typer.Option(
+            help="flips, or a rule of the paper: three-points, ten-points.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Evaluate a trained run under other solvers; without options, as its configuration says."""
     from pynode_jl.experiments import Run
 
     run = Run.open(folder)
+    rule: dict[str, Any] = {"margin": margin, "confidence": confidence, "criterion": criterion}
     chosen = replace(
         run.config.swap,
         solvers=tuple(solver or run.config.swap.solvers),
         factors=tuple(factor or run.config.swap.factors),
+        **{name: value for name, value in rule.items() if value is not None},
     )
     run.config = replace(run.config, swap=chosen)
     _report({folder.name: run}, folder, f"Run {folder.name}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast, get_args
 
 import typer
 from rich.console import Console
@@ -12,6 +13,7 @@ from rich.table import Table
 
 _WORST = 10
 _console = Console()
+_stderr = Console(stderr=True, highlight=False)
 
 
 def matrix(
@@ -32,24 +34,70 @@ def matrix(
     zoo: Annotated[
         bool, typer.Option("--zoo", help="Every explicit Runge-Kutta method as a test solver.")
     ] = False,
+    margin: Annotated[float, typer.Option(help="The share of answers that may change.")] = 0.03,
+    confidence: Annotated[float, typer.Option(help="Of the verdicts' intervals.")] = 0.95,
+    criterion: Annotated[
+        str, typer.Option(help="flips, or a rule of the paper: three-points, ten-points.")
+    ] = "flips",
 ) -> None:
     """Swap matrix: training solvers by test solvers by factors, seeds aggregated."""
+    from pynode_jl.analysis._verdict import Kind
     from pynode_jl.cli._progress import swap_bar
     from pynode_jl.experiments import explicit_zoo, find_runs, runs_matrix, write_matrix_report
 
     begun = time.monotonic()
-    runs = find_runs(folders)
+
+    def skip(folder: Path, reason: str) -> None:
+        _stderr.print(f"passed over {folder}: {reason}", markup=False, soft_wrap=True)
+
+    runs = find_runs(folders, skip)
     tests = [*(solver or ()), *(explicit_zoo() if zoo else ())]
     with swap_bar(_console, f"{len(runs)} runs") as show:
-        found = runs_matrix(runs, tests or None, factors=factor, on_solve=show)
-    table = Table("trained with", "tested with", "damage", "accuracy", "seeds", title="by damage")
+        found = runs_matrix(
+            runs,
+            tests or None,
+            factors=factor,
+            margin=margin,
+            confidence=confidence,
+            criterion=cast(Any, criterion),  # checked there
+            on_solve=show,
+        )
+    table = Table(
+        *("trained with", "tested with", "damage", "accuracy", "flips", "seeds"),
+        title="finer solves by damage, with intervals",
+    )
     for row in found.table[found.table["finer"]].head(_WORST).to_dict("records"):
-        cells = (f"{row['damage']:+.1%}", f"{row['accuracy']:.1%}", str(row["seeds"]))
-        table.add_row(str(row["train_solver"]), str(row["test"]), *cells)
+        table.add_row(
+            str(row["train_solver"]),
+            str(row["test"]),
+            f"{row['damage']:+.1%}",
+            _with_interval(row["accuracy"], row["low"], row["high"]),
+            _with_interval(row["flips"], row["flips_low"], row["flips_high"]),
+            str(row["seeds"]),
+        )
     _console.print(table)
+    kinds = [name for name in get_args(Kind) if name in found.trained]
+    verdicts = Table("trained with", "as trained", "as an ODE", *kinds, title="seeds by verdict")
+    for row in found.trained.to_dict("records"):
+        verdicts.add_row(
+            str(row["train_solver"]),
+            *(
+                _with_interval(*(row[f"{name}{end}"] for end in ("", ", low", ", high")))
+                for name in ("as trained", "as an ODE")
+            ),
+            *(str(row[kind]) for kind in kinds),
+        )
+    _console.print(verdicts)
     page = write_matrix_report(runs, found, out)
     _console.print(
         f"{int(found.table['seeds'].sum())} evaluations of {len(runs)} runs,"
         f" {time.monotonic() - begun:.0f} s"
     )
     _console.print(f"matrix: {page}", soft_wrap=True, highlight=False)
+
+
+def _with_interval(share: float, low: float, high: float) -> str:
+    """A share with its interval where it has one: "84.8% (82.1 to 87.2)"."""
+    if math.isnan(share):
+        return "-"
+    return f"{share:.1%}" + ("" if math.isnan(low) else f" ({100 * low:.1f} to {100 * high:.1f})")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pynode_jl.experiments._adaptation import adaptation_row, checks_table, spread
+from pynode_jl.experiments._adaptation import adaptation_row, checks_table, over_seeds, spread
 from pynode_jl.experiments._certificate import write_certificate
 from pynode_jl.experiments._config import (
     AdaptConfig,
@@ -39,6 +39,7 @@ __all__ = [
     "explicit_zoo",
     "find_runs",
     "in_the_plane",
+    "over_seeds",
     "quickstart_configs",
     "runs_matrix",
     "spread",

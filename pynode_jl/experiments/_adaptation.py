@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from pynode_jl.analysis import swap
@@ -40,31 +41,48 @@ def checks_table(history: History) -> pd.DataFrame:
 
 
 def spread(history: History) -> float:
-    """Standard deviation of the step's (or tolerance's) logarithm over the last half of training:
-    how much a controller oscillates; 0 for a fixed step."""
+    """Standard deviation of the step's (or tolerance's) logarithm over the last half of training.
+
+    It tells how much a controller oscillates; 0 for a fixed step. It is over all of these
+    iterations, not over a sample of them.
+    """
     last = history.step[len(history) // 2 :]
     return float(np.log(last).std()) if len(last) else math.nan
+
+
+def over_seeds(values: npt.ArrayLike, digits: int = 1) -> str:
+    """Return a mean over seeds and its sample deviation (n - 1) as text.
+
+    Values that are not finite are left out. One value has no deviation, and none has no mean: then
+    the text is that value, or "-".
+    """
+    given = np.asarray(values, float)
+    given = given[np.isfinite(given)]
+    if not given.size:
+        return "-"
+    mean = f"{given.mean():.{digits}f}"
+    return mean if given.size == 1 else f"{mean} +- {given.std(ddof=1):.{digits}f}"
 
 
 def adaptation_row(trained: Trained, dataset: Dataset, backend: Backend) -> dict[str, object]:
     """The figures of one adapted run.
 
     Returns:
-        seed, solver (in force at the end), accuracy (test set, with it), worst (the lowest under
-        any finer solve of `FIXED_TESTS` or `ADAPTIVE_TESTS`, or of the ODE), under (which), drop,
-        ode, verdict, nf_training and nf_checks (evaluations an iteration), spread, validation (its
-        text; "none" from a controller that promises nothing).
+        seed, solver (in force at the end), accuracy (test set, with it), ode (the ODE's accuracy),
+        verdict (its kind by flips, from `FIXED_TESTS` or `ADAPTIVE_TESTS`), flips, flips_low and
+        flips_high (the share of answers that the decisive comparison changes, and its interval),
+        under (which comparison that is), drop and lowest (accuracy lost under the worst of the ODE
+        and the solves that are measured to be finer, and which that is), nf_training and nf_checks
+        (evaluations an iteration), spread, validation (its text; "none" from a controller that
+        promises nothing). Shares and accuracies are nan, names "" where the verdict has none.
     """
     solver = trained.solver
     tests = FIXED_TESTS if solver.fixed else ADAPTIVE_TESTS
     order = solver.info.order or 0
     fine_enough = [name for name in tests if ":" in name or (info(name).order or 0) >= order]
     report = swap(trained, dataset, fine_enough, factors=_FACTORS[solver.fixed], backend=backend)
-    finer = report.table[report.table["finer"]]
-    lowest = finer.sort_values("accuracy").iloc[0] if len(finer) else None
-    worst, under = report.ode, "its ODE"
-    if lowest is not None and not lowest["accuracy"] >= worst:
-        worst, under = float(lowest["accuracy"]), str(lowest["label"])
+    verdict = report.verdict
+    found = verdict.decisive
     history, done = trained.history, max(1, trained.state.iteration)
     validation = trained.validation
     cost = history.check_nf + (0 if validation is None else validation.nf)
@@ -72,11 +90,14 @@ def adaptation_row(trained: Trained, dataset: Dataset, backend: Backend) -> dict
         "seed": trained.recipe.seed,
         "solver": solver.label,
         "accuracy": report.trained,
-        "worst": worst,
-        "under": under,
-        "drop": report.trained - worst,
         "ode": report.ode,
-        "verdict": report.verdict.kind,
+        "verdict": verdict.kind,
+        "flips": math.nan if found is None else found.share,
+        "flips_low": math.nan if found is None else found.low,
+        "flips_high": math.nan if found is None else found.high,
+        "under": "" if found is None else found.label,
+        "drop": verdict.drop,
+        "lowest": verdict.worst,
         "nf_training": history.training_nf / done,
         "nf_checks": cost / done,
         "spread": spread(history),

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,6 +50,7 @@ def save_checkpoint(path: Path, trained: Trained) -> None:
         "control": _plain(trained.control),
         "checks": [_plain(check) for check in history.checks],
         "validation": _plain(trained.validation),
+        "data": trained.fingerprint,
     }
     part = path.with_suffix(".part")
     # safetensors writes an array's memory, whatever its strides.
@@ -65,14 +68,9 @@ def load_checkpoint(path: Path, model: Model, recipe: Recipe) -> Trained:
     Raises:
         RunFolderError: a damaged file, or one of another model.
     """
-    try:
-        with safe_open(path, framework="np") as file:
-            facts = json.loads((file.metadata() or {}).get("facts", "{}"))
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise RunFolderError(
-            "checkpoint", str(path), "a whole checkpoint", f"{error}. Delete it to train anew."
-        ) from error
+    with _opened(path) as file:
+        facts = _facts(file)
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     parts = {
         part: {
             name.removeprefix(f"{part}/"): value
@@ -90,6 +88,20 @@ def load_checkpoint(path: Path, model: Model, recipe: Recipe) -> Trained:
             f"{_FORMAT} with the weights of this configuration's model",
             "Take another folder, or delete the checkpoint to train anew.",
         )
+    try:
+        return _trained(model, recipe, parts, facts)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(
+            "checkpoint",
+            str(path),
+            f"the facts of {_FORMAT}",
+            f"{type(error).__name__}: {error}. Delete it to train anew.",
+        ) from error
+
+
+def _trained(
+    model: Model, recipe: Recipe, parts: dict[str, dict[str, Any]], facts: dict[str, Any]
+) -> Trained:
     return Trained(
         model,
         recipe,
@@ -103,7 +115,37 @@ def load_checkpoint(path: Path, model: Model, recipe: Recipe) -> Trained:
         _made(ControlState, facts["control"]) if facts["control"] else None,
         _made(Validation, facts["validation"]) if facts["validation"] else None,
         parts["kept"] or None,
+        facts.get("data", ""),
     )
+
+
+def recorded_fingerprint(path: Path) -> str:
+    """Return the fingerprint of the data that a checkpoint was trained on.
+
+    Only the file's head is read. "" for a checkpoint without it: version 0.1 kept it in
+    environment.json only.
+
+    Raises:
+        RunFolderError: a damaged file.
+    """
+    with _opened(path) as file:
+        return str(_facts(file).get("data", ""))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="np") as file:
+            yield file
+    except (SafetensorError, OSError, ValueError) as error:
+        raise RunFolderError(
+            "checkpoint", str(path), "a whole checkpoint", f"{error}. Delete it to train anew."
+        ) from error
+
+
+def _facts(file: Any) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((file.metadata() or {}).get("facts", "{}"))
+    return facts
 
 
 def _plain(record: Check | ControlState | Validation | None) -> dict[str, Any] | None:

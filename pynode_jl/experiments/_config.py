@@ -16,6 +16,8 @@ from typing import Any
 import tomli_w
 
 from pynode_jl.adaptation import CONTROLLERS, Controller
+from pynode_jl.analysis import Criterion
+from pynode_jl.analysis._swap import _check_rule
 from pynode_jl.backends import BACKENDS, Adam
 from pynode_jl.datasets import DATASETS, Dataset, load, takes_seed
 from pynode_jl.errors import ConfigError, PyNODEError, UnknownNameError, nearest_names
@@ -98,11 +100,20 @@ class AdaptConfig:
 
 @dataclass(frozen=True)
 class SwapConfig:
-    """Table ``[swap]``: what `pynode_jl.swap` is called with; an empty list is its default."""
+    """Table ``[swap]``: what `pynode_jl.swap` is called with; an empty list is its default.
+
+    Raises:
+        InvalidValueError: a margin, confidence or criterion that `swap` would refuse.
+    """
 
     solvers: tuple[str, ...] = ()
     factors: tuple[float, ...] = ()
     margin: float = 0.03
+    confidence: float = 0.95
+    criterion: Criterion = "flips"
+
+    def __post_init__(self) -> None:
+        _check_rule(self.margin, self.confidence, self.criterion)
 
 
 @dataclass(frozen=True)
@@ -229,7 +240,7 @@ class Config:
         try:
             text = Path(path).read_text(encoding="utf-8")
             return cls.from_dict(tomllib.loads(text))
-        except (OSError, tomllib.TOMLDecodeError) as error:
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError("config", str(path), "a readable TOML file", f"{error}.") from error
 
     def changed(self, settings: Mapping[str, Any]) -> Config:
@@ -263,6 +274,7 @@ _OPEN = ("data", "field", "adapt")
 #: The values of each type that a key takes; an int is a float too.
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "str": (str,),
+    "Criterion": (str,),
     "int": (int,),
     "float": (int, float),
     "str | Mapping[str, Any]": (str, Mapping),

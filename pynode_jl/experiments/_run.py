@@ -11,6 +11,9 @@
     report.html, *.png, *.pdf
 
 Every figure can be drawn again from the folder. Starting a run again goes on from its checkpoint.
+
+A run is held to the data that it was trained on: their fingerprint is in the checkpoint and in
+environment.json, and data with another one are refused, whatever the run is used for.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -35,10 +39,14 @@ from pynode_jl.backends import Backend, get_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.errors import RunFolderError
 from pynode_jl.experiments._adaptation import checks_table
-from pynode_jl.experiments._checkpoint import load_checkpoint, save_checkpoint
+from pynode_jl.experiments._checkpoint import (
+    load_checkpoint,
+    recorded_fingerprint,
+    save_checkpoint,
+)
 from pynode_jl.experiments._config import Config
 from pynode_jl.models import Model
-from pynode_jl.training import Trained, start, train
+from pynode_jl.training import Trained, check_same_data, start, train
 
 # Between two checkpoints: what a kill costs at most.
 _SECONDS_BETWEEN_SAVES = 5.0
@@ -105,8 +113,37 @@ class Run:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The data, made anew from the seed."""
-        return self.config.dataset()
+        """The data, made anew from the seed or read from their file.
+
+        Raises:
+            DataChangedError: they are not the data that the run was trained on.
+        """
+        dataset = self.config.dataset()
+        check_same_data(self.recorded_fingerprint, dataset)
+        return dataset
+
+    @property
+    def recorded_fingerprint(self) -> str:
+        """The fingerprint of the data that the run was trained on; "" before its first training.
+
+        Raises:
+            RunFolderError: a damaged checkpoint or environment.json.
+        """
+        checkpoint, environment = (
+            self.folder / name for name in ("checkpoint.safetensors", "environment.json")
+        )
+        recorded = recorded_fingerprint(checkpoint) if checkpoint.exists() else ""
+        if recorded or not environment.exists():
+            return recorded
+        try:
+            return str(json.loads(environment.read_text(encoding="utf-8")).get("data", ""))
+        except (OSError, ValueError, AttributeError) as error:
+            raise RunFolderError(
+                "environment.json",
+                str(environment),
+                "a readable record of the run's data",
+                f"{error}. Restore it, or train a new run in another folder.",
+            ) from error
 
     @cached_property
     def model(self) -> Model:
@@ -120,14 +157,20 @@ class Run:
 
     @property
     def trained(self) -> Trained:
-        """Where training stands: its last checkpoint, or its start."""
+        """Where training stands: its last checkpoint, or its start.
+
+        Raises:
+            DataChangedError: the data are not those that it was trained on.
+        """
         path = self.folder / "checkpoint.safetensors"
         recipe = self.config.recipe()
-        return (
-            load_checkpoint(path, self.model, recipe)
-            if path.exists()
-            else start(self.model, recipe)
-        )
+        if not path.exists():
+            return start(self.model, recipe)
+        loaded = load_checkpoint(path, self.model, recipe)
+        # The data may have been read before another process has trained the run.
+        recorded = self.recorded_fingerprint
+        check_same_data(recorded, self.dataset)
+        return replace(loaded, fingerprint=recorded)
 
     def train(self, on_chunk: Callable[[Trained], None] | None = None) -> Trained:
         """Train from where the run stands to its end, saving on the way.
@@ -136,6 +179,7 @@ class Run:
 
         Raises:
             RunFolderError: another process is training this run.
+            DataChangedError: the data are not those that it was trained on. Nothing is written.
         """
         last_save = time.monotonic()
 
@@ -149,6 +193,7 @@ class Run:
 
         with self._locked():
             begun = self.trained
+            check_same_data(self.recorded_fingerprint, self.dataset)
             if on_chunk is not None:
                 on_chunk(begun)
             _write_text(self.folder / "environment.json", json.dumps(self._environment(), indent=1))
@@ -181,6 +226,7 @@ class Run:
 
         Raises:
             RunFolderError: the run is not trained to its end.
+            DataChangedError: the data are not those that it was trained on.
         """
         trained = self.trained
         if not trained.finished:
@@ -198,6 +244,8 @@ class Run:
             settings.solvers or None,
             factors=settings.factors or None,
             margin=settings.margin,
+            confidence=settings.confidence,
+            criterion=settings.criterion,
             backend=self.backend,
             on_solve=on_solve,
         )
@@ -211,7 +259,9 @@ class Run:
 
         Raises:
             RunFolderError: there is none.
+            DataChangedError: the data are not those that the run was trained on.
         """
+        check_same_data(self.recorded_fingerprint, self.dataset)
         try:
             table = pd.read_csv(self.folder / "swap.csv")
             values = json.loads((self.folder / "verdict.json").read_text(encoding="utf-8"))

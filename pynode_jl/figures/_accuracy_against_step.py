@@ -9,10 +9,12 @@ from typing import Any, Literal
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatterSciNotation, NullFormatter
 
 from pynode_jl.errors import InvalidValueError
@@ -45,8 +47,9 @@ def accuracy_against_step(
     """Test accuracy over the step (or tolerance) of the test solver, a line for each of them.
 
     A star marks the solver that the model was trained with, a cross on the floor a solve that
-    failed. Up to 8 test solvers have a line each; of more, each has pale dots and the median of
-    each order has a line, beside the line of the solver trained with.
+    failed. Where a table has the columns low and high, its accuracies are means over seeds and a
+    pale band is their interval. Up to 8 test solvers have a line each; of more, each has pale dots
+    and the median of each order has a line, beside the line of the solver trained with.
 
     Args:
         tables: by title, a swap table with at least the columns train_solver, test_solver, order,
@@ -93,7 +96,7 @@ def accuracy_against_step(
             ax.text(0.5, 0.5, "no test solves", transform=ax.transAxes, ha="center", va="center")
         if i % across == 0:
             ax.set_ylabel("test accuracy")
-    handles = [Line2D([], [], label=line.name, **line.look) for line in lines]
+    handles: list[Artist] = [Line2D([], [], label=line.name, **line.look) for line in lines]
     handles += _marks(pd.concat(checked.values()), chance)
     if handles:
         medians = any(len(line.solvers) > 1 for line in lines)
@@ -161,10 +164,12 @@ def _order_text(order: float | None) -> str:
     return "order unknown" if order is None or pd.isna(order) else f"order {int(order)}"
 
 
-def _marks(table: pd.DataFrame, chance: float | None) -> list[Line2D]:
-    handles = []
+def _marks(table: pd.DataFrame, chance: float | None) -> list[Artist]:
+    handles: list[Artist] = []
     if (table["trained"] & ~table["failed"]).any():
         handles.append(Line2D([], [], label="solver of training", **_STAR))
+    if {"low", "high"} <= set(table) and (table["low"].notna() & ~table["failed"]).any():
+        handles.append(Patch(color=_style.INK, alpha=0.13, linewidth=0, label="95 % interval"))
     if table["failed"].any():
         handles.append(Line2D([], [], label="solve failed", **_CROSS))
     if chance is not None:
@@ -208,6 +213,8 @@ def _draw(ax: Axes, table: pd.DataFrame, x: str, lines: list[_Line]) -> bool:
                 markeredgewidth=0,
                 zorder=1.8,
             )
+        elif {"low", "high"} <= set(rows):
+            _band(ax, rows, x, line.look["color"])
         median = rows.groupby(rows[x].astype(float))["shown"].median()  # of one: itself
         ax.plot(median.index.to_numpy(), median.to_numpy(), label=line.name, **line.look)
     failed = table[table["failed"]]
@@ -216,6 +223,19 @@ def _draw(ax: Axes, table: pd.DataFrame, x: str, lines: list[_Line]) -> bool:
     star = table[table["trained"] & ~table["failed"]]
     ax.plot(star[x].to_numpy(float), star["accuracy"].to_numpy(float), gid="training", **_STAR)
     return not table.empty
+
+
+def _band(ax: Axes, rows: pd.DataFrame, x: str, colour: str) -> None:
+    """The interval of each mean; of a single point, which has no width, a bar."""
+    known = rows["low"].notna() & rows["high"].notna() & ~rows["failed"]
+    rows = rows[known].sort_values(x)
+    at, low, high = (rows[name].to_numpy(float) for name in (x, "low", "high"))
+    if len(rows) == 1:
+        ax.vlines(at, low, high, color=colour, alpha=0.4, linewidth=1.2, zorder=1.6, gid="interval")
+    elif len(rows):
+        ax.fill_between(
+            at, low, high, color=colour, alpha=0.13, linewidth=0, zorder=1.6, gid="interval"
+        )
 
 
 def _frame(ax: Axes, table: pd.DataFrame, x: str, chance: float | None) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from pynode_jl.analysis import swap
 from pynode_jl.figures import accuracy_against_step
+from pynode_jl.proportions import mean_interval
 from pynode_jl.reproduce._desk import Desk, Plate
 from pynode_jl.reproduce._spheres import SPHERE
 from pynode_jl.reproduce._subject import Subject
@@ -63,26 +65,42 @@ def plate(desk: Desk, subject: Subject, parts: Mapping[str, Part]) -> Plate:
         " solver; a star is the solver trained with, at its own step. a: trained with Euler, tested"
         " with Euler, Midpoint and RK4 at 0.5 to 2 times the training step. b: RK4 with itself. c:"
         " Fehlberg 2(1) with itself and DP5 at 0.1 to 10 times the tolerance. d: DP5 with itself."
-        " An ODE's lines are level with its star and to the left of it. Means over"
-        f" {desk.seeds} seeds (the paper: 5), trained for {subject.words[desk.full]}"
+        " An ODE's lines are level with its star and to the left of it."
+        + (
+            f" Means over {desk.seeds} seeds (the paper: 5), the bands their 95 % intervals"
+            " (Student's; wide for few seeds)"
+            if desk.seeds > 1
+            else " One seed (the paper: 5), no interval"
+        )
+        + f", trained for {subject.words[desk.full]}"
         + ("." if desk.full else "; a reduced grid of training steps, --full has more of them."),
         None,
         pd.concat(numbers, ignore_index=True)[
-            ["part", "train_solver", "label", "accuracy", "lowest", "highest", "finer", "seeds"]
+            [
+                *("part", "train_solver", "label", "accuracy", "low", "high"),
+                *("lowest", "highest", "finer", "failed", "seeds"),
+            ]
         ],
-        {"accuracy": ".1%", "lowest": ".1%", "highest": ".1%"},
+        dict.fromkeys(("accuracy", "low", "high", "lowest", "highest"), ".1%"),
         {"seeds": desk.seeds},
         drawn,
     )
 
 
 def _mean(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """One table for all seeds: mean accuracies; a solve that failed once has failed."""
+    """One table for all seeds: mean accuracies with Student's 95 % interval over seeds.
+
+    A solve that failed for one seed has failed, and `failed` counts the seeds. The interval is cut
+    off at 0 and 1, and nan for one seed.
+    """
     table = tables[0].copy()
     accuracies = pd.DataFrame({i: each["accuracy"] for i, each in enumerate(tables)})
     table["accuracy"] = accuracies.mean(axis=1)
+    ends = [mean_interval(row)[1:] for row in accuracies.to_numpy(float)]
+    table[["low", "high"]] = np.clip(np.array(ends, float).reshape(-1, 2), 0.0, 1.0)
     table["lowest"], table["highest"] = accuracies.min(axis=1), accuracies.max(axis=1)
     table["seeds"] = len(tables)
+    table["failed"] = sum((each["retcode"] != "Success").astype(int) for each in tables)
     for other in tables[1:]:
         table["retcode"] = other["retcode"].where(table["retcode"] == "Success", table["retcode"])
         table["finer"] &= other["finer"]

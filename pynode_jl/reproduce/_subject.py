@@ -34,9 +34,10 @@ class Subject:
     words: Mapping[bool, str]
     short_controls: Mapping[str, Any] = field(default_factory=dict)
 
-    def run(self, desk: Desk, solver: str, seed: int = 0) -> Run:
-        """The run with a training solver, as text."""
-        return self._trained(desk, _folder_name(solver), self._config(desk, solver, seed))
+    def run(self, desk: Desk, solver: str, seed: int = 0, *, may_fail: bool = False) -> Run:
+        """The run with a training solver, as text; `may_fail` as in `Desk.trained`."""
+        config = self._config(desk, solver, seed)
+        return self._trained(desk, _folder_name(solver), config, may_fail=may_fail)
 
     def adapted(self, desk: Desk, controller: str, seed: int) -> Run:
         """The run under a controller, by name."""
@@ -49,9 +50,10 @@ class Subject:
         train = replace(base.train, solver=solver)
         return replace(base, seed=seed, backend=desk.backend, train=train)
 
-    def _trained(self, desk: Desk, how: str, config: Config) -> Run:
+    def _trained(self, desk: Desk, how: str, config: Config, *, may_fail: bool = False) -> Run:
         kind = "full" if desk.full else "short"
-        return desk.trained(f"{self.stem}-{how}-{kind}-s{config.seed}", config)
+        name = f"{self.stem}-{how}-{kind}-s{config.seed}"
+        return desk.trained(name, config, may_fail=may_fail)
 
 
 def _folder_name(solver: str) -> str:
