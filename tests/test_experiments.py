@@ -505,6 +505,7 @@ def test_report_of_runs(run: Run, tmp_path: Path) -> None:
     assert run.stored_swap().verdict.text in text.replace("&#39;", "'")
     assert {path.name for path in tmp_path.glob("*.png")} == {
         "swap.png",
+        "flips.png",
         "steps.png",
         "training.png",
     }
