@@ -221,6 +221,13 @@ def test_an_overfitted_model_is_told_from_an_untrained_one() -> None:
     assert "train it further" not in verdict.text.lower()
 
 
+def test_a_head_of_zeros_is_untrained() -> None:
+    trained = linear_model(-np.eye(2), [0, 0], EULER16)
+    report = swap(trained, labelled(normal(200, 2), np.arange(200) % 2))
+    assert report.verdict.kind == "untrained"
+    assert (report.table["logit_distance"] == 0.0).all()
+
+
 def test_weights_that_are_not_finite_are_named() -> None:
     weights = dict(DECAY.weights)
     weights["head.weight"] = np.full_like(weights["head.weight"], np.nan)

@@ -481,7 +481,7 @@ def _row(
         "fixed": solver.fixed,
         "accuracy": evaluation.accuracy(labels),
         "agreement": float(np.mean(evaluation.predictions == base.predictions)),
-        "logit_distance": _mean_norm(evaluation.logits - base.logits) / _mean_norm(base.logits),
+        "logit_distance": _relative(evaluation.logits - base.logits, base.logits),
         "state_error": reference.distance(evaluation),
         "nf": stats.nf,
         "njac": stats.njac,
@@ -502,6 +502,13 @@ def _finer(table: pd.DataFrame, own_error: float, reference_error: float) -> pd.
     return near & (table["retcode"] == RetCode.Success)
 
 
-def _mean_norm(logits: Array) -> float:
+def _relative(difference: Array, logits: Array) -> float:
+    """Mean norm over mean norm; of logits that are all zero, 0 or infinite."""
     # A diverged solve's logits may overflow float32 when squared.
-    return float(np.linalg.norm(logits.astype(np.float64), axis=1).mean())
+    distance, size = (
+        float(np.linalg.norm(each.astype(np.float64), axis=1).mean())
+        for each in (difference, logits)
+    )
+    if size == 0.0:
+        return 0.0 if distance == 0.0 else float("inf")
+    return distance / size
