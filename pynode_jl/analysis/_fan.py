@@ -82,14 +82,16 @@ class Fan:
     @property
     def gap(self) -> float:
         """How far the sum of transported errors is from the global error: norm over norm."""
-        rest = self.transported.sum(axis=0) - self.global_error
-        return float(np.linalg.norm(rest)) / max(float(np.linalg.norm(self.global_error)), 1e-300)
+        with np.errstate(over="ignore", invalid="ignore"):
+            rest = np.linalg.norm(self.transported.sum(axis=0) - self.global_error)
+            return float(rest / max(float(np.linalg.norm(self.global_error)), 1e-300))
 
     @property
     def size(self) -> float:
         """The mean over samples of |global error| / (1 + |exact|), as a reference measures it."""
-        error, exact = (np.linalg.norm(each, axis=1) for each in (self.global_error, self.exact))
-        return float(np.mean(error / (1.0 + exact)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            error = np.linalg.norm(self.global_error, axis=1)
+            return float(np.mean(error / (1.0 + np.linalg.norm(self.exact, axis=1))))
 
 
 def fan(

@@ -110,8 +110,12 @@ def _over_steps(
     repeated = isinstance(field, VectorField) and not field.time_dependent
     if repeated and len(dt) >= _FEW_STEPS:
         at_once = int(np.clip(NUMBERS_AT_ONCE / (n * field.size**2), 1, _STEPS_AT_ONCE))
+    runs = list(_runs(dt, at_once))
+    if len(runs) * at_once > 4 * len(dt):
+        # Steps of many lengths, as an adaptive solver makes them.
+        at_once, runs = 1, list(_runs(dt, 1))
     results = []
-    for first, last in _runs(dt, at_once):
+    for first, last in runs:
         states = y[first:last]
         if at_once > 1:
             # One shape for all: the rest of the batch repeats its first step.

@@ -88,9 +88,7 @@ def write_certificate(
 
 def _diagnostics(certificate: Certificate) -> list[Block]:
     found = certificate.findings
-    outcomes = pd.DataFrame(
-        {"diagnostic": each.name, "outcome": each.outcome, "finding": each.text} for each in found
-    )
+    outcomes = pd.DataFrame({"diagnostic": each.name, "outcome": each.outcome} for each in found)
     return [
         Text(
             "The verdict rests on the answers under the ODE and under all solves nearer to it. Each"
@@ -98,6 +96,7 @@ def _diagnostics(certificate: Certificate) -> list[Block]:
             " contradicts it, or is inconclusive; one that contradicts a valid verdict weakens it."
         ),
         *([Table(outcomes)] if found else []),
+        Facts({each.name: each.text for each in found}, "Findings"),
         Facts({each.name: each.limits for each in found}, "What each diagnostic does not show"),
     ]
 

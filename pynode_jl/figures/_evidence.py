@@ -80,7 +80,10 @@ def evidence(
     if table.empty:
         raise InvalidValueError("by_step", "no rows", "at least one row", "Evaluate a step.")
     panels = 1 + (order is not None) + (margins is not None)
-    figure = _style.new_figure(0.6 + 3.3 * panels, 3.5)
+    figure = _style.new_figure(0.6 + 3.4 * panels, 3.5)
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(wspace=0.06)  # type: ignore[call-arg]
     axes = iter(figure.subplots(1, panels, squeeze=False).ravel())
     _answers(next(axes), table, fixed, ode, margin, settled, folds)
     if order is not None:
@@ -145,7 +148,7 @@ def _order(ax: Axes, panel: OrderPanel) -> None:
     steps, errors = np.asarray(panel.steps, float), np.asarray(panel.errors, float)
     drawn = np.isfinite(errors) & (errors > 0)
     steps, errors = steps[drawn], errors[drawn]
-    ax.plot(steps, errors, color=_style.COLOURS[0], marker="o", label="final states")
+    ax.plot(steps, errors, color=_style.COLOURS[0], marker="o", label="final states, relative")
     if errors.size:
         # A line of the method's order through the first point.
         slope = errors[0] * (steps / steps[0]) ** panel.order
@@ -160,7 +163,6 @@ def _order(ax: Axes, panel: OrderPanel) -> None:
         )  # fmt: skip
         ax.set_ylim(bottom, 3 * max(errors.max(), panel.floor))
     _steps(ax, True, "h")
-    ax.set_ylabel("relative to 1 + |y|")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, fontsize=7.5)
 
 
