@@ -175,7 +175,7 @@ def test_few_samples_leave_diagnostics_inconclusive() -> None:
     said = outcomes(found)
     for name in ("answers by step", "error share", "crossings"):
         assert said[name] == "inconclusive"
-    assert "0 of 30 (0.0 to 11.6%)" in found_by(found, "answers by step").text
+    assert "0 of 30 answers (0.0 to 11.6%)" in found_by(found, "answers by step").text
 
 
 @pytest.mark.parametrize(

@@ -129,8 +129,7 @@ def _run(context: Context) -> Finding:
     if settled is None:
         text = (
             f"The answers are not surely settled at the ODE's within {allowed} even at"
-            f" {finest['label']}, where {finest['flips']:.1%} flip (up to"
-            f" {finest['flips_high']:.1%})."
+            f" {finest['label']}: at most {finest['flips_high']:.1%} of them flip there."
         )
     else:
         label = table.loc[table["setting"] == settled, "label"].iloc[0]
@@ -143,7 +142,7 @@ def _run(context: Context) -> Finding:
         "supports": "surely within the margin",
         "inconclusive": "not surely on either side of the margin",
     }[outcome]
-    text += f" At the training setting {own} answers flip, {where}."
+    text += f" At the training setting {own.told('answers')} flip, {where}."
     failed = table.loc[table["flips"].isna(), "label"]
     if len(failed):
         text += f" Solves failed at {', '.join(failed)}."
@@ -158,7 +157,7 @@ def _run(context: Context) -> Finding:
             "at training": own.to_dict(),
             "table": table.to_dict("records"),
         },
-        f"its answers are not its ODE's ({own} flip)",
+        f"its answers are not its ODE's ({own.told('answers')} flip)",
         table,
     )
 

@@ -198,8 +198,8 @@ def _run(context: Context) -> Finding:
     elif report.share == 0:
         text = (
             f"Of {report.neighbours} neighbouring samples the ODE's flow keeps"
-            f" {report.kept.min()} or more in order at each of {steps} steps; {label} reverses none"
-            f" of these (up to {points(high)}%)."
+            f" at least {report.kept.min()} in order at each of {steps} steps; {label} reverses"
+            f" none of these (up to {points(high)}%)."
         )
     else:
         text = (

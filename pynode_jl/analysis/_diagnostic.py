@@ -103,6 +103,10 @@ class Share:
         """The interval in percent: "0.6 to 2.1%"."""
         return f"{points(self.low)} to {points(self.high)}%"
 
+    def told(self, noun: str) -> str:
+        """Return count, samples and interval in words: "12 of 1000 answers (0.6 to 2.1%)"."""
+        return f"{self.count} of {self.total} {noun} ({self.interval})"
+
     def __str__(self) -> str:
         return f"{self.count} of {self.total} ({self.interval})"
 

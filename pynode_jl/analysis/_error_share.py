@@ -85,8 +85,9 @@ def _run(context: Context) -> Finding:
     text = (
         f"Numerical error in favour of the answer is {signed_share(median)} of the margin in the"
         f" median{favour}, {signed_share(high)} at the 95th percentile, under"
-        f" {context.trained.solver.label}. It is half of the margin or more for {half} samples and"
-        f" all of it for {all_}; the limit for half is {share_text(context.margin)}."
+        f" {context.trained.solver.label}. It is half of the answer's margin or more for"
+        f" {half.told('samples')} and all of it for {all_}; the margin of the verdict is"
+        f" {share_text(context.margin)}."
     )
     return Finding(
         "",
@@ -99,7 +100,7 @@ def _run(context: Context) -> Finding:
             "half or more": half.to_dict(),
             "all": all_.to_dict(),
         },
-        f"numerical error is half of the margin or more for {half} samples",
+        f"numerical error is half of the margin or more for {half.told('samples')}",
         found,
     )
 

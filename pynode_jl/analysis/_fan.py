@@ -262,6 +262,8 @@ def _difference(before: Array, after: Array) -> float:
 
 
 def _percent(share: float) -> str:
+    if share < 0.001:
+        return "less than 0.1%"
     return f"{share:.1%}" if share < 10 else "more than ten times their size"
 
 
@@ -281,8 +283,8 @@ def _run(context: Context) -> Finding:
     outcome: Outcome = "inconclusive"
     if found.size <= context.reference.error:
         text = (
-            f"The solver's error, {found.size:.1e} (relative, of {n} samples), is no larger than"
-            f" the reference's own, {context.reference.error:.1e}: there is nothing to carry."
+            f"The solver's error, {found.size:.2g} (relative, of {n} samples), is no larger than"
+            f" the reference's own, {context.reference.error:.2g}: there is nothing to carry."
         )
     elif not found.measured:
         text = (
@@ -300,7 +302,7 @@ def _run(context: Context) -> Finding:
         rest = "" if small else ", but the error is no small part of the answers' margins"
         text = (
             f"Carried to the end, the local errors of {steps} steps sum to the global error but for"
-            f" {found.gap:.1%} of it ({n} samples; {found.method}){rest}."
+            f" {_percent(found.gap)} of it ({n} samples; {found.method}){rest}."
         )
     return Finding("", outcome, text, "", data, "", found)
 

@@ -243,8 +243,8 @@ def _run(context: Context) -> Finding:
     if share.count:
         first = int(np.argmax((found.sign <= 0).any(axis=1)))
         text = (
-            f"{share} trajectories under {label} fold: they pass a step whose determinant is not"
-            f" positive, the first at step {first + 1} of {steps}."
+            f"{share.told('trajectories')} under {label} fold: they pass a step whose determinant"
+            f" is not positive, the first at step {first + 1} of {steps}."
         )
     else:
         text = f"No folds in {steps} steps of {label} along {n} trajectories: that proves nothing."

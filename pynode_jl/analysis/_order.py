@@ -190,11 +190,11 @@ def _text(report: OrderReport) -> str:
     if report.distance <= report.floor:
         return (
             f"{said} Final states at the training setting are no farther from the ODE's than the"
-            f" reference's own error, {report.floor:.1e} (relative)."
+            f" reference's own error, {report.floor:.2g} (relative)."
         )
     return (
-        f"{said} Final states at the training setting are {report.distance:.1e} from the ODE's"
-        f" (relative; the reference's own error is below {report.floor:.1e})."
+        f"{said} Final states at the training setting are {report.distance:.2g} from the ODE's"
+        f" (relative; the reference's own error is below {report.floor:.2g})."
     )
 
 

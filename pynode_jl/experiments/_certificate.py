@@ -121,8 +121,9 @@ def _numbers(certificate: Certificate) -> list[Block]:
             Text(
                 "finer: as near to the ODE as the training solve, or nearer; the verdict rests on"
                 " these rows and on the ODE. flips: answers that differ from those under the"
-                " training solver, with an interval that holds for all rows together. lost, won:"
-                " answers that only the training solver, and only this solve, gives right."
+                " training solver, with an interval whose lower end allows for the number of these"
+                " solves. lost, won: answers that only the training solver, and only this solve,"
+                " gives right."
             ),
             Table(shown[columns], _FORMATS, {"label": "solve", "nf": "evaluations"}, "Swaps"),
         ]
@@ -159,7 +160,8 @@ def _reference_facts(certificate: Certificate, reference: Reference) -> dict[str
     assert reference.solver is not None
     return {
         "solver": f"{reference.solver.label}, float64",
-        "own error": f"below {reference.error:.1e} (mean of |y - y exact| / (1 + |y exact|))",
+        "own error": f"below {reference.error:.2g}, the mean"
+        " over samples of |y - y exact| / (1 + |y exact|)",
         "answers that this error leaves open": int(reference.unsure.sum()),
         **flips,
         "cost": f"{reference.nf} evaluations of the right-hand side, {reference.seconds:.1f} s",
