@@ -89,9 +89,7 @@ class Fan:
     @property
     def size(self) -> float:
         """The mean over samples of |global error| / (1 + |exact|), as a reference measures it."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            error = np.linalg.norm(self.global_error, axis=1)
-            return float(np.mean(error / (1.0 + np.linalg.norm(self.exact, axis=1))))
+        return _relative(self.global_error, self.exact)
 
 
 def fan(
@@ -131,11 +129,12 @@ def fan(
     # Two parts: their middle is where the second of two sub-steps begins.
     halves = along(2)
     local = (path.y[1:] - halves[:, -1]).reshape(len(t), n, -1)
+    global_error = (path.y[-1] - exact).reshape(n, -1)
+    small = _relative(global_error, exact.reshape(n, -1)) < 1.0
     carried = _Carried(local[-1:], "no transport, a single step", 0.0, "")
     if len(t) > 1:
-        transport = _Transport(backend, trained, y, t, dt, flow, local, {2: halves})
+        transport = _Transport(backend, trained, y, t, dt, flow, local, {2: halves}, small)
         carried = transport.carried()
-    global_error = (path.y[-1] - exact).reshape(n, -1)
     head, bias = (trained.weights[f"head.{each}"].astype(float) for each in ("weight", "bias"))
     own, ode = (each.reshape(n, -1) @ head.T + bias for each in (path.y[-1], exact))
     margins = error_share(own, ode)
@@ -177,6 +176,8 @@ class _Transport:
     local: Array
     #: By number of parts, the flow's states at their ends.
     states: dict[int, Array]
+    #: Whether the global error is smaller than the states.
+    small: bool
 
     def carried(self) -> _Carried:
         """Carry the local errors at growing resolution until two in turn agree."""
@@ -202,7 +203,7 @@ class _Transport:
                     before = errors
             problem = (
                 f"two resolutions of it still differ by {_percent(disagreement)} ({method} of each"
-                " step)"
+                f" step){'' if self.small else ', and errors are as large as the states'}"
                 if np.isfinite(disagreement)
                 else "there are too many steps, or states are too large"
             )
@@ -214,7 +215,9 @@ class _Transport:
         implicit = self.flow.info.implicit
         if not implicit:
             yield _EXPLICIT, _EXPLICIT_PARTS
-        yield self.flow.name if implicit else _IMPLICIT, _IMPLICIT_PARTS
+        # Of errors as large as the states no first order can be told: stiffness is not what lacks.
+        if self.small or implicit:
+            yield self.flow.name if implicit else _IMPLICIT, _IMPLICIT_PARTS
 
     def _affordable(self, parts: int) -> bool:
         numbers = self.y.shape[0] * self.y.shape[1] * self.trained.model.field.size**2
@@ -250,6 +253,13 @@ class _Transport:
                 to_end = to_end @ over
                 carried.append(np.einsum("nij,nj->ni", to_end, local))
         return np.stack(carried[::-1])
+
+
+def _relative(error: Array, exact: Array) -> float:
+    """The mean over samples of |error| / (1 + |exact|)."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        size, states = (np.linalg.norm(each, axis=1) for each in (error, exact))
+        return float(np.mean(size / (1.0 + states)))
 
 
 def _difference(before: Array, after: Array) -> float:
