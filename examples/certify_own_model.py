@@ -28,11 +28,11 @@ weights = {
     "head.bias": np.zeros(2, np.float32),
 }
 
-# Weights that were found elsewhere, with this solver; the certificate asks what they stand on.
+# Weights that were found elsewhere, with this solver; the certificate says what they rest on.
 trained = pn.Trained.of(model, weights, pn.Solver("Midpoint", dt=1 / 8))
 certificate = pn.certify(trained, data)
 page = pn.write_certificate(certificate, Path("runs/pendulum"), trained=trained, dataset=data)
-print(certificate.verdict.text)
-for each in certificate.evidence:
-    print(f"{each.name} ({each.speaks}): {each.text}")
+print(certificate.text)
+for each in certificate.findings:
+    print(f"{each.name} ({each.outcome}): {each.text}")
 print(page)

@@ -88,7 +88,14 @@ def by_count():
 def by_setting():
     own = [False, True, False]
     return pd.DataFrame(
-        {"setting": [1.0, 0.5, 0.25], "own": own, "accuracy": 0.9, "agreement": [0.5, 1.0, np.nan]}
+        {
+            "setting": [1.0, 0.5, 0.25],
+            "own": own,
+            "accuracy": [0.5, 0.9, np.nan],
+            "flips": [0.5, 0.0, np.nan],
+            "flips_low": [0.4, 0.0, np.nan],
+            "flips_high": [0.6, 0.02, np.nan],
+        }
     )
 
 
@@ -132,15 +139,29 @@ BUILDERS = {
         by_setting(),
         fixed=True,
         ode=0.5,
-        critical=0.25,
-        folds=([1.0, 0.5], [0.5, 0.0]),
-        order=figures.OrderPanel([1.0, 0.5, 0.25], [0.1, 0.05, 0.02], 1),
+        margin=0.03,
+        settled=0.25,
+        folds=([1.0, 0.5], [0.5, np.nan]),
+        order=figures.OrderPanel([1.0, 0.5, 0.25], [0.1, 0.05, np.inf], 1, 1e-3),
         margins=figures.MarginPanel([1.0, 2.0], [0.1, -0.3]),
     ),
     "matrix": lambda: figures.swap_matrix_heatmap(
         pd.DataFrame(np.eye(3)), row_tree=[], column_tree=[], chance=0.5
     ),
 }
+
+
+def test_evidence_draws_no_failed_solves_and_names_what_it_draws():
+    figure = BUILDERS["evidence"]()
+    said = texts(figure)
+    for label in ("settled from", "flips against the ODE", "margin, 3 %", "reference's own error"):
+        assert label in said
+    assert "critical" not in said
+    lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
+    assert np.isnan(lines["flips against the ODE"].get_ydata()[-1])
+    assert np.isfinite(figure.axes[1].get_lines()[0].get_ydata()).all()
+    with pytest.raises(InvalidValueError, match="flips_low"):
+        figures.evidence(by_setting().drop(columns="flips_low"), fixed=True, ode=0.5, margin=0.03)
 
 
 @pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pynode_jl.analysis._certificate import Certificate, Evidence, certify
+from pynode_jl.analysis._by_step import by_step, settled_from
+from pynode_jl.analysis._certificate import DIAGNOSTICS, Certificate, certify
 from pynode_jl.analysis._critical import CriticalReport, Trial, critical
 from pynode_jl.analysis._crossing import CrossingReport, flipped_triangles, order_violations
+from pynode_jl.analysis._diagnostic import Context, Diagnostic, Finding, Share
+from pynode_jl.analysis._error_share import ErrorShare, error_share
 from pynode_jl.analysis._fan import Fan, fan
 from pynode_jl.analysis._folds import (
     BLIND_SPOTS,
@@ -49,6 +52,7 @@ __all__ = [
     "BLIND_SPOTS",
     "COLUMNS",
     "CRITERIA",
+    "DIAGNOSTICS",
     "FIXED_TEST_SOLVERS",
     "MATRIX_COLUMNS",
     "REFERENCE",
@@ -57,11 +61,14 @@ __all__ = [
     "Certificate",
     "ClassFlips",
     "Clusters",
+    "Context",
     "Criterion",
     "CriticalReport",
     "CrossingReport",
-    "Evidence",
+    "Diagnostic",
+    "ErrorShare",
     "Fan",
+    "Finding",
     "Flips",
     "FoldReport",
     "FoldScan",
@@ -69,14 +76,17 @@ __all__ = [
     "OrderRow",
     "Reference",
     "Rounding",
+    "Share",
     "Skill",
     "SwapMatrix",
     "SwapReport",
     "Trial",
     "Verdict",
+    "by_step",
     "certify",
     "clusters",
     "critical",
+    "error_share",
     "fan",
     "flipped_triangles",
     "fold_scan",
@@ -86,6 +96,7 @@ __all__ = [
     "order_test",
     "order_violations",
     "reference_solve",
+    "settled_from",
     "swap",
     "swap_matrix",
 ]

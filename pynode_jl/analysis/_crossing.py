@@ -13,11 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pynode_jl.analysis._swap import REFERENCE
+from pynode_jl import proportions
+from pynode_jl.analysis._diagnostic import Context, Diagnostic, Finding, Outcome
+from pynode_jl.analysis._reference import REFERENCE
+from pynode_jl.analysis._sentences import points
 from pynode_jl.backends import Array, Backend, get_backend
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Trained
+
+# So many samples are dense enough, and triangles of them are looked at quickly.
+_SAMPLES = 500
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,7 @@ class CrossingReport:
         kept: (steps,), how many neighbours have the order of the start under the ODE's flow.
         reversed: (steps,), how many of these are reversed under the solver.
         neighbours: how many pairs (1-D) or triangles (2-D) there are.
+        samples: how many samples they are made of.
     """
 
     solver: Solver
@@ -37,6 +44,12 @@ class CrossingReport:
     kept: Array
     reversed: Array
     neighbours: int
+    samples: int
+
+    @property
+    def worst(self) -> int:
+        """The index of the step with the largest share of reversed neighbours."""
+        return int(np.argmax(self.reversed / np.maximum(self.kept, 1)))
 
     @property
     def share(self) -> float:
@@ -44,15 +57,19 @@ class CrossingReport:
         reverses: 0 for an ODE."""
         return float(np.max(self.reversed / np.maximum(self.kept, 1)))
 
-    @property
-    def text(self) -> str:
-        """What was found, in a sentence."""
-        worst = int(np.argmax(self.reversed / np.maximum(self.kept, 1)))
-        return (
-            f"of {self.neighbours} neighbouring samples the ODE's flow keeps {self.kept[worst]} in"
-            f" order, and {self.solver.label} reverses {self.share:.1%} of these"
-            f" (step {worst + 1} of {len(self.t)})."
-        )
+    def interval(self, confidence: float) -> tuple[float, float]:
+        """Return an exact interval of the worst step's share.
+
+        Neighbours share samples: they count as as many independent ones as there are samples. The
+        lower end allows for the choice of the worst among all steps; the upper one is the largest
+        of all steps.
+        """
+        error = (1.0 - confidence) / 2.0
+        per_neighbour = min(1.0, self.samples / self.neighbours)
+        count, total = self.reversed * per_neighbour, self.kept * per_neighbour
+        low = proportions.lower_bound(count, total, error / len(self.t))
+        high = proportions.upper_bound(count, total, error)
+        return float(low.max()), float(high.max())
 
 
 def order_violations(
@@ -60,6 +77,7 @@ def order_violations(
     x: npt.ArrayLike,
     *,
     solver: Solver | None = None,
+    flow: Solver = REFERENCE,
     backend: Backend | None = None,
 ) -> CrossingReport:
     """Watch nearest neighbours along the solver's steps and along the flow.
@@ -71,10 +89,11 @@ def order_violations(
         trained: the model; its states must have dimension 1 or 2.
         x: samples, ``(n, *input_shape)``; the denser, the finer the measure.
         solver: whose steps; default the training solver.
+        flow: the adaptive solver that stands for the ODE's flow.
         backend: what integrates; default `get_backend()`.
 
     Raises:
-        InvalidValueError: another dimension, or too few samples.
+        InvalidValueError: another dimension, too few samples, or samples on a line of the plane.
         SolveError: a solve failed.
     """
     backend = get_backend() if backend is None else backend
@@ -85,11 +104,13 @@ def order_violations(
     span = (model.t0, model.t1)
     own = backend.solve(model.field, weights, start, span, solver, save_steps=True)
     times = [float(t) for t in own.t[1:]]
-    flow = backend.solve(model.field, weights, start, span, REFERENCE, save_at=times)
+    exact = backend.solve(model.field, weights, start, span, flow, save_at=times)
     corners = _corners(start)
-    kept = np.array([_sides(start, y, corners) > 0 for y in flow.y])
+    kept = np.array([_sides(start, y, corners) > 0 for y in exact.y])
     crossed = np.array([_sides(start, y, corners) < 0 for y in own.y[1:]]) & kept
-    return CrossingReport(solver, own.t[1:], kept.sum(axis=1), crossed.sum(axis=1), len(corners))
+    return CrossingReport(
+        solver, own.t[1:], kept.sum(axis=1), crossed.sum(axis=1), len(corners), len(start)
+    )
 
 
 def flipped_triangles(start: npt.ArrayLike, end: npt.ArrayLike) -> tuple[int, int]:
@@ -126,10 +147,15 @@ def _check_plane(argument: str, states: Array) -> None:
 
 def _corners(states: Array) -> Array:
     """Indices of neighbours: pairs (m, 2) on a line, triangles (m, 3) in the plane."""
-    from scipy.spatial import Delaunay
+    from scipy.spatial import Delaunay, QhullError
 
     if states.shape[1] == 2:
-        triangles: Array = Delaunay(states).simplices
+        try:
+            triangles: Array = Delaunay(states).simplices
+        except QhullError as error:
+            raise InvalidValueError(
+                "x", "samples on one line", "samples that span the plane", "Take other samples."
+            ) from error
         return triangles
     order = np.argsort(states[:, 0])
     return np.stack([order[:-1], order[1:]], axis=1)
@@ -147,3 +173,64 @@ def _oriented(corners: Array) -> Array:
     sides = corners[:, 1:] - corners[:, :1]
     size: Array = np.linalg.det(sides) if sides.shape[1] == 2 else sides[:, 0, 0]
     return size
+
+
+def _run(context: Context) -> Finding:
+    report = order_violations(
+        context.trained,
+        context.dataset.x_test[:_SAMPLES],
+        flow=context.flow,
+        backend=context.backend,
+    )
+    low, high = report.interval(context.confidence)
+    outcome: Outcome = "inconclusive"
+    if low > context.margin:
+        outcome = "contradicts"
+    elif high <= context.margin:
+        outcome = "supports"
+    worst, interval = report.worst, f"{points(low)} to {points(high)}%"
+    label, steps = report.solver.label, len(report.t)
+    if not report.kept.any():
+        text = (
+            f"The flow that the reference gives keeps none of {report.neighbours} neighbouring"
+            " samples in order: it brings them together to within its error."
+        )
+    elif report.share == 0:
+        text = (
+            f"Of {report.neighbours} neighbouring samples the ODE's flow keeps"
+            f" at least {report.kept.min()} in order at each of {steps} steps; {label} reverses"
+            f" none of these (up to {points(high)}%)."
+        )
+    else:
+        text = (
+            f"Of {report.neighbours} neighbouring samples the ODE's flow keeps"
+            f" {report.kept[worst]} in order; {label} reverses {report.share:.1%} of these"
+            f" ({interval}) at step {worst + 1} of {steps}, the worst."
+        )
+    return Finding(
+        "",
+        outcome,
+        text,
+        "",
+        {
+            "share": report.share,
+            "low": low,
+            "high": high,
+            "neighbours": report.neighbours,
+            "samples": report.samples,
+            "worst step": worst + 1,
+        },
+        f"its trajectories cross ({report.share:.1%} of neighbours, {interval})",
+        report,
+    )
+
+
+CROSSINGS = Diagnostic(
+    "crossings",
+    _run,
+    "Samples are neighbours only as far as they are dense: crossings between them are missed."
+    " Neighbours share samples, so that the interval counts no more of them than there are"
+    " samples.",
+    lambda context: context.trained.model.field.size <= 2,
+    "states of one or two numbers",
+)

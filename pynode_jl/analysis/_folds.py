@@ -21,10 +21,21 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pynode_jl.analysis._diagnostic import (
+    NUMBERS,
+    Context,
+    Diagnostic,
+    Finding,
+    has_jacobians,
+)
+from pynode_jl.analysis._step_maps import step_jacobians, step_lengths
 from pynode_jl.backends import Array, Backend, get_backend
-from pynode_jl.errors import InvalidValueError, SolveError
+from pynode_jl.errors import InvalidValueError, PyNODEError, SolveError
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Trained
+
+# The most steps of a scan.
+_MOST_STEPS = 512
 
 #: What the determinants do not show, for whoever reads a report.
 BLIND_SPOTS = (
@@ -62,21 +73,6 @@ class FoldReport:
         """The share of samples whose trajectories pass a fold."""
         return float(self.folded.mean())
 
-    @property
-    def text(self) -> str:
-        """What was found, in a sentence."""
-        steps, n = self.sign.shape
-        if not self.folded.any():
-            return (
-                f"no folds in {steps} steps of {self.solver.label} along {n} trajectories;"
-                " that proves no validity."
-            )
-        first = int(np.argmax((self.sign <= 0).any(axis=1)))
-        return (
-            f"folded: {self.share:.1%} of {n} trajectories under {self.solver.label} pass a step"
-            f" whose determinant is not positive, the first at step {first + 1} of {steps}."
-        )
-
 
 def folds(
     trained: Trained,
@@ -94,24 +90,23 @@ def folds(
         backend: what integrates; default `get_backend()`.
 
     Raises:
-        SolveError: the solve failed.
+        SolveError: the solve failed, or a step's Jacobian is not finite.
+        BackendLacksSolverError: a method whose steps the backend cannot differentiate.
     """
     backend = get_backend() if backend is None else backend
     solver = trained.solver if solver is None else solver
     model, weights = trained.model, trained.field_weights
+    # In float64: near a fold float32 cannot tell a determinant's sign.
+    start = model.augmented(x).astype(np.float64)
     solution = backend.solve(
-        model.field, weights, model.augmented(x), (model.t0, model.t1), solver, save_steps=True
+        model.field, weights, start, (model.t0, model.t1), solver, save_steps=True
     )
-    signs, logs = [], []
-    for i, dt in enumerate(np.diff(solution.t.astype(np.float64))):
-        # Determinants in float64: near a fold float32 cannot tell their sign.
-        jacobian = backend.step_jacobian(
-            model.field, weights, solution.y[i].astype(np.float64), float(solution.t[i]), dt, solver
-        )
-        sign, log_abs = np.linalg.slogdet(jacobian)
-        signs.append(sign)
-        logs.append(log_abs)
-    return FoldReport(solver, solution.t[:-1], np.stack(signs), np.stack(logs))
+    t = solution.t[:-1]
+    jacobians = step_jacobians(
+        backend, model.field, weights, solution.y[:-1], t, step_lengths(solver, solution.t), solver
+    )
+    sign, log_abs = np.linalg.slogdet(jacobians)
+    return FoldReport(solver, t, sign, log_abs)
 
 
 def fold_step(
@@ -231,3 +226,74 @@ def fold_scan(
 def _check_finest(finest: int) -> None:
     if finest < 1:
         raise InvalidValueError("finest", finest, "1 or more steps", "512 is fine enough for most.")
+
+
+def _finest_scan(context: Context) -> int:
+    """How many steps a fold scan can go to: it makes 1 + 2 + 4 + ... of them."""
+    affordable = NUMBERS / (2 * context.trained.model.field.size**2 * len(context.few))
+    return int(min(_MOST_STEPS, max(affordable, 1)))
+
+
+def _run(context: Context) -> Finding:
+    trained, few, backend = context.trained, context.few, context.backend
+    found = folds(trained, few, backend=backend)
+    steps, n = found.sign.shape
+    share = context.share(int(found.folded.sum()), n)
+    label = trained.solver.label
+    if share.count:
+        first = int(np.argmax((found.sign <= 0).any(axis=1)))
+        text = (
+            f"{share.told('trajectories')} under {label} fold: they pass a step whose determinant"
+            f" is not positive, the first at step {first + 1} of {steps}."
+        )
+    else:
+        text = f"No folds in {steps} steps of {label} along {n} trajectories: that proves nothing."
+    scan: FoldScan | None = None
+    try:
+        scan = fold_scan(trained, few, finest=_finest_scan(context), backend=backend)
+        text += _scan_text(scan)
+    except PyNODEError as error:
+        text += f" Other steps were not scanned: {error}"
+    data = {
+        **share.to_dict(),
+        "steps": steps,
+        "scan": None
+        if scan is None
+        else {
+            "steps": scan.steps.tolist(),
+            "share": scan.share.tolist(),
+            "smallest": scan.smallest,
+            "reappears": scan.reappears,
+        },
+    }
+    return Finding(
+        "",
+        "contradicts" if share.low > context.margin else "inconclusive",
+        text,
+        "",
+        data,
+        f"its trajectories fold ({share})",
+        (found, scan),
+    )
+
+
+def _scan_text(scan: FoldScan) -> str:
+    labels = [scan.solver.with_step(float(step)).label for step in scan.steps]
+    if scan.smallest is not None:
+        again = ", though not at all larger ones" if scan.reappears else ""
+        text = f" The smallest step with folds is {scan.solver.with_step(scan.smallest).label}"
+        text += f"{again}."
+    else:
+        text = f" None at any other step down to {labels[-1]} either."
+    failed = [label for label, share in zip(labels, scan.share, strict=True) if np.isnan(share)]
+    return f"{text} Solves failed at {', '.join(failed)}." if failed else text
+
+
+FOLDS = Diagnostic(
+    "folds",
+    _run,
+    " ".join(BLIND_SPOTS),
+    has_jacobians,
+    "a state that is small enough for Jacobians",
+    reference=False,
+)

@@ -1,4 +1,4 @@
-"""``pynode-jl certify``: one verdict on a run, with all the evidence."""
+"""``pynode-jl certify``: one verdict on a run, and the diagnostics that explain it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def certify(
         Path | None, typer.Option(help="Where the certificate goes; default: the run's folder.")
     ] = None,
     samples: Annotated[
-        int, typer.Option(help="Test samples for folds, order and error share.")
+        int, typer.Option(help="Test samples for diagnostics that need Jacobians.")
     ] = 64,
 ) -> None:
-    """Is a trained run an ODE? Swaps, folds, order and error share in one verdict."""
+    """Is a trained run an ODE? Give the verdict, and what each diagnostic finds."""
     from pynode_jl.analysis import certify as ask
     from pynode_jl.errors import RunFolderError
     from pynode_jl.experiments import Run, write_certificate
@@ -31,14 +31,14 @@ def certify(
         raise RunFolderError(
             "folder", str(folder), "a run that is trained to its end", "`pynode-jl train` goes on."
         )
-    with _console.status("asking") as status:
+    with _console.status("running") as status:
         certificate = ask(
             trained,
             run.dataset,
             samples=samples,
             margin=run.config.swap.margin,
             backend=run.backend,
-            on_stage=lambda name: status.update(f"asking {name}"),
+            on_stage=lambda name: status.update(f"running: {name}"),
         )
         page = write_certificate(
             certificate,
@@ -47,8 +47,8 @@ def certify(
             dataset=run.dataset,
             backend=run.backend,
         )
-    _console.print(f"[bold]{certificate.verdict.text}[/]", highlight=False)
-    for each in certificate.evidence:
-        _console.print(f"{each.name} ({each.speaks}): ", style="bold", end="", highlight=False)
+    _console.print(certificate.text, style="bold", highlight=False, markup=False)
+    for each in certificate.findings:
+        _console.print(f"{each.name} ({each.outcome}): ", style="bold", end="", highlight=False)
         _console.print(each.text, highlight=False, markup=False)
     _console.print(f"certificate: {page}", soft_wrap=True, highlight=False)

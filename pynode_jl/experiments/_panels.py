@@ -26,20 +26,20 @@ def in_the_plane(trained: Trained) -> bool:
 
 
 def trajectory_panel(
-    title: str, trained: Trained, dataset: Dataset, backend: Backend
+    title: str, trained: Trained, dataset: Dataset, backend: Backend, flow: Solver = FLOW
 ) -> TrajectoryPanel:
-    """The first test samples under the training solver's steps and under the flow."""
+    """The first test samples under the training solver's steps and under the ODE's `flow`."""
     model, x = trained.model, trained.model.augmented(dataset.x_test[:_SAMPLES])
     span = (model.t0, model.t1)
     steps = backend.solve(
         model.field, trained.field_weights, x, span, trained.solver, save_steps=True, throw=False
     )
     times = [float(t) for t in np.linspace(model.t0, model.t1, _FLOW_TIMES + 1)[1:]]
-    flow = backend.solve(
-        model.field, trained.field_weights, x, span, FLOW, save_at=times, throw=False
+    exact = backend.solve(
+        model.field, trained.field_weights, x, span, flow, save_at=times, throw=False
     )
     return TrajectoryPanel(
-        title, steps.y, dataset.y_test[:_SAMPLES], np.concatenate([x[None], flow.y])
+        title, steps.y, dataset.y_test[:_SAMPLES], np.concatenate([x[None], exact.y])
     )
 
 
