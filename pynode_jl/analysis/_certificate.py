@@ -23,7 +23,7 @@ from pynode_jl.analysis._fan import ERROR_TRANSPORT
 from pynode_jl.analysis._folds import FOLDS
 from pynode_jl.analysis._order import ORDER
 from pynode_jl.analysis._swap import SwapReport, swap
-from pynode_jl.analysis._verdict import Verdict
+from pynode_jl.analysis._verdict import Criterion, Verdict
 from pynode_jl.backends import Backend, get_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.errors import InvalidValueError
@@ -147,6 +147,8 @@ def certify(
     *,
     samples: int = 64,
     margin: float = 0.03,
+    confidence: float = 0.95,
+    criterion: Criterion = "flips",
     diagnostics: Sequence[Diagnostic] = DIAGNOSTICS,
     backend: Backend | None = None,
     on_stage: Callable[[str], None] | None = None,
@@ -161,12 +163,14 @@ def certify(
         samples: test samples for diagnostics that cost a Jacobian each at every step; fewer are
             taken where states are large.
         margin: the share of answers that may change while a model still holds.
+        confidence: of all intervals.
+        criterion: the verdict's rule, as for `swap`.
         diagnostics: what to run beside the swap.
         backend: what integrates; default `get_backend()`.
         on_stage: called before the swap and before each diagnostic, with its name.
 
     Raises:
-        InvalidValueError: no samples, or a margin out of range.
+        InvalidValueError: no samples, a margin or confidence out of range, an unknown criterion.
         DataError: data that the model cannot take.
 
     Example:
@@ -180,7 +184,14 @@ def certify(
     check_fit(trained.model, dataset)
     backend = get_backend() if backend is None else backend
     _tell(on_stage, "swaps")
-    swapped = swap(trained, dataset, margin=margin, backend=backend)
+    swapped = swap(
+        trained,
+        dataset,
+        margin=margin,
+        confidence=confidence,
+        criterion=criterion,
+        backend=backend,
+    )
     context = Context(trained, dataset, backend, swapped, samples)
     unfit = _UNFIT.get(swapped.verdict.kind)
     findings = []

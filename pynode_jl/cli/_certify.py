@@ -37,6 +37,8 @@ def certify(
             run.dataset,
             samples=samples,
             margin=run.config.swap.margin,
+            confidence=run.config.swap.confidence,
+            criterion=run.config.swap.criterion,
             backend=run.backend,
             on_stage=lambda name: status.update(f"running: {name}"),
         )
