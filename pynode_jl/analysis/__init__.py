@@ -25,7 +25,7 @@ from pynode_jl.analysis._matrix import (
     swap_matrix,
 )
 from pynode_jl.analysis._order import OrderReport, order_test
-from pynode_jl.analysis._reference import Reference, reference_solve
+from pynode_jl.analysis._reference import Reference, ReferenceCost, reference_solve
 from pynode_jl.analysis._swap import (
     ADAPTIVE_TEST_SOLVERS,
     COLUMNS,
@@ -75,6 +75,7 @@ __all__ = [
     "OrderReport",
     "OrderRow",
     "Reference",
+    "ReferenceCost",
     "Rounding",
     "Share",
     "Skill",

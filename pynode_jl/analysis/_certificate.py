@@ -130,7 +130,7 @@ class Certificate:
                 "as an ODE": self.swap.ode,
                 "chance": self.swap.chance,
             },
-            "reference": None if self.swap.reference is None else self.swap.reference.to_dict(),
+            "reference": None if self.swap.cost is None else self.swap.cost.to_dict(),
             "swaps": self.swap.table.to_dict("records"),
         }
         plain: dict[str, Any] = _plain(values)

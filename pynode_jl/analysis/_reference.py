@@ -7,7 +7,7 @@ what it cost.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -54,6 +54,54 @@ class Attempt:
 
 
 @dataclass(frozen=True)
+class ReferenceCost:
+    """What a reference is worth and what it cost, as plain data.
+
+    Attributes:
+        solver: the label of the last solve that succeeded; "" where none did.
+        error: `Reference.error`; None where it failed or was not asked.
+        unsure: how many answers its error leaves open.
+        attempts: every solve that was made, in order.
+    """
+
+    solver: str
+    error: float | None
+    unsure: int
+    attempts: tuple[Attempt, ...]
+
+    @property
+    def nf(self) -> int:
+        """Evaluations of the right-hand side in all attempts."""
+        return sum(each.nf for each in self.attempts)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all attempts, compilation included."""
+        return sum(each.seconds for each in self.attempts)
+
+    @property
+    def text(self) -> str:
+        """One sentence with its figures."""
+        from pynode_jl.analysis._sentences import reference_text
+
+        return reference_text(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; `from_dict` reads them back."""
+        return {**asdict(self), "nf": self.nf, "seconds": self.seconds}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ReferenceCost:
+        """Return what `to_dict` wrote.
+
+        Raises:
+            KeyError, TypeError: values that it did not write.
+        """
+        attempts = tuple(Attempt(**each) for each in values["attempts"])
+        return cls(values["solver"], values["error"], values["unsure"], attempts)
+
+
+@dataclass(frozen=True)
 class Reference:
     """The ODE's answers and final states.
 
@@ -94,26 +142,14 @@ class Reference:
         return float("nan") if self.evaluation is None else self.evaluation.accuracy(labels)
 
     @property
-    def nf(self) -> int:
-        """Evaluations of the right-hand side in all attempts."""
-        return sum(each.nf for each in self.attempts)
-
-    @property
-    def seconds(self) -> float:
-        """Wall time of all attempts, compilation included."""
-        return sum(each.seconds for each in self.attempts)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON: solver, error (None if infinite), unsure answers, cost."""
-        return {
-            "solver": None if self.solver is None else self.solver.label,
-            "solved": self.solved,
-            "error": self.error if np.isfinite(self.error) else None,
-            "unsure": int(self.unsure.sum()),
-            "nf": self.nf,
-            "seconds": self.seconds,
-            "attempts": [asdict(each) for each in self.attempts],
-        }
+    def cost(self) -> ReferenceCost:
+        """What it is worth and what it cost."""
+        return ReferenceCost(
+            "" if self.solver is None else self.solver.label,
+            self.error if self.solved else None,
+            int(self.unsure.sum()),
+            self.attempts,
+        )
 
 
 def not_asked(samples: int) -> Reference:

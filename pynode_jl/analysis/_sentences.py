@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pynode_jl.analysis._reference import ReferenceCost
 from pynode_jl.analysis._verdict import ODE, Flips, Rounding, Skill, Verdict
 
 
@@ -23,6 +24,18 @@ def rounding_text(rounding: Rounding) -> str:
     if rounding.changed <= rounding.margin:
         return figures
     return f"{figures} Rounding changes more than the margin: train in full precision to know."
+
+
+def reference_text(cost: ReferenceCost) -> str:
+    """Return what a reference is worth and what it cost, in a sentence."""
+    if not cost.attempts:
+        return "Nothing depended on a reference: none was solved."
+    spent = f"{cost.nf} evaluations, {cost.seconds:.1f} s in {len(cost.attempts)} solves"
+    if cost.error is None:
+        last = cost.attempts[-1]
+        return f"The reference failed: {last.label} ended with {last.retcode} ({spent})."
+    unsure = f"{cost.unsure} answers open" if cost.unsure else "no answer open"
+    return f"Reference: {cost.solver}, state error below {cost.error:.1e}, {unsure} ({spent})."
 
 
 def points(value: float) -> str:

@@ -17,7 +17,13 @@ import pandas as pd
 
 from pynode_jl.adaptation import next_order_solver
 from pynode_jl.analysis._reference import REFERENCE as REFERENCE
-from pynode_jl.analysis._reference import ROUNDING, Reference, not_asked, reference_solve
+from pynode_jl.analysis._reference import (
+    ROUNDING,
+    Reference,
+    ReferenceCost,
+    not_asked,
+    reference_solve,
+)
 from pynode_jl.analysis._verdict import (
     CRITERIA,
     ODE,
@@ -91,8 +97,9 @@ class SwapReport:
         ode: accuracy under the reference solve, of the ODE itself (nan where there is none).
         chance: the share of the most frequent label.
         verdict: what it means.
-        reference: the reference solve, its error and its cost; not part of a report that was read
-            from a file, where it is None.
+        reference: the reference solve, with its states; not part of a report that was read from a
+            file, where it is None.
+        cost: the reference's error and cost.
     """
 
     table: pd.DataFrame
@@ -101,6 +108,7 @@ class SwapReport:
     chance: float
     verdict: Verdict
     reference: Reference | None = None
+    cost: ReferenceCost | None = None
 
     @property
     def rounding(self) -> Rounding | None:
@@ -131,7 +139,7 @@ class SwapReport:
             "trained": self.trained,
             "ode": None if np.isnan(self.ode) else self.ode,
             "chance": self.chance,
-            "reference": None if self.reference is None else self.reference.to_dict(),
+            "reference": None if self.cost is None else self.cost.to_dict(),
         }
 
 
@@ -255,6 +263,7 @@ def swap(
         context.skill.frequent,
         verdict,
         reference,
+        reference.cost,
     )
 
 

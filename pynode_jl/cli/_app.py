@@ -205,5 +205,6 @@ def _report(runs: dict[str, Any], folder: Path, title: str) -> None:
     for name, report in reports.items():
         _console.print(swap_table(name, report))
         _console.print(f"[bold]{name}[/]: {report.verdict.text}", highlight=False)
+        _console.print(report.cost.text, highlight=False)
     page = write_run_report(runs, folder, title)
     _console.print(f"report: {page}", soft_wrap=True, highlight=False)

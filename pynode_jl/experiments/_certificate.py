@@ -164,7 +164,8 @@ def _reference_facts(certificate: Certificate, reference: Reference) -> dict[str
         " over samples of |y - y exact| / (1 + |y exact|)",
         "answers that this error leaves open": int(reference.unsure.sum()),
         **flips,
-        "cost": f"{reference.nf} evaluations of the right-hand side, {reference.seconds:.1f} s",
+        "cost": f"{reference.cost.nf} evaluations of the right-hand side,"
+        f" {reference.cost.seconds:.1f} s",
         "solves": "\n".join(
             f"{each.label}: {each.retcode}, {each.nf} evaluations" for each in reference.attempts
         ),

@@ -151,6 +151,9 @@ def write_run_report(runs: Mapping[str, Run], folder: Path, title: str) -> Path:
         )
         for name, report in reports.items()
     ]
+    references = [
+        Text(f"{name}: {report.cost.text}") for name, report in reports.items() if report.cost
+    ]
     return write_report(
         folder / "report.html",
         title=title,
@@ -158,7 +161,7 @@ def write_run_report(runs: Mapping[str, Run], folder: Path, title: str) -> Path:
         sections=[
             Section("Verdict", [*cards, Table(_summary(reports), _SHARES)]),
             Section("Figures", pictures),
-            Section("Every solve", [Text(_READING), *swaps]),
+            Section("Every solve", [Text(_READING), *references, *swaps]),
             Section("What was run", [_facts(name, run) for name, run in runs.items()]),
         ],
     )

@@ -34,7 +34,7 @@ from pathlib import Path
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from pynode_jl.analysis import SwapReport, Verdict, swap
+from pynode_jl.analysis import ReferenceCost, SwapReport, Verdict, swap
 from pynode_jl.backends import Backend, get_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.errors import RunFolderError
@@ -267,7 +267,14 @@ class Run:
             values = json.loads((self.folder / "verdict.json").read_text(encoding="utf-8"))
             verdict = Verdict.from_dict(values["verdict"])
             ode = math.nan if values["ode"] is None else values["ode"]
-            return SwapReport(table, values["trained"], ode, values["chance"], verdict)
+            return SwapReport(
+                table,
+                values["trained"],
+                ode,
+                values["chance"],
+                verdict,
+                cost=ReferenceCost.from_dict(values["reference"]),
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunFolderError(
                 "folder",
