@@ -9,6 +9,7 @@ import pickle
 import re
 import struct
 import threading
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -215,8 +216,17 @@ def test_an_archive_cut_or_bent_anywhere_is_refused(
         del whole[at:]
     else:
         whole[at] ^= data.draw(st.integers(1, 255))
+    intact = gzip.decompress(path.read_bytes())
     path.write_bytes(bytes(whole))
-    refused(lambda: cifar10(folder, **own), "cifar-10-binary.tar.gz")
+    try:
+        # A run of equal bytes has several encodings: a bent distance may give the same bytes.
+        same = gzip.decompress(bytes(whole)) == intact
+    except (OSError, EOFError, zlib.error):
+        same = False
+    if same:
+        cifar10(folder, **own)
+    else:
+        refused(lambda: cifar10(folder, **own), "cifar-10-binary.tar.gz")
 
 
 def test_cifar10_faults_are_named(tmp_path: Path) -> None:
