@@ -122,7 +122,7 @@ def lux_field(layer: Any, state_shape: tuple[int, ...], *, seed: int = 0) -> Fun
     _process.need("lux")
     try:
         made, flat = _process.julia().PyNODE.layer_field(layer, tuple(state_shape), seed)
-    except _process.julia_error() as error:
+    except (_process.julia_error(), TypeError) as error:  # the latter: no method for such a layer
         raise InvalidValueError(
             "layer",
             layer,

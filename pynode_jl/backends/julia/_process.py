@@ -143,7 +143,8 @@ def need(feature: str) -> None:
 
 def first_line(error: Exception) -> str:
     """What Julia's error says, without the trace: its first line, with what it announces."""
-    said = str(error).partition("\nStacktrace:")[0]
+    # PythonCall makes a TypeError, "Julia: ...", of a call that no method takes.
+    said = str(error).removeprefix("Julia: ").partition("\nStacktrace:")[0]
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     first = lines[0] if lines else type(error).__name__
     return " ".join([first, *lines[1:4]]) if first.endswith(":") else first
