@@ -5,6 +5,7 @@ Where no Julia is set up, the tests that need one are skipped, with the command 
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -122,6 +123,26 @@ def test_no_juliacall_names_the_install(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(_process, "julia", _process.julia.__wrapped__)
     with pytest.raises(BackendUnavailableError, match="pip install"):
         _process.julia()
+
+
+@pytest.mark.parametrize(
+    ("exe", "said"), [(sys.executable, "Python"), ("/no/such/file", "No such file"), ("true", "''")]
+)
+def test_an_executable_that_is_no_julia_is_named(exe: str, said: str) -> None:
+    reason = _process._no_julia(shutil.which(exe) or exe)
+    assert reason is not None
+    assert said in reason or exe == "true"  # GNU's answers with its version
+    assert "PYTHON_JULIACALL_EXE" in reason
+
+
+def test_what_julia_says_in_short() -> None:
+    for error, said in {
+        "ArgumentError: no\nStacktrace:\n [1] f()": "ArgumentError: no",
+        "ParseError:\n# Error @ none:1:3\n1 +": "ParseError: # Error @ none:1:3 1 +",
+        "\n mine \n": "mine",
+        "": "Exception",
+    }.items():
+        assert _process.first_line(Exception(error)) == said
 
 
 def test_the_julia_package_is_found() -> None:

@@ -82,6 +82,7 @@ PyNODE.lux_parameters(field::LayerField, flat::AbstractVector) =
 PyNODE.flat_parameters!(flat::AbstractVector, ::LayerField, tree) =
     copyto!(flat, Array(getdata(tree)))
 PyNODE.state_size(field::LayerField) = prod(field.shape)
+PyNODE.time_dependent(::LayerField) = false
 PyNODE.weights_length(field::LayerField) = field.weights_length
 lux_input(field::LayerField, y, t) = reshape(y, reverse(field.shape)..., :)
 

@@ -7,11 +7,10 @@ states is one vector, `size * batch` long.
 """
 module PyNODE
 
-using LinearAlgebra: dot, istril, ldiv!, lu!, mul!
+using LinearAlgebra: LinearAlgebra, dot, ishermitian, istril, mul!, opnorm
 using PrecompileTools: @compile_workload, @setup_workload
 using SciMLBase: SciMLBase, ODEFunction, ODEProblem, ReturnCode
 using SciMLLogging: SciMLLogging
-using SparseArrays: SparseMatrixCSC
 using SpecialFunctions: erf
 using TOML: TOML
 
@@ -21,6 +20,7 @@ using OrdinaryDiffEqTsit5: OrdinaryDiffEqTsit5, Tsit5
 
 include("optional.jl")
 include("arrays.jl")
+include("blocks.jl")
 include("activations.jl")
 include("layers.jl")
 include("network.jl")

@@ -16,7 +16,10 @@ struct Sweep{T, N <: AbstractNetwork{T}, V <: AbstractVector{T}, P}
     bars::Vector{V}
     base::V
     stage::V
-    newton::Array{T, 3} # blocks (row, column, sample) of an implicit stage's Jacobian
+    # Of an implicit stage: its factored Jacobian, Newton's update, and scratch of the same length.
+    newton::BlockFactors{T}
+    update::V
+    bar::V
 end
 
 """`steps` is how many a forward sweep here takes; 0 if the steps come from elsewhere."""
@@ -25,9 +28,10 @@ function Sweep(network::AbstractNetwork{T}, tableau::Tableau, steps::Integer) wh
     kept = steps > 0 && steps * s * tape_length(network) <= KEPT_NUMBERS
     vector() = allocate(network, size * network.batch)
     tapes = [new_tape(network) for _ in 1:(kept ? steps * s : s)]
-    blocks = implicit(tableau) ? (size, size, network.batch) : (0, 0, 0)
+    blocks = implicit(tableau) ? (size, network.batch) : (0, 0)
+    scratch() = allocate(network, prod(blocks))
     return Sweep(network, tableau, tapes, kept, [vector() for _ in 1:s], [vector() for _ in 1:s],
-        vector(), vector(), zeros(T, blocks))
+        vector(), vector(), BlockFactors(BlockDiagonal{T}(blocks...)), scratch(), scratch())
 end
 
 tape(sweep::Sweep, step, stage) =
@@ -65,14 +69,14 @@ end
 `tape`. The Jacobian is kept while it contracts. Returns the evaluations made, or -1.
 """
 function solve_stage!(k, sweep::Sweep{T}, tape, t, gamma) where {T}
-    (; network, base, stage, newton) = sweep
+    (; network, base, stage, newton, update) = sweep
     copyto!(stage, base)
-    update, factors, last = similar(base), nothing, T(Inf)
+    stale, last = true, T(Inf)
     for iteration in 1:NEWTON_ITERATIONS
         forward!(k, network, t, stage, tape)
         @. update = base + gamma * k - stage
-        isnothing(factors) && (factors = factor_blocks!(newton, network, tape, gamma))
-        divide_blocks!(update, factors)
+        stale && (factor_stage!(sweep, tape, gamma) || return -1)
+        divide!(update, newton)
         stage .+= update
         change = maximum(abs, update; init = zero(T))
         isfinite(change) || return -1
@@ -82,29 +86,25 @@ function solve_stage!(k, sweep::Sweep{T}, tape, t, gamma) where {T}
             forward!(k, network, t, stage, tape)
             return iteration + 1
         end
-        change > last / 10 && (factors = nothing)
+        stale = change > last / 10
         last = change
     end
     return -1
 end
 
-"""LU factors of `I - gamma J` for each sample, J the Jacobian at the evaluation on `tape`."""
-function factor_blocks!(blocks, network, tape, gamma)
-    jacobian_blocks!(blocks, network, tape)
-    return map(eachslice(blocks; dims = 3)) do block
-        block .*= -gamma
-        for i in axes(block, 1)
-            block[i, i] += 1
+"""
+LU factors of `I - gamma J` for each sample into `sweep.newton`, J the Jacobian at the evaluation on
+`tape`; false if one of them is singular.
+"""
+function factor_stage!(sweep::Sweep, tape, gamma)
+    blocks = jacobian_blocks!(sweep.newton.blocks, sweep.network, tape, sweep.bar)
+    @inbounds for sample in axes(blocks, 3), column in axes(blocks, 2)
+        for row in axes(blocks, 1)
+            blocks[row, column, sample] *= -gamma
         end
-        lu!(block; check = false)
+        blocks[column, column, sample] += 1
     end
-end
-
-function divide_blocks!(update, factors)
-    for (column, factor) in zip(eachcol(reshape(update, :, length(factors))), factors)
-        ldiv!(factor, column)
-    end
-    return update
+    return factor!(sweep.newton)
 end
 
 """`out = y + h * sum(weights[j] * ks[j] for j in 1:last)`."""
@@ -151,8 +151,8 @@ function pull_step!(bar, sweep::Sweep{T}, step::Integer, h; timed::Bool = false)
         end
         if implicit(sweep.tableau, i)
             # k = f(base + gamma k): the cotangent of k through its own equation.
-            factors = factor_blocks!(sweep.newton, sweep.network, record, h * oftype(h, a[i, i]))
-            divide_blocks!(k_bar, map(transpose, factors))
+            factor_stage!(sweep, record, h * oftype(h, a[i, i]))
+            divide_transposed!(k_bar, sweep.newton)
         end
         pullback!(k_bar, sweep.network, record)
         if timed # k_bar is now the cotangent of the stage's state, y + h * sum(a[i, j] * ks[j])

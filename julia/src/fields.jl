@@ -48,46 +48,81 @@ function network_for(rhs::RightHandSide, ::Type{S}) where {S}
 end
 
 """
-The Jacobian of a field's batch: block-diagonal, since no layer mixes samples, with one dense block
-a sample. One evaluation and one pullback a row serve all samples at once.
+    FieldJacobian(rhs)
+
+`jac!(J, y, p, t)`: the Jacobian of a field's batch, which is block-diagonal since no layer mixes
+samples. One evaluation and one pullback a row serve all samples at once.
 """
-function jacobian!(J::SparseMatrixCSC, rhs::RightHandSide, y, t)
-    network = rhs.network
-    size = state_size(network.field)
-    forward!(similar(y), network, t, y)
-    # Columns of the sparse matrix are whole: (row, column, sample).
-    jacobian_blocks!(reshape(J.nzval, size, size, network.batch), network, network.tape)
+struct FieldJacobian{T, R <: RightHandSide{T}, P}
+    rhs::R
+    tape::P
+    derivative::Vector{T}
+    bar::Vector{T}
+end
+
+function FieldJacobian(rhs::RightHandSide{T}) where {T}
+    n = state_size(rhs.network.field) * rhs.network.batch
+    return FieldJacobian(rhs, new_tape(rhs.network), zeros(T, n), zeros(T, n))
+end
+
+function (jac::FieldJacobian)(J::BlockDiagonal, y, p, t)
+    on_host(y) || throw(ArgumentError("an implicit solver on a device: allowed is the CPU."))
+    forward!(jac.derivative, jac.rhs.network, t, y, jac.tape)
+    jacobian_blocks!(J.blocks, jac.rhs.network, jac.tape, jac.bar)
     return nothing
 end
 
-"""The Jacobian of each sample, (row, column, sample), at the evaluation that `tape` holds."""
-function jacobian_blocks!(blocks::AbstractArray{T, 3}, network, tape) where {T}
+"""
+The Jacobian of each sample, (row, column, sample), at the evaluation that `tape` holds. `bar` is
+scratch, as long as the batch.
+"""
+function jacobian_blocks!(blocks::AbstractArray{T, 3}, network, tape, bar) where {T}
     size = Base.size(blocks, 1)
-    bar = zeros(T, size * network.batch)
     for row in 1:size
         fill!(bar, 0)
-        bar[row:size:end] .= 1
+        for sample in 1:(network.batch)
+            bar[(sample - 1) * size + row] = 1
+        end
         pullback!(bar, network, tape; weights = false)
-        blocks[row, :, :] .= reshape(bar, size, :)
+        @inbounds for sample in 1:(network.batch), column in 1:size
+            blocks[row, column, sample] = bar[(sample - 1) * size + column]
+        end
     end
     return blocks
 end
 
-function jacobian_prototype(rhs::RightHandSide{T}) where {T}
-    size, batch = state_size(rhs.network.field), rhs.network.batch
-    n = size * batch
-    pointers = collect(1:size:(n * size + 1))
-    rows = [(column - 1) ÷ size * size + row for column in 1:n for row in 1:size]
-    return SparseMatrixCSC{T, Int}(n, n, pointers, rows, zeros(T, n * size))
+"""`tgrad!(dT, y, p, t)`: the partial derivative of a field by the time."""
+struct TimeDerivative{J <: FieldJacobian}
+    jac::J
+end
+
+function (tgrad::TimeDerivative)(dT, y, p, t)
+    (; rhs, tape, derivative) = tgrad.jac
+    if time_dependent(rhs.network.field)
+        forward!(derivative, rhs.network, t, y, tape)
+        push_time!(dT, rhs.network, tape)
+    else
+        fill!(dT, 0)
+    end
+    return nothing
 end
 
 """The `ODEFunction` of a field. Only an implicit solver is given the Jacobian."""
-function ode_function(rhs::RightHandSide, implicit::Bool)
+function ode_function(rhs::RightHandSide{T}, implicit::Bool) where {T}
     # Nothing to gain from AutoSpecialize: the type of `rhs` is the same for all fields.
     implicit || return ODEFunction{true, SciMLBase.FullSpecialize}(rhs)
-    jac = (J, y, p, t) -> jacobian!(J, rhs, y, t)
+    jac = FieldJacobian(rhs)
+    jac_prototype = BlockDiagonal{T}(state_size(rhs.network.field), rhs.network.batch)
+    return with_jacobian(rhs, jac, jac_prototype; tgrad = TimeDerivative(jac))
+end
+
+"""
+An `ODEFunction` with its Jacobian. It has no sparsity of its own: OrdinaryDiffEq would prepare, and
+compile, a coloured differentiation that nothing asks for.
+"""
+function with_jacobian(f, jac, jac_prototype; arguments...)
     return ODEFunction{true, SciMLBase.FullSpecialize}(
-        rhs; jac, jac_prototype = jacobian_prototype(rhs))
+        f; jac, jac_prototype, sparsity = nothing, arguments...)
 end
 
 """
@@ -114,13 +149,67 @@ end
 
 CallBack(evaluate, shape::Tuple) = CallBack{typeof(evaluate)}(evaluate, Int.(shape))
 
-function ode_function(field::CallBack, ::Bool)
-    function evaluate!(dy::Array{T}, y::Array{T}, p, t) where {T}
-        GC.@preserve dy y field.evaluate(UInt(pointer(dy)), UInt(pointer(y)),
-            length(y) ÷ prod(field.shape), lowercase(string(T)), t)
-        return nothing
+function (field::CallBack)(dy::Array{T}, y::Array{T}, p, t) where {T}
+    GC.@preserve dy y field.evaluate(UInt(pointer(dy)), UInt(pointer(y)),
+        length(y) ÷ prod(field.shape), lowercase(string(T)), t)
+    return nothing
+end
+
+state_size(field::CallBack) = prod(field.shape)
+
+function ode_function(field::CallBack, implicit::Bool, y0::Vector{T}) where {T}
+    implicit || return ODEFunction{true, SciMLBase.FullSpecialize}(field)
+    size = state_size(field)
+    jac = Differences(field, size, similar(y0), similar(y0), similar(y0))
+    return with_jacobian(field, jac, BlockDiagonal{T}(size, length(y0) ÷ size);
+        tgrad = TimeDifference(jac))
+end
+
+"""
+`jac!(J, y, p, t)` by central differences, one number of every sample moved at once: for functions
+that no automatic differentiation gets through. A field's samples do not know of each other.
+"""
+struct Differences{F, V}
+    f::F
+    size::Int
+    moved::V
+    above::V
+    below::V
+end
+
+function (jac::Differences)(J::BlockDiagonal{T}, y, p, t) where {T}
+    (; f, size, moved, above, below) = jac
+    for column in 1:size
+        span = column:size:length(y)
+        h = difference_step(T, maximum(abs, view(y, span); init = zero(T)))
+        moved .= y
+        moved[span] .+= h
+        f(above, moved, p, t)
+        moved[span] .= view(y, span) .- h
+        f(below, moved, p, t)
+        for sample in axes(J.blocks, 3), row in 1:size
+            i = (sample - 1) * size + row
+            J.blocks[row, column, sample] = (above[i] - below[i]) / 2h
+        end
     end
-    return ODEFunction{true, SciMLBase.FullSpecialize}(evaluate!)
+    return nothing
+end
+
+"""A power of two, so that moving by it and back is exact where it can be."""
+difference_step(::Type{T}, size) where {T} = exp2(round(log2(cbrt(eps(T)) * max(size, 1))))
+
+"""`tgrad!(dT, y, p, t)` by central differences."""
+struct TimeDifference{D <: Differences}
+    jac::D
+end
+
+function (tgrad::TimeDifference)(dT, y, p, t)
+    (; f, above, below) = tgrad.jac
+    h = difference_step(eltype(dT), abs(t))
+    f(above, y, p, t + h)
+    f(below, y, p, t - h)
+    dT .= (above .- below) ./ 2h
+    return nothing
 end
 
 """`source`, the text of a Julia function, compiled in a module of its own, as a field."""
@@ -128,18 +217,41 @@ function julia_function(source::AbstractString, shape::Tuple)
     return julia_function(Core.eval(Module(:UserField), Meta.parse(source)), shape)
 end
 
-julia_function(f!, shape::Tuple) = JuliaFunction(f!, Int.(shape))
+function julia_function(f!, shape::Tuple)
+    isempty(Base.invokelatest(methods, f!)) && throw(ArgumentError("$(repr(f!)) is no function."))
+    return JuliaFunction(f!, Int.(shape))
+end
 
 state_size(field::JuliaFunction) = prod(field.shape)
 
-function ode_function(field::JuliaFunction, ::Bool)
-    lengths = reverse(field.shape)
-    function flat!(dy, y, p, t)
-        field.f!(reshape(dy, lengths..., :), reshape(y, lengths..., :), p, t)
-        return nothing
-    end
-    return ODEFunction{true, SciMLBase.FullSpecialize}(flat!)
+"""
+A `JuliaFunction` with its weights. SciMLBase sees none of them: it would rebuild parameters, of
+which some kinds send it into an endless recursion.
+"""
+struct Weighted{F <: JuliaFunction, P}
+    field::F
+    weights::P
 end
+
+function (f::Weighted)(dy, y, p, t)
+    lengths = reverse(f.field.shape)
+    f.field.f!(reshape(dy, lengths..., :), reshape(y, lengths..., :), f.weights, t)
+    return nothing
+end
+
+function ode_function(f::Weighted, implicit::Bool, y0::Vector{T}) where {T}
+    implicit || return ODEFunction{true, SciMLBase.FullSpecialize}(f)
+    size = state_size(f.field)
+    return with_jacobian(f, Duals(f, size), BlockDiagonal{T}(size, length(y0) ÷ size))
+end
+
+"""`jac!(J, y, p, t)` by ForwardDiff, one number of every sample seeded at once."""
+struct Duals{F}
+    f::F
+    size::Int
+end
+
+(jac::Duals)(J::BlockDiagonal, y, p, t) = dual_jacobian!(J.blocks, jac.f, y, p, t)
 
 """A field's weights as a named tuple of arrays."""
 weights(; arrays...) = NamedTuple(arrays)

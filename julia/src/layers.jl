@@ -47,6 +47,7 @@ function VectorField(shape::Tuple, time_dependent::Bool, layers::Layer...)
 end
 
 state_size(field::VectorField) = prod(field.shape)
+time_dependent(field::VectorField) = field.time_dependent
 
 """Spatial axes of the layers: 0 (dense), 1 or 2."""
 spatial_axes(field::VectorField) = first(filter(weighted, field.layers)).axes

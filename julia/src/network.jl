@@ -239,6 +239,35 @@ function time_cotangent(network::Network{T}) where {T}
     return sum(view(network.cotangents[1], features(network.field) + 1, :))
 end
 
+"""
+    push_time!(dT, network, tape)
+
+The partial derivative by the time of a time-dependent field, at the evaluation that `tape` holds.
+"""
+function push_time!(dT, network::Network, tape::Tape)
+    field, tangents = network.field, network.cotangents
+    x = fill!(tangents[1], 0)
+    fill!(view(x, features(field) + 1, :), 1)
+    for (i, op) in enumerate(network.operations)
+        out = tangents[i + 1]
+        if op.form == NONLINEAR
+            # Elementwise: the derivative forwards is the one backwards.
+            copyto!(out, x)
+            pull_activation!(out, i == 1 ? tape.input : tape.outputs[i - 1], tape.outputs[i],
+                op.layer.code)
+        elseif op.form == TOEPLITZ
+            mul!(blocks(out, op, 1), op.weight, blocks(x, op, 2))
+        elseif op.form == WINDOWS
+            window = gather!(network.window_cotangents[i], x, op.layer, spatial(field))
+            mul!(out, op.weight, window)
+        else
+            mul!(out, op.weight, x)
+        end
+        x = out
+    end
+    return store_state!(dT, x, field)
+end
+
 blocks(x, op::Operation, dimension) = reshape(x, size(op.weight, dimension), :)
 
 function product!(out, weight, x, bias)

@@ -22,6 +22,14 @@ function adjoint_path end
 """`node_path(rhs, algorithm, steps, t0)`: gradients by DiffEqFlux's `NeuralODE` as it comes."""
 function node_path end
 
+"""
+`for_fixed_steps(algorithm, f)`: the algorithm with settings of Newton's method that solve stages to
+rounding, where it has them and the user chose none.
+"""
+for_fixed_steps(algorithm, f) = algorithm
+"""`dual_jacobian!(blocks, f!, y, t)`: the Jacobian of each sample by ForwardDiff."""
+function dual_jacobian! end
+
 const EXTENSIONS = Dict(
     "lux" => ["Lux", "Zygote", "ComponentArrays"],
     "adjoint" => ["SciMLSensitivity", "Zygote", "Lux", "ComponentArrays"],

@@ -47,6 +47,7 @@ function solve(f, algorithm, y0::AbstractVector{T}, p, t0::Real, steps::Steps) w
 end
 
 function solve_now(f, algorithm, y0::AbstractVector{T}, p, t0, steps) where {T}
+    fixed(steps) && (algorithm = for_fixed_steps(algorithm, f))
     problem = ODEProblem(f, y0, (T(t0), T(last(steps.stops))), p)
     solution = SciMLBase.solve(problem, algorithm; keywords(T, steps)...)
     return result(solution, steps, y0)
@@ -98,11 +99,30 @@ end
 """Integrate a `CallBack`, which knows its weights; see `solve`."""
 function solve_field(field::CallBack, implicit::Bool, algorithm, ::Nothing, y0::AbstractVector,
         t0::Real, steps::Steps)
-    return solve(ode_function(field, implicit), algorithm, y0, SciMLBase.NullParameters(), t0, steps)
+    return solve(ode_function(field, implicit, y0), algorithm, y0, SciMLBase.NullParameters(), t0,
+        steps)
 end
 
 """Integrate a `JuliaFunction` with weights `p`, a named tuple; see `solve`."""
 function solve_field(field::JuliaFunction, implicit::Bool, algorithm, p::NamedTuple,
         y0::AbstractVector, t0::Real, steps::Steps)
-    return solve(ode_function(field, implicit), algorithm, y0, p, t0, steps)
+    return solve(ode_function(Weighted(field, p), implicit, y0), algorithm, y0,
+        SciMLBase.NullParameters(), t0, steps)
+end
+
+"""
+    measured(f, arguments...)
+
+`f(arguments...)` and the seconds that were compilation. It is not compiled for its arguments itself:
+what they need is compiled inside.
+"""
+function measured(@nospecialize(f), @nospecialize(arguments...))
+    Base.cumulative_compile_timing(true)
+    begun = first(Base.cumulative_compile_time_ns())
+    try
+        value = Base.invokelatest(f, arguments...)
+        return value, (first(Base.cumulative_compile_time_ns()) - begun) / 1e9
+    finally
+        Base.cumulative_compile_timing(false)
+    end
 end

@@ -1,8 +1,10 @@
 using ComponentArrays, Lux, Zygote # the extension PyNODELuxExt
 using GPUArraysCore: allowscalar
+using LinearAlgebra: opnorm
 using JLArrays: JLArray
 using PyNODE
-using PyNODE: Activation, Conv, Dense, Network, RightHandSide, Steps, Tableau, VectorField
+using PyNODE: Activation, BlockDiagonal, BlockFactors, Conv, Dense, Network, RightHandSide, Steps,
+              Tableau, VectorField
 using Test
 
 const FIELDS = [
@@ -32,15 +34,110 @@ states_of(field, batch) = cos.(1:(PyNODE.state_size(field) * batch))
     @test flat_bar ≈ [slope(w -> value(w, y), flat, i) for i in eachindex(flat)] rtol = 1e-6
 end
 
-@testset "block-diagonal Jacobian" begin
-    field = last(FIELDS[1])
+"""What a call allocates once it is compiled."""
+function allocated(f, arguments...)
+    f(arguments...)
+    return @allocated f(arguments...)
+end
+
+@testset "block-diagonal matrices in $T, blocks of $n" for T in
+                                                          (Float32, Float64, ComplexF64),
+        n in (1, 2, 5)
+
+    A = BlockDiagonal(T.(sin.(reshape((1:(3n^2)) .^ 2, n, n, 3)) .+ 0.1))
+    dense, x = Matrix(A), T.(cos.(1:(3n)))
+    factors = BlockFactors(A)
+    @test PyNODE.factor!(factors, A)
+    @test PyNODE.divide!(copy(x), factors) ≈ dense \ x
+    @test PyNODE.divide_transposed!(copy(x), factors) ≈ transpose(dense) \ x
+    @test A * x ≈ dense * x
+    @test opnorm(A, Inf) ≈ opnorm(dense, Inf)
+    @test copyto!(similar(A), A) == A == copy(A)
+    @test A[1, 3n] == 0
+    A[1, 1] = 7
+    A[1, 3n] = 0
+    @test A.blocks[1, 1, 1] == 7
+    @test_throws ArgumentError A[1, 3n] = 1
+    @test !PyNODE.factor!(factors, zero(A))
+    @test !PyNODE.factor!(factors, fill!(similar(A), NaN))
+    @test allocated(PyNODE.factor!, factors, A) == 0
+    @test allocated(PyNODE.divide!, x, factors) == 0
+end
+
+@testset "Jacobian and time derivative of $name" for (name, field) in FIELDS
     rhs = PyNODE.load!(RightHandSide(field, 3, Float64), weights_of(field))
-    y, h = states_of(field, 3), 1e-6
-    J = PyNODE.jacobian_prototype(rhs)
-    PyNODE.jacobian!(J, rhs, y, 0.2)
-    f(y) = (dy = similar(y); rhs(dy, y, nothing, 0.2); dy)
-    columns = [(d = zero(y); d[i] = h; (f(y .+ d) .- f(y .- d)) ./ 2h) for i in eachindex(y)]
+    f = PyNODE.ode_function(rhs, true)
+    y, h, t = states_of(field, 3), 1e-6, 0.2
+    J = similar(f.jac_prototype)
+    f.jac(J, y, nothing, t)
+    value(y, t) = (dy = similar(y); rhs(dy, y, nothing, t); dy)
+    columns = [(d = zero(y); d[i] = h; (value(y .+ d, t) .- value(y .- d, t)) ./ 2h)
+               for i in eachindex(y)]
     @test Matrix(J) ≈ reduce(hcat, columns) atol = 1e-8
+    dT = similar(y)
+    f.tgrad(dT, y, nothing, t)
+    @test dT ≈ (value(y, t + h) .- value(y, t - h)) ./ 2h atol = 1e-8
+    # Nothing is allocated but wrappers of arrays, some for each row.
+    @test allocated(f.jac, J, y, nothing, t) < 4_000 * PyNODE.state_size(field)
+end
+
+@testset "Jacobians of a function, by dual numbers and by differences" begin
+    PyNODE.sublibrary("ForwardDiff")
+    f!(dy, y, p, t) = (dy .= p.a .* y .^ 2 .+ t .* circshift(y, 1))
+    field = PyNODE.Weighted(PyNODE.julia_function(f!, (11,)), (; a = 0.7))
+    y, exact = cos.(1:33), zeros(11, 11, 3)
+    for sample in 1:3, i in 1:11
+        exact[i, i, sample] = 1.4 * y[(sample - 1) * 11 + i]
+        exact[i, mod1(i - 1, 11), sample] += 0.3
+    end
+    by_duals = PyNODE.ode_function(field, true, y)
+    J = similar(by_duals.jac_prototype)
+    by_duals.jac(J, y, nothing, 0.3)
+    @test J.blocks ≈ exact rtol = 1e-14
+    for (T, bound) in ((Float64, 1e-9), (Float32, 1e-3))
+        states = T.(y)
+        by_differences = PyNODE.Differences(field, 11, (similar(states) for _ in 1:3)...)
+        J = PyNODE.BlockDiagonal{T}(11, 3)
+        by_differences(J, states, nothing, T(0.3))
+        @test J.blocks ≈ exact rtol = bound
+        dT = similar(states)
+        PyNODE.TimeDifference(by_differences)(dT, states, nothing, T(0.3))
+        @test reshape(dT, 11, 3) ≈ circshift(reshape(y, 11, 3), 1) rtol = bound
+    end
+end
+
+"""A solve by name over [0, 1]: `dt` for fixed steps, else a tolerance."""
+function by_name(name, library, field, T; dt = nothing, tolerance = 1e-6)
+    rhs, flat = RightHandSide(field, 3, T), T.(weights_of(field))
+    ends = isnothing(dt) ? Float64[] : collect(dt:dt:1.0)
+    steps = Steps([1.0], ends, something(dt, 0.0), tolerance, tolerance, 10_000, false)
+    return PyNODE.solve_field(rhs, true, PyNODE.algorithm(name, library), flat,
+        T.(states_of(field, 3)), 0.0, steps)
+end
+
+@testset "implicit solvers in $T: $name" for T in (Float32, Float64),
+        (name, library) in ("TRBDF2" => "OrdinaryDiffEqSDIRK", "FBDF" => "OrdinaryDiffEqBDF",
+            "Rosenbrock23" => "OrdinaryDiffEqRosenbrock")
+
+    field = last(FIELDS[1])
+    exact = by_name("KenCarp4", "OrdinaryDiffEqSDIRK", field, Float64; tolerance = 1e-9).y
+    found = by_name(name, library, field, T; tolerance = 1e-5)
+    @test found.retcode == "Success"
+    @test eltype(found.y) == T
+    @test found.y ≈ exact rtol = 2e-3
+    fixed = by_name(name, library, field, T; dt = 1 / 64)
+    @test fixed.retcode == "Success"
+    @test fixed.y ≈ exact rtol = 2e-3
+end
+
+@testset "options as text" begin
+    @test PyNODE.call_parts(:nlsolve, Meta.parse("NLNewton(max_iter = 50, a = -1//2, b = :c)")) ==
+          (:NLNewton, [:max_iter => 50, :a => -1//2, :b => :c])
+    for text in ("f(1)", "f(a = g())", "a.b", "f(a = b)", "1")
+        @test_throws ArgumentError PyNODE.call_parts(:nlsolve, Meta.parse(text))
+    end
+    @test PyNODE.option(:extrapolant, "linear") === :linear
+    @test PyNODE.option(:max_order, 3) === 3
 end
 
 @testset "a solve ends at its stops, in equal steps" begin

@@ -64,6 +64,8 @@ class Stats:
         naccept, nreject: steps accepted and rejected.
         retcode: why the solve ended.
         seconds: wall time, compilation included where `compiled` is true.
+        compiled: whether the call compiled something.
+        compile_seconds: the seconds of `seconds` that were compilation, where the backend knows.
     """
 
     nf: int
@@ -73,6 +75,7 @@ class Stats:
     retcode: RetCode
     seconds: float = 0.0
     compiled: bool = False
+    compile_seconds: float = 0.0
 
     def __add__(self, other: Stats) -> Stats:
         """Counts and times added; the first failure's return code stays."""
@@ -84,6 +87,7 @@ class Stats:
             self.retcode if self.retcode != RetCode.Success else other.retcode,
             self.seconds + other.seconds,
             self.compiled or other.compiled,
+            self.compile_seconds + other.compile_seconds,
         )
 
 

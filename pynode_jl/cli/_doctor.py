@@ -55,7 +55,11 @@ def _julia() -> Finding:
     lacking = [name for name, number in versions.items() if not number]
     if lacking:
         found += f"; not there, optional: {', '.join(lacking)} (using Pkg; Pkg.add({lacking}))"
-    text = f"{len(backend.solvers())} solvers; {found}; {discovery.text}"
+    missing = len(backend.missing_solvers())
+    text = f"{len(backend.solvers())} solvers"
+    if missing:
+        text += f" ({missing} more in other packages or versions: backend.missing_solvers())"
+    text += f"; {found}; {discovery.text}"
     return Finding("backend julia", True, text.replace("'", '"'))
 
 

@@ -1,6 +1,6 @@
 """The Julia backend: OrdinaryDiffEq's whole zoo, through juliacall, in this process."""
 
-from pynode_jl.backends.julia._backend import JuliaBackend, julia_solver
+from pynode_jl.backends.julia._backend import JuliaBackend, julia_solver, sublibrary
 from pynode_jl.backends.julia._discovery import (
     Discovery,
     discover,
@@ -18,4 +18,5 @@ __all__ = [
     "julia_solver",
     "lux_field",
     "pythoncall_version",
+    "sublibrary",
 ]

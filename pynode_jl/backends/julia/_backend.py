@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from typing import Any
 
@@ -24,17 +25,18 @@ from pynode_jl.backends._protocol import (
     Stats,
     TrainState,
 )
-from pynode_jl.backends.julia import _fields, _process
+from pynode_jl.backends.julia import _fields, _names, _process
 from pynode_jl.errors import (
     BackendLacksSolverError,
     BackendUnavailableError,
     InvalidValueError,
+    PyNODEError,
     SolveError,
     WrongSolverError,
 )
 from pynode_jl.fields import Field, Weights
 from pynode_jl.models import Model
-from pynode_jl.solvers import Solver, SolverInfo, Tableau, catalogue
+from pynode_jl.solvers import Solver, Tableau
 
 _MAX_STEPS = 100_000
 # Julia's return codes beyond ours, by what they come from.
@@ -79,10 +81,13 @@ class JuliaBackend:
         return tuple(sorted(str(name) for name in self._module.DEVICES))
 
     def solvers(self) -> tuple[str, ...]:
-        """The solvers of a plain ODEProblem whose Julia package the environment has."""
-        return tuple(
-            row.name for row in catalogue(backend="julia") if _plain(row) and _available(row)
-        )
+        """The solvers of a plain y' = f(t, y) that this Julia environment can solve with."""
+        return _names.solvers()
+
+    def missing_solvers(self) -> dict[str, str]:
+        """The other solvers of a plain y' = f(t, y), each with the package and the version that
+        bring it, or the reason why none does."""
+        return _names.missing()
 
     def versions(self) -> dict[str, str]:
         """Versions of Julia, juliacall and the solvers."""
@@ -209,7 +214,7 @@ class JuliaBackend:
         sweep = _sweep(field, batch, initial.dtype.name, self._device, _tableau(solver))
         states = np.empty((len(stops), *initial.shape), initial.dtype)
         started = time.perf_counter()
-        kept, nf, njac, naccept, nreject, code = _run(
+        (kept, nf, njac, naccept, nreject, code), compiling = _timed(
             solver,
             self._module.keep_b,
             _fields.at(states.reshape(len(stops), -1)),
@@ -221,7 +226,7 @@ class JuliaBackend:
             self._steps(solver, t0, stops, True),
         )
         seconds = time.perf_counter() - started
-        stats = Stats(nf, njac, naccept, nreject, _retcode(code), seconds)
+        stats = Stats(nf, njac, naccept, nreject, _retcode(code), seconds, compiling > 0, compiling)
         _raise_unless_success(solver, stats.retcode)
 
         def pull(cotangents: Any) -> Gradients:
@@ -363,7 +368,7 @@ class JuliaBackend:
         steps = self._steps(solver, t0, stops, save_steps)
         flat = initial.ravel()
         started = time.perf_counter()
-        found = _run(
+        found, compiling = _timed(
             solver,
             self._module.solve_field,
             posed.rhs,
@@ -378,7 +383,14 @@ class JuliaBackend:
         seconds = time.perf_counter() - started
         del posed  # alive until here, as are `flat` and what it views
         stats = Stats(
-            found.nf, found.njac, found.naccept, found.nreject, _retcode(found.retcode), seconds
+            found.nf,
+            found.njac,
+            found.naccept,
+            found.nreject,
+            _retcode(found.retcode),
+            seconds,
+            compiling > 0,
+            compiling,
         )
         return found, stats
 
@@ -435,24 +447,6 @@ class JuliaBackend:
         return _run(solver, self._module.adjoint_path, rhs, algorithm, steps, t0, method, product)
 
 
-def _plain(row: SolverInfo) -> bool:
-    return "ODEProblem" in row.problem.split(" or ")
-
-
-def _available(row: SolverInfo) -> bool:
-    return row.sublibrary is not None and _has(row.sublibrary)
-
-
-@cache
-def _has(library: str) -> bool:
-    return bool(_process.julia().PyNODE.has_package(library))
-
-
-@cache
-def _module_has(name: str, library: str) -> bool:
-    return bool(_process.julia().PyNODE.has_solver(name, library))
-
-
 @lru_cache(maxsize=512)
 def _made(name: str, library: str, options: tuple[tuple[str, Any], ...]) -> Any:
     return _process.julia().PyNODE.algorithm(name, library, **dict(options))
@@ -469,7 +463,7 @@ def julia_solver(
     """A `Solver` of a Julia algorithm that the user has made, through juliacall or diffeqpy.
 
     Args:
-        algorithm: an object such as ``de.KenCarp4(autodiff=False)``; its type's name is the
+        algorithm: an object made by a constructor of a `sublibrary`; its type's name is the
             solver's.
         dt, rtol, atol, max_steps: as for `Solver`.
 
@@ -480,30 +474,35 @@ def julia_solver(
     return Solver(name, dt, rtol, atol, max_steps, algorithm=algorithm)
 
 
+def sublibrary(name: str) -> Any:
+    """The module of a Julia package, loaded, to make solvers of your own with.
+
+    Args:
+        name: a package that the environment names, or one that the solvers depend on::
+
+            sdirk, adtypes = sublibrary("OrdinaryDiffEqSDIRK"), sublibrary("ADTypes")
+            julia_solver(sdirk.KenCarp4(autodiff=adtypes.AutoFiniteDiff()), dt=1 / 8)
+
+    Raises:
+        BackendUnavailableError: the Julia environment lacks it, or it does not load.
+    """
+    try:
+        return _process.julia().PyNODE.sublibrary(name)
+    except _process.julia_error() as error:
+        text = _first_line(error).removeprefix("ArgumentError: ")
+        raise BackendUnavailableError(f"backend = 'julia': {text}") from error
+
+
 def _algorithm(solver: Solver) -> Any:
     if solver.algorithm is not None:
         return solver.algorithm
-    library = solver.info.sublibrary
-    if library is None:
+    library, reason = solver.info.sublibrary, _names.why_not(solver.info)
+    if library is None or reason is not None:
         raise BackendLacksSolverError(
             "solver",
             solver.name,
-            "a solver that Julia has (`pynode-jl solvers --backend julia`)",
-            'The embedded backend runs it: backend="jax".',
-        )
-    if not _has(library):
-        raise BackendLacksSolverError(
-            "solver",
-            solver.name,
-            "a solver whose package the Julia environment has",
-            f'Add {library} to it: using Pkg; Pkg.add("{library}").',
-        )
-    if not _module_has(solver.name, library):
-        raise BackendLacksSolverError(
-            "solver",
-            solver.name,
-            f"a solver that this version of {library} has",
-            f'Update it: using Pkg; Pkg.update("{library}").',
+            "a solver that the Julia environment can solve with (`backend.solvers()`)",
+            reason or "",
         )
     assert isinstance(solver.options, tuple)
     try:
@@ -556,14 +555,35 @@ def _step_ends(solver: Solver, t0: float, stops: list[float]) -> tuple[Array, fl
 
 
 def _run(solver: Solver, function: Any, *arguments: Any, call: Any = _process.call) -> Any:
-    try:
+    with _failing_as_a_solve(solver):
         return call(function, *arguments)
+
+
+def _timed(
+    solver: Solver, function: Any, *arguments: Any, call: Any = _process.call
+) -> tuple[Any, float]:
+    """As `_run`, with the seconds that were compilation."""
+    with _failing_as_a_solve(solver):
+        return _process.timed(call, function, *arguments)
+
+
+@contextmanager
+def _failing_as_a_solve(solver: Solver) -> Iterator[None]:
+    """Whatever goes wrong in Julia, or in a function that it calls, is a solve that failed: one
+    solver of a swap, and one row of its table."""
+    try:
+        yield
+    except PyNODEError:
+        raise
     except _process.julia_error() as error:
         raise SolveError("Failure", f"{solver.label}. Julia says: {_first_line(error)}") from error
+    except Exception as error:
+        text = f"{solver.label}. The right-hand side raised {type(error).__name__}: {error}"
+        raise SolveError("Failure", text) from error
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+    return _process.first_line(error)
 
 
 def _retcode(code: str) -> RetCode:

@@ -113,10 +113,23 @@ def lux_field(layer: Any, state_shape: tuple[int, ...], *, seed: int = 0) -> Fun
         seed: decides the initial weights, by Lux's own initialisers.
 
     Returns:
-        A field for ``backend="julia"``; its weights are one flat array, ``"parameters"``.
+        A field for ``backend="julia"``; its weights are one flat array, ``"parameters"``, float32
+        as Lux makes them; given as float64 the solve is.
+
+    Raises:
+        InvalidValueError: `layer` is no layer of Lux.
     """
     _process.need("lux")
-    made, flat = _process.julia().PyNODE.layer_field(layer, tuple(state_shape), seed)
+    try:
+        made, flat = _process.julia().PyNODE.layer_field(layer, tuple(state_shape), seed)
+    except (_process.julia_error(), TypeError) as error:  # the latter: no method for such a layer
+        raise InvalidValueError(
+            "layer",
+            layer,
+            "a layer of Lux, made through juliacall",
+            'Make one: juliacall.Main.seval("import Lux; Lux.Dense(2 => 2)"), say. A function of'
+            f" your own is a FunctionField. Julia says: {_process.first_line(error)}",
+        ) from error
     initial = (("parameters", np.array(flat, np.float32)),)
     return FunctionField(_LuxLayer(made), tuple(state_shape), initial, backend="julia")
 
@@ -165,10 +178,17 @@ def _parameters(field: Field, arrays: Mapping[str, Array]) -> tuple[Any, Any]:
 def _function(field: FunctionField) -> Any:
     module = _process.julia().PyNODE
     function: Any = field.function
-    if isinstance(function, JuliaSource):
-        return module.julia_function(function.text, field.state_shape)
-    if hasattr(function, "_jl_call_nogil"):  # a function that the user made through juliacall
-        return module.julia_function(function, field.state_shape)
+    source = isinstance(function, JuliaSource)
+    if source or hasattr(function, "_jl_call_nogil"):  # the latter made through juliacall
+        try:
+            return module.julia_function(function.text if source else function, field.state_shape)
+        except _process.julia_error() as error:
+            raise InvalidValueError(
+                "JuliaSource.text" if source else "field.function",
+                function.text if source else function,
+                "one function in Julia, (dy, y, p, t) -> (dy .= ...)",
+                f"Julia says: {_process.first_line(error).removeprefix('ArgumentError: ')}",
+            ) from error
     raise InvalidValueError(
         "field.function",
         function,

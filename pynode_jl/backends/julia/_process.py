@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import signal
+import subprocess
 import threading
 import warnings
 from functools import cache
@@ -51,8 +52,9 @@ def julia() -> Any:
         try:
             import juliacall
         except Exception as error:
+            reason = _no_julia(discovery.exe) or f"{error}."
             raise BackendUnavailableError(
-                f"backend = 'julia': Julia did not start ({discovery.text}): {error}. {mend()}"
+                f"backend = 'julia': Julia did not start ({discovery.text}): {reason} {mend()}"
             ) from error
         if threading.current_thread() is threading.main_thread():
             # With several threads Julia blocks SIGINT and waits for it: Ctrl-C would be thrown into
@@ -76,6 +78,22 @@ def julia() -> Any:
         return main
 
 
+def _no_julia(exe: str) -> str | None:
+    """What an executable says that is no Julia; None for a Julia, or where none was named."""
+    if not exe:
+        return None
+    try:
+        done = subprocess.run(
+            [exe, "--version"], capture_output=True, text=True, timeout=60, check=False
+        )
+        said = (done.stdout or done.stderr).strip().partition("\n")[0]
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError) as error:
+        said = str(error)
+    if said.startswith("julia version"):
+        return None
+    return f"{exe} is no Julia: to --version it answers {said[:80]!r}. Name another in {EXE}."
+
+
 # An environment that has PyNODE gives its own; elsewhere it is found by its folder, and its
 # dependencies in the environment.
 _LOAD = """
@@ -93,6 +111,17 @@ def call(function: Any, *arguments: Any) -> Any:
         return function._jl_call_nogil(*arguments)
 
 
+def timed(call: Any, function: Any, *arguments: Any) -> tuple[Any, float]:
+    """A Julia function's result by `call`, and the seconds of it that were compilation."""
+    result, seconds = call(_measured(), function, *arguments)
+    return result, float(seconds)
+
+
+@cache
+def _measured() -> Any:
+    return julia().PyNODE.measured
+
+
 def call_holding_the_lock(function: Any, *arguments: Any) -> Any:
     """A Julia function's result, where Julia calls Python in turn."""
     with LOCK:
@@ -108,8 +137,17 @@ def need(feature: str) -> None:
     try:
         _loaded(feature)
     except julia_error() as error:
-        text = str(error).strip().partition("\n")[0].removeprefix("ArgumentError: ")
+        text = first_line(error).removeprefix("ArgumentError: ")
         raise BackendUnavailableError(f"backend = 'julia': {text}") from error
+
+
+def first_line(error: Exception) -> str:
+    """What Julia's error says, without the trace: its first line, with what it announces."""
+    # PythonCall makes a TypeError, "Julia: ...", of a call that no method takes.
+    said = str(error).removeprefix("Julia: ").partition("\nStacktrace:")[0]
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    first = lines[0] if lines else type(error).__name__
+    return " ".join([first, *lines[1:4]]) if first.endswith(":") else first
 
 
 @cache

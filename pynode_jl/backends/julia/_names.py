@@ -1,0 +1,61 @@
+"""Which solvers a Julia environment has, and what is missing for the others."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from pynode_jl.backends.julia import _process
+from pynode_jl.solvers import SolverInfo, catalogue
+
+#: The version of its package from which on a solver is there, where 2026 brought it.
+SINCE = {
+    "NordsieckBDF": "2.4.2",
+    "DNordsieckBDF": "2.4.2",
+    "Rodas3d": "2.6.0",
+    **{row.name: "3.3.0" for row in catalogue(backend="julia") if row.name.startswith("AlJahdali")},
+}
+
+#: Solvers that no environment can solve a plain field with, and why.
+UNSOLVABLE = {
+    "AMF": "it wraps another method and takes a field whose Jacobian is a product of factors",
+    "HybridExplicitImplicitRK": "it is a frame without coefficients; Tsit5DA is the method in it",
+}
+
+
+def solvers() -> tuple[str, ...]:
+    """The solvers of a plain y' = f(t, y) that the running Julia can solve with, nothing loaded."""
+    return tuple(row.name for row in _plain_rows() if why_not(row) is None)
+
+
+def missing() -> dict[str, str]:
+    """The other solvers of a plain y' = f(t, y) by name, with what is missing."""
+    found = {row.name: why_not(row) for row in _plain_rows()}
+    return {name: reason for name, reason in found.items() if reason is not None}
+
+
+@cache
+def why_not(row: SolverInfo) -> str | None:
+    """Why the running Julia cannot solve with this solver, and how to change it; None if it can."""
+    if row.name in UNSOLVABLE:
+        return f"{UNSOLVABLE[row.name]}."
+    library = row.sublibrary
+    if library is None:
+        return 'Julia has no such solver. Use backend="jax".'
+    module = _process.julia().PyNODE
+    if not module.has_package(library):
+        return (
+            f'{library} is not in the Julia environment. Add it: using Pkg; Pkg.add("{library}").'
+        )
+    if not module.speaks_of(row.name, library):
+        here = str(module.package_version(library))
+        since = SINCE.get(row.name)
+        wanted = f"{library} {since} or newer has it" if since else f"another {library} has it"
+        return (
+            f"{wanted}, the Julia environment has {here}. Where its packages' bounds admit that"
+            f' version: using Pkg; Pkg.update("{library}").'
+        )
+    return None
+
+
+def _plain_rows() -> list[SolverInfo]:
+    return [row for row in catalogue(backend="julia") if "ODEProblem" in row.problem.split(" or ")]

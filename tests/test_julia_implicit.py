@@ -1,0 +1,272 @@
+"""Implicit solvers in Julia: both precisions, fixed and adaptive steps, every kind of field."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from test_julia_backend import distance, needs_julia, problem
+
+from pynode_jl.analysis import swap
+from pynode_jl.backends import RetCode, get_backend
+from pynode_jl.backends.julia import JuliaSource, julia_solver, lux_field, sublibrary
+from pynode_jl.datasets import concentric_spheres
+from pynode_jl.errors import BackendUnavailableError, InvalidValueError, SolveError
+from pynode_jl.fields import FunctionField
+from pynode_jl.models import Model
+from pynode_jl.solvers import Solver, info
+from pynode_jl.training import Trained
+
+pytestmark = needs_julia
+
+STIFF = (
+    "TRBDF2",
+    "Rosenbrock23",
+    "Rodas5P",
+    "QNDF",
+    "FBDF",
+    "KenCarp4",
+    "RadauIIA5",
+    "AutoTsit5",
+)
+FIXED = [name for name in STIFF if info(name).fixed_step]
+# Compilation is minutes: the default suite takes one of each family.
+FEW = {"TRBDF2", "Rosenbrock23"}
+
+
+def few(names: Any) -> list[Any]:
+    return [n if n in FEW else pytest.param(n, marks=pytest.mark.slow) for n in names]
+
+
+@pytest.fixture(scope="module")
+def julia() -> Any:
+    return get_backend("julia")
+
+
+def dtypes() -> Any:
+    return pytest.mark.parametrize(
+        ("dtype", "bound"), [(np.float32, 2e-3), (np.float64, 1e-3)], ids=["float32", "float64"]
+    )
+
+
+@dtypes()
+@pytest.mark.parametrize("name", ["mlp", "conv1d, windows"])
+@pytest.mark.parametrize("solver", few(STIFF))
+def test_adaptive_solves(
+    julia: Any, backend: Any, solver: str, name: str, dtype: Any, bound: float
+) -> None:
+    field, weights, y0 = problem(name, dtype)
+    tolerance = 1e-5 if solver in ("TRBDF2", "Rosenbrock23") else 1e-6
+    found = julia.solve(
+        field, weights, y0, (0.0, 1.0), Solver(solver, rtol=tolerance, atol=tolerance)
+    )
+    exact = backend.solve(field, weights, y0, (0.0, 1.0), Solver("Tsit5", rtol=1e-6, atol=1e-6))
+    assert found.y.dtype == dtype
+    assert distance(found.y1, exact.y1) < bound
+
+
+@dtypes()
+@pytest.mark.parametrize("solver", few(FIXED))
+def test_fixed_solves(julia: Any, backend: Any, solver: str, dtype: Any, bound: float) -> None:
+    field, weights, y0 = problem("mlp", dtype)
+    found = julia.solve(field, weights, y0, (0.0, 1.0), Solver(solver, dt=1 / 64))
+    exact = backend.solve(field, weights, y0, (0.0, 1.0), Solver("Tsit5", rtol=1e-6, atol=1e-6))
+    assert found.stats.naccept == 64
+    assert distance(found.y1, exact.y1) < bound
+
+
+@dtypes()
+@pytest.mark.parametrize("solver", few(STIFF))
+def test_lux_layers(julia: Any, solver: str, dtype: Any, bound: float) -> None:
+    field = small_lux_field()
+    weights = {name: value.astype(dtype) for name, value in field.initial}
+    y0 = np.random.default_rng(0).normal(size=(4, 2)).astype(dtype)
+    exact = julia.solve(field, weights, y0, (0.0, 1.0), Solver("Tsit5", rtol=1e-6, atol=1e-6))
+    found = julia.solve(field, weights, y0, (0.0, 1.0), Solver(solver, rtol=1e-5, atol=1e-5))
+    assert found.y.dtype == dtype
+    assert distance(found.y1, exact.y1) < bound
+
+
+def small_lux_field() -> Any:
+    import juliacall
+
+    try:
+        lux = sublibrary("Lux")
+    except BackendUnavailableError as error:
+        pytest.skip(str(error))
+    make = "lux -> lux.Chain(lux.Dense(2 => 8, tanh), lux.Dense(8 => 2))"
+    return lux_field(juliacall.Main.seval(make)(lux), (2,), seed=3)
+
+
+# y' = -2 tanh(3 y) + sin 5 t, whose Jacobian at a step's start says little of its end.
+def stiffening(weights: Any, t: Any, y: Any) -> Any:
+    import jax.numpy as jnp
+
+    return -2 * jnp.tanh(3 * y) + jnp.sin(5 * t)
+
+
+def stiffening_in_numpy(weights: Any, t: float, y: np.ndarray) -> np.ndarray:
+    return -2 * np.tanh(3 * y) + np.sin(5 * t)
+
+
+STIFFENING = {
+    "julia": FunctionField(
+        JuliaSource("(dy, y, p, t) -> (dy .= -2 .* tanh.(3 .* y) .+ sin(5t))"),
+        (2,),
+        backend="julia",
+    ),
+    "numpy": FunctionField(stiffening_in_numpy, (2,), backend="numpy"),
+}
+STATES = np.array([[2.0, -3.0], [0.5, 0.01], [-1.5, 6.0]])
+
+
+@pytest.mark.parametrize("language", STIFFENING)
+@pytest.mark.parametrize("dt", [1 / 2, 1 / 4, 1 / 10])
+@pytest.mark.parametrize("solver", ["ImplicitEuler", "TRBDF2", "KenCarp4", "SDIRK2"])
+def test_large_fixed_steps_are_the_embedded_backends(
+    julia: Any, backend: Any, solver: str, dt: float, language: str
+) -> None:
+    step = Solver(solver, dt=dt)
+    theirs = backend.solve(FunctionField(stiffening, (2,)), {}, STATES, (0.0, 2.0), step)
+    ours = julia.solve(STIFFENING[language], {}, STATES, (0.0, 2.0), step)
+    assert ours.stats.retcode == RetCode.Success
+    assert ours.stats.naccept == theirs.stats.naccept
+    assert distance(ours.y1, theirs.y1) < 1e-8
+
+
+def test_a_solve_without_a_solution_says_so(julia: Any) -> None:
+    """Not every stage has a solution: no states of no meaning come back."""
+    field = FunctionField(
+        JuliaSource("(dy, y, p, t) -> (dy .= 1 .+ y .^ 2)"), (1,), backend="julia"
+    )
+    with pytest.raises(SolveError, match="ConvergenceFailure"):
+        julia.solve(field, {}, np.array([[3.0]]), (0.0, 1.0), Solver("ImplicitEuler", dt=1.0))
+
+
+# Failures are of this package, and of one solver
+
+
+def test_a_julia_error_is_a_failed_solve(julia: Any) -> None:
+    for source, said in (
+        ('(dy, y, p, t) -> error("mine")', "mine"),
+        ("(dy, y, p, t) -> (dy .= nonsense)", "nonsense"),
+    ):
+        field = FunctionField(JuliaSource(source), (1,), backend="julia")
+        for solver in (Solver("Euler", dt=0.5), Solver("TRBDF2", dt=0.5)):
+            with pytest.raises(SolveError, match=said) as failure:
+                julia.solve(field, {}, np.ones((1, 1)), (0.0, 1.0), solver)
+            assert failure.value.retcode == "Failure"
+            assert "Stacktrace" not in str(failure.value)
+
+
+def test_a_python_error_is_a_failed_solve(julia: Any) -> None:
+    def broken(weights: Any, t: float, y: np.ndarray) -> np.ndarray:
+        raise ZeroDivisionError("mine")
+
+    field = FunctionField(broken, (1,), backend="numpy")
+    for solver in (Solver("Euler", dt=0.5), Solver("TRBDF2", dt=0.5)):
+        with pytest.raises(SolveError, match="mine"):
+            julia.solve(field, {}, np.ones((1, 1)), (0.0, 1.0), solver)
+
+
+def test_a_swap_goes_on_past_a_julia_error(julia: Any) -> None:
+    """One solver of a swap meets an error of Julia's own: one row fails, the others stand."""
+    source = "(dy, y, p, t) -> (dy .= convert.(Float64, -y))"  # takes no dual numbers
+    field = FunctionField(JuliaSource(source), (2,), backend="julia")
+    model = Model(field, classes=2)
+    data = concentric_spheres(seed=0, n_train=16, n_test=16)
+    data = replace(data, x_test=data.x_test.astype(np.float64))
+    trained = Trained.of(model, model.init(0), Solver("Euler", dt=1 / 4))
+    tests = [Solver("TRBDF2", dt=1 / 4), Solver("Midpoint", dt=1 / 4)]
+    table = swap(trained, data, tests, backend=julia).table
+    codes = dict(zip(table["label"], table["retcode"], strict=True))
+    assert codes["Midpoint h=1/4"] == "Success"
+    assert codes["TRBDF2 h=1/4"] != "Success"
+
+
+@pytest.mark.parametrize("text", ["(dy, y, p, t) -> (dy .= ", "1 + 1", "nonsense", ")"])
+def test_a_source_that_is_no_function(julia: Any, text: str) -> None:
+    field = FunctionField(JuliaSource(text), (1,), backend="julia")
+    with pytest.raises(InvalidValueError, match=r"JuliaSource\.text") as failure:
+        julia.solve(field, {}, np.ones((1, 1)), (0.0, 1.0), Solver("Euler", dt=0.5))
+    assert "Julia says: " in str(failure.value)
+    assert not str(failure.value).endswith((": ", ":"))
+
+
+def test_a_layer_that_is_no_layer(julia: Any) -> None:
+    import juliacall
+
+    small_lux_field()  # or skip
+    for layer in (juliacall.Main.seval("sin"), np.sin, 3):
+        with pytest.raises(InvalidValueError, match="a layer of Lux"):
+            lux_field(layer, (2,))
+
+
+# Options and solver objects
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"nlsolve": "Newton"},
+        {"nlsolve": "run(`ls`)"},
+        {"nlsolve": "NLNewton(max_iter = f(1))"},
+        {"linsolve": "LUFactorization(1)"},
+        {"autodiff": "AutoFiniteDiff("},
+    ],
+    ids=str,
+)
+def test_an_option_that_is_none(julia: Any, options: dict[str, Any]) -> None:
+    field, weights, y0 = problem("mlp")
+    with pytest.raises(InvalidValueError, match="Julia says"):
+        julia.solve(field, weights, y0, (0.0, 1.0), Solver("TRBDF2", dt=0.5, options=options))
+
+
+@pytest.mark.slow
+def test_solver_objects(julia: Any) -> None:
+    """The spelling of docs/julia.md."""
+    sdirk, adtypes = sublibrary("OrdinaryDiffEqSDIRK"), sublibrary("ADTypes")
+    newton = sublibrary("OrdinaryDiffEqNonlinearSolve")
+    field, weights, y0 = problem("mlp")
+    named = julia.solve(field, weights, y0, (0.0, 1.0), Solver("KenCarp4", dt=1 / 8))
+    for made in (
+        sdirk.KenCarp4(autodiff=adtypes.AutoFiniteDiff()),
+        sdirk.KenCarp4(linsolve=sublibrary("LinearSolve").KrylovJL_GMRES()),
+        sdirk.KenCarp4(nlsolve=newton.NLNewton(max_iter=100, check_div=False)),
+    ):
+        ours = julia.solve(field, weights, y0, (0.0, 1.0), julia_solver(made, dt=1 / 8))
+        assert distance(ours.y1, named.y1) < 1e-6
+    with pytest.raises(BackendUnavailableError, match="NoSuchPackage"):
+        sublibrary("NoSuchPackage")
+
+
+# Names and time
+
+
+def test_names_say_what_is_missing(julia: Any) -> None:
+    names, missing = julia.solvers(), julia.missing_solvers()
+    assert {"Euler", "TRBDF2", "QNDF"} <= set(names)
+    assert not set(names) & set(missing)
+    assert all(text.endswith(".") for text in missing.values())
+    for name in missing:
+        with pytest.raises(InvalidValueError) as failure:
+            julia.solve(*problem("mlp"), (0.0, 1.0), some_solver(name))
+        assert missing[name] in str(failure.value)
+
+
+def some_solver(name: str) -> Solver:
+    return Solver(name, dt=0.5) if info(name).fixed_step else Solver(name)
+
+
+def test_compilation_is_told(julia: Any) -> None:
+    text = "(dy, y, p, t) -> (dy .= -y)"
+    field = FunctionField(JuliaSource(text), (1,), backend="julia")
+    arguments = (field, {}, np.ones((1, 1)), (0.0, 1.0), Solver("Euler", dt=0.5))
+    first, again = (julia.solve(*arguments).stats for _ in range(2))
+    assert first.compiled
+    assert 0 < first.compile_seconds <= first.seconds
+    assert not again.compiled
+    assert again.compile_seconds == 0
+    assert (first + again).compile_seconds == first.compile_seconds
