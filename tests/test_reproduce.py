@@ -126,8 +126,11 @@ def test_coarse_is_folded_and_tied_and_figure_2_shows_it(tmp_path: Path) -> None
     run = SPHERE.run(desk, COARSE)
     found = certify(run.trained, run.dataset, samples=32)
     assert found.verdict.kind == "tied"
-    assert found.folds is not None
-    assert found.folds.share > 0.3
+    folds = found.finding("folds")
+    assert folds is not None
+    assert folds.outcome == "contradicts"
+    report, _ = folds.report
+    assert report.share > 0.3
     page = desk.publish("fig2", plate)[-1]
     assert page.name == "fig2.html"
     # The shelf has the run now: nothing is trained again.
