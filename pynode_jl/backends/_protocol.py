@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -114,7 +115,7 @@ class Evaluation:
     states: Array
     stats: Stats
 
-    @property
+    @cached_property
     def predictions(self) -> Array:
         """The class of the largest logit, (n,); -1 where a logit is not finite."""
         finite = np.isfinite(self.logits).all(axis=1)
