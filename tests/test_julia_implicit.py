@@ -136,6 +136,22 @@ def test_large_fixed_steps_are_the_embedded_backends(
     assert distance(ours.y1, theirs.y1) < 1e-8
 
 
+@pytest.mark.parametrize("solver", few(FIXED))
+@pytest.mark.parametrize("language", STIFFENING)
+def test_functions_under_implicit_solvers(julia: Any, solver: str, language: str) -> None:
+    """Julia's by dual numbers, Python's by differences: no automatic differentiation of Python."""
+    for dtype, bound in ((np.float32, 1e-3), (np.float64, 1e-4)):
+        y0 = STATES.astype(dtype)
+        exact = julia.solve(
+            STIFFENING["julia"], {}, y0, (0.0, 1.0), Solver("Tsit5", rtol=1e-6, atol=1e-6)
+        )
+        found = julia.solve(
+            STIFFENING[language], {}, y0, (0.0, 1.0), Solver(solver, rtol=1e-6, atol=1e-6)
+        )
+        assert found.y.dtype == dtype
+        assert distance(found.y1, exact.y1) < bound
+
+
 def test_a_solve_without_a_solution_says_so(julia: Any) -> None:
     """Not every stage has a solution: no states of no meaning come back."""
     field = FunctionField(
@@ -205,6 +221,25 @@ def test_a_layer_that_is_no_layer(julia: Any) -> None:
 
 
 # Options and solver objects
+
+
+@pytest.mark.slow
+def test_options_of_an_implicit_solver(julia: Any) -> None:
+    field, weights, y0 = problem("mlp")
+    solves = {
+        text: julia.solve(
+            field, weights, y0, (0.0, 1.0), Solver("TRBDF2", dt=1 / 8, options=options)
+        ).y1
+        for text, options in {
+            "default": {},
+            "differences": {"autodiff": "AutoFiniteDiff"},
+            "as before": {"autodiff": False},
+            "Newton's": {"nlsolve": "NLNewton(max_iter = 100, κ = 1//1000, check_div = false)"},
+            "linear": {"linsolve": "KrylovJL_GMRES"},
+            "a symbol": {"extrapolant": "constant"},
+        }.items()
+    }
+    assert all(distance(y1, solves["default"]) < 1e-6 for y1 in solves.values())
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ module PyNODEAdjointExt
 
 using ComponentArrays: ComponentArray, getaxes, getdata
 using Lux: Lux
-using PyNODE: PyNODE, AbstractPath, RightHandSide, Steps, state_size, weights_length
+using PyNODE: PyNODE, AbstractPath, RightHandSide, Steps, new_tape, state_size, weights_length
 using SciMLBase: SciMLBase, ODEFunction, ODEProblem
 using SciMLSensitivity: SciMLSensitivity, BacksolveAdjoint, ForwardDiffSensitivity, GaussAdjoint,
                         InterpolatingAdjoint, QuadratureAdjoint, ReverseDiffAdjoint, TrackerAdjoint,
@@ -105,16 +105,16 @@ end
 
 """The written-out products with the Jacobians of a field, as SciMLBase names them."""
 function products(rhs::RightHandSide{T}) where {T}
-    network = rhs.network
+    network, tape = rhs.network, new_tape(rhs.network)
     scratch = zeros(T, state_size(network.field) * network.batch)
     last_bar, last_y, last_t = similar(scratch), similar(scratch), Ref(T(NaN))
     weights_bar = zeros(T, weights_length(network.field))
     function both!(bar, y, t)
-        PyNODE.forward!(scratch, network, t, y)
+        PyNODE.forward!(scratch, network, t, y, tape)
         copyto!(last_bar, bar)
         copyto!(last_y, y)
         last_t[] = t
-        PyNODE.pullback!(copyto!(scratch, bar), network, network.tape)
+        PyNODE.pullback!(copyto!(scratch, bar), network, tape)
         PyNODE.unload_gradient!(weights_bar, network)
         return scratch
     end

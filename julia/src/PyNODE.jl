@@ -7,6 +7,7 @@ states is one vector, `size * batch` long.
 """
 module PyNODE
 
+using FunctionWrappers: FunctionWrapper
 using LinearAlgebra: LinearAlgebra, dot, ishermitian, istril, mul!, opnorm
 using PrecompileTools: @compile_workload, @setup_workload
 using SciMLBase: SciMLBase, ODEFunction, ODEProblem, ReturnCode
@@ -32,6 +33,7 @@ include("discrete.jl")
 include("paths.jl")
 include("kept.jl")
 include("training.jl")
+include("images.jl")
 include("precompile.jl")
 
 end

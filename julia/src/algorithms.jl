@@ -6,7 +6,11 @@ that is loaded already. An `ArgumentError` names one that the environment does n
 """
 function sublibrary(name::AbstractString)
     id = package_id(name)
-    isnothing(id) || return Base.require(id)
+    if !isnothing(id)
+        loaded = Base.require(id)
+        startswith(name, "OrdinaryDiffEq") && load_image(id)
+        return loaded
+    end
     for (other, loaded) in Base.loaded_modules
         other.name == name && return loaded
     end

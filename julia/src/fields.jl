@@ -107,22 +107,57 @@ function (tgrad::TimeDerivative)(dT, y, p, t)
     return nothing
 end
 
-"""The `ODEFunction` of a field. Only an implicit solver is given the Jacobian."""
-function ode_function(rhs::RightHandSide{T}, implicit::Bool) where {T}
-    # Nothing to gain from AutoSpecialize: the type of `rhs` is the same for all fields.
-    implicit || return ODEFunction{true, SciMLBase.FullSpecialize}(rhs)
+"""The Jacobian and the derivative by the time of a batch of the length of `y0`."""
+function derivatives(rhs::RightHandSide, y0)
     jac = FieldJacobian(rhs)
-    jac_prototype = BlockDiagonal{T}(state_size(rhs.network.field), rhs.network.batch)
-    return with_jacobian(rhs, jac, jac_prototype; tgrad = TimeDerivative(jac))
+    return jac, TimeDerivative(jac)
 end
 
+state_size(rhs::RightHandSide) = state_size(rhs.network.field)
+on_device(rhs::RightHandSide, y) = on_device(rhs.network, y)
+
 """
-An `ODEFunction` with its Jacobian. It has no sparsity of its own: OrdinaryDiffEq would prepare, and
-compile, a coloured differentiation that nothing asks for.
+    Slope{T}(f)
+
+A right-hand side as solvers see it: of one type for every field, function and precision, so that a
+solver is compiled once, and not again for the next function. Behind it is `f(dy, y, p, t)`: called
+by its address on the host's arrays, looked up on all others (dual numbers, views, a device's).
 """
-function with_jacobian(f, jac, jac_prototype; arguments...)
-    return ODEFunction{true, SciMLBase.FullSpecialize}(
-        f; jac, jac_prototype, sparsity = nothing, arguments...)
+struct Slope{T}
+    f::Any
+    direct::FunctionWrapper{Nothing, Tuple{Vector{T}, Vector{T}, T}}
+end
+
+Slope{T}(f) where {T} = Slope{T}(f, WithoutParameters(f))
+
+(slope::Slope{T})(dy::Vector{T}, y::Vector{T}, p, t::T) where {T} = slope.direct(dy, y, t)
+(slope::Slope)(dy, y, p, t) = (slope.f(dy, y, p, t); nothing)
+
+struct WithoutParameters{F}
+    f::F
+end
+
+(without::WithoutParameters)(dy, y, t) = (without.f(dy, y, nothing, t); nothing)
+
+"""`jac!(J, y, p, t)` or `tgrad!(dT, y, p, t)` as solvers see it: of one type, as a `Slope` is."""
+struct Derivative
+    f::Any
+end
+
+(derivative::Derivative)(out, y, p, t) = (derivative.f(out, y, p, t); nothing)
+
+"""
+The `ODEFunction` of a right-hand side for batches like `y0`. Only an implicit solver is given the
+derivatives. The Jacobian has no sparsity of its own: OrdinaryDiffEq would prepare, and compile, a
+coloured differentiation that nothing asks for.
+"""
+function ode_function(f, implicit::Bool, y0::AbstractVector{T}) where {T}
+    # AutoSpecialize would wrap what is wrapped.
+    implicit || return ODEFunction{true, SciMLBase.FullSpecialize}(Slope{T}(f))
+    jac, tgrad = derivatives(f, y0)
+    jac_prototype = BlockDiagonal{T}(state_size(f), length(y0) ÷ state_size(f))
+    return ODEFunction{true, SciMLBase.FullSpecialize}(Slope{T}(f); jac = Derivative(jac),
+        tgrad = Derivative(tgrad), jac_prototype, sparsity = nothing)
 end
 
 """
@@ -156,13 +191,11 @@ function (field::CallBack)(dy::Array{T}, y::Array{T}, p, t) where {T}
 end
 
 state_size(field::CallBack) = prod(field.shape)
+on_device(::CallBack, y) = y
 
-function ode_function(field::CallBack, implicit::Bool, y0::Vector{T}) where {T}
-    implicit || return ODEFunction{true, SciMLBase.FullSpecialize}(field)
-    size = state_size(field)
-    jac = Differences(field, size, similar(y0), similar(y0), similar(y0))
-    return with_jacobian(field, jac, BlockDiagonal{T}(size, length(y0) ÷ size);
-        tgrad = TimeDifference(jac))
+function derivatives(field::CallBack, y0)
+    jac = Differences(field, state_size(field), similar(y0), similar(y0), similar(y0))
+    return jac, TimeDifference(jac)
 end
 
 """
@@ -223,6 +256,7 @@ function julia_function(f!, shape::Tuple)
 end
 
 state_size(field::JuliaFunction) = prod(field.shape)
+on_device(::JuliaFunction, y) = y
 
 """
 A `JuliaFunction` with its weights. SciMLBase sees none of them: it would rebuild parameters, of
@@ -239,11 +273,8 @@ function (f::Weighted)(dy, y, p, t)
     return nothing
 end
 
-function ode_function(f::Weighted, implicit::Bool, y0::Vector{T}) where {T}
-    implicit || return ODEFunction{true, SciMLBase.FullSpecialize}(f)
-    size = state_size(f.field)
-    return with_jacobian(f, Duals(f, size), BlockDiagonal{T}(size, length(y0) ÷ size))
-end
+state_size(f::Weighted) = state_size(f.field)
+derivatives(f::Weighted, y0) = Duals(f, state_size(f)), TimeDual(f)
 
 """`jac!(J, y, p, t)` by ForwardDiff, one number of every sample seeded at once."""
 struct Duals{F}
@@ -252,6 +283,13 @@ struct Duals{F}
 end
 
 (jac::Duals)(J::BlockDiagonal, y, p, t) = dual_jacobian!(J.blocks, jac.f, y, p, t)
+
+"""`tgrad!(dT, y, p, t)` by ForwardDiff."""
+struct TimeDual{F}
+    f::F
+end
+
+(tgrad::TimeDual)(dT, y, p, t) = dual_time_derivative!(dT, tgrad.f, y, p, t)
 
 """A field's weights as a named tuple of arrays."""
 weights(; arrays...) = NamedTuple(arrays)

@@ -24,9 +24,7 @@ evaluations of the field and of its Jacobian, the steps accepted and rejected, t
 function keep!(saved, rhs::RightHandSide{T}, sweep::Sweep{T}, algorithm, flat, y0, t0,
         steps::Steps) where {T}
     network, hard = rhs.network, implicit(sweep.tableau)
-    load!(rhs, flat)
-    found = solve(ode_function(rhs, hard), algorithm, on_device(network, y0),
-        SciMLBase.NullParameters(), t0, steps)
+    found = solve_field(rhs, hard, algorithm, flat, y0, t0, steps)
     counts = (found.nf, found.njac, found.naccept, found.nreject, found.retcode)
     found.retcode == "Success" || return nothing, counts...
     ends = [argmin(abs.(found.t .- stop)) for stop in steps.stops]

@@ -27,8 +27,10 @@ function node_path end
 rounding, where it has them and the user chose none.
 """
 for_fixed_steps(algorithm, f) = algorithm
-"""`dual_jacobian!(blocks, f!, y, t)`: the Jacobian of each sample by ForwardDiff."""
+"""`dual_jacobian!(blocks, f!, y, p, t)`: the Jacobian of each sample by ForwardDiff."""
 function dual_jacobian! end
+"""`dual_time_derivative!(dT, f!, y, p, t)`: the derivative of `f!` by the time, by ForwardDiff."""
+function dual_time_derivative! end
 
 const EXTENSIONS = Dict(
     "lux" => ["Lux", "Zygote", "ComponentArrays"],

@@ -45,7 +45,7 @@ function follow!(path::Path{T}, y0::AbstractVector{T}) where {T}
         nf, code = forward_sweep!(path.states, path.sweep, path.t0, path.steps.ends)
     else
         hard = implicit(path.sweep.tableau)
-        found = solve(ode_function(path.rhs, hard), path.algorithm, y0, SciMLBase.NullParameters(),
+        found = solve(ode_function(path.rhs, hard, y0), path.algorithm, y0, SciMLBase.NullParameters(),
             path.t0, path.steps)
         path.times, path.states = Float64.(found.t), on_device(network(path), found.y)
         nf, code = found.nf, found.retcode

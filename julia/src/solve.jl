@@ -43,14 +43,16 @@ Integrate `f`, an `ODEFunction`, from the flat batch `y0` at `t0` to the last of
 """
 function solve(f, algorithm, y0::AbstractVector{T}, p, t0::Real, steps::Steps) where {T}
     # A sub-library may have been loaded just now.
+    fixed(steps) && (algorithm = Base.invokelatest(for_fixed_steps, algorithm, f))
     return Base.invokelatest(solve_now, f, algorithm, y0, p, t0, steps)::Result{T}
 end
 
 function solve_now(f, algorithm, y0::AbstractVector{T}, p, t0, steps) where {T}
-    fixed(steps) && (algorithm = for_fixed_steps(algorithm, f))
     problem = ODEProblem(f, y0, (T(t0), T(last(steps.stops))), p)
-    solution = SciMLBase.solve(problem, algorithm; keywords(T, steps)...)
-    return result(solution, steps, y0)
+    integrator = SciMLBase.init(problem, algorithm; keywords(T, steps)...)
+    # The first step of an adaptive solve, which a keyword would have to be of another type to ask for.
+    fixed(steps) || !iszero(integrator.dt) || SciMLBase.auto_dt_reset!(integrator)
+    return result(SciMLBase.solve!(integrator), steps, y0)
 end
 
 function keywords(::Type{T}, steps::Steps) where {T}
@@ -58,14 +60,13 @@ function keywords(::Type{T}, steps::Steps) where {T}
     saving = (; dense = false, calck = false, save_everystep = steps.save_steps,
         save_start = steps.save_steps, save_end = true, verbose = SILENT,
         maxiters = steps.max_steps, saveat = several ? T.(steps.stops) : T[])
-    if fixed(steps)
-        # Every step's end is a stop: no running sum of dt, whose rounding would grow. Implicit
-        # stages are solved to rounding: the discrete model is the solved stage.
-        tight = 16 * eps(T)
-        return (; saving..., adaptive = false, dt = T(steps.dt), tstops = T.(steps.ends),
-            reltol = tight, abstol = tight)
-    end
-    return (; saving..., tstops = T.(steps.stops), reltol = T(steps.rtol), abstol = T(steps.atol))
+    # Every fixed step's end is a stop: no running sum of dt, whose rounding would grow. Implicit
+    # stages are solved to rounding: the discrete model is the solved stage.
+    tight = 16 * eps(T)
+    rtol, atol = fixed(steps) ? (tight, tight) : (T(steps.rtol), T(steps.atol))
+    # The same keywords for both, so that a solver is compiled once.
+    return (; saving..., adaptive = !fixed(steps), dt = T(steps.dt),
+        tstops = T.(fixed(steps) ? steps.ends : steps.stops), reltol = rtol, abstol = atol)
 end
 
 function result(solution, steps::Steps, y0::AbstractVector{T}) where {T}
@@ -87,28 +88,21 @@ function return_code(code::AbstractString, y)
     return all(isfinite, y) ? "Success" : "Unstable"
 end
 
-"""Integrate a `VectorField` with weights `flat`; see `solve`."""
-function solve_field(rhs::RightHandSide, implicit::Bool, algorithm, flat::AbstractVector,
-        y0::AbstractVector, t0::Real, steps::Steps)
-    load!(rhs, flat)
-    initial = on_device(rhs.network, y0)
-    return solve(ode_function(rhs, implicit), algorithm, initial, SciMLBase.NullParameters(), t0,
-        steps)
-end
+"""
+    solve_field(field, implicit, algorithm, weights, y0, t0, steps)
 
-"""Integrate a `CallBack`, which knows its weights; see `solve`."""
-function solve_field(field::CallBack, implicit::Bool, algorithm, ::Nothing, y0::AbstractVector,
-        t0::Real, steps::Steps)
-    return solve(ode_function(field, implicit, y0), algorithm, y0, SciMLBase.NullParameters(), t0,
-        steps)
-end
-
-"""Integrate a `JuliaFunction` with weights `p`, a named tuple; see `solve`."""
-function solve_field(field::JuliaFunction, implicit::Bool, algorithm, p::NamedTuple,
-        y0::AbstractVector, t0::Real, steps::Steps)
-    return solve(ode_function(Weighted(field, p), implicit, y0), algorithm, y0,
+Integrate a `RightHandSide` with flat weights, a `JuliaFunction` with weights by name, or a
+`CallBack`, which knows its own; see `solve`.
+"""
+function solve_field(field, implicit::Bool, algorithm, weights, y0, t0::Real, steps::Steps)
+    f, initial = with_weights(field, weights), on_device(field, y0)
+    return solve(ode_function(f, implicit, initial), algorithm, initial,
         SciMLBase.NullParameters(), t0, steps)
 end
+
+with_weights(rhs::RightHandSide, flat::AbstractVector) = load!(rhs, flat)
+with_weights(field::CallBack, ::Nothing) = field
+with_weights(field::JuliaFunction, p::NamedTuple) = Weighted(field, p)
 
 """
     measured(f, arguments...)

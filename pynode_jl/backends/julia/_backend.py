@@ -36,7 +36,7 @@ from pynode_jl.errors import (
 )
 from pynode_jl.fields import Field, Weights
 from pynode_jl.models import Model
-from pynode_jl.solvers import Solver, Tableau
+from pynode_jl.solvers import Solver, SolverInfo, Tableau
 
 _MAX_STEPS = 100_000
 # Julia's return codes beyond ours, by what they come from.
@@ -372,7 +372,7 @@ class JuliaBackend:
             solver,
             self._module.solve_field,
             posed.rhs,
-            solver.info.implicit,
+            _takes_a_jacobian(solver.info),
             algorithm,
             posed.weights,
             _fields.at(flat),
@@ -584,6 +584,10 @@ def _failing_as_a_solve(solver: Solver) -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     return _process.first_line(error)
+
+
+def _takes_a_jacobian(row: SolverInfo) -> bool:
+    return row.implicit or row.kind == "exponential"
 
 
 def _retcode(code: str) -> RetCode:

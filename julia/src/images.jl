@@ -1,0 +1,82 @@
+# Package images: the solvers of a sub-library compiled once, for all later processes. One image is a
+# package of its own, written into the depot, with nothing in it but what solving compiles.
+
+"""The folder of the images in the first depot; a place of the load path once there is one."""
+images_folder() = joinpath(first(Base.DEPOT_PATH), "pynode_jl", "images")
+
+# A UUID that no other package has: that of the sub-library with its bits mixed.
+const IMAGE_BITS = 0x70796e6f64655f6a6c5f696d61676573
+
+image_id(library::Base.PkgId) =
+    Base.PkgId(Base.UUID(library.uuid.value ⊻ IMAGE_BITS), "Image" * library.name)
+
+"""
+    build_image(library, solvers)
+
+Compile `solvers`, name => implicit, of a sub-library in both precisions, with fixed and with
+adaptive steps, into an image. Returns the file, or `nothing` where nothing could be compiled.
+"""
+function build_image(library::AbstractString, solvers)
+    of = package_id(library)
+    id, folder = image_id(of), images_folder()
+    write_image(joinpath(folder, id.name), id, of, solvers)
+    folder in LOAD_PATH || push!(LOAD_PATH, folder)
+    made = Base.compilecache(id)
+    made isa Exception && throw(made)
+    return something(last(made), first(made))
+end
+
+function write_image(folder, id, of, solvers)
+    mkpath(joinpath(folder, "src"))
+    used = [of, Base.PkgId(PyNODE), Base.identify_package(PyNODE, "PrecompileTools")]
+    project = Dict("name" => id.name, "uuid" => string(id.uuid),
+        "deps" => Dict(each.name => string(each.uuid) for each in used))
+    write_if_other(joinpath(folder, "Project.toml"), sprint(TOML.print, project))
+    names = join(("    $(repr(String(name))) => $implicit" for (name, implicit) in solvers), ",\n")
+    write_if_other(joinpath(folder, "src", "$(id.name).jl"), """
+        # Written by `pynode-jl julia precompile`.
+        module $(id.name)
+        import $(of.name), PyNODE, PrecompileTools
+        PrecompileTools.@compile_workload PyNODE.compile_solvers("$(of.name)", [
+        $names
+        ])
+        end
+        """)
+    return nothing
+end
+
+# A file that is written is a file that has changed, to Julia.
+write_if_other(file, text) = isfile(file) && read(file, String) == text || write(file, text)
+
+"""Solve a small problem by each of `solvers`, name => implicit, as an image's workload."""
+function compile_solvers(library::AbstractString, solvers)
+    field = VectorField((2,), false, Dense(2, 2), Activation("tanh"))
+    adaptive = Steps([1.0], Float64[], 0.0, 1e-2, 1e-2, 1000, false)
+    fixed_steps = Steps([1.0], [0.5, 1.0], 0.5, 0.0, 0.0, 1000, false)
+    for (name, implicit) in solvers, T in (Float32, Float64)
+        rhs, flat = RightHandSide(field, 2, T), ones(T, weights_length(field))
+        for steps in (adaptive, fixed_steps)
+            try
+                solve_field(rhs, implicit, algorithm(name, library), flat, ones(T, 4), 0.0, steps)
+            catch error
+                # Not every solver takes both kinds of steps: it is compiled for what it takes.
+                error isa InterruptException && rethrow()
+            end
+        end
+    end
+    return nothing
+end
+
+"""
+Load the image of a sub-library, if there is one of its present version: what is not in it, or out
+of date, is compiled when it is first needed, as ever.
+"""
+function load_image(library::Base.PkgId)
+    folder, id = images_folder(), image_id(library)
+    isdir(joinpath(folder, id.name)) || return false
+    haskey(Base.loaded_modules, id) && return true
+    folder in LOAD_PATH || push!(LOAD_PATH, folder)
+    Base.isprecompiled(id) || return false
+    Base.require(id)
+    return true
+end
