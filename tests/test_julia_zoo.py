@@ -21,11 +21,7 @@ FILE = Path(__file__).parents[1] / "docs" / "zoo.csv"
 FEW = ("Tsit5", "TRBDF2", "Rodas5P", "AB3", "AitkenNeville", "ROCK2", "RadauIIA5")
 # GlobalDiffEq is no part of OrdinaryDiffEq, and was not at hand when the file was written.
 UNMEASURED = {row.name for row in catalogue(backend="julia") if row.sublibrary == "GlobalDiffEq"}
-PLAIN = [
-    row.name
-    for row in catalogue(backend="julia")
-    if "ODEProblem" in row.problem.split(" or ") and row.name not in UNMEASURED
-]
+PLAIN = [row.name for row in catalogue(backend="julia") if row.plain and row.name not in UNMEASURED]
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,10 @@ def _julia() -> Finding:
     if lacking:
         found += f"; not there, optional: {', '.join(lacking)} (using Pkg; Pkg.add({lacking}))"
     missing = len(backend.missing_solvers())
-    text = f"{len(backend.solvers())} solvers"
+    compiled = len(backend.compiled_solvers())
+    text = f"{len(backend.solvers())} solvers, {compiled} compiled ahead"
+    if not compiled:
+        text += " (seconds each when first used; pynode-jl julia precompile)"
     if missing:
         text += f" ({missing} more in other packages or versions: backend.missing_solvers())"
     text += f"; {found}; {discovery.text}"

@@ -8,15 +8,19 @@ from pynode_jl.backends.julia._discovery import (
     pythoncall_version,
 )
 from pynode_jl.backends.julia._fields import JuliaSource, lux_field
+from pynode_jl.backends.julia._images import Image, build_images, solvers_by_library
 
 __all__ = [
     "Discovery",
+    "Image",
     "JuliaBackend",
     "JuliaSource",
+    "build_images",
     "discover",
     "environment",
     "julia_solver",
     "lux_field",
     "pythoncall_version",
+    "solvers_by_library",
     "sublibrary",
 ]

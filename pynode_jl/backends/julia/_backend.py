@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,7 +38,9 @@ from pynode_jl.errors import (
 )
 from pynode_jl.fields import Field, Weights
 from pynode_jl.models import Model
-from pynode_jl.solvers import Solver, SolverInfo, Tableau
+from pynode_jl.solvers import Solver, Tableau
+
+_log = logging.getLogger("pynode_jl.julia")
 
 _MAX_STEPS = 100_000
 # Julia's return codes beyond ours, by what they come from.
@@ -88,6 +92,10 @@ class JuliaBackend:
         """The other solvers of a plain y' = f(t, y), each with the package and the version that
         bring it, or the reason why none does."""
         return _names.missing()
+
+    def compiled_solvers(self) -> tuple[str, ...]:
+        """The solvers that need no compiling: `pynode-jl julia precompile` has compiled them."""
+        return tuple(map(str, self._module.compiled_solvers()))
 
     def versions(self) -> dict[str, str]:
         """Versions of Julia, juliacall and the solvers."""
@@ -372,7 +380,7 @@ class JuliaBackend:
             solver,
             self._module.solve_field,
             posed.rhs,
-            _takes_a_jacobian(solver.info),
+            solver.info.takes_jacobian,
             algorithm,
             posed.weights,
             _fields.at(flat),
@@ -572,7 +580,8 @@ def _failing_as_a_solve(solver: Solver) -> Iterator[None]:
     """Whatever goes wrong in Julia, or in a function that it calls, is a solve that failed: one
     solver of a swap, and one row of its table."""
     try:
-        yield
+        with _telling_of_compilation(solver):
+            yield
     except PyNODEError:
         raise
     except _process.julia_error() as error:
@@ -582,12 +591,37 @@ def _failing_as_a_solve(solver: Solver) -> Iterator[None]:
         raise SolveError("Failure", text) from error
 
 
+# Solvers that have run, and may be compiled; seconds after which a first run is spoken of.
+_MET: set[tuple[str, bool]] = set()
+_PATIENCE = 5.0
+
+
+@contextmanager
+def _telling_of_compilation(solver: Solver) -> Iterator[None]:
+    """Say what a solver's first run waits for, if it lasts."""
+    key = (solver.name, solver.fixed)
+    if key in _MET:
+        yield
+        return
+    waiting = threading.Timer(
+        _PATIENCE,
+        _log.warning,
+        (
+            f"{solver.label}: Julia is compiling it, for {_PATIENCE:.0f} s so far. To wait once and"
+            f" not in every process: pynode-jl julia precompile {solver.name}",
+        ),
+    )
+    waiting.daemon = True
+    waiting.start()
+    try:
+        yield
+    finally:
+        waiting.cancel()
+    _MET.add(key)
+
+
 def _first_line(error: Exception) -> str:
     return _process.first_line(error)
-
-
-def _takes_a_jacobian(row: SolverInfo) -> bool:
-    return row.implicit or row.kind == "exponential"
 
 
 def _retcode(code: str) -> RetCode:

@@ -58,4 +58,4 @@ def why_not(row: SolverInfo) -> str | None:
 
 
 def _plain_rows() -> list[SolverInfo]:
-    return [row for row in catalogue(backend="julia") if "ODEProblem" in row.problem.split(" or ")]
+    return [row for row in catalogue(backend="julia") if row.plain]

@@ -70,7 +70,7 @@ def julia() -> Any:
                 f" {'.'.join(map(str, LEAST_VERSION))} or newer. Install one (juliaup.org)."
             )
         try:
-            main.seval(_LOAD)(str(julia_package()))
+            main.seval(LOAD)(str(julia_package()))
         except juliacall.JuliaError as error:
             raise BackendUnavailableError(
                 f"backend = 'julia': PyNODE does not load in {discovery.text}. {mend()}"
@@ -96,7 +96,7 @@ def _no_julia(exe: str) -> str | None:
 
 # An environment that has PyNODE gives its own; elsewhere it is found by its folder, and its
 # dependencies in the environment.
-_LOAD = """
+LOAD = """
 function (folder)
     isnothing(Base.identify_package("PyNODE")) && push!(LOAD_PATH, String(folder))
     Core.eval(Main, :(import PyNODE))
