@@ -14,7 +14,7 @@ image_id(library::Base.PkgId) =
     build_image(library, solvers)
 
 Compile `solvers`, name => whether it takes a Jacobian, of a sub-library in both precisions, with
-fixed and with adaptive steps, into an image, beside those that are in it already. Returns the file.
+fixed and with adaptive steps, into an image, beside those that are in it already. Returns its cache file.
 """
 function build_image(library::AbstractString, solvers)
     has_package(library) || throw(ArgumentError("$library is not in the Julia environment."))
@@ -22,9 +22,12 @@ function build_image(library::AbstractString, solvers)
     id, folder = image_id(of), images_folder()
     write_image(joinpath(folder, id.name), id, of, solvers)
     folder in LOAD_PATH || push!(LOAD_PATH, folder)
-    made = Base.compilecache(id)
-    made isa Exception && throw(made)
-    return something(last(made), first(made))
+    if !Base.isprecompiled(id)
+        made = Base.compilecache(id)
+        made isa Exception && throw(made)
+    end
+    # The newest comes first.
+    return first(Base.find_all_in_cache_path(id))
 end
 
 function write_image(folder, id, of, solvers)

@@ -105,7 +105,8 @@ def _built(place: Environment, library: str, rows: Sequence[SolverInfo]) -> Imag
     seconds = time.perf_counter() - begun
     file = Path(done.stdout.strip().rpartition("\n")[2])
     if done.returncode == 0 and file.is_file():
-        return Image(library, names, seconds, file.stat().st_size / 1e6)
+        size = sum(each.stat().st_size for each in file.parent.glob(f"{file.stem}.*"))
+        return Image(library, names, seconds, size / 1e6)
     return Image(library, (), seconds, 0.0, _process.first_line(RuntimeError(done.stderr)))
 
 
