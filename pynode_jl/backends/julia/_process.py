@@ -118,6 +118,12 @@ def timed(call: Any, function: Any, *arguments: Any) -> tuple[Any, float]:
 
 
 @cache
+def array_at() -> Any:
+    """Julia's `ArrayAt`, looked up once: a look-up is a call into Julia."""
+    return julia().PyNODE.ArrayAt
+
+
+@cache
 def _measured() -> Any:
     return julia().PyNODE.measured
 
