@@ -1,7 +1,7 @@
 """One coarse model, trained in Julia, under more than a hundred of Julia's explicit solvers.
 
-Needs a Julia (docs/julia.md). Half a minute after `pynode-jl julia precompile`; without it each solver
-is compiled when it is first met, which takes minutes.
+Needs a Julia (docs/julia.md). Half a minute after `pynode-jl julia precompile`; without it each
+solver is compiled when it is first met, which takes minutes.
 """
 
 import time
@@ -24,8 +24,9 @@ solvers = [
 ]
 begun = time.perf_counter()
 report = pn.swap(trained, data, solvers, factors=(0.5, 1.0), backend=julia)
-failed = report.table[report.table["retcode"] != "Success"]
-print(f"{len(solvers)} solvers in {time.perf_counter() - begun:.1f} s; failed: {len(failed)} solves")
+failed = report.table.loc[report.table["retcode"] != "Success", "label"]
+print(f"{len(solvers)} solvers in {time.perf_counter() - begun:.1f} s")
+print(f"failed: {', '.join(failed) or 'none'}")
 print(report.verdict.text)
 report.table.to_csv("zoo_swap.csv")
 swap_heatmap({recipe.solver.label: report.table}, chance=0.5).savefig("zoo_swap.png")
