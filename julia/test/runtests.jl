@@ -1,6 +1,6 @@
 using ComponentArrays, Lux, Zygote # the extension PyNODELuxExt
 using GPUArraysCore: allowscalar
-using LinearAlgebra: opnorm
+using LinearAlgebra: I, opnorm
 using JLArrays: JLArray
 using PyNODE
 using PyNODE: Activation, BlockDiagonal, BlockFactors, Conv, Dense, Network, RightHandSide, Steps,
@@ -128,6 +128,30 @@ end
     fixed = by_name(name, library, field, T; dt = 1 / 64)
     @test fixed.retcode == "Success"
     @test fixed.y ≈ exact rtol = 2e-3
+end
+
+@testset "phi functions block by block in $T" for T in (Float32, Float64)
+    utilities = PyNODE.sublibrary("OrdinaryDiffEqExponentialRK").ExponentialUtilities
+    A = BlockDiagonal(T.(sin.(reshape((1:12) .^ 2, 2, 2, 3)) .- 0.5))
+    B, t = T.(cos.(reshape(1:24, 6, 4))), T(0.8)
+    dense = Float64.(Matrix(A))
+    # φ_0 = exp and z φ_j(z) = φ_{j-1}(z) - 1/(j-1)!.
+    phi(j, z) = j == 0 ? exp(z) : z \ (phi(j - 1, z) - I / factorial(j - 1))
+    sums = [sum(s^j .* (phi(j, s .* dense) * B[:, j + 1]) for j in 0:3) for s in (t, -t / 2)]
+    found = utilities.phiv_timestep!(similar(B, 6, 2), [t, -t / 2], A, B)
+    @test found ≈ reduce(hcat, sums) rtol = 100eps(T)
+    @test utilities.phiv_timestep!(similar(B, 6), t, A, B) == found[:, 1]
+end
+
+@testset "exponential solvers in $T: $name" for T in (Float32, Float64),
+        name in ("Exprb43", "Exp4")
+
+    field = last(DEVICE_FIELDS[2])
+    exact = by_name("KenCarp4", "OrdinaryDiffEqSDIRK", field, Float64; tolerance = 1e-9).y
+    found = by_name(name, "OrdinaryDiffEqExponentialRK", field, T; dt = 1 / 16)
+    @test found.retcode == "Success"
+    @test eltype(found.y) == T
+    @test found.y ≈ exact rtol = 1e-5
 end
 
 @testset "options as text" begin
