@@ -135,6 +135,14 @@ def torchdiffeq_run(**solve: Any) -> Callable[[int], Any]:
     import torch
     from torchdiffeq import odeint
 
+    span = torch.tensor([0.0, 1.0])
+    return torch_run(lambda field, y0: odeint(field, y0, span, **solve)[-1])
+
+
+def torch_run(integrate: Callable[[Any, Any], Any]) -> Callable[[int], Any]:
+    """Training in torch, y(1) by `integrate(field, y0)`."""
+    import torch
+
     torch.set_num_threads(1)
     _, weights, x, labels, batches = problem()
 
@@ -158,10 +166,8 @@ def torchdiffeq_run(**solve: Any) -> Callable[[int], Any]:
             self.field, self.head = Field(), torch.nn.Linear(2, 2)
 
         def forward(self, x: Any) -> Any:
-            y = odeint(self.field, x[:, None], span, **solve)
-            return self.head(y[-1].flatten(1))
+            return self.head(integrate(self.field, x[:, None]).flatten(1))
 
-    span = torch.tensor([0.0, 1.0])
     inputs, targets = torch.from_numpy(x.copy()), torch.from_numpy(labels.astype("int64"))
 
     def run(n: int) -> Any:

@@ -11,6 +11,10 @@ import difflib
 from collections.abc import Iterable
 
 
+# A table of at most so many names is listed whole.
+_SHORT_TABLE = 12
+
+
 class PyNODEError(Exception):
     """Base of all errors raised on purpose by pynode_jl."""
 
@@ -32,8 +36,14 @@ class UnknownNameError(PyNODEError, ValueError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.kind = kind
         self.name = name
-        self.nearest = nearest_names(name, known)
-        hint = f"did you mean {', '.join(self.nearest)}?" if self.nearest else "no name is near."
+        names = list(known)
+        self.nearest = nearest_names(name, names)
+        if self.nearest:
+            hint = f"did you mean {', '.join(self.nearest)}?"
+        elif len(names) <= _SHORT_TABLE:
+            hint = f"allowed is {', '.join(names)}."
+        else:
+            hint = "no name is near."
         super().__init__(f"unknown {kind} {name!r}: {hint}{self._listing()}")
 
     def _listing(self) -> str:

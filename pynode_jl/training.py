@@ -18,14 +18,15 @@ from pynode_jl.backends import (
     Adam,
     Array,
     Backend,
+    BackendLike,
     ChunkResult,
     GradientMethod,
     Precision,
     RetCode,
     TrainState,
+    as_backend,
     checked_gradient,
     checked_precision,
-    get_backend,
 )
 from pynode_jl.datasets import Dataset
 from pynode_jl.errors import DataChangedError, DataError, InvalidValueError
@@ -180,7 +181,7 @@ def train(
     dataset: Dataset,
     recipe: Recipe,
     *,
-    backend: Backend | None = None,
+    backend: BackendLike = None,
     resume: Trained | None = None,
     on_chunk: Callable[[Trained], None] | None = None,
 ) -> Trained:
@@ -190,7 +191,7 @@ def train(
         model: the model; its input shape and classes must be the data's.
         dataset: only its training part is looked at.
         recipe: how to train.
-        backend: what integrates; default `get_backend()`.
+        backend: what integrates, or its name; default `get_backend()`.
         resume: a `Trained` of the same model, recipe and data to go on from.
         on_chunk: called after each chunk with the state so far: show it, store it.
 
@@ -215,7 +216,7 @@ def train(
             f"at most the {dataset.n_train} training samples of {dataset.name}",
             "Make the batches smaller.",
         )
-    backend = get_backend() if backend is None else backend
+    backend = as_backend(backend)
     trained = start(model, recipe) if resume is None else replace(resume, recipe=recipe)
     trained = replace(trained, fingerprint=dataset.fingerprint)
     controller = recipe.controller

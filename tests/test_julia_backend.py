@@ -5,6 +5,7 @@ Where no Julia is set up, the tests that need one are skipped, with the command 
 
 from __future__ import annotations
 
+import random
 import shutil
 import subprocess
 import sys
@@ -57,6 +58,13 @@ COMMON = {"Euler", "Midpoint", "Heun", "RK4", "BS3", "Tsit5", "DP5", "Vern7"}
 
 def _few(names: list[str]) -> list[Any]:
     return [n if n in COMMON else pytest.param(n, marks=pytest.mark.zoo) for n in names]
+
+
+def a_tenth(names: list[str]) -> list[Any]:
+    """All names, to be parameters of a test: a tenth, drawn with a seed, for the default suite, the
+    others for `make test-zoo`."""
+    drawn = set(random.Random(2026).sample(sorted(names), len(names) // 10))
+    return [n if n in drawn else pytest.param(n, marks=pytest.mark.zoo) for n in names]
 
 
 @pytest.fixture(scope="module")

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pynode_jl.backends import Adam, RetCode
+import pynode_jl as pn
+from pynode_jl.backends import Adam, RetCode, get_backend
 from pynode_jl.datasets import Dataset, concentric_spheres
-from pynode_jl.errors import DataChangedError, DataError, InvalidValueError
+from pynode_jl.errors import (
+    DataChangedError,
+    DataError,
+    InvalidValueError,
+    PyNODEError,
+    UnknownNameError,
+)
 from pynode_jl.fields import MLP, ConvField1d
 from pynode_jl.models import Model
 from pynode_jl.solvers import Solver
@@ -159,3 +167,29 @@ def test_model_trained_elsewhere(model: Model) -> None:
     foreign = Trained.of(model, weights, Solver("Tsit5"))
     assert foreign.solver == Solver("Tsit5")
     assert foreign.weights["head.bias"] is weights["head.bias"]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda trained, data, backend: (
+            pn.train(
+                trained.model, data, replace(trained.recipe, iterations=1), backend=backend
+            ).recipe
+        ),
+        lambda trained, data, backend: len(
+            pn.swap(trained, data, ["Heun"], factors=(1.0,), backend=backend).table
+        ),
+        lambda trained, data, backend: (
+            pn.certify(trained, data, diagnostics=(), backend=backend).verdict.kind
+        ),
+    ],
+    ids=["train", "swap", "certify"],
+)
+def test_a_backend_goes_by_its_name(trained: Trained, data: Dataset, call: Any) -> None:
+    assert call(trained, data, "jax") == call(trained, data, get_backend("jax"))
+    with pytest.raises(UnknownNameError, match="julia"):
+        call(trained, data, "julai")
+    for odd in (7, "", ("jax",)):
+        with pytest.raises(PyNODEError, match="jax, julia"):
+            call(trained, data, odd)

@@ -8,20 +8,21 @@ using Lux: Lux
 using PyNODE: PyNODE, AbstractPath, RightHandSide, Steps, new_tape, state_size, weights_length
 using SciMLBase: SciMLBase, ODEFunction, ODEProblem
 using SciMLSensitivity: SciMLSensitivity, BacksolveAdjoint, ForwardDiffSensitivity, GaussAdjoint,
-                        InterpolatingAdjoint, QuadratureAdjoint, ReverseDiffAdjoint, TrackerAdjoint,
-                        ZygoteAdjoint, EnzymeVJP, ReverseDiffVJP, TrackerVJP, ZygoteVJP
+                        GaussKronrodAdjoint, InterpolatingAdjoint, QuadratureAdjoint,
+                        ReverseDiffAdjoint, TrackerAdjoint, EnzymeVJP, ReverseDiffVJP,
+                        TrackerVJP, ZygoteVJP
 using Zygote: Zygote
 
-# Each takes the choice of vector-Jacobian product; the last four differentiate the solver's loop.
+# Each takes the choice of vector-Jacobian product; the last three differentiate the solver's loop.
 const METHODS = Dict(
     "InterpolatingAdjoint" => vjp -> InterpolatingAdjoint(; autojacvec = vjp),
     "BacksolveAdjoint" => vjp -> BacksolveAdjoint(; autojacvec = vjp),
     "QuadratureAdjoint" => vjp -> QuadratureAdjoint(; autojacvec = vjp),
     "GaussAdjoint" => vjp -> GaussAdjoint(; autojacvec = vjp),
+    "GaussKronrodAdjoint" => vjp -> GaussKronrodAdjoint(; autojacvec = vjp),
     "ForwardDiffSensitivity" => _ -> ForwardDiffSensitivity(),
     "ReverseDiffAdjoint" => _ -> ReverseDiffAdjoint(),
-    "TrackerAdjoint" => _ -> TrackerAdjoint(),
-    "ZygoteAdjoint" => _ -> ZygoteAdjoint()
+    "TrackerAdjoint" => _ -> TrackerAdjoint()
 )
 # "written" hands SciMLSensitivity this package's own products, whatever it would choose.
 const VJPS = Dict(
@@ -32,7 +33,7 @@ const VJPS = Dict(
     "EnzymeVJP" => EnzymeVJP()
 )
 # Those that need a function of arrays as wholes, out of place: a Lux chain.
-const WHOLE_ARRAYS = ("TrackerAdjoint", "ZygoteAdjoint")
+const WHOLE_ARRAYS = ("TrackerAdjoint",)
 
 """
 A solve whose gradient Zygote takes, by the sensitivity algorithm that `run(y0, p)` names in its

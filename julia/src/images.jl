@@ -13,26 +13,33 @@ image_id(library::Base.PkgId) =
 """
     build_image(library, solvers)
 
-Compile `solvers`, name => implicit, of a sub-library in both precisions, with fixed and with
-adaptive steps, into an image. Returns the file, or `nothing` where nothing could be compiled.
+Compile `solvers`, name => whether it takes a Jacobian, of a sub-library in both precisions, with
+fixed and with adaptive steps, into an image, beside those that are in it already. Returns its cache file.
 """
 function build_image(library::AbstractString, solvers)
+    has_package(library) || throw(ArgumentError("$library is not in the Julia environment."))
     of = package_id(library)
     id, folder = image_id(of), images_folder()
     write_image(joinpath(folder, id.name), id, of, solvers)
     folder in LOAD_PATH || push!(LOAD_PATH, folder)
-    made = Base.compilecache(id)
-    made isa Exception && throw(made)
-    return something(last(made), first(made))
+    if !Base.isprecompiled(id)
+        made = Base.compilecache(id)
+        made isa Exception && throw(made)
+    end
+    # The newest comes first.
+    return first(Base.find_all_in_cache_path(id))
 end
 
 function write_image(folder, id, of, solvers)
     mkpath(joinpath(folder, "src"))
     used = [of, Base.PkgId(PyNODE), Base.identify_package(PyNODE, "PrecompileTools")]
-    project = Dict("name" => id.name, "uuid" => string(id.uuid),
+    file = joinpath(folder, "Project.toml")
+    solvers = merge(solvers_in_image(file), Dict(String(name) => is for (name, is) in solvers))
+    project = Dict("name" => id.name, "uuid" => string(id.uuid), "solvers" => solvers,
         "deps" => Dict(each.name => string(each.uuid) for each in used))
-    write_if_other(joinpath(folder, "Project.toml"), sprint(TOML.print, project))
-    names = join(("    $(repr(String(name))) => $implicit" for (name, implicit) in solvers), ",\n")
+    write_if_other(file, sprint(TOML.print, project))
+    names = join(("    $(repr(name)) => $(solvers[name])" for name in sort!(collect(keys(solvers)))),
+        ",\n")
     write_if_other(joinpath(folder, "src", "$(id.name).jl"), """
         # Written by `pynode-jl julia precompile`.
         module $(id.name)
@@ -48,16 +55,33 @@ end
 # A file that is written is a file that has changed, to Julia.
 write_if_other(file, text) = isfile(file) && read(file, String) == text || write(file, text)
 
-"""Solve a small problem by each of `solvers`, name => implicit, as an image's workload."""
+solvers_in_image(project) =
+    isfile(project) ? get(TOML.parsefile(project), "solvers", Dict{String, Any}()) : Dict{String, Any}()
+
+"""The solvers that an image of their present version holds."""
+function compiled_solvers()
+    folder, found = images_folder(), String[]
+    isdir(folder) || return found
+    folder in LOAD_PATH || push!(LOAD_PATH, folder)
+    for name in readdir(folder)
+        id = Base.identify_package(name)
+        (isnothing(id) || !Base.isprecompiled(id)) && continue
+        append!(found, keys(solvers_in_image(joinpath(folder, name, "Project.toml"))))
+    end
+    return sort!(found)
+end
+
+"""Solve a small problem by each of `solvers`, name => whether it takes a Jacobian, as an image's workload."""
 function compile_solvers(library::AbstractString, solvers)
     field = VectorField((2,), false, Dense(2, 2), Activation("tanh"))
     adaptive = Steps([1.0], Float64[], 0.0, 1e-2, 1e-2, 1000, false)
     fixed_steps = Steps([1.0], [0.5, 1.0], 0.5, 0.0, 0.0, 1000, false)
-    for (name, implicit) in solvers, T in (Float32, Float64)
+    for (name, takes_jacobian) in solvers, T in (Float32, Float64)
         rhs, flat = RightHandSide(field, 2, T), ones(T, weights_length(field))
         for steps in (adaptive, fixed_steps)
             try
-                solve_field(rhs, implicit, algorithm(name, library), flat, ones(T, 4), 0.0, steps)
+                solve_field(rhs, takes_jacobian, algorithm(name, library), flat, ones(T, 4), 0.0,
+                    steps)
             catch error
                 # Not every solver takes both kinds of steps: it is compiled for what it takes.
                 error isa InterruptException && rethrow()

@@ -105,6 +105,42 @@ with_weights(field::CallBack, ::Nothing) = field
 with_weights(field::JuliaFunction, p::NamedTuple) = Weighted(field, p)
 
 """
+    Prepared(field, implicit, algorithm, t0, steps)
+
+A solve but for its numbers, which `run!` takes.
+"""
+struct Prepared
+    field::Any
+    implicit::Bool
+    algorithm::Any
+    t0::Float64
+    steps::Steps
+end
+
+"""
+    run!(y, prepared, y0, n, element, weights...)
+
+Solve from the `n` numbers at the address `y0` and write the states to the address `y`. `weights`
+are the address and the length of flat ones, or what `solve_field` takes. Returns the return code,
+the counts and the seconds of compilation. Addresses and one call, since whatever crosses between
+the languages takes microseconds.
+"""
+function run!(y::Integer, prepared::Prepared, y0::Integer, n::Integer, element::AbstractString,
+        weights...)
+    found, compiling = run(prepared, y0, n, element, weights...)
+    copyto!(ArrayAt(y, element, n, length(prepared.steps.stops)), found.y)
+    return found.retcode, found.nf, found.njac, found.naccept, found.nreject, compiling
+end
+
+"""As `run!`, but for the states: the `Result` itself, and the seconds of compilation."""
+function run(prepared::Prepared, y0::Integer, n::Integer, element::AbstractString, weights...)
+    (; field, implicit, algorithm, t0, steps) = prepared
+    given = length(weights) == 2 ? ArrayAt(first(weights), element, last(weights)) : only(weights)
+    initial = ArrayAt(y0, element, n)
+    return measured(solve_field, field, implicit, algorithm, given, initial, t0, steps)
+end
+
+"""
     measured(f, arguments...)
 
 `f(arguments...)` and the seconds that were compilation. It is not compiled for its arguments itself:

@@ -24,7 +24,7 @@ from pynode_jl.analysis._folds import FOLDS
 from pynode_jl.analysis._order import ORDER
 from pynode_jl.analysis._swap import SwapReport, swap
 from pynode_jl.analysis._verdict import Criterion, Verdict
-from pynode_jl.backends import Backend, get_backend
+from pynode_jl.backends import BackendLike, as_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.solvers import Solver
@@ -150,7 +150,7 @@ def certify(
     confidence: float = 0.95,
     criterion: Criterion = "flips",
     diagnostics: Sequence[Diagnostic] = DIAGNOSTICS,
-    backend: Backend | None = None,
+    backend: BackendLike = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> Certificate:
     """Give the verdict on a trained model, and run all diagnostics on it.
@@ -166,7 +166,7 @@ def certify(
         confidence: of all intervals.
         criterion: the verdict's rule, as for `swap`.
         diagnostics: what to run beside the swap.
-        backend: what integrates; default `get_backend()`.
+        backend: what integrates, or its name; default `get_backend()`.
         on_stage: called before the swap and before each diagnostic, with its name.
 
     Raises:
@@ -182,7 +182,7 @@ def certify(
     if samples < 1:
         raise InvalidValueError("samples", samples, "1 or more", "64 is the default.")
     check_fit(trained.model, dataset)
-    backend = get_backend() if backend is None else backend
+    backend = as_backend(backend)
     _tell(on_stage, "swaps")
     swapped = swap(
         trained,

@@ -20,7 +20,7 @@ import pandas as pd
 
 from pynode_jl.analysis._swap import _check_rule, swap
 from pynode_jl.analysis._verdict import Criterion
-from pynode_jl.backends import Backend, RetCode, get_backend
+from pynode_jl.backends import BackendLike, RetCode, as_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.errors import InvalidValueError, WrongSolverError
 from pynode_jl.solvers import Solver
@@ -176,7 +176,7 @@ def critical(
     ratio: float = 2.0,
     margin: float = 0.03,
     confidence: float = 0.95,
-    backend: Backend | None = None,
+    backend: BackendLike = None,
     on_trial: Callable[[Trial], None] | None = None,
 ) -> CriticalReport:
     """Search for the critical step (or tolerance) of training between two.
@@ -199,7 +199,7 @@ def critical(
         seeds: a search for each.
         ratio: between neighbouring steps, and so the width of the bracket; above 1.
         margin, confidence: as in `swap`.
-        backend: what evaluates; default `get_backend()`.
+        backend: what evaluates, or its name; default `get_backend()`.
         on_trial: called after each trial.
 
     Returns:
@@ -216,7 +216,7 @@ def critical(
     if not seeds:
         raise InvalidValueError("seeds", seeds, "at least one seed", "The paper has five.")
     _check_rule(margin, confidence, criterion)
-    backend = get_backend() if backend is None else backend
+    backend = as_backend(backend)
     trials: list[Trial] = []
 
     def attempt(solver: Solver, seed: int) -> Trial:

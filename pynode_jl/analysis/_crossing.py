@@ -17,7 +17,7 @@ from pynode_jl import proportions
 from pynode_jl.analysis._diagnostic import Context, Diagnostic, Finding, Outcome
 from pynode_jl.analysis._reference import REFERENCE
 from pynode_jl.analysis._sentences import points
-from pynode_jl.backends import Array, Backend, get_backend
+from pynode_jl.backends import Array, BackendLike, as_backend
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Trained
@@ -78,7 +78,7 @@ def order_violations(
     *,
     solver: Solver | None = None,
     flow: Solver = REFERENCE,
-    backend: Backend | None = None,
+    backend: BackendLike = None,
 ) -> CrossingReport:
     """Watch nearest neighbours along the solver's steps and along the flow.
 
@@ -90,13 +90,13 @@ def order_violations(
         x: samples, ``(n, *input_shape)``; the denser, the finer the measure.
         solver: whose steps; default the training solver.
         flow: the adaptive solver that stands for the ODE's flow.
-        backend: what integrates; default `get_backend()`.
+        backend: what integrates, or its name; default `get_backend()`.
 
     Raises:
         InvalidValueError: another dimension, too few samples, or samples on a line of the plane.
         SolveError: a solve failed.
     """
-    backend = get_backend() if backend is None else backend
+    backend = as_backend(backend)
     solver = trained.solver if solver is None else solver
     model, weights = trained.model, trained.field_weights
     start = model.augmented(x).astype(np.float64)

@@ -26,7 +26,7 @@ from pynode_jl.analysis._diagnostic import (
 from pynode_jl.analysis._error_share import error_share
 from pynode_jl.analysis._reference import REFERENCE
 from pynode_jl.analysis._step_maps import flow_over_steps, step_jacobians, step_lengths
-from pynode_jl.backends import Array, Backend, get_backend
+from pynode_jl.backends import Array, Backend, BackendLike, as_backend
 from pynode_jl.errors import BackendLacksSolverError, SolveError
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Trained
@@ -98,7 +98,7 @@ def fan(
     *,
     solver: Solver | None = None,
     flow: Solver = REFERENCE,
-    backend: Backend | None = None,
+    backend: BackendLike = None,
 ) -> Fan:
     """Decompose a solve's global error into the local errors of its steps.
 
@@ -108,12 +108,12 @@ def fan(
             several times as many where the field is stiff.
         solver: whose errors; default the training solver.
         flow: the adaptive solver that stands for the ODE's flow.
-        backend: what integrates; default `get_backend()`.
+        backend: what integrates, or its name; default `get_backend()`.
 
     Raises:
         SolveError: a solve failed, the solver's or the flow's.
     """
-    backend = get_backend() if backend is None else backend
+    backend = as_backend(backend)
     solver = trained.solver if solver is None else solver
     model, weights = trained.model, trained.field_weights
     y0 = model.augmented(x).astype(np.float64)

@@ -29,7 +29,7 @@ from pynode_jl.analysis._diagnostic import (
     has_jacobians,
 )
 from pynode_jl.analysis._step_maps import step_jacobians, step_lengths
-from pynode_jl.backends import Array, Backend, get_backend
+from pynode_jl.backends import Array, BackendLike, as_backend
 from pynode_jl.errors import InvalidValueError, PyNODEError, SolveError
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Trained
@@ -79,7 +79,7 @@ def folds(
     x: npt.ArrayLike,
     *,
     solver: Solver | None = None,
-    backend: Backend | None = None,
+    backend: BackendLike = None,
 ) -> FoldReport:
     """Look for folds along the trajectories of samples.
 
@@ -87,13 +87,13 @@ def folds(
         trained: the model.
         x: samples, ``(n, *input_shape)``. Each step makes n Jacobians of size x size numbers.
         solver: whose steps; default the training solver.
-        backend: what integrates; default `get_backend()`.
+        backend: what integrates, or its name; default `get_backend()`.
 
     Raises:
         SolveError: the solve failed, or a step's Jacobian is not finite.
         BackendLacksSolverError: a method whose steps the backend cannot differentiate.
     """
-    backend = get_backend() if backend is None else backend
+    backend = as_backend(backend)
     solver = trained.solver if solver is None else solver
     model, weights = trained.model, trained.field_weights
     # In float64: near a fold float32 cannot tell a determinant's sign.
@@ -114,7 +114,7 @@ def fold_step(
     x: npt.ArrayLike,
     *,
     finest: int = 1024,
-    backend: Backend | None = None,
+    backend: BackendLike = None,
     on_solve: Callable[[Solver], None] | None = None,
 ) -> tuple[float | None, float | None]:
     """The bracket of steps between which folds appear, by bisection over steps (t1 - t0) / n.
@@ -189,7 +189,7 @@ def fold_scan(
     x: npt.ArrayLike,
     *,
     finest: int = 512,
-    backend: Backend | None = None,
+    backend: BackendLike = None,
     on_solve: Callable[[Solver], None] | None = None,
 ) -> FoldScan:
     """Look for folds at 1, 2, 4, ... steps over the interval.

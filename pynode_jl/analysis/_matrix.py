@@ -16,7 +16,7 @@ import pandas as pd
 
 from pynode_jl.analysis._swap import _like, swap
 from pynode_jl.analysis._verdict import Criterion, Kind
-from pynode_jl.backends import Array, Backend, RetCode, get_backend
+from pynode_jl.backends import Array, Backend, BackendLike, RetCode, as_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.errors import InvalidValueError, WrongSolverError
 from pynode_jl.proportions import mean_interval
@@ -99,7 +99,7 @@ def swap_matrix(
     margin: float = 0.03,
     confidence: float = 0.95,
     criterion: Criterion = "flips",
-    backend: Backend | None = None,
+    backend: BackendLike = None,
     on_solve: Callable[[int, int, str], None] | None = None,
 ) -> SwapMatrix:
     """Evaluate many trained models under many solvers.
@@ -111,7 +111,7 @@ def swap_matrix(
             training solver does (a tolerance where it has none) leaves that cell empty.
         factors: as for `swap`.
         margin, confidence, criterion: as for `swap`.
-        backend: what integrates; default `get_backend()`.
+        backend: what integrates, or its name; default `get_backend()`.
         on_solve: called before each solve with its model's number, the number of models and a text.
 
     Raises:
@@ -119,7 +119,7 @@ def swap_matrix(
     """
     if not models:
         raise InvalidValueError("models", models, "at least one trained model", "Train one.")
-    backend = get_backend() if backend is None else backend
+    backend = as_backend(backend)
     rows, summaries, seconds = [], [], 0.0
     for number, (trained, dataset) in enumerate(models, start=1):
         mine = None if tests is None else [t for t in tests if _fits(trained.solver, t, backend)]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pynode_jl.analysis._diagnostic import Context, Diagnostic, Finding
 from pynode_jl.analysis._reference import REFERENCE
-from pynode_jl.backends import Array, Backend, get_backend
+from pynode_jl.backends import Array, BackendLike, as_backend
 from pynode_jl.errors import InvalidValueError, WrongSolverError
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Trained
@@ -84,7 +84,7 @@ def order_test(
     solver: Solver | None = None,
     exact: npt.ArrayLike | None = None,
     floor: float = float("nan"),
-    backend: Backend | None = None,
+    backend: BackendLike = None,
 ) -> OrderReport:
     """Halve a fixed step and watch the final states converge, in float64.
 
@@ -95,14 +95,14 @@ def order_test(
         solver: a fixed-step solver; default the training solver.
         exact: the ODE's final states, ``(n, *state_shape)``; default a solve with `REFERENCE`.
         floor: the error of `exact`.
-        backend: what integrates; default `get_backend()`.
+        backend: what integrates, or its name; default `get_backend()`.
 
     Raises:
         InvalidValueError: fewer than two halvings.
         WrongSolverError: an adaptive solver, or one of no fixed order.
         SolveError: a solve failed.
     """
-    backend = get_backend() if backend is None else backend
+    backend = as_backend(backend)
     solver = trained.solver if solver is None else solver
     if solver.dt is None:
         raise WrongSolverError(

@@ -35,7 +35,7 @@ from pynode_jl.analysis._verdict import (
     judge,
     skill,
 )
-from pynode_jl.backends import Array, Backend, Evaluation, RetCode, Stats, get_backend
+from pynode_jl.backends import Array, Backend, BackendLike, Evaluation, RetCode, Stats, as_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.errors import InvalidValueError, SolveError, WrongSolverError
 from pynode_jl.solvers import Solver, info
@@ -152,7 +152,7 @@ def swap(
     margin: float = 0.03,
     confidence: float = 0.95,
     criterion: Criterion = "flips",
-    backend: Backend | None = None,
+    backend: BackendLike = None,
     on_solve: Callable[[int, int, str], None] | None = None,
 ) -> SwapReport:
     """Evaluate a trained model under other solvers, on the whole test set.
@@ -169,7 +169,7 @@ def swap(
         criterion: "flips", or a rule of the paper: "three-points" of accuracy under all solvers of
             the training solver's order or higher at steps no longer, or "ten-points" against the
             next-order solver, as its step adaptation checks. Margin and confidence are not theirs.
-        backend: what integrates; default `get_backend()`.
+        backend: what integrates, or its name; default `get_backend()`.
         on_solve: called before each solve with its number, their number and its label; all solves
             of the reference have one number.
 
@@ -187,7 +187,7 @@ def swap(
     """
     model, weights, train_solver = trained.model, trained.weights, trained.solver
     check_fit(model, dataset)
-    backend = get_backend() if backend is None else backend
+    backend = as_backend(backend)
     _check_rule(margin, confidence, criterion)
     plan = list(_planned(train_solver, tests, factors, abs(model.t1 - model.t0)))
     x, labels = dataset.x_test, dataset.y_test

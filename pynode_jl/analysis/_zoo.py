@@ -69,6 +69,8 @@ class OrderRow:
         claimed: the catalogue's order; None where it varies.
         measured: slope of log error over log step; for a method without fixed steps, digits gained
             per digit of tolerance. None where nothing could be measured.
+        single: error of a float32 solve against the float64 one of the same steps or tolerances,
+            root mean square; infinite where it fails, None where float64 could not be measured.
         seconds: what the solves took, compilation included.
         problem: why nothing could be measured; empty otherwise.
     """
@@ -77,6 +79,7 @@ class OrderRow:
     family: str
     claimed: int | None
     measured: float | None
+    single: float | None
     seconds: float
     problem: str = ""
 
@@ -95,17 +98,18 @@ def measure_orders(backend: Backend, rows: Sequence[SolverInfo]) -> Iterator[Ord
     field = problem_field(backend.name)
     for row in rows:
         begun = time.perf_counter()
-        measured, problem = None, ""
+        measured, single, problem = None, None, ""
         try:
             measured = (
                 _fixed_order(backend, field, row)
                 if row.fixed_step
                 else _adaptive_order(backend, field, row)
             )
+            single = _single(backend, field, row)
         except (PyNODEError, ArithmeticError) as error:
             problem = " ".join(str(error).split())
         yield OrderRow(
-            row.name, row.family, row.order, measured, time.perf_counter() - begun, problem
+            row.name, row.family, row.order, measured, single, time.perf_counter() - begun, problem
         )
 
 
@@ -155,6 +159,23 @@ def error_at_the_end(backend: Backend, field: FunctionField, solver: Solver) -> 
     solution = backend.solve(field, {}, exact(T0), (T0, T1), solver, throw=False)
     error = float(np.sqrt(np.mean((solution.y1 - exact(T1)) ** 2)))
     return error if solution.stats.retcode == "Success" and np.isfinite(error) else np.inf
+
+
+def _single(backend: Backend, field: FunctionField, row: SolverInfo) -> float:
+    """How far float32 is from float64 at the end of one solve."""
+    tolerance = 1e-4
+    solver = (
+        Solver(row.name, dt=(T1 - T0) / 64)
+        if row.fixed_step
+        else Solver(row.name, rtol=tolerance, atol=tolerance)
+    )
+    ends = []
+    for dtype in (np.float32, np.float64):
+        solution = backend.solve(field, {}, exact(T0).astype(dtype), (T0, T1), solver, throw=False)
+        if solution.stats.retcode != "Success" or solution.y.dtype != dtype:
+            return np.inf
+        ends.append(solution.y1)
+    return float(np.sqrt(np.mean((ends[0] - ends[1]) ** 2)))
 
 
 def _fixed_order(backend: Backend, field: FunctionField, row: SolverInfo) -> float:

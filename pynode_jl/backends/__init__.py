@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from functools import lru_cache
+from typing import TypeAlias
 
 from pynode_jl.backends._gradients import (
     GRADIENTS,
@@ -31,7 +32,7 @@ from pynode_jl.backends._protocol import (
     Stats,
     TrainState,
 )
-from pynode_jl.errors import UnknownNameError
+from pynode_jl.errors import InvalidValueError, UnknownNameError
 
 BACKENDS = ("auto", "jax", "julia")
 
@@ -52,6 +53,27 @@ def get_backend(name: str = "auto", device: str | None = None) -> Backend:
     if name not in BACKENDS:
         raise UnknownNameError("backend", name, BACKENDS)
     return _made(_chosen(os.environ.get("PYNODE_BACKEND", "")) if name == "auto" else name, device)
+
+
+#: A backend, its name, or None: `get_backend()`'s choice.
+BackendLike: TypeAlias = Backend | str | None
+
+
+def as_backend(backend: BackendLike) -> Backend:
+    """The backend that is meant by itself, by its name, or by None.
+
+    Raises:
+        UnknownNameError: no backend has that name.
+        InvalidValueError: it is none of these.
+        BackendUnavailableError: it is not at hand.
+    """
+    if backend is None or isinstance(backend, str):
+        return get_backend("auto" if backend is None else backend)
+    if hasattr(backend, "evaluate") and hasattr(backend, "solve"):
+        return backend
+    raise InvalidValueError(
+        "backend", backend, f"a backend or one of {', '.join(BACKENDS)}", "Leave it out."
+    )
 
 
 @lru_cache
@@ -90,6 +112,7 @@ __all__ = [
     "Adam",
     "Array",
     "Backend",
+    "BackendLike",
     "ChunkResult",
     "Differentiator",
     "Evaluation",
@@ -102,6 +125,7 @@ __all__ = [
     "Solution",
     "Stats",
     "TrainState",
+    "as_backend",
     "checked_gradient",
     "checked_precision",
     "get_backend",

@@ -36,13 +36,31 @@ GRADIENTS: Mapping[str, GradientInfo] = {
     "GaussAdjoint": GradientInfo(
         ("julia",), "the adjoint ODE, the weights' part by Gauss quadrature", True
     ),
+    "GaussKronrodAdjoint": GradientInfo(
+        ("julia",), "the adjoint ODE, the weights' part by Gauss-Kronrod quadrature", True
+    ),
     "ForwardDiffSensitivity": GradientInfo(
         ("julia",), "the solver's loop, forwards: dear for many weights"
     ),
     "ReverseDiffAdjoint": GradientInfo(("julia",), "the solver's loop, number by number"),
     "TrackerAdjoint": GradientInfo(("julia",), "the solver's loop, array by array"),
-    "ZygoteAdjoint": GradientInfo(("julia",), "the solver's loop, where Zygote can"),
     "NeuralODE": GradientInfo(("julia",), "DiffEqFlux's NeuralODE as it comes"),
+}
+
+#: SciMLSensitivity's other methods, and why they are not among them.
+REFUSED: Mapping[str, str] = {
+    "ZygoteAdjoint": "Zygote does not get through OrdinaryDiffEq's loop, which writes into arrays",
+    "EnzymeAdjoint": "it has not been tried: Enzyme needs a compiled library of its own",
+    "MooncakeAdjoint": "it has not been tried: Mooncake is no dependency of SciMLSensitivity",
+    "ForwardSensitivity": "it solves one ODE a weight beside the state's; ForwardDiffSensitivity"
+    " gives the same",
+    "ForwardDiffOverAdjoint": "it is for second derivatives",
+    "SteadyStateAdjoint": "it is for steady states, not for trajectories",
+    "UnconstrainedOptimizationAdjoint": "it is for minimisers, not for trajectories",
+    **dict.fromkeys(
+        ("ForwardLSS", "AdjointLSS", "NILSS", "NILSAS"),
+        "it is for long averages of chaotic systems",
+    ),
 }
 
 #: How an adjoint's vector-Jacobian products are taken: "written" are this package's own, written
@@ -72,6 +90,10 @@ def parsed_gradient(text: GradientMethod, backend: str | None = None) -> Gradien
     """
     method, colon, vjp = text.partition(":")
     about = GRADIENTS.get(method)
+    if method in REFUSED:
+        raise InvalidValueError(
+            "gradient", text, f"one of {', '.join(GRADIENTS)}", f"{method}: {REFUSED[method]}."
+        )
     if about is None:
         raise UnknownNameError("gradient", method, GRADIENTS)
     if colon and not about.takes_vjp:

@@ -41,7 +41,7 @@ def findings() -> Iterator[Finding]:
 
 
 def _julia() -> Finding:
-    from pynode_jl.backends.julia import JuliaBackend, discover
+    from pynode_jl.backends.julia import JuliaBackend, discover, set_at_hand
 
     discovery = discover()
     if not discovery.found:
@@ -56,10 +56,13 @@ def _julia() -> Finding:
     if lacking:
         found += f"; not there, optional: {', '.join(lacking)} (using Pkg; Pkg.add({lacking}))"
     missing = len(backend.missing_solvers())
-    text = f"{len(backend.solvers())} solvers"
+    compiled = len(backend.compiled_solvers())
+    text = f"{len(backend.solvers())} solvers, {compiled} compiled ahead"
+    if not compiled:
+        text += " (seconds each when first used; pynode-jl julia precompile)"
     if missing:
         text += f" ({missing} more in other packages or versions: backend.missing_solvers())"
-    text += f"; {found}; {discovery.text}"
+    text += f"; {set_at_hand(versions['OrdinaryDiffEqCore'])}; {found}; {discovery.text}"
     return Finding("backend julia", True, text.replace("'", '"'))
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+
+from pynode_jl.cli._progress import counting_bar
 
 app = typer.Typer(
     help="Set up Julia, for the whole zoo of solvers.",
@@ -29,3 +33,41 @@ def install(
 
     project = install(gpu=gpu)
     _console.print(f"installed into {project}; `pynode-jl doctor` starts it", soft_wrap=True)
+
+
+@app.command()
+def precompile(
+    wanted: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Solvers, sub-libraries, parts of families: Vern7, LowOrderRK. Default: all."
+        ),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Julias at a time, 2 GB of memory each.")] = max(
+        1, (os.cpu_count() or 2) // 2
+    ),
+) -> None:
+    """Compile solvers once, for all later processes: seconds a solver, a minute an implicit one."""
+    from pynode_jl.backends.julia import build_images, solvers_by_library
+
+    libraries = solvers_by_library(wanted or ())
+    seconds = megabytes = 0.0
+    compiled, failed = 0, []
+    with counting_bar(_console, "compile", len(libraries)) as done:
+        for image in build_images(libraries, jobs=jobs):
+            done(image.library)
+            if image.problem:
+                failed.append(image.library)
+                _console.print(f"{image.library}: [red]{escape(image.problem)}", soft_wrap=True)
+                continue
+            compiled += len(image.solvers)
+            seconds += image.seconds
+            megabytes += image.megabytes
+            _console.print(
+                f"{image.library}: {len(image.solvers)} solvers, {image.seconds:.0f} s,"
+                f" {image.megabytes:.0f} MB",
+                soft_wrap=True,
+            )
+    _console.print(f"{compiled} solvers compiled in {seconds:.0f} s, {megabytes:.0f} MB")
+    if failed:
+        raise typer.Exit(1)

@@ -47,6 +47,18 @@ def swap_bar(console: Console, name: str) -> Iterator[Callable[[int, int, str], 
         progress.update(task, completed=total or 0, seen="")
 
 
+@contextmanager
+def counting_bar(console: Console, name: str, total: int) -> Iterator[Callable[[str], None]]:
+    """A bar that each call moves by one, with what was done last."""
+    with _bar(console, "{task.fields[seen]}") as progress:
+        task = progress.add_task(name, total=total, seen="")
+
+        def show(seen: str) -> None:
+            progress.update(task, advance=1, seen=seen)
+
+        yield show
+
+
 def _bar(console: Console, text: str) -> Progress:
     return Progress(
         TextColumn("{task.description:<14}"),

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from pynode_jl import figures
 from pynode_jl.analysis import Certificate, Finding, Reference, Share
-from pynode_jl.backends import Backend, get_backend
+from pynode_jl.backends import BackendLike, as_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.experiments._panels import FLOW, decision_panel, in_the_plane, trajectory_panel
 from pynode_jl.figures import MarginPanel, OrderPanel
@@ -37,7 +37,7 @@ def write_certificate(
     *,
     trained: Trained | None = None,
     dataset: Dataset | None = None,
-    backend: Backend | None = None,
+    backend: BackendLike = None,
 ) -> Path:
     """Write ``certificate.html`` and ``certificate.json``, figures as PNG and PDF, to `folder`.
 
@@ -46,7 +46,7 @@ def write_certificate(
         folder: where to write.
         trained, dataset: the model and its data: given both, a model whose states lie in the plane
             gets its trajectories and decision regions.
-        backend: what solves for these; default `get_backend()`.
+        backend: what solves for these, or its name; default `get_backend()`.
 
     Returns:
         The page's path.
@@ -183,7 +183,7 @@ def _pictures(
     folder: Path,
     trained: Trained | None,
     dataset: Dataset | None,
-    backend: Backend | None,
+    backend: BackendLike,
 ) -> list[Picture]:
     drawn = {}
     if _report(certificate, "answers by step") is not None:
@@ -199,7 +199,7 @@ def _pictures(
         )
     fit = certificate.verdict.kind not in ("non-finite", "failed")
     if trained is not None and dataset is not None and in_the_plane(trained) and fit:
-        backend = get_backend() if backend is None else backend
+        backend = as_backend(backend)
         reference = certificate.swap.reference
         flow = FLOW
         if reference is not None and reference.solver is not None:

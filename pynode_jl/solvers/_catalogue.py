@@ -65,6 +65,16 @@ class SolverInfo:
     near: Mapping[str, str] = field(hash=False)
     note: str
 
+    @property
+    def plain(self) -> bool:
+        """It solves a plain y' = f(t, y)."""
+        return "ODEProblem" in self.problem.split(" or ")
+
+    @property
+    def takes_jacobian(self) -> bool:
+        """It is given the Jacobian: an implicit or an exponential method."""
+        return self.implicit or self.kind == "exponential"
+
     def to_dict(self) -> dict[str, Any]:
         """The traits as plain values, without the coefficients."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}

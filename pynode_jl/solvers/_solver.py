@@ -261,7 +261,7 @@ def _parsed_number(text: str, key: str, number: str) -> float | int:
 
 
 def _check_problem(about: SolverInfo) -> None:
-    if "ODEProblem" not in about.problem.split(" or "):
+    if not about.plain:
         raise WrongProblemError(
             "name",
             about.name,

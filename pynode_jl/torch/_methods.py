@@ -175,7 +175,7 @@ def found(name: object, options: Mapping[str, Any]) -> Method:
     except UnknownSolverError:
         known = [*TORCHDIFFEQ, *(row.name for row in catalogue())]
         raise UnknownNameError("method", name, known) from None
-    if "ODEProblem" not in row.problem.split(" or "):
+    if not row.plain:
         raise WrongProblemError(
             "method", name, "a solver of y' = f(t, y)", f"{name} needs a {row.problem}."
         )

@@ -8,15 +8,21 @@ from pynode_jl.backends.julia._discovery import (
     pythoncall_version,
 )
 from pynode_jl.backends.julia._fields import JuliaSource, lux_field
+from pynode_jl.backends.julia._images import Image, build_images, solvers_by_library
+from pynode_jl.backends.julia._names import set_at_hand
 
 __all__ = [
     "Discovery",
+    "Image",
     "JuliaBackend",
     "JuliaSource",
+    "build_images",
     "discover",
     "environment",
     "julia_solver",
     "lux_field",
     "pythoncall_version",
+    "set_at_hand",
+    "solvers_by_library",
     "sublibrary",
 ]

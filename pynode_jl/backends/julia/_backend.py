@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,7 +38,9 @@ from pynode_jl.errors import (
 )
 from pynode_jl.fields import Field, Weights
 from pynode_jl.models import Model
-from pynode_jl.solvers import Solver, SolverInfo, Tableau
+from pynode_jl.solvers import Solver, Tableau
+
+_log = logging.getLogger("pynode_jl.julia")
 
 _MAX_STEPS = 100_000
 # Julia's return codes beyond ours, by what they come from.
@@ -66,6 +70,7 @@ class JuliaBackend:
         if device not in (None, "cpu", "gpu"):
             raise InvalidValueError("device", device, '"cpu" or "gpu"', "Leave it out.")
         self._module = _process.julia().PyNODE
+        self._run_at = self._module.run_b
         if device == "gpu" and "gpu" not in self.devices():
             raise BackendUnavailableError(
                 "device = 'gpu': Julia sees none. Add LuxCUDA to its environment (using Pkg;"
@@ -88,6 +93,10 @@ class JuliaBackend:
         """The other solvers of a plain y' = f(t, y), each with the package and the version that
         bring it, or the reason why none does."""
         return _names.missing()
+
+    def compiled_solvers(self) -> tuple[str, ...]:
+        """The solvers that need no compiling: `pynode-jl julia precompile` has compiled them."""
+        return tuple(map(str, self._module.compiled_solvers()))
 
     def versions(self) -> dict[str, str]:
         """Versions of Julia, juliacall and the solvers."""
@@ -131,11 +140,10 @@ class JuliaBackend:
                 "save_steps", True, "False where save_at is given", "Ask for one of the two."
             )
         arrays = _arguments.weights(weights, field.weight_shapes(), initial.dtype)
-        found, stats = self._solve(field, arrays, initial, t0, stops, solver, save_steps)
-        if throw and stats.retcode != RetCode.Success:
-            raise SolveError(stats.retcode, f"{solver.label}. {stats.retcode.meaning}")
-        times = np.array(found.t)
-        return Solution(times, np.array(found.y).T.reshape(len(times), *initial.shape), stats)
+        solution = self._solve(field, arrays, initial, t0, stops, solver, save_steps)
+        if throw:
+            _raise_unless_success(solver, solution.stats.retcode)
+        return solution
 
     def vjp(
         self,
@@ -223,7 +231,7 @@ class JuliaBackend:
             _algorithm(solver),
             *map(_fields.at, (flat, initial.ravel())),
             t0,
-            self._steps(solver, t0, stops, True),
+            _steps(solver, t0, tuple(stops), True),
         )
         seconds = time.perf_counter() - started
         stats = Stats(nf, njac, naccept, nreject, _retcode(code), seconds, compiling > 0, compiling)
@@ -320,10 +328,10 @@ class JuliaBackend:
         field = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
         padding = [(0, 0), (0, model.augment)] + [(0, 0)] * (inputs.ndim - 2)
         y0 = np.pad(inputs, padding) if model.augment else inputs
-        found, stats = self._solve(model.field, field, y0, model.t0, [model.t1], solver, False)
-        states = np.array(found.y).T.reshape(y0.shape)
+        solution = self._solve(model.field, field, y0, model.t0, [model.t1], solver, False)
+        states = solution.y1
         logits = states.reshape(len(states), -1) @ arrays["head.weight"].T + arrays["head.bias"]
-        return Evaluation(logits, states, stats)
+        return Evaluation(logits, states, solution.stats)
 
     def step_jacobian(
         self,
@@ -362,50 +370,34 @@ class JuliaBackend:
         stops: list[float],
         solver: Solver,
         save_steps: bool,
-    ) -> tuple[Any, Stats]:
-        algorithm = _algorithm(solver)
-        posed = _fields.posed(field, arrays, len(initial), initial.dtype.name, self._device)
-        steps = self._steps(solver, t0, stops, save_steps)
-        flat = initial.ravel()
+    ) -> Solution:
+        """Integrate checked arguments; a failed solve comes back with its return code."""
+        flat = np.ascontiguousarray(initial)
+        place = (flat.ctypes.data, flat.size, _fields.element(flat))
+        how = (solver, t0, tuple(stops), save_steps)
+        if _fields.in_python(field):
+            weights, kept, call = (None,), None, _process.call_holding_the_lock
+            prepared = _made_ready(_fields.called_back(field, arrays), *how)
+        else:
+            weights, kept = _fields.parameters(field, arrays)
+            call = _process.call
+            prepared = _prepared(field, len(flat), _fields.element(flat), self._device, *how)
         started = time.perf_counter()
-        found, compiling = _timed(
-            solver,
-            self._module.solve_field,
-            posed.rhs,
-            _takes_a_jacobian(solver.info),
-            algorithm,
-            posed.weights,
-            _fields.at(flat),
-            t0,
-            steps,
-            call=_process.call_holding_the_lock if posed.calls_python else _process.call,
-        )
+        if save_steps:  # how many there are the solver decides
+            found, compiling = _run(solver, self._module.run, prepared, *place, *weights, call=call)
+            counts = found.retcode, found.nf, found.njac, found.naccept, found.nreject
+            times = np.array(found.t)
+            y = np.array(found.y).T.reshape(len(times), *flat.shape)
+        else:
+            times, y = np.array(stops, flat.dtype), np.empty((len(stops), *flat.shape), flat.dtype)
+            *counts, compiling = _run(
+                solver, self._run_at, y.ctypes.data, prepared, *place, *weights, call=call
+            )
         seconds = time.perf_counter() - started
-        del posed  # alive until here, as are `flat` and what it views
-        stats = Stats(
-            found.nf,
-            found.njac,
-            found.naccept,
-            found.nreject,
-            _retcode(found.retcode),
-            seconds,
-            compiling > 0,
-            compiling,
-        )
-        return found, stats
-
-    def _steps(self, solver: Solver, t0: float, stops: list[float], save_steps: bool) -> Any:
-        ends, longest = _step_ends(solver, t0, stops)
-        times = np.array(stops)
-        return self._module.Steps(
-            _fields.at(times),
-            _fields.at(ends),
-            longest,
-            solver.rtol or 0.0,
-            solver.atol or 0.0,
-            solver.max_steps or _MAX_STEPS,
-            save_steps,
-        )
+        del kept  # alive until here, as are `flat` and what it views
+        code, nf, njac, naccept, nreject = counts
+        stats = Stats(nf, njac, naccept, nreject, _retcode(code), seconds, compiling > 0, compiling)
+        return Solution(times, y, stats)
 
     def _differentiable(self, field: Field, batch: int, dtype: np.dtype[Any]) -> Any:
         """The right-hand side of a field that Julia can take gradients of."""
@@ -437,9 +429,9 @@ class JuliaBackend:
             table = _julia_tableau(_tableau(solver))
             # Adaptive solves save their steps, to be walked back through.
             return self._module.Path(
-                rhs, algorithm, table, self._steps(solver, t0, [t1], not solver.fixed), t0
+                rhs, algorithm, table, _steps(solver, t0, (t1,), not solver.fixed), t0
             )
-        steps = self._steps(solver, t0, [t1], False)
+        steps = _steps(solver, t0, (t1,), False)
         if method == "NeuralODE":
             _process.need("node")
             return _run(solver, self._module.node_path, rhs, algorithm, steps, t0)
@@ -543,6 +535,36 @@ def _julia_tableau(table: Tableau) -> Any:
 
 
 @lru_cache(maxsize=32)
+def _prepared(field: Field, batch: int, dtype: str, device: str, *how: Any) -> Any:
+    """A solve but for its numbers, kept: looking each part up is a call into Julia."""
+    return _made_ready(_fields.right_hand_side(field, batch, dtype, device), *how)
+
+
+def _made_ready(
+    rhs: Any, solver: Solver, t0: float, stops: tuple[float, ...], save_steps: bool
+) -> Any:
+    steps = _steps(solver, t0, stops, save_steps)
+    return _process.julia().PyNODE.Prepared(
+        rhs, solver.info.takes_jacobian, _algorithm(solver), t0, steps
+    )
+
+
+def _steps(solver: Solver, t0: float, stops: tuple[float, ...], save_steps: bool) -> Any:
+    """How a solver steps from t0 over the stops, in Julia's hands: it copies the times."""
+    ends, longest = _step_ends(solver, t0, list(stops))
+    times = np.array(stops)
+    return _process.julia().PyNODE.Steps(
+        _fields.at(times),
+        _fields.at(ends),
+        longest,
+        solver.rtol or 0.0,
+        solver.atol or 0.0,
+        solver.max_steps or _MAX_STEPS,
+        save_steps,
+    )
+
+
+@lru_cache(maxsize=32)
 def _sweep(field: Field, batch: int, dtype: str, device: str, table: Tableau) -> Any:
     """Buffers of the gradient along steps of a tableau that come from elsewhere."""
     rhs = _fields.right_hand_side(field, batch, dtype, device)
@@ -579,7 +601,8 @@ def _failing_as_a_solve(solver: Solver) -> Iterator[None]:
     """Whatever goes wrong in Julia, or in a function that it calls, is a solve that failed: one
     solver of a swap, and one row of its table."""
     try:
-        yield
+        with _telling_of_compilation(solver):
+            yield
     except PyNODEError:
         raise
     except _process.julia_error() as error:
@@ -589,12 +612,37 @@ def _failing_as_a_solve(solver: Solver) -> Iterator[None]:
         raise SolveError("Failure", text) from error
 
 
+# Solvers that have run, and may be compiled; seconds after which a first run is spoken of.
+_MET: set[tuple[str, bool]] = set()
+_PATIENCE = 5.0
+
+
+@contextmanager
+def _telling_of_compilation(solver: Solver) -> Iterator[None]:
+    """Say what a solver's first run waits for, if it lasts."""
+    key = (solver.name, solver.fixed)
+    if key in _MET:
+        yield
+        return
+    waiting = threading.Timer(
+        _PATIENCE,
+        _log.warning,
+        (
+            f"{solver.label}: Julia is compiling it, for {_PATIENCE:.0f} s so far. To wait once and"
+            f" not in every process: pynode-jl julia precompile {solver.name}",
+        ),
+    )
+    waiting.daemon = True
+    waiting.start()
+    try:
+        yield
+    finally:
+        waiting.cancel()
+    _MET.add(key)
+
+
 def _first_line(error: Exception) -> str:
     return _process.first_line(error)
-
-
-def _takes_a_jacobian(row: SolverInfo) -> bool:
-    return row.implicit or row.kind == "exponential"
 
 
 def _retcode(code: str) -> RetCode:

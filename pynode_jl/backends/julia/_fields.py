@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -43,14 +43,22 @@ def at(array: Array) -> Any:
 
     The caller keeps `array` alive while Julia uses it.
     """
-    return _process.julia().PyNODE.ArrayAt(*memory(array))
+    return _process.array_at()(*memory(array))
 
 
 def memory(array: Array) -> tuple[Any, ...]:
     """What `ArrayAt` is told of a C-contiguous array."""
     assert array.flags.c_contiguous
-    address = array.__array_interface__["data"][0]
-    return address, array.dtype.name, *reversed(array.shape)
+    return array.ctypes.data, element(array), *reversed(array.shape)
+
+
+# NumPy makes a name anew each time it is asked.
+_ELEMENTS = {np.dtype(name): name for name in ("float32", "float64", "int32")}
+
+
+def element(array: Array) -> str:
+    """The name of an array's element type."""
+    return _ELEMENTS.get(array.dtype) or array.dtype.name
 
 
 @lru_cache(maxsize=128)
@@ -139,40 +147,25 @@ def _user_layer(field: Field) -> Any:
     return function.twin if isinstance(function, _LuxLayer) else None
 
 
-class Posed(NamedTuple):
-    """A right-hand side with its weights, as `solve_field` takes them.
-
-    `kept` are the arrays that `weights` points into, to be kept alive. `calls_python`: Python's
-    lock must stay with the caller.
-    """
-
-    rhs: Any
-    weights: Any
-    kept: Any
-    calls_python: bool = False
-
-
-def posed(field: Field, arrays: Mapping[str, Array], batch: int, dtype: str, device: str) -> Posed:
-    """`field` with weights, for a batch of that size."""
-    if _in_python(field):
-        assert isinstance(field, FunctionField)
-        made = _process.julia().PyNODE.CallBack(_called_back(field, arrays), field.state_shape)
-        return Posed(made, None, None, calls_python=True)
-    weights, kept = _parameters(field, arrays)
-    return Posed(right_hand_side(field, batch, dtype, device), weights, kept)
-
-
-def _in_python(field: Field) -> bool:
+def in_python(field: Field) -> bool:
+    """Whether Julia calls back into Python for a field: Python's lock must stay with the caller."""
     return isinstance(field, FunctionField) and field.backend == "numpy"
 
 
-def _parameters(field: Field, arrays: Mapping[str, Array]) -> tuple[Any, Any]:
+def called_back(field: Field, arrays: Mapping[str, Array]) -> Any:
+    """A function in Python, with its weights, as a right-hand side."""
+    assert isinstance(field, FunctionField)
+    return _process.julia().PyNODE.CallBack(_evaluation(field, arrays), field.state_shape)
+
+
+def parameters(field: Field, arrays: Mapping[str, Array]) -> tuple[tuple[Any, ...], Any]:
+    """Weights as `run!` takes them, and the arrays to be kept alive, which these point into."""
     if isinstance(field, FunctionField) and _user_layer(field) is None:
         kept = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
         module = _process.julia().PyNODE
-        return module.weights(**{name: at(value) for name, value in kept.items()}), kept
+        return (module.weights(**{name: at(value) for name, value in kept.items()}),), kept
     flat = _arguments.flattened(arrays)
-    return at(flat), flat
+    return (flat.ctypes.data, flat.size), flat
 
 
 def _function(field: FunctionField) -> Any:
@@ -198,7 +191,7 @@ def _function(field: FunctionField) -> Any:
     )
 
 
-def _called_back(field: FunctionField, weights: Mapping[str, Array]) -> Any:
+def _evaluation(field: FunctionField, weights: Mapping[str, Array]) -> Any:
     """What Julia calls for every evaluation of a Python right-hand side: addresses in, none out."""
 
     def evaluate(to: int, y: int, batch: int, dtype: str, t: float) -> None:

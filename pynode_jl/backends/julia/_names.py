@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
+from typing import NamedTuple
 
 from pynode_jl.backends.julia import _process
 from pynode_jl.solvers import SolverInfo, catalogue
@@ -65,5 +69,27 @@ def why_not(row: SolverInfo) -> str | None:
     return None
 
 
+class TestedSet(NamedTuple):
+    """Versions of Julia packages that work together: what the set has and lacks, by package."""
+
+    about: str
+    versions: Mapping[str, str]
+
+
+@cache
+def tested_sets() -> dict[str, TestedSet]:
+    """The sets of ``tested.toml`` by name."""
+    text = Path(__file__).with_name("tested.toml").read_text(encoding="utf-8")
+    return {name: TestedSet(**each) for name, each in tomllib.loads(text).items()}
+
+
+def set_at_hand(core: str) -> str:
+    """Which set an environment with this OrdinaryDiffEqCore has, in words."""
+    known = {each.versions["OrdinaryDiffEqCore"]: each.about for each in tested_sets().values()}
+    if core in known:
+        return f"a tested set of versions: {known[core]}"
+    return f"no tested set of versions (those have OrdinaryDiffEqCore {' and '.join(known)})"
+
+
 def _plain_rows() -> list[SolverInfo]:
-    return [row for row in catalogue(backend="julia") if "ODEProblem" in row.problem.split(" or ")]
+    return [row for row in catalogue(backend="julia") if row.plain]

@@ -70,7 +70,7 @@ def julia() -> Any:
                 f" {'.'.join(map(str, LEAST_VERSION))} or newer. Install one (juliaup.org)."
             )
         try:
-            main.seval(_LOAD)(str(julia_package()))
+            main.seval(LOAD)(str(julia_package()))
         except juliacall.JuliaError as error:
             raise BackendUnavailableError(
                 f"backend = 'julia': PyNODE does not load in {discovery.text}. {mend()}"
@@ -96,7 +96,7 @@ def _no_julia(exe: str) -> str | None:
 
 # An environment that has PyNODE gives its own; elsewhere it is found by its folder, and its
 # dependencies in the environment.
-_LOAD = """
+LOAD = """
 function (folder)
     isnothing(Base.identify_package("PyNODE")) && push!(LOAD_PATH, String(folder))
     Core.eval(Main, :(import PyNODE))
@@ -115,6 +115,12 @@ def timed(call: Any, function: Any, *arguments: Any) -> tuple[Any, float]:
     """A Julia function's result by `call`, and the seconds of it that were compilation."""
     result, seconds = call(_measured(), function, *arguments)
     return result, float(seconds)
+
+
+@cache
+def array_at() -> Any:
+    """Julia's `ArrayAt`, looked up once: a look-up is a call into Julia."""
+    return julia().PyNODE.ArrayAt
 
 
 @cache
