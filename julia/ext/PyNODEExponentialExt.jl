@@ -6,7 +6,7 @@ using ExponentialUtilities: ExponentialUtilities
 using LinearAlgebra: mul!, opnorm
 using OrdinaryDiffEqCore: OrdinaryDiffEqAdaptiveExponentialAlgorithm
 using OrdinaryDiffEqExponentialRK: OrdinaryDiffEqExponentialRK
-using PyNODE: BlockDiagonal, Slope
+using PyNODE: BlockDiagonal, Derivative
 using SciMLBase: ODEFunction
 
 """
@@ -20,7 +20,7 @@ end
 
 function OrdinaryDiffEqExponentialRK.alg_cache_exprb(
         ::OrdinaryDiffEqAdaptiveExponentialAlgorithm, u::Vector{T}, ::Type, uprev,
-        f::ODEFunction{true, <:Any, <:Slope}, t, p, du1, tmp, dz, orders) where {T}
+        f::ODEFunction{true, <:Any, <:Derivative}, t, p, du1, tmp, dz, orders) where {T}
     J = copy(f.jac_prototype)
     products = [Matrix{T}(undef, length(u), order + 1) for order in orders]
     return nothing, nothing, J, (ByBlocks(J, similar(u)), nothing, products)

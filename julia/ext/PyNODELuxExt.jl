@@ -4,8 +4,8 @@ module PyNODELuxExt
 
 using ComponentArrays: ComponentArray, getaxes, getdata
 using Lux: Lux
-using PyNODE: PyNODE, AbstractNetwork, Layer, VectorField, features, spatial, spatial_axes,
-              weight_length, weighted, weights_length
+using PyNODE: PyNODE, AbstractNetwork, Layer, VectorField, features, spatial,
+              spatial_axes, weight_length, weighted, weights_length
 using Random: Xoshiro
 using Zygote: Zygote
 
@@ -88,7 +88,7 @@ lux_input(field::LayerField, y, t) = reshape(y, reverse(field.shape)..., :)
 
 """Flat states in Lux's shape, the time as a last channel where the field depends on it."""
 function lux_input(field::VectorField, y, t)
-    x = reshape(y, spatial(field)..., features(field), :)
+    x = reshape(y, spatial(field)[1:spatial_axes(field)]..., features(field), :)
     field.time_dependent || return x
     channel = ndims(x) - 1
     time = Zygote.ignore() do

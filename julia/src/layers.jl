@@ -50,12 +50,12 @@ state_size(field::VectorField) = prod(field.shape)
 time_dependent(field::VectorField) = field.time_dependent
 
 """Spatial axes of the layers: 0 (dense), 1 or 2."""
-spatial_axes(field::VectorField) = first(filter(weighted, field.layers)).axes
+spatial_axes(field::VectorField) = field.layers[something(findfirst(weighted, field.layers))].axes
 
-"""Lengths of the spatial axes in memory order: the last of Python's first."""
+"""Lengths of two spatial axes in memory order, the last of Python's first: 1 for one that is not there."""
 function spatial(field::VectorField)
-    axes = spatial_axes(field)
-    return axes == 0 ? () : axes == 1 ? field.shape : reverse(field.shape[2:3])
+    axes, shape = spatial_axes(field), field.shape
+    return axes == 0 ? (1, 1) : axes == 1 ? (shape[1], 1) : (shape[3], shape[2])
 end
 
 """Width of the axis that the layers act on."""

@@ -20,13 +20,16 @@ struct Operation{T}
 end
 
 """
-The outputs of one evaluation, kept for the reverse derivative: `inputs[i]` and `outputs[i]` of
-operation i, and the gathered neighbours of a convolution.
+The arrays of one evaluation, kept for the reverse derivative: `inputs[i]` and `outputs[i]` of
+operation i, in its own shape, and the gathered neighbours of a convolution. `input` and `output` are
+the first and the last of them, (features, positions * batch).
 """
 struct Tape{T}
     input::Matrix{T}
-    outputs::Vector{Matrix{T}}
+    inputs::Vector{Matrix{T}}
     windows::Vector{Matrix{T}}
+    outputs::Vector{Matrix{T}}
+    output::Matrix{T}
 end
 
 """
@@ -40,7 +43,7 @@ abstract type AbstractNetwork{T} end
     Network{T}(field, batch)
 
 `field` for batches of `batch` states of element type `T`. `load!` gives it weights; `forward!` and
-`pullback!` run it; `gradient` collects what pullbacks add.
+`pullback!` run it; `gradient` collects what pullbacks add; `bars` are the cotangents of the last one.
 """
 struct Network{T} <: AbstractNetwork{T}
     field::VectorField
@@ -48,8 +51,7 @@ struct Network{T} <: AbstractNetwork{T}
     operations::Vector{Operation{T}}
     gradient::Vector{Operation{T}}
     tape::Tape{T}
-    cotangents::Vector{Matrix{T}}
-    window_cotangents::Vector{Matrix{T}}
+    bars::Tape{T}
 end
 
 function Network{T}(field::VectorField, batch::Integer) where {T}
@@ -59,23 +61,21 @@ function Network{T}(field::VectorField, batch::Integer) where {T}
         push!(operations, operation(T, layer, form, offset, spatial(field)))
         weighted(layer) && (offset += weight_length(layer) + layer.outputs)
     end
-    tape = Tape{T}(field, operations, batch)
-    cotangents = [similar(tape.input), map(similar, tape.outputs)...]
-    return Network{T}(field, batch, operations, map(zero_like, operations), tape, cotangents,
-        map(similar, tape.windows))
+    return Network{T}(field, batch, operations, map(zero_like, operations),
+        Tape{T}(field, operations, batch), Tape{T}(field, operations, batch))
 end
 
 function form_of(layer::Layer, field::VectorField)
     weighted(layer) || return NONLINEAR
     layer.kernel == 1 && return PRODUCT
-    layer.axes == 1 && only(spatial(field)) <= layer.kernel && return TOEPLITZ
+    layer.axes == 1 && first(spatial(field)) <= layer.kernel && return TOEPLITZ
     return WINDOWS
 end
 
 function operation(::Type{T}, layer, form, offset, lengths) where {T}
     form == NONLINEAR && return Operation{T}(layer, form, offset, zeros(T, 0, 0), zeros(T, 0))
     taps = layer.kernel^layer.axes
-    repeats = form == TOEPLITZ ? only(lengths) : 1
+    repeats = form == TOEPLITZ ? first(lengths) : 1
     columns = form == TOEPLITZ ? repeats * layer.inputs : taps * layer.inputs
     return Operation{T}(layer, form, offset, zeros(T, repeats * layer.outputs, columns),
         zeros(T, repeats * layer.outputs))
@@ -86,18 +86,24 @@ function zero_like(op::Operation{T}) where {T}
 end
 
 function Tape{T}(field::VectorField, operations, batch) where {T}
-    positions = prod(spatial(field); init = 1) * batch
+    positions = prod(spatial(field)) * batch
     width = features(field) + field.time_dependent
-    input = zeros(T, width, positions)
-    outputs, windows = Matrix{T}[], Matrix{T}[]
+    input = x = zeros(T, width, positions)
+    inputs, windows, outputs = Matrix{T}[], Matrix{T}[], Matrix{T}[]
     for op in operations
-        width = weighted(op.layer) ? op.layer.outputs : width
-        push!(outputs, zeros(T, width, positions))
+        push!(inputs, in_shape(x, op, 2))
         rows = op.form == WINDOWS ? size(op.weight, 2) : 0
         push!(windows, zeros(T, rows, rows == 0 ? 0 : positions))
+        width = weighted(op.layer) ? op.layer.outputs : width
+        x = zeros(T, width, positions)
+        push!(outputs, in_shape(x, op, 1))
     end
-    return Tape{T}(input, outputs, windows)
+    return Tape{T}(input, inputs, windows, outputs, x)
 end
+
+"""An operation's input (dimension 2 of its weight) or output (1) as it takes it: the same memory."""
+in_shape(x, op::Operation, dimension) =
+    op.form == TOEPLITZ ? reshape(x, size(op.weight, dimension), :) : x
 
 """Zeros where the network's states live."""
 allocate(::Network{T}, lengths::Integer...) where {T} = zeros(T, lengths...)
@@ -182,22 +188,18 @@ end
 """
 function forward!(dy, network::Network, t, y, tape::Tape = network.tape)
     load_state!(tape.input, network.field, t, y)
-    x = tape.input
     for (i, op) in enumerate(network.operations)
-        out = tape.outputs[i]
+        x, out = tape.inputs[i], tape.outputs[i]
         if op.form == NONLINEAR
             activate!(out, x, op.layer.code)
-        elseif op.form == TOEPLITZ
-            product!(blocks(out, op, 1), op.weight, blocks(x, op, 2), op.bias)
         elseif op.form == WINDOWS
             gather!(tape.windows[i], x, op.layer, spatial(network.field))
             product!(out, op.weight, tape.windows[i], op.bias)
         else
             product!(out, op.weight, x, op.bias)
         end
-        x = out
     end
-    store_state!(dy, x, network.field)
+    store_state!(dy, tape.output, network.field)
     return dy
 end
 
@@ -208,35 +210,30 @@ The cotangent of the state for a cotangent `bar` of the derivative at the evalua
 holds, written over `bar`; what it gives to the weights is added to `network.gradient`, if wanted.
 """
 function pullback!(bar, network::Network, tape::Tape; weights::Bool = true)
-    operations, cotangents = network.operations, network.cotangents
-    load_state!(cotangents[end], network.field, nothing, bar)
+    (; operations, gradient, bars) = network
+    load_state!(bars.output, network.field, nothing, bar)
     for i in length(operations):-1:1
-        op, total = operations[i], network.gradient[i]
-        x = i == 1 ? tape.input : tape.outputs[i - 1]
-        out_bar, x_bar = cotangents[i + 1], cotangents[i]
+        op, total, x = operations[i], gradient[i], tape.inputs[i]
+        x_bar, out_bar = bars.inputs[i], bars.outputs[i]
         if op.form == NONLINEAR
             copyto!(x_bar, out_bar)
             pull_activation!(x_bar, x, tape.outputs[i], op.layer.code)
-        elseif op.form == TOEPLITZ
-            pull_product!(blocks(x_bar, op, 2), total, op.weight, blocks(x, op, 2),
-                blocks(out_bar, op, 1), weights)
         elseif op.form == WINDOWS
-            window_bar = network.window_cotangents[i]
-            pull_product!(window_bar, total, op.weight, tape.windows[i], out_bar, weights)
-            scatter!(x_bar, window_bar, op.layer, spatial(network.field))
+            pull_product!(bars.windows[i], total, op.weight, tape.windows[i], out_bar, weights)
+            scatter!(x_bar, bars.windows[i], op.layer, spatial(network.field))
         else
             pull_product!(x_bar, total, op.weight, x, out_bar, weights)
         end
     end
     # A time-dependent field's last input row is the time: it is no part of the state.
-    store_state!(bar, cotangents[1], network.field)
+    store_state!(bar, bars.input, network.field)
     return bar
 end
 
 """The cotangent of the time, after `pullback!`."""
 function time_cotangent(network::Network{T}) where {T}
     network.field.time_dependent || return zero(T)
-    return sum(view(network.cotangents[1], features(network.field) + 1, :))
+    return sum(view(network.bars.input, features(network.field) + 1, :))
 end
 
 """
@@ -245,30 +242,24 @@ end
 The partial derivative by the time of a time-dependent field, at the evaluation that `tape` holds.
 """
 function push_time!(dT, network::Network, tape::Tape)
-    field, tangents = network.field, network.cotangents
-    x = fill!(tangents[1], 0)
-    fill!(view(x, features(field) + 1, :), 1)
+    # Where a pullback has the cotangents.
+    field, tangents = network.field, network.bars
+    fill!(tangents.input, 0)
+    fill!(view(tangents.input, features(field) + 1, :), 1)
     for (i, op) in enumerate(network.operations)
-        out = tangents[i + 1]
+        x, out = tangents.inputs[i], tangents.outputs[i]
         if op.form == NONLINEAR
             # Elementwise: the derivative forwards is the one backwards.
             copyto!(out, x)
-            pull_activation!(out, i == 1 ? tape.input : tape.outputs[i - 1], tape.outputs[i],
-                op.layer.code)
-        elseif op.form == TOEPLITZ
-            mul!(blocks(out, op, 1), op.weight, blocks(x, op, 2))
+            pull_activation!(out, tape.inputs[i], tape.outputs[i], op.layer.code)
         elseif op.form == WINDOWS
-            window = gather!(network.window_cotangents[i], x, op.layer, spatial(field))
-            mul!(out, op.weight, window)
+            mul!(out, op.weight, gather!(tangents.windows[i], x, op.layer, spatial(field)))
         else
             mul!(out, op.weight, x)
         end
-        x = out
     end
-    return store_state!(dT, x, field)
+    return store_state!(dT, tangents.output, field)
 end
-
-blocks(x, op::Operation, dimension) = reshape(x, size(op.weight, dimension), :)
 
 function product!(out, weight, x, bias)
     if size(weight, 2) == 1 # an outer product: faster without BLAS
@@ -303,19 +294,16 @@ end
 
 """States, flat and in Python's layout, into `(features, positions * batch)`; `t` as a last row."""
 function load_state!(x, field::VectorField, t, y)
-    width = features(field)
+    width, pixels = features(field), prod(spatial(field))
     if spatial_axes(field) == 2
-        pixels = prod(spatial(field))
-        source = reshape(y, pixels, width, :)
-        @inbounds for n in axes(source, 3), p in 1:pixels, c in 1:width
-            x[c, (n - 1) * pixels + p] = source[p, c, n]
+        @inbounds for n in 1:(size(x, 2) ÷ pixels), p in 1:pixels, c in 1:width
+            x[c, (n - 1) * pixels + p] = y[((n - 1) * width + c - 1) * pixels + p]
         end
     elseif size(x, 1) == width
         copyto!(x, y)
     else
-        source = reshape(y, width, :)
-        @inbounds for j in axes(source, 2), i in 1:width
-            x[i, j] = source[i, j]
+        @inbounds for j in axes(x, 2), i in 1:width
+            x[i, j] = y[(j - 1) * width + i]
         end
     end
     size(x, 1) > width && fill!(view(x, width + 1, :), t)
@@ -323,19 +311,16 @@ function load_state!(x, field::VectorField, t, y)
 end
 
 function store_state!(y, x, field::VectorField)
-    width = features(field)
+    width, pixels = features(field), prod(spatial(field))
     if spatial_axes(field) == 2
-        pixels = prod(spatial(field))
-        target = reshape(y, pixels, width, :)
-        @inbounds for n in axes(target, 3), p in 1:pixels, c in 1:width
-            target[p, c, n] = x[c, (n - 1) * pixels + p]
+        @inbounds for n in 1:(size(x, 2) ÷ pixels), p in 1:pixels, c in 1:width
+            y[((n - 1) * width + c - 1) * pixels + p] = x[c, (n - 1) * pixels + p]
         end
     elseif size(x, 1) == width
         copyto!(y, x)
     else
-        target = reshape(y, width, :)
-        @inbounds for j in axes(target, 2), i in 1:width
-            target[i, j] = x[i, j]
+        @inbounds for j in axes(x, 2), i in 1:width
+            y[(j - 1) * width + i] = x[i, j]
         end
     end
     return y
@@ -376,8 +361,8 @@ end
 """Call `visit(tap, to, from)` for each position and tap; `from` is 0 beyond the edge."""
 function each_neighbour(visit::F, layer::Layer, lengths, columns) where {F}
     half, kernel = layer.kernel ÷ 2, layer.kernel
-    # One axis is two of which the second has length 1. The first runs fastest, here and in taps.
-    width, height = layer.axes == 1 ? (lengths[1], 1) : (lengths[1], lengths[2])
+    # The first axis runs fastest, here and in taps.
+    width, height = lengths
     taps_down = layer.axes == 1 ? (0:0) : (-half:half)
     for sample in 0:(columns ÷ (width * height) - 1), row in 1:height, column in 1:width
         to = (sample * height + row - 1) * width + column
