@@ -13,8 +13,13 @@ from pynode_jl.analysis import swap
 from pynode_jl.backends import RetCode, get_backend
 from pynode_jl.backends.julia import JuliaSource, julia_solver, lux_field, sublibrary
 from pynode_jl.datasets import concentric_spheres
-from pynode_jl.errors import BackendUnavailableError, InvalidValueError, SolveError
-from pynode_jl.fields import FunctionField
+from pynode_jl.errors import (
+    BackendUnavailableError,
+    InvalidValueError,
+    SolveError,
+    WrongSolverError,
+)
+from pynode_jl.fields import MLP, FunctionField
 from pynode_jl.models import Model
 from pynode_jl.solvers import Solver, info
 from pynode_jl.training import Trained
@@ -161,6 +166,77 @@ def test_a_solve_without_a_solution_says_so(julia: Any) -> None:
         julia.solve(field, {}, np.array([[3.0]]), (0.0, 1.0), Solver("ImplicitEuler", dt=1.0))
 
 
+# Exponential methods, on fields that do not depend on time: for others their orders are lower
+
+# EPIRK5s3, of order 5, is broken in OrdinaryDiffEqExponentialRK, as its docstring says.
+EXPONENTIAL = {
+    "Exprb32": 3,
+    "Exprb43": 4,
+    "Exp4": 4,
+    "EPIRK4s3A": 4,
+    "EPIRK4s3B": 4,
+    "EPIRK5s3": 2,
+    "EXPRB53s3": 5,
+    "EPIRK5P1": 5,
+    "EPIRK5P2": 5,
+}
+
+
+def exponentials() -> list[Any]:
+    few = ("Exprb43", "Exp4")
+    return [n if n in few else pytest.param(n, marks=pytest.mark.slow) for n in EXPONENTIAL]
+
+
+def autonomous(batch: int, dtype: Any = np.float64) -> tuple[MLP, dict[str, Any], np.ndarray]:
+    field, random = MLP(3, width=8, activation="tanh"), np.random.default_rng(5)
+    weights = {k: random.normal(0, 0.6, s).astype(dtype) for k, s in field.weight_shapes().items()}
+    return field, weights, random.normal(0, 1, (batch, 3)).astype(dtype)
+
+
+@pytest.mark.parametrize("solver", exponentials())
+def test_orders_of_exponential_methods(julia: Any, backend: Any, solver: str) -> None:
+    problem = (*autonomous(7), (0.0, 1.0))
+    exact = backend.solve(*problem, Solver("Vern7", rtol=1e-12, atol=1e-12)).y1
+    errors = [distance(julia.solve(*problem, Solver(solver, dt=1 / n)).y1, exact) for n in (8, 16)]
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(EXPONENTIAL[solver], abs=0.4)
+    assert errors[1] < 1e-2
+    backwards = (*problem[:3], (1.0, 0.0))
+    exact = backend.solve(*backwards, Solver("Vern7", rtol=1e-9, atol=1e-9)).y1
+    assert distance(julia.solve(*backwards, Solver(solver, dt=1 / 16)).y1, exact) < 1e-2
+
+
+@dtypes()
+@pytest.mark.parametrize("solver", exponentials())
+def test_exponential_methods_on_a_large_batch(
+    julia: Any, backend: Any, solver: str, dtype: Any, bound: float
+) -> None:
+    problem = (*autonomous(1000, dtype), (0.0, 1.0))
+    exact = backend.solve(*problem, Solver("Tsit5", rtol=1e-6, atol=1e-6)).y1
+    steps = [Solver(solver, dt=1 / 16)]
+    if info(solver).adaptive:
+        steps.append(Solver(solver, rtol=1e-4, atol=1e-4))
+    for step in steps:
+        found = julia.solve(*problem, step)
+        assert found.y.dtype == dtype
+        assert distance(found.y1, exact) < bound
+        assert found.stats.seconds - found.stats.compile_seconds < 10  # a dense one takes minutes
+
+
+def test_exponential_methods_do_not_mix_samples(julia: Any) -> None:
+    field, weights, y0 = autonomous(9)
+    solver = Solver("Exprb43", dt=1 / 4)
+    alone = [julia.solve(field, weights, y[None], (0.0, 1.0), solver).y1[0] for y in y0]
+    assert distance(julia.solve(field, weights, y0, (0.0, 1.0), solver).y1, np.array(alone)) < 1e-14
+
+
+def test_exponential_methods_of_states_without_bounds(julia: Any) -> None:
+    text = "(dy, y, p, t) -> (dy .= y .^ 3)"
+    field = FunctionField(JuliaSource(text), (1,), backend="julia")
+    for name in ("Exprb43", "Exp4"):
+        with pytest.raises(SolveError, match="Unstable"):
+            julia.solve(field, {}, np.array([[9.0]]), (0.0, 1.0), Solver(name, dt=1 / 4))
+
+
 # Failures are of this package, and of one solver
 
 
@@ -289,6 +365,11 @@ def test_names_say_what_is_missing(julia: Any) -> None:
         with pytest.raises(InvalidValueError) as failure:
             julia.solve(*problem("mlp"), (0.0, 1.0), some_solver(name))
         assert missing[name] in str(failure.value)
+
+
+def test_a_solver_without_an_error_estimate_needs_a_step(julia: Any) -> None:
+    with pytest.raises(WrongSolverError, match="do not sum to 0"):
+        julia.solve(*problem("mlp"), (0.0, 1.0), Solver("SIR54", rtol=1e-3))
 
 
 def some_solver(name: str) -> Solver:

@@ -7,10 +7,9 @@ states is one vector, `size * batch` long.
 """
 module PyNODE
 
-using FunctionWrappers: FunctionWrapper
 using LinearAlgebra: LinearAlgebra, dot, ishermitian, istril, mul!, opnorm
 using PrecompileTools: @compile_workload, @setup_workload
-using SciMLBase: SciMLBase, ODEFunction, ODEProblem, ReturnCode
+using SciMLBase: SciMLBase, ODEFunction, ODEProblem
 using SciMLLogging: SciMLLogging
 using SpecialFunctions: erf
 using TOML: TOML

@@ -1,10 +1,12 @@
 using ComponentArrays, Lux, Zygote # the extension PyNODELuxExt
+using ForwardDiff: ForwardDiff # and PyNODEForwardDiffExt
 using GPUArraysCore: allowscalar
-using LinearAlgebra: opnorm
 using JLArrays: JLArray
+using LinearAlgebra: I, opnorm
 using PyNODE
 using PyNODE: Activation, BlockDiagonal, BlockFactors, Conv, Dense, Network, RightHandSide, Steps,
               Tableau, VectorField
+using SciMLBase: ODEProblem, init, step!
 using Test
 
 const FIELDS = [
@@ -40,6 +42,24 @@ function allocated(f, arguments...)
     return @allocated f(arguments...)
 end
 
+take_steps!(integrator, n) = foreach(_ -> step!(integrator), 1:n)
+
+@testset "what allocates nothing, in $T: $name" for T in (Float32, Float64), (name, field) in FIELDS
+    rhs = PyNODE.load!(RightHandSide(field, 3, T), weights_of(field))
+    y, t = T.(states_of(field, 3)), T(0.3)
+    dy = similar(y)
+    @test allocated(rhs, dy, y, nothing, t) == 0
+    @test allocated(PyNODE.pullback!, dy, rhs.network, rhs.network.tape) == 0
+    # As solvers see it: but for the box of the time.
+    f = PyNODE.ode_function(rhs, false, y)
+    @test allocated(f, dy, y, nothing, t) <= 16
+    steps = Steps([1.0], collect(1:200) ./ 200, 1 / 200, 0.0, 0.0, 200, false)
+    integrator = init(ODEProblem(f, y, (zero(T), one(T))), PyNODE.Tsit5();
+        PyNODE.keywords(T, steps)...)
+    evaluations = 6 * 50
+    @test allocated(take_steps!, integrator, 50) <= 16 * evaluations
+end
+
 @testset "block-diagonal matrices in $T, blocks of $n" for T in
                                                           (Float32, Float64, ComplexF64),
         n in (1, 2, 5)
@@ -66,8 +86,8 @@ end
 
 @testset "Jacobian and time derivative of $name" for (name, field) in FIELDS
     rhs = PyNODE.load!(RightHandSide(field, 3, Float64), weights_of(field))
-    f = PyNODE.ode_function(rhs, true)
     y, h, t = states_of(field, 3), 1e-6, 0.2
+    f = PyNODE.ode_function(rhs, true, y)
     J = similar(f.jac_prototype)
     f.jac(J, y, nothing, t)
     value(y, t) = (dy = similar(y); rhs(dy, y, nothing, t); dy)
@@ -77,12 +97,12 @@ end
     dT = similar(y)
     f.tgrad(dT, y, nothing, t)
     @test dT ≈ (value(y, t + h) .- value(y, t - h)) ./ 2h atol = 1e-8
-    # Nothing is allocated but wrappers of arrays, some for each row.
-    @test allocated(f.jac, J, y, nothing, t) < 4_000 * PyNODE.state_size(field)
+    # Nothing but boxes of the time and the matrix.
+    @test allocated(f.jac, J, y, nothing, t) <= 32
+    @test allocated(f.tgrad, dT, y, nothing, t) <= 16
 end
 
 @testset "Jacobians of a function, by dual numbers and by differences" begin
-    PyNODE.sublibrary("ForwardDiff")
     f!(dy, y, p, t) = (dy .= p.a .* y .^ 2 .+ t .* circshift(y, 1))
     field = PyNODE.Weighted(PyNODE.julia_function(f!, (11,)), (; a = 0.7))
     y, exact = cos.(1:33), zeros(11, 11, 3)
@@ -128,6 +148,30 @@ end
     fixed = by_name(name, library, field, T; dt = 1 / 64)
     @test fixed.retcode == "Success"
     @test fixed.y ≈ exact rtol = 2e-3
+end
+
+@testset "phi functions block by block in $T" for T in (Float32, Float64)
+    utilities = PyNODE.sublibrary("OrdinaryDiffEqExponentialRK").ExponentialUtilities
+    A = BlockDiagonal(T.(sin.(reshape((1:12) .^ 2, 2, 2, 3)) .- 0.5))
+    B, t = T.(cos.(reshape(1:24, 6, 4))), T(0.8)
+    dense = Float64.(Matrix(A))
+    # φ_0 = exp and z φ_j(z) = φ_{j-1}(z) - 1/(j-1)!.
+    phi(j, z) = j == 0 ? exp(z) : z \ (phi(j - 1, z) - I / factorial(j - 1))
+    sums = [sum(s^j .* (phi(j, s .* dense) * B[:, j + 1]) for j in 0:3) for s in (t, -t / 2)]
+    found = utilities.phiv_timestep!(similar(B, 6, 2), [t, -t / 2], A, B)
+    @test found ≈ reduce(hcat, sums) rtol = 100eps(T)
+    @test utilities.phiv_timestep!(similar(B, 6), t, A, B) == found[:, 1]
+end
+
+@testset "exponential solvers in $T: $name" for T in (Float32, Float64),
+        name in ("Exprb43", "Exp4")
+
+    field = last(FIELDS[2])
+    exact = by_name("KenCarp4", "OrdinaryDiffEqSDIRK", field, Float64; tolerance = 1e-9).y
+    found = by_name(name, "OrdinaryDiffEqExponentialRK", field, T; dt = 1 / 16)
+    @test found.retcode == "Success"
+    @test eltype(found.y) == T
+    @test found.y ≈ exact rtol = 1e-5
 end
 
 @testset "options as text" begin
@@ -277,4 +321,40 @@ end
     end
     @test trained[1] ≈ trained[2] rtol = 1e-8
     @test trained[1] != weights
+end
+
+# The package as a whole, with its extensions
+
+using Aqua: Aqua
+using DiffEqFlux: DiffEqFlux
+using ExplicitImports: check_all_explicit_imports_are_public, check_all_explicit_imports_via_owners,
+                       check_all_qualified_accesses_via_owners, check_no_implicit_imports,
+                       check_no_self_qualified_accesses, check_no_stale_explicit_imports
+using SciMLSensitivity: SciMLSensitivity
+using TOML: TOML
+
+@testset "Aqua" begin
+    # Sub-libraries are loaded when one of their solvers is first asked for.
+    project = TOML.parsefile(joinpath(pkgdir(PyNODE), "Project.toml"))
+    lazy = [Symbol(name) for name in keys(project["deps"]) if startswith(name, "OrdinaryDiffEq")]
+    # `persistent_tasks` resolves an environment, for which it needs a registry; no task is started.
+    Aqua.test_all(PyNODE; stale_deps = (; ignore = lazy), persistent_tasks = false)
+end
+
+# What extensions take of other packages that these do not export.
+const INTERNALS = (:AbstractNLSolverAlgorithm, :COEFFICIENT_MULTISTEP, :Convergence, :DEIntegrator,
+    :Divergence, :Dual, :LinearCache, :NLNewton, :NLSolver,
+    :OrdinaryDiffEqAdaptiveExponentialAlgorithm, :OrdinaryDiffEqAlgorithm, :Partials,
+    :SciMLLinearSolveAlgorithm, :Tag, :increment_nf!, :nlsolve_f)
+
+@testset "ExplicitImports" begin
+    @test check_no_implicit_imports(PyNODE) === nothing
+    @test check_no_stale_explicit_imports(PyNODE) === nothing
+    @test check_no_self_qualified_accesses(PyNODE) === nothing
+    @test check_all_explicit_imports_via_owners(PyNODE) === nothing
+    # Lux's own interface, which it takes from LuxCore.
+    @test check_all_qualified_accesses_via_owners(PyNODE; ignore = (:initialstates, :setup)) ===
+          nothing
+    own = Tuple(names(PyNODE; all = true))
+    @test check_all_explicit_imports_are_public(PyNODE; ignore = (own..., INTERNALS...)) === nothing
 end

@@ -496,6 +496,13 @@ def _algorithm(solver: Solver) -> Any:
             "a solver that the Julia environment can solve with (`backend.solvers()`)",
             reason or "",
         )
+    if not solver.fixed and solver.name in _names.NO_ESTIMATE:
+        raise WrongSolverError(
+            "solver",
+            solver.label,
+            f"{solver.name} with fixed steps: its error weights in OrdinaryDiffEq do not sum to 0",
+            "Give dt, or take Tsit5 with tolerances.",
+        )
     assert isinstance(solver.options, tuple)
     try:
         return _made(solver.name, library, solver.options)

@@ -23,7 +23,15 @@ SINCE = {
 UNSOLVABLE = {
     "AMF": "it wraps another method and takes a field whose Jacobian is a product of factors",
     "HybridExplicitImplicitRK": "it is a frame without coefficients; Tsit5DA is the method in it",
+    **dict.fromkeys(
+        ("MER5v2", "MER6v2", "RK6v4"),
+        "it evaluates several stages at once, in SIMD numbers, of a function out of place",
+    ),
 }
+
+#: Solvers whose error weights in OrdinaryDiffEq do not sum to 0: their steps shrink with the
+#: tolerance, until there are too many.
+NO_ESTIMATE = frozenset({"Alshina2", "Alshina3", "FRK65", "PFRK87", "SIR54", "SSPRK932"})
 
 
 def solvers() -> tuple[str, ...]:
