@@ -16,7 +16,9 @@ const FIELDS = [
     "line, windows" => VectorField((5,), true, Conv(2, 3, 3, 1), Activation("softplus"),
         Conv(3, 1, 1, 1)),
     "image" => VectorField((2, 4, 3), true, Conv(3, 4, 1, 2), Activation("elu"),
-        Conv(4, 4, 3, 2), Activation("sigmoid"), Conv(4, 2, 1, 2))
+        Conv(4, 4, 3, 2), Activation("sigmoid"), Conv(4, 2, 1, 2)),
+    "through one number" => VectorField((3,), true, Dense(4, 5), Activation("relu"),
+        Activation("tanh"), Dense(5, 1), Activation("softplus"), Dense(1, 3))
 ]
 weights_of(field) = 0.3 .* sin.(1:PyNODE.weights_length(field))
 states_of(field, batch) = cos.(1:(PyNODE.state_size(field) * batch))
