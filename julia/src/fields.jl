@@ -21,8 +21,10 @@ end
 load!(rhs::RightHandSide, flat) = (load!(rhs.network, flat); empty!(rhs.others); rhs)
 
 function (rhs::RightHandSide{T})(dy, y, p, t) where {T}
-    S = promote_type(eltype(y), typeof(t))
-    S === T ? forward!(dy, rhs.network, t, y) : forward!(dy, network_for(rhs, S), t, y)
+    # Some solvers compute times in Float64.
+    time = t isa AbstractFloat ? T(t) : t
+    S = promote_type(eltype(y), typeof(time))
+    forward!(dy, S === T ? rhs.network : network_for(rhs, S), time, y)
     return nothing
 end
 

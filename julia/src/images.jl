@@ -14,12 +14,14 @@ image_id(library::Base.PkgId) =
     build_image(library, solvers)
 
 Compile `solvers`, name => whether it takes a Jacobian, of a sub-library in both precisions, with
-fixed and with adaptive steps, into an image, beside those that are in it already. Returns its cache file.
+fixed and with adaptive steps, into an image, beside those that are in it already. Names that this version of the sub-library lacks are left out.
+Returns the names and the image's cache file.
 """
 function build_image(library::AbstractString, solvers)
     has_package(library) || throw(ArgumentError("$library is not in the Julia environment."))
-    of = package_id(library)
+    of, loaded = package_id(library), sublibrary(library)
     id, folder = image_id(of), images_folder()
+    solvers = filter(((name, _),) -> isdefined(loaded, Symbol(name)), Dict(solvers))
     write_image(joinpath(folder, id.name), id, of, solvers)
     folder in LOAD_PATH || push!(LOAD_PATH, folder)
     if !Base.isprecompiled(id)
@@ -27,7 +29,7 @@ function build_image(library::AbstractString, solvers)
         made isa Exception && throw(made)
     end
     # The newest comes first.
-    return first(Base.find_all_in_cache_path(id))
+    return sort!(collect(keys(solvers))), first(Base.find_all_in_cache_path(id))
 end
 
 function write_image(folder, id, of, solvers)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from pynode_jl.backends.julia import _process
 from pynode_jl.backends.julia._discovery import Environment, discover, julia_package
+from pynode_jl.backends.julia._names import UNSOLVABLE
 from pynode_jl.errors import BackendUnavailableError, InvalidValueError
 from pynode_jl.solvers import SolverInfo, catalogue
 
@@ -39,7 +40,11 @@ def solvers_by_library(wanted: Sequence[str] = ()) -> dict[str, tuple[SolverInfo
     Raises:
         InvalidValueError: nothing is called so.
     """
-    rows = [row for row in catalogue(backend="julia") if row.sublibrary and row.plain]
+    rows = [
+        row
+        for row in catalogue(backend="julia")
+        if row.sublibrary and row.plain and row.name not in UNSOLVABLE
+    ]
     kept = list(rows) if not wanted else []
     for each in wanted:
         exact = [row for row in rows if row.name == each]
@@ -75,18 +80,19 @@ def build_images(libraries: dict[str, tuple[SolverInfo, ...]], *, jobs: int = 1)
             yield task.result()
 
 
-# Prints the file on its last line, once it is there.
+# Prints the names on its last line but one and the file on its last, once it is there.
 _BUILD = f"""
 ({_process.LOAD})(popfirst!(ARGS))
 library = popfirst!(ARGS)
 solvers = Dict(name => parse(Bool, implicit) for (name, implicit) in split.(ARGS, '='))
-println(PyNODE.build_image(library, solvers))
+names, file = PyNODE.build_image(library, solvers)
+println(join(names, ' '))
+println(file)
 """
 
 
 def _built(place: Environment, library: str, rows: Sequence[SolverInfo]) -> Image:
     begun = time.perf_counter()
-    names = tuple(row.name for row in rows)
     done = subprocess.run(
         [
             place.exe,
@@ -103,10 +109,11 @@ def _built(place: Environment, library: str, rows: Sequence[SolverInfo]) -> Imag
         check=False,
     )
     seconds = time.perf_counter() - begun
-    file = Path(done.stdout.strip().rpartition("\n")[2])
-    if done.returncode == 0 and file.is_file():
-        size = sum(each.stat().st_size for each in file.parent.glob(f"{file.stem}.*"))
-        return Image(library, names, seconds, size / 1e6)
+    *_, names, file = ["", "", *done.stdout.splitlines()]
+    if done.returncode == 0:
+        made = Path(file)
+        size = sum(each.stat().st_size for each in made.parent.glob(f"{made.stem}.*"))
+        return Image(library, tuple(names.split()), seconds, size / 1e6)
     return Image(library, (), seconds, 0.0, _process.first_line(RuntimeError(done.stderr)))
 
 
