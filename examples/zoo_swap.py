@@ -17,10 +17,11 @@ recipe = pn.Recipe(pn.Solver("Euler", dt=1 / 2), iterations=3000, optimizer=pn.A
 trained = pn.train(model, data, recipe, backend=julia)
 print(f"started and trained in {time.perf_counter() - begun:.1f} s")
 
+known = set(julia.solvers())
 solvers = [
     row.name
     for row in pn.catalogue(backend="julia", implicit=False)
-    if row.fixed_step and row.name in julia.solvers()
+    if row.fixed_step and row.name in known
 ]
 begun = time.perf_counter()
 report = pn.swap(trained, data, solvers, factors=(0.5, 1.0), backend=julia)
