@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 # A file's tests share a process (tests/conftest.py).
-PYTEST = $(BIN)/python -m pytest -n auto --dist loadgroup
+PYTEST = $(BIN)/python -m pytest -n auto
 
 .PHONY: demo test test-all test-slow test-zoo lint bench clean
 

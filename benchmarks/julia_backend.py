@@ -98,9 +98,9 @@ def newton(name: str, steps: int) -> Callable[[Any, Any], Any]:
     sees, whose derivative is the implicit function theorem's."""
     import torch
 
-    import pynode_jl as pn
+    from pynode_jl.solvers import info
 
-    table, h = pn.info(name).tableau, 1 / steps
+    table, h = info(name).tableau, 1 / steps
     assert table is not None
     a, b = table.a.tolist(), table.b.tolist()
 

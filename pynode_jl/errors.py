@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-
 # A table of at most so many names is listed whole.
 _SHORT_TABLE = 12
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,18 @@ from pynode_jl.fields import VectorField, Weights
 os.environ["PYNODE_BACKEND"] = "jax"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Under pytest-xdist a file's tests stay together, for their fixtures' sake, and all that start
-    Julia do."""
-    for item in items:
-        name = item.path.stem
-        item.add_marker(pytest.mark.xdist_group("julia" if name.startswith("test_julia") else name))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests share a process, for their fixtures' and compilations' sake, and all that
+    start Julia do. (xdist 3.8 passes over its own groups under pytest 9.2.)"""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            name = Path(nodeid.partition("::")[0]).stem
+            return "julia" if name.startswith("test_julia") else name
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

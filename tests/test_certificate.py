@@ -293,14 +293,14 @@ def test_a_jax_function_of_ones_own() -> None:
 
 @pytest.mark.slow
 def test_states_too_large_for_jacobians_leave_diagnostics_out() -> None:
-    dim = 1500
+    dim = 1420  # a Jacobian of more numbers than are made at once
     trained = decay([0.5] * dim, Solver("Euler", dt=1 / 4))
-    found = certify(trained, halves(dim), samples=4)
+    found = certify(trained, halves(dim, tests=200), samples=4)
     said = outcomes(found)
     assert said["folds"] == said["error transport"] == said["crossings"] == "not run"
     assert said["error share"] == "supports"  # it needs no Jacobians
     assert found.verdict.kind == "valid"
-    assert "1500 numbers" in found_by(found, "folds").text
+    assert "1420 numbers" in found_by(found, "folds").text
 
 
 def test_arguments_are_checked() -> None:

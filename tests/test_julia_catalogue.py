@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pynode_jl.backends import get_backend
-from pynode_jl.backends.julia import discover
+from pynode_jl.backends.julia import _names, discover
 from pynode_jl.solvers import catalogue
 
 pytestmark = [
@@ -17,17 +17,13 @@ pytestmark = [
 LIBRARIES = sorted(
     {row.sublibrary for row in catalogue(backend="julia") if row.problem == "ODEProblem"} - {None}
 )
-# The version of its library from which on a solver is there, where 2026 brought it.
-SINCE = {
-    "NordsieckBDF": (2, 4, 2),
-    "DNordsieckBDF": (2, 4, 2),
-    "Rodas3d": (2, 6, 0),
-    **{
-        row.name: (3, 3, 0)
-        for row in catalogue(backend="julia")
-        if row.name.startswith("AlJahdali")
-    },
-}
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+SINCE = {name: _numbers(version) for name, version in _names.SINCE.items()}
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -35,7 +31,7 @@ def test_catalogue_is_the_librarys(library: str) -> None:
     module: Any = get_backend("julia")._module  # type: ignore[attr-defined]
     if not module.has_package(library):
         pytest.skip(f'using Pkg; Pkg.add("{library}") in the Julia environment')
-    version = tuple(int(part) for part in str(module.package_version(library)).split("."))
+    version = _numbers(str(module.package_version(library)))
     listed = {row.name for row in catalogue(backend="julia") if row.sublibrary == library}
     exported = {str(name) for name in module.exported_solvers(library)}
     assert exported <= listed

@@ -62,8 +62,7 @@ def test_a_long_first_run_is_spoken_of_once(
     monkeypatch.setattr(_backend, "_MET", set())
     caplog.set_level(logging.WARNING, "pynode_jl.julia")
     for _ in range(2):
-        with _backend._telling_of_compilation(Solver("Vern7", dt=0.1)):
-            time.sleep(0.2)
+        _backend._run(Solver("Vern7", dt=0.1), time.sleep, 0.2, call=lambda f, *a: f(*a))
     (record,) = caplog.records
     assert "pynode-jl julia precompile Vern7" in record.getMessage()
 

@@ -14,7 +14,7 @@ import pytest
 from test_julia_backend import distance, needs_julia, problem
 
 from pynode_jl.backends import get_backend
-from pynode_jl.backends.julia import julia_solver, lux_field
+from pynode_jl.backends.julia import julia_solver, lux_field, sublibrary
 from pynode_jl.errors import UnknownSolverError
 from pynode_jl.fields import FunctionField
 from pynode_jl.solvers import Solver
@@ -197,7 +197,7 @@ def test_a_users_algorithm(julia: Any) -> None:
     import juliacall
 
     field, weights, y0 = problem("mlp")
-    made = juliacall.Main.seval("import OrdinaryDiffEqTsit5; OrdinaryDiffEqTsit5.Tsit5()")
+    made = sublibrary("OrdinaryDiffEqTsit5").Tsit5()
     ours = julia.solve(field, weights, y0, (0.0, 1.0), julia_solver(made, dt=1 / 8))
     named = julia.solve(field, weights, y0, (0.0, 1.0), Solver("Tsit5", dt=1 / 8))
     np.testing.assert_array_equal(ours.y1, named.y1)

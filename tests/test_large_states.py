@@ -105,7 +105,7 @@ def assert_same(one: Any, other: Any) -> None:
     "solver",
     [
         Solver("Midpoint", dt=1 / 2),
-        pytest.param(Solver("Tsit5", rtol=1e-3, atol=1e-5), marks=pytest.mark.slow),
+        pytest.param(Solver("BS3", rtol=1e-3, atol=1e-5), marks=pytest.mark.slow),
     ],
 )
 def test_a_batch_in_pieces_trains_the_same(solver: Solver, monkeypatch: pytest.MonkeyPatch) -> None:

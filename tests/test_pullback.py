@@ -167,7 +167,7 @@ def test_every_activation(backend: Any) -> None:
     weights = {k: 2 * v.astype(float) for k, v in field.init(4).items()}
     random = np.random.default_rng(5)
     y0, cotangent = 30 * random.normal(size=(9, 2)), random.normal(size=(9, 2))
-    solver = Solver("RK4", dt=0.25)
+    solver = Solver("Midpoint", dt=0.25)
     _, pull = backend.pullback(field, weights, y0, (0.0, 0.5), solver)
     found = pull(cotangent[None])
     to_weights, to_y0 = backend.vjp(field, weights, y0, (0.0, 0.5), solver, cotangent)

@@ -11,14 +11,17 @@ silu(x) = x * sigmoid(x)
 # The exact form, as torch's default.
 gelu(x) = x * (1 + erf(x / sqrt(oftype(x, 2)))) / 2
 
-# Derivatives from the input x and the output y.
-drelu(x, y) = ifelse(x > 0, one(x), zero(x))
-dtanh(x, y) = 1 - y * y
-dsoftplus(x, y) = sigmoid(x)
-dsigmoid(x, y) = y * (1 - y)
-delu(x, y) = ifelse(x > 0, one(x), y + 1)
-dsilu(x, y) = (s = sigmoid(x); s * (1 + x * (1 - s)))
-function dgelu(x, y)
+"""Codes of the activations whose derivative their output tells."""
+const FROM_OUTPUT = (1, 2, 3, 4, 6)
+
+# Derivatives, of these from the output y, of the others from the input x.
+drelu(y) = ifelse(y > 0, one(y), zero(y))
+dtanh(y) = 1 - y * y
+dsoftplus(y) = -expm1(-y)
+dsigmoid(y) = y * (1 - y)
+delu(y) = ifelse(y > 0, one(y), y + 1)
+dsilu(x) = (s = sigmoid(x); s * (1 + x * (1 - s)))
+function dgelu(x)
     density = exp(-x * x / 2) / sqrt(oftype(x, 2) * oftype(x, pi))
     return (1 + erf(x / sqrt(oftype(x, 2)))) / 2 + x * density
 end
@@ -34,14 +37,55 @@ function activate!(y, x, code::Int)
     return y
 end
 
-"""`g .*= activation'.(x)`: the cotangent of the output becomes that of the input."""
+"""`g .*= activation'.(x)`: the cotangent of the output `y` becomes that of the input `x`."""
 function pull_activation!(g, x, y, code::Int)
-    code == 1 ? (@. g *= drelu(x, y)) :
-    code == 2 ? (@. g *= dtanh(x, y)) :
-    code == 3 ? (@. g *= dsoftplus(x, y)) :
-    code == 4 ? (@. g *= dsigmoid(x, y)) :
-    code == 5 ? (@. g *= dgelu(x, y)) :
-    code == 6 ? (@. g *= delu(x, y)) : (@. g *= dsilu(x, y))
+    code == 1 ? (@. g *= drelu(y)) :
+    code == 2 ? (@. g *= dtanh(y)) :
+    code == 3 ? (@. g *= dsoftplus(y)) :
+    code == 4 ? (@. g *= dsigmoid(y)) :
+    code == 5 ? (@. g *= dgelu(x)) :
+    code == 6 ? (@. g *= delu(y)) : (@. g *= dsilu(x))
+    return g
+end
+
+"""`y .= activation.(y .+ bias)`, for a code of `FROM_OUTPUT`; 0 is none."""
+function finish!(y, bias, code::Int)
+    return code == 0 ? finish_with!(identity, y, bias) :
+           code == 1 ? finish_with!(relu, y, bias) :
+           code == 2 ? finish_with!(tanh, y, bias) :
+           code == 3 ? finish_with!(softplus, y, bias) :
+           code == 4 ? finish_with!(sigmoid, y, bias) : finish_with!(elu, y, bias)
+end
+
+function finish_with!(activation::F, y, bias) where {F}
+    @inbounds for j in axes(y, 2)
+        @simd for i in axes(y, 1)
+            y[i, j] = activation(y[i, j] + bias[i])
+        end
+    end
+    return y
+end
+
+"""
+The cotangent `g` of the output `y` of `finish!` becomes that of its input; its sums by rows are
+added to `bias`, unless that is `nothing`.
+"""
+function pull_finish!(g, bias, y, code::Int)
+    return code == 0 ? pull_finish_with!(_ -> true, g, bias, y) :
+           code == 1 ? pull_finish_with!(drelu, g, bias, y) :
+           code == 2 ? pull_finish_with!(dtanh, g, bias, y) :
+           code == 3 ? pull_finish_with!(dsoftplus, g, bias, y) :
+           code == 4 ? pull_finish_with!(dsigmoid, g, bias, y) : pull_finish_with!(delu, g, bias, y)
+end
+
+function pull_finish_with!(derivative::F, g, bias, y) where {F}
+    @inbounds for j in axes(g, 2)
+        @simd for i in axes(g, 1)
+            value = g[i, j] * derivative(y[i, j])
+            g[i, j] = value
+            isnothing(bias) || (bias[i] += value)
+        end
+    end
     return g
 end
 

@@ -7,19 +7,19 @@ const KEPT_NUMBERS = 2^24
 const NEWTON_ITERATIONS = 50
 
 """Buffers of the forward and reverse sweeps for one network, tableau and number of steps."""
-struct Sweep{T, N <: AbstractNetwork{T}, V <: AbstractVector{T}, P}
-    network::N
-    tableau::Tableau
-    tapes::Vector{P} # stages of one step, or of all
+mutable struct Sweep{T, N <: AbstractNetwork{T}, V <: AbstractVector{T}, P}
+    const network::N
+    const tableau::Tableau
+    const tapes::Vector{P} # stages of one step, or of all
     kept::Bool
-    ks::Vector{V}
-    bars::Vector{V}
-    base::V
-    stage::V
+    const ks::Vector{V}
+    const bars::Vector{V}
+    const base::V
+    const stage::V
     # Of an implicit stage: its factored Jacobian, Newton's update, and scratch of the same length.
-    newton::BlockFactors{T}
-    update::V
-    bar::V
+    const newton::BlockFactors{T}
+    const update::V
+    const bar::V
 end
 
 """`steps` is how many a forward sweep here takes; 0 if the steps come from elsewhere."""

@@ -10,10 +10,14 @@
     NONLINEAR # no weights
 end
 
-"""A layer with what it needs at run time. `offset` is where its weights start in the flat vector."""
+"""
+A layer with what it needs at run time. `offset` is where its weights start in the flat vector;
+`activation` is the code of the activation behind it that is applied in place, 0 for none.
+"""
 struct Operation{T}
     layer::Layer
     form::Form
+    activation::Int
     offset::Int
     weight::Matrix{T}
     bias::Vector{T}
@@ -55,11 +59,17 @@ struct Network{T} <: AbstractNetwork{T}
 end
 
 function Network{T}(field::VectorField, batch::Integer) where {T}
-    operations, offset = Operation{T}[], 0
-    for layer in field.layers
-        form = form_of(layer, field)
-        push!(operations, operation(T, layer, form, offset, spatial(field)))
+    operations, offset, i = Operation{T}[], 0, 1
+    while i <= length(field.layers)
+        layer = field.layers[i]
+        i += 1
+        next = i <= length(field.layers) ? field.layers[i].code : 0
+        # One buffer for both, where the output alone tells the derivative.
+        fused = weighted(layer) && next in FROM_OUTPUT
+        push!(operations, operation(T, layer, form_of(layer, field), fused ? next : 0, offset,
+            spatial(field)))
         weighted(layer) && (offset += weight_length(layer) + layer.outputs)
+        fused && (i += 1)
     end
     return Network{T}(field, batch, operations, map(zero_like, operations),
         Tape{T}(field, operations, batch), Tape{T}(field, operations, batch))
@@ -72,17 +82,17 @@ function form_of(layer::Layer, field::VectorField)
     return WINDOWS
 end
 
-function operation(::Type{T}, layer, form, offset, lengths) where {T}
-    form == NONLINEAR && return Operation{T}(layer, form, offset, zeros(T, 0, 0), zeros(T, 0))
+function operation(::Type{T}, layer, form, activation, offset, lengths) where {T}
+    form == NONLINEAR && return Operation{T}(layer, form, 0, offset, zeros(T, 0, 0), zeros(T, 0))
     taps = layer.kernel^layer.axes
     repeats = form == TOEPLITZ ? first(lengths) : 1
     columns = form == TOEPLITZ ? repeats * layer.inputs : taps * layer.inputs
-    return Operation{T}(layer, form, offset, zeros(T, repeats * layer.outputs, columns),
+    return Operation{T}(layer, form, activation, offset, zeros(T, repeats * layer.outputs, columns),
         zeros(T, repeats * layer.outputs))
 end
 
 function zero_like(op::Operation{T}) where {T}
-    return Operation{T}(op.layer, op.form, op.offset, zero(op.weight), zero(op.bias))
+    return Operation{T}(op.layer, op.form, op.activation, op.offset, zero(op.weight), zero(op.bias))
 end
 
 function Tape{T}(field::VectorField, operations, batch) where {T}
@@ -194,9 +204,9 @@ function forward!(dy, network::Network, t, y, tape::Tape = network.tape)
             activate!(out, x, op.layer.code)
         elseif op.form == WINDOWS
             gather!(tape.windows[i], x, op.layer, spatial(network.field))
-            product!(out, op.weight, tape.windows[i], op.bias)
+            product!(out, op, tape.windows[i])
         else
-            product!(out, op.weight, x, op.bias)
+            product!(out, op, x)
         end
     end
     store_state!(dy, tape.output, network.field)
@@ -214,15 +224,15 @@ function pullback!(bar, network::Network, tape::Tape; weights::Bool = true)
     load_state!(bars.output, network.field, nothing, bar)
     for i in length(operations):-1:1
         op, total, x = operations[i], gradient[i], tape.inputs[i]
-        x_bar, out_bar = bars.inputs[i], bars.outputs[i]
+        x_bar, out_bar, out = bars.inputs[i], bars.outputs[i], tape.outputs[i]
         if op.form == NONLINEAR
             copyto!(x_bar, out_bar)
-            pull_activation!(x_bar, x, tape.outputs[i], op.layer.code)
+            pull_activation!(x_bar, x, out, op.layer.code)
         elseif op.form == WINDOWS
-            pull_product!(bars.windows[i], total, op.weight, tape.windows[i], out_bar, weights)
+            pull_product!(bars.windows[i], total, op, tape.windows[i], out_bar, out, weights)
             scatter!(x_bar, bars.windows[i], op.layer, spatial(network.field))
         else
-            pull_product!(x_bar, total, op.weight, x, out_bar, weights)
+            pull_product!(x_bar, total, op, x, out_bar, out, weights)
         end
     end
     # A time-dependent field's last input row is the time: it is no part of the state.
@@ -257,37 +267,75 @@ function push_time!(dT, network::Network, tape::Tape)
         else
             mul!(out, op.weight, x)
         end
+        op.activation == 0 || pull_activation!(out, nothing, tape.outputs[i], op.activation)
     end
     return store_state!(dT, tangents.output, field)
 end
 
-function product!(out, weight, x, bias)
-    if size(weight, 2) == 1 # an outer product: faster without BLAS
+"""
+`out = activation.(weight * x .+ bias)`. One row or one column of weights is a loop: for so few
+numbers BLAS is slower.
+"""
+function product!(out, op::Operation{T}, x) where {T}
+    weight = op.weight
+    if size(weight, 2) == 1
         @inbounds for j in axes(out, 2)
             value = x[1, j]
             @simd for i in axes(out, 1)
-                out[i, j] = muladd(weight[i, 1], value, bias[i])
+                out[i, j] = weight[i, 1] * value
             end
         end
-        return out
-    end
-    mul!(out, weight, x)
-    @inbounds for j in axes(out, 2)
-        @simd for i in axes(out, 1)
-            out[i, j] += bias[i]
+    elseif size(weight, 1) == 1
+        @inbounds for j in axes(out, 2)
+            total = zero(T)
+            @simd for i in axes(x, 1)
+                total = muladd(weight[1, i], x[i, j], total)
+            end
+            out[1, j] = total
         end
+    else
+        mul!(out, weight, x)
     end
-    return out
+    return finish!(out, op.bias, op.activation)
 end
 
-function pull_product!(x_bar, total, weight, x, out_bar, weights::Bool)
-    mul!(x_bar, transpose(weight), out_bar)
-    weights || return x_bar
-    mul!(total.weight, out_bar, transpose(x), true, true)
-    @inbounds for j in axes(out_bar, 2)
-        @simd for i in axes(out_bar, 1)
-            total.bias[i] += out_bar[i, j]
+"""
+The cotangent of a product's input into `x_bar`, for that of its output, `out_bar`, which becomes
+that of the product alone; the weights' part is added to `total`, if `weights` are wanted.
+"""
+function pull_product!(x_bar, total, op::Operation{T}, x, out_bar, out, weights::Bool) where {T}
+    weight = op.weight
+    pull_finish!(out_bar, weights ? total.bias : nothing, out, op.activation)
+    if size(weight, 2) == 1
+        @inbounds for j in axes(out_bar, 2)
+            sum = zero(T)
+            @simd for i in axes(out_bar, 1)
+                sum = muladd(weight[i, 1], out_bar[i, j], sum)
+            end
+            x_bar[1, j] = sum
         end
+        weights && @inbounds for j in axes(out_bar, 2)
+            value = x[1, j]
+            @simd for i in axes(out_bar, 1)
+                total.weight[i, 1] = muladd(value, out_bar[i, j], total.weight[i, 1])
+            end
+        end
+    elseif size(weight, 1) == 1
+        @inbounds for j in axes(x_bar, 2)
+            value = out_bar[1, j]
+            @simd for i in axes(x_bar, 1)
+                x_bar[i, j] = weight[1, i] * value
+            end
+        end
+        weights && @inbounds for j in axes(x, 2)
+            value = out_bar[1, j]
+            @simd for i in axes(x, 1)
+                total.weight[1, i] = muladd(value, x[i, j], total.weight[1, i])
+            end
+        end
+    else
+        mul!(x_bar, transpose(weight), out_bar)
+        weights && mul!(total.weight, out_bar, transpose(x), true, true)
     end
     return x_bar
 end

@@ -9,12 +9,13 @@ abstract type AbstractPath{T} end
 The discrete gradient: fixed steps run here, adaptive ones in OrdinaryDiffEq, whose accepted steps
 are then differentiated at its own states, their lengths held constant.
 """
-mutable struct Path{T, R, A, S, M <: AbstractMatrix{T}} <: AbstractPath{T}
+mutable struct Path{T, R, A, S, C, M <: AbstractMatrix{T}} <: AbstractPath{T}
     const rhs::R
     const algorithm::A
     const steps::Steps
     const t0::Float64
     const sweep::S
+    const record::C
     times::Vector{Float64}
     states::M
 end
@@ -24,7 +25,8 @@ function Path(rhs::RightHandSide, algorithm, tableau::Tableau, steps::Steps, t0)
     network = rhs.network
     states = allocate(network, state_size(network.field) * network.batch, fixed(steps) ? n + 1 : 0)
     times = Float64[t0; steps.ends]
-    return Path(rhs, algorithm, steps, Float64(t0), Sweep(network, tableau, n), times, states)
+    return Path(rhs, algorithm, steps, Float64(t0), Sweep(network, tableau, n), Record(network), times,
+        states)
 end
 
 """The network that a path's weights are loaded into."""
@@ -45,12 +47,109 @@ function follow!(path::Path{T}, y0::AbstractVector{T}) where {T}
         nf, code = forward_sweep!(path.states, path.sweep, path.t0, path.steps.ends)
     else
         hard = implicit(path.sweep.tableau)
-        found = solve(ode_function(path.rhs, hard, y0), path.algorithm, y0, SciMLBase.NullParameters(),
+        seen = hard ? path.rhs : clear!(path.record)
+        found = solve(ode_function(seen, hard, y0), path.algorithm, y0, SciMLBase.NullParameters(),
             path.t0, path.steps)
         path.times, path.states = Float64.(found.t), on_device(network(path), found.y)
         nf, code = found.nf, found.retcode
+        hard || code != "Success" || recall!(path.sweep, path.record, path.times, path.states)
     end
     return view(path.states, :, size(path.states, 2)), nf, code
+end
+
+"""
+    Record(network)
+
+A right-hand side that keeps the evaluations a solver asks for, as many as `KEPT_NUMBERS` allows: on
+`tapes`, with their times, states and slopes. `count` of them are there. `spare` tapes are for what
+it does not hold.
+"""
+mutable struct Record{N, P, T}
+    const network::N
+    const tapes::Vector{P}
+    const spare::Vector{P}
+    const times::Vector{T}
+    const states::Vector{Vector{T}}
+    const slopes::Vector{Vector{T}}
+    const limit::Int
+    count::Int
+end
+
+function Record(network::AbstractNetwork{T}) where {T}
+    tapes = [new_tape(network) for _ in 1:0]
+    return Record(network, tapes, copy(tapes), T[], Vector{T}[], Vector{T}[],
+        KEPT_NUMBERS ÷ tape_length(network), 0)
+end
+
+clear!(record::Record) = (record.count = 0; record)
+
+function (record::Record)(dy, y, p, t)
+    record.count < record.limit && on_host(y) || return forward!(dy, record.network, t, y)
+    i = record.count += 1
+    if i > length(record.tapes)
+        push!(record.tapes, new_tape(record.network))
+        push!(record.times, t)
+        push!(record.states, copy(y))
+        push!(record.slopes, copy(y))
+    end
+    forward!(dy, record.network, t, y, record.tapes[i])
+    record.times[i] = t
+    copyto!(record.states[i], y)
+    copyto!(record.slopes[i], dy)
+    return nothing
+end
+
+"""
+    recall!(sweep, record, times, states)
+
+Put the evaluations of the accepted steps on the sweep's tapes: those of the record whose time and
+state are a stage's, to rounding, and new ones where there is none. A stage's state is a sum of few
+slopes; an evaluation is many times that.
+"""
+function recall!(sweep::Sweep{T}, record::Record, times, states) where {T}
+    (; network, tableau, tapes, ks, base) = sweep
+    s, n = stages(tableau), length(times) - 1
+    sweep.kept = n * s <= record.limit
+    resize!(tapes, sweep.kept ? n * s : s)
+    if !sweep.kept
+        foreach(i -> tapes[i] = spare!(record, i), 1:s)
+        return sweep
+    end
+    begun, new = 1, 0
+    for step in 1:n
+        t, h, y = T(times[step]), T(times[step + 1] - times[step]), view(states, :, step)
+        for i in 1:s
+            time = t + T(tableau.c[i]) * h
+            combine!(base, y, h, view(tableau.a, i, :), ks, i - 1)
+            found = find(record, time, base, begun)
+            if found == 0
+                kept = spare!(record, new += 1)
+                forward!(ks[i], network, time, base, kept)
+            else
+                i == 1 && (begun = found)
+                kept = record.tapes[found]
+                copyto!(ks[i], record.slopes[found])
+            end
+            tapes[(step - 1) * s + i] = kept
+        end
+    end
+    return sweep
+end
+
+function spare!(record::Record, i)
+    i > length(record.spare) && push!(record.spare, new_tape(record.network))
+    return record.spare[i]
+end
+
+"""The first evaluation of the record from number `begun` on at this time and state, or 0."""
+function find(record::Record{<:Any, <:Any, T}, time, state, begun) where {T}
+    near = 8 * eps(T)
+    for i in begun:(record.count)
+        abs(record.times[i] - time) <= near * (1 + abs(time)) || continue
+        seen = record.states[i]
+        all(j -> abs(seen[j] - state[j]) <= near * (1 + abs(state[j])), eachindex(state)) && return i
+    end
+    return 0
 end
 
 """
@@ -60,7 +159,8 @@ Gradients of `sum(bar .* y(t1))` after `follow!`: to the flat weights into `slop
 `bar`.
 """
 function pull!(bar, slope, path::Path)
-    taped = fixed(path.steps) && path.sweep.kept
+    # An implicit stage that OrdinaryDiffEq has solved is solved again.
+    taped = path.sweep.kept && (fixed(path.steps) || !implicit(path.sweep.tableau))
     reverse_sweep!(bar, path.sweep, path.times, path.states; taped)
     unload_gradient!(slope, network(path))
     return bar

@@ -16,7 +16,9 @@ const FIELDS = [
     "line, windows" => VectorField((5,), true, Conv(2, 3, 3, 1), Activation("softplus"),
         Conv(3, 1, 1, 1)),
     "image" => VectorField((2, 4, 3), true, Conv(3, 4, 1, 2), Activation("elu"),
-        Conv(4, 4, 3, 2), Activation("sigmoid"), Conv(4, 2, 1, 2))
+        Conv(4, 4, 3, 2), Activation("sigmoid"), Conv(4, 2, 1, 2)),
+    "through one number" => VectorField((3,), true, Dense(4, 5), Activation("relu"),
+        Activation("tanh"), Dense(5, 1), Activation("softplus"), Dense(1, 3))
 ]
 weights_of(field) = 0.3 .* sin.(1:PyNODE.weights_length(field))
 states_of(field, batch) = cos.(1:(PyNODE.state_size(field) * batch))
@@ -223,6 +225,30 @@ end
     @test found.y_bar ≈ [slope(y -> value(flat, y), y0, i) for i in eachindex(y0)] rtol = 1e-6
     some = 1:3:length(flat)
     @test found.slope[some] ≈ [slope(w -> value(w, y0), flat, i) for i in some] rtol = 1e-6
+end
+
+@testset "an adaptive solve is differentiated where it went" begin
+    bs3 = Tableau([0 0.5 0; 0 0 0.75; 0 0 0], [2 / 9, 1 / 3, 4 / 9], [0, 0.5, 0.75])
+    field = last(FIELDS[1])
+    rhs = RightHandSide(field, 3, Float64)
+    flat, y0 = 2 .* weights_of(field), states_of(field, 3)
+    bar = sin.(2 .* (1:length(y0)))
+    function gradients(algorithm, steps)
+        path = PyNODE.Path(rhs, algorithm, bs3, steps, 0.0)
+        slope, y_bar = similar(flat), copy(bar)
+        @test PyNODE.vjp!(slope, y_bar, path, flat, y0) == "Success"
+        return path, slope, y_bar
+    end
+    adaptive = Steps([1.0], Float64[], 0.0, 1e-6, 1e-6, 1000, true)
+    path, slope, y_bar = gradients(PyNODE.algorithm("BS3", "OrdinaryDiffEqLowOrderRK"), adaptive)
+    # Every stage was among the solver's own evaluations: none is made again.
+    @test isempty(path.record.spare)
+    @test path.record.count >= 3 * (length(path.times) - 1)
+    # The same steps, given beforehand.
+    given = Steps([1.0], path.times[2:end], 0.1, 0.0, 0.0, 1000, false)
+    _, slope_given, y_bar_given = gradients(PyNODE.Euler(), given)
+    @test slope ≈ slope_given rtol = 1e-10
+    @test y_bar ≈ y_bar_given rtol = 1e-10
 end
 
 @testset "a kept solve against finite differences: $name" for (name, tableau) in

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
@@ -222,8 +221,9 @@ class JuliaBackend:
         sweep = _sweep(field, batch, initial.dtype.name, self._device, _tableau(solver))
         states = np.empty((len(stops), *initial.shape), initial.dtype)
         started = time.perf_counter()
-        (kept, nf, njac, naccept, nreject, code), compiling = _timed(
+        (kept, nf, njac, naccept, nreject, code), compiling = _run(
             solver,
+            self._module.measured,
             self._module.keep_b,
             _fields.at(states.reshape(len(stops), -1)),
             rhs,
@@ -583,26 +583,18 @@ def _step_ends(solver: Solver, t0: float, stops: list[float]) -> tuple[Array, fl
     return np.concatenate(ends), longest
 
 
+# Solvers that have run, and may be compiled; seconds after which a first run is spoken of.
+_MET: set[tuple[str, bool]] = set()
+_PATIENCE = 5.0
+
+
 def _run(solver: Solver, function: Any, *arguments: Any, call: Any = _process.call) -> Any:
-    with _failing_as_a_solve(solver):
-        return call(function, *arguments)
-
-
-def _timed(
-    solver: Solver, function: Any, *arguments: Any, call: Any = _process.call
-) -> tuple[Any, float]:
-    """As `_run`, with the seconds that were compilation."""
-    with _failing_as_a_solve(solver):
-        return _process.timed(call, function, *arguments)
-
-
-@contextmanager
-def _failing_as_a_solve(solver: Solver) -> Iterator[None]:
-    """Whatever goes wrong in Julia, or in a function that it calls, is a solve that failed: one
-    solver of a swap, and one row of its table."""
+    """Call a Julia function. Whatever goes wrong there, or in a function that it calls, is a solve
+    that failed: one solver of a swap, and one row of its table."""
+    key = (solver.name, solver.fixed)
+    waiting = None if key in _MET else _spoken_of(solver)
     try:
-        with _telling_of_compilation(solver):
-            yield
+        result = call(function, *arguments)
     except PyNODEError:
         raise
     except _process.julia_error() as error:
@@ -610,35 +602,27 @@ def _failing_as_a_solve(solver: Solver) -> Iterator[None]:
     except Exception as error:
         text = f"{solver.label}. The right-hand side raised {type(error).__name__}: {error}"
         raise SolveError("Failure", text) from error
+    finally:
+        if waiting is not None:
+            waiting.cancel()
+    _MET.add(key)
+    return result
 
 
-# Solvers that have run, and may be compiled; seconds after which a first run is spoken of.
-_MET: set[tuple[str, bool]] = set()
-_PATIENCE = 5.0
-
-
-@contextmanager
-def _telling_of_compilation(solver: Solver) -> Iterator[None]:
-    """Say what a solver's first run waits for, if it lasts."""
-    key = (solver.name, solver.fixed)
-    if key in _MET:
-        yield
-        return
+def _spoken_of(solver: Solver) -> threading.Timer:
+    """What says, unless it is cancelled soon, what a first run waits for."""
     waiting = threading.Timer(
         _PATIENCE,
         _log.warning,
         (
-            f"{solver.label}: Julia is compiling it, for {_PATIENCE:.0f} s so far. To wait once and"
-            f" not in every process: pynode-jl julia precompile {solver.name}",
+            f"{solver.label}: its first run has lasted {_PATIENCE:.0f} s. Julia compiles a solver"
+            " when it is first used; to wait for that once, and not in every process:"
+            f" pynode-jl julia precompile {solver.name}",
         ),
     )
     waiting.daemon = True
     waiting.start()
-    try:
-        yield
-    finally:
-        waiting.cancel()
-    _MET.add(key)
+    return waiting
 
 
 def _first_line(error: Exception) -> str:

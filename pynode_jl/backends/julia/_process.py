@@ -111,21 +111,10 @@ def call(function: Any, *arguments: Any) -> Any:
         return function._jl_call_nogil(*arguments)
 
 
-def timed(call: Any, function: Any, *arguments: Any) -> tuple[Any, float]:
-    """A Julia function's result by `call`, and the seconds of it that were compilation."""
-    result, seconds = call(_measured(), function, *arguments)
-    return result, float(seconds)
-
-
 @cache
 def array_at() -> Any:
     """Julia's `ArrayAt`, looked up once: a look-up is a call into Julia."""
     return julia().PyNODE.ArrayAt
-
-
-@cache
-def _measured() -> Any:
-    return julia().PyNODE.measured
 
 
 def call_holding_the_lock(function: Any, *arguments: Any) -> Any:
