@@ -1,5 +1,5 @@
-"""Julia on a device: explicit solvers and gradients on JLArrays, which live in the host's memory and
-forbid what a GPU forbids (scalar indexing), against the host."""
+"""Julia on a device: explicit solvers and gradients on JLArrays, which live in the host's memory
+and forbid what a GPU forbids (scalar indexing), against the host."""
 
 from __future__ import annotations
 
