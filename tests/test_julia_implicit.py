@@ -368,7 +368,7 @@ def test_names_say_what_is_missing(julia: Any) -> None:
 
 
 def test_a_solver_without_an_error_estimate_needs_a_step(julia: Any) -> None:
-    with pytest.raises(WrongSolverError, match="do not sum to 0"):
+    with pytest.raises(WrongSolverError, match="no error estimate"):
         julia.solve(*problem("mlp"), (0.0, 1.0), Solver("SIR54", rtol=1e-3))
 
 

@@ -500,7 +500,7 @@ def _algorithm(solver: Solver) -> Any:
         raise WrongSolverError(
             "solver",
             solver.label,
-            f"{solver.name} with fixed steps: its error weights in OrdinaryDiffEq do not sum to 0",
+            f"{solver.name} with fixed steps: OrdinaryDiffEq has no error estimate of it",
             "Give dt, or take Tsit5 with tolerances.",
         )
     assert isinstance(solver.options, tuple)
