@@ -134,16 +134,35 @@ end
 """
 The `ODEFunction` of a right-hand side for batches like `y0`. Only an implicit solver is given the
 derivatives. The Jacobian has no sparsity of its own: OrdinaryDiffEq would prepare, and compile, a
-coloured differentiation that nothing asks for.
+coloured differentiation that nothing asks for. Where `whole`, it is a plain matrix of the batch.
 """
-function ode_function(f, implicit::Bool, y0::AbstractVector{T}) where {T}
+function ode_function(f, implicit::Bool, y0::AbstractVector{T}; whole::Bool = false) where {T}
     # AutoSpecialize would wrap what is wrapped.
     implicit || return ODEFunction{true, SciMLBase.FullSpecialize}(Derivative(f))
     jac, tgrad = derivatives(f, y0)
-    jac_prototype = BlockDiagonal{T}(state_size(f), length(y0) ÷ state_size(f))
+    blocks = BlockDiagonal{T}(state_size(f), length(y0) ÷ state_size(f))
+    whole && return ODEFunction{true, SciMLBase.FullSpecialize}(Derivative(f);
+        jac = Derivative(WholeJacobian(jac, blocks)), tgrad = Derivative(tgrad))
     return ODEFunction{true, SciMLBase.FullSpecialize}(Derivative(f); jac = Derivative(jac),
-        tgrad = Derivative(tgrad), jac_prototype, sparsity = nothing)
+        tgrad = Derivative(tgrad), jac_prototype = blocks, sparsity = nothing)
 end
+
+"""`jac!(J, y, p, t)` into a plain matrix, zeros outside of the blocks among its elements."""
+struct WholeJacobian{F, T}
+    jac::F
+    blocks::BlockDiagonal{T}
+end
+
+function (whole::WholeJacobian)(J, y, p, t)
+    whole.jac(whole.blocks, y, p, t)
+    copyto!(J, whole.blocks)
+    return nothing
+end
+
+# Solvers that build their own matrices, and where a prototype is given call an operator that
+# OrdinaryDiffEqExtrapolation does not define.
+const WHOLE = ("ImplicitEulerExtrapolation", "ImplicitDeuflhardExtrapolation",
+    "ImplicitHairerWannerExtrapolation", "ImplicitEulerBarycentricExtrapolation")
 
 """
     JuliaFunction(f!, shape)

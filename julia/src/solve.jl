@@ -96,7 +96,8 @@ Integrate a `RightHandSide` with flat weights, a `JuliaFunction` with weights by
 """
 function solve_field(field, implicit::Bool, algorithm, weights, y0, t0::Real, steps::Steps)
     f, initial = with_weights(field, weights), on_device(field, y0)
-    return solve(ode_function(f, implicit, initial), algorithm, initial,
+    whole = solver_name(algorithm) in WHOLE
+    return solve(ode_function(f, implicit, initial; whole), algorithm, initial,
         SciMLBase.NullParameters(), t0, steps)
 end
 
