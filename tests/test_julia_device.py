@@ -12,7 +12,7 @@ from test_julia_backend import a_tenth, distance, needs_julia
 
 from pynode_jl.backends import get_backend
 from pynode_jl.backends.julia import sublibrary
-from pynode_jl.backends.julia._names import NO_ESTIMATE
+from pynode_jl.backends.julia._names import FIXED_STEPS_ONLY
 from pynode_jl.errors import BackendUnavailableError, SolveError
 from pynode_jl.fields import MLP
 from pynode_jl.solvers import Solver, catalogue, info
@@ -53,7 +53,7 @@ def test_solves_as_the_host(device: Any, name: str) -> None:
     if name not in host.solvers():
         pytest.skip(f"{name}: {host.missing_solvers()[name]}")
     steps = [Solver(name, dt=1 / 8)] if row.fixed_step else []
-    if row.adaptive and name not in NO_ESTIMATE:
+    if row.adaptive and name not in FIXED_STEPS_ONLY:
         steps.append(Solver(name, rtol=1e-4, atol=1e-4))
     for solver in steps:
         ours = device.solve(FIELD, WEIGHTS, STATES, SPAN, solver)

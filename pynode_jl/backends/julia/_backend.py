@@ -496,11 +496,11 @@ def _algorithm(solver: Solver) -> Any:
             "a solver that the Julia environment can solve with (`backend.solvers()`)",
             reason or "",
         )
-    if not solver.fixed and solver.name in _names.NO_ESTIMATE:
+    if not solver.fixed and solver.name in _names.FIXED_STEPS_ONLY:
         raise WrongSolverError(
             "solver",
             solver.label,
-            f"{solver.name} with fixed steps: OrdinaryDiffEq has no error estimate of it",
+            f"{solver.name} with fixed steps: {_names.FIXED_STEPS_ONLY[solver.name]}",
             "Give dt, or take Tsit5 with tolerances.",
         )
     assert isinstance(solver.options, tuple)

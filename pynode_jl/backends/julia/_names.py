@@ -27,13 +27,28 @@ UNSOLVABLE = {
         ("MER5v2", "MER6v2", "RK6v4"),
         "it evaluates several stages at once, in SIMD numbers, of a function out of place",
     ),
+    **dict.fromkeys(
+        ("JVODE", "JVODE_Adams", "JVODE_BDF"),
+        "at tight tolerances it reads beyond its arrays and ends the process",
+    ),
 }
 
-#: Solvers without an error estimate in OrdinaryDiffEq, adaptive by their type. Of most the error
-#: weights do not sum to 0: their steps shrink with the tolerance, until there are too many.
-NO_ESTIMATE = frozenset(
-    {"Alshina2", "Alshina3", "FRK65", "PFRK87", "SIR54", "SSPRK932", "SSPRKMSVS32", "SSPRKMSVS43"}
-)
+#: Solvers that are adaptive by their type, and whose steps only a user's dt makes right, with why.
+FIXED_STEPS_ONLY = {
+    **dict.fromkeys(
+        ("Alshina2", "Alshina3", "FRK65", "PFRK87", "SIR54", "SSPRK932"),
+        "its error weights in OrdinaryDiffEq do not sum to 0: steps shrink without an end",
+    ),
+    **dict.fromkeys(("SSPRKMSVS32", "SSPRKMSVS43"), "it estimates no error in OrdinaryDiffEq"),
+    # Its cache's stages start from u, which holds the rejected state, and not from uprev.
+    **dict.fromkeys(
+        (
+            *(row.name for row in catalogue(backend="julia") if row.name.startswith("CKLLSRK")),
+            "AN5",
+        ),
+        "after a rejected step OrdinaryDiffEq goes on from the rejected state",
+    ),
+}
 
 
 def solvers() -> tuple[str, ...]:
