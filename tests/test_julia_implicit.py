@@ -367,9 +367,17 @@ def test_names_say_what_is_missing(julia: Any) -> None:
         assert missing[name] in str(failure.value)
 
 
-def test_a_solver_without_an_error_estimate_needs_a_step(julia: Any) -> None:
-    with pytest.raises(WrongSolverError, match="no error estimate"):
-        julia.solve(*problem("mlp"), (0.0, 1.0), Solver("SIR54", rtol=1e-3))
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("SIR54", "do not sum to 0"),
+        ("CKLLSRK43_2", "the rejected state"),
+        ("AN5", "rejected state"),
+    ],
+)
+def test_solvers_that_are_right_with_fixed_steps_only(julia: Any, name: str, reason: str) -> None:
+    with pytest.raises(WrongSolverError, match=reason):
+        julia.solve(*problem("mlp"), (0.0, 1.0), Solver(name, rtol=1e-3))
 
 
 def some_solver(name: str) -> Solver:
