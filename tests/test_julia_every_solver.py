@@ -90,15 +90,17 @@ def test_solves(julia: Any, name: str, dtype: Any) -> None:
     if name == "QPRK98" and dtype is np.float32:
         pytest.xfail("its coefficients need quadruple precision")
     row = info(name)
+    # Taylor methods differentiate through the right-hand side: no function in Python.
+    allowed = [kind for kind in kinds() if not (kind == "Python" and row.kind == "taylor")]
     if row.fixed_step:
-        ends = {kind: _solved(julia, kind, Solver(name, dt=1 / 16), dtype) for kind in kinds()}
+        ends = {kind: _solved(julia, kind, Solver(name, dt=1 / 16), dtype) for kind in allowed}
         for kind, end in ends.items():
             assert distance(end, exact()) < 0.03, f"{kind}, fixed steps"
             # The same steps: apart by rounding, and in Python by the differences for a Jacobian.
             far = {np.float32: 1e-3, np.float64: 1e-6}[dtype]
             assert distance(end, ends["VectorField"]) < far, f"{kind}, fixed steps"
     if row.adaptive and name not in FIXED_STEPS_ONLY:
-        for kind in kinds():
+        for kind in allowed:
             end = _solved(julia, kind, Solver(name, rtol=1e-4, atol=1e-4), dtype)
             assert distance(end, exact()) < 1e-2, f"{kind}, adaptive steps"
 

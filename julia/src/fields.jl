@@ -194,6 +194,11 @@ function (field::CallBack)(dy::Array{T}, y::Array{T}, p, t) where {T}
     return nothing
 end
 
+function (field::CallBack)(dy, y, p, t)
+    throw(ArgumentError("a function in Python takes numbers, and this solver differentiates through \
+        it: allowed is a VectorField, a Lux layer or a function in Julia."))
+end
+
 state_size(field::CallBack) = prod(field.shape)
 on_device(::CallBack, y) = y
 
