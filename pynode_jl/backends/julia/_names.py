@@ -39,6 +39,10 @@ FIXED_STEPS_ONLY = {
         ("Alshina2", "Alshina3", "FRK65", "PFRK87", "SIR54", "SSPRK932"),
         "its error weights in OrdinaryDiffEq do not sum to 0: steps shrink without an end",
     ),
+    **dict.fromkeys(
+        ("ROS34PW1a", "ROS34PW1b"),
+        "its error estimate in OrdinaryDiffEq is blind to what depends on time alone",
+    ),
     **dict.fromkeys(("SSPRKMSVS32", "SSPRKMSVS43"), "it estimates no error in OrdinaryDiffEq"),
     # Its cache's stages start from u, which holds the rejected state, and not from uprev.
     **dict.fromkeys(
