@@ -188,21 +188,25 @@ def test_checkpoint_of_another_model_is_refused(tmp_path: Path, run: Run) -> Non
         other.train()
 
 
-def test_interrupted_between_chunks_resumes_bit_for_bit(
-    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run of `CONFIG` that Ctrl-C has ended after iteration 60, each chunk saved."""
     monkeypatch.setattr("pynode_jl.experiments._run._SECONDS_BETWEEN_SAVES", 0.0)
-    other = Run.create(CONFIG, tmp_path / "run")
+    begun = Run.create(CONFIG, tmp_path / "run")
 
-    def stop(trained: object) -> None:
-        if trained.state.iteration == 60:  # type: ignore[attr-defined]
+    def stop(trained: Trained) -> None:
+        if trained.state.iteration == 60:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        other.train(stop)
-    assert other.trained.state.iteration == 60
-    other.train()
-    assert same_weights(run, other)
+        begun.train(stop)
+    return begun
+
+
+def test_interrupted_between_chunks_resumes_bit_for_bit(run: Run, interrupted: Run) -> None:
+    assert interrupted.trained.state.iteration == 60
+    interrupted.train()
+    assert same_weights(run, interrupted)
 
 
 _KILLED = """
@@ -427,24 +431,14 @@ def test_searches_and_reproductions_refuse_changed_data(tmp_path: Path) -> None:
         desk.trained("blobs", run.config)
 
 
-def test_old_checkpoints_resume_bit_for_bit(
-    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pynode_jl.experiments._run._SECONDS_BETWEEN_SAVES", 0.0)
-    other = Run.create(CONFIG, tmp_path / "run")
-
-    def stop(trained: Trained) -> None:
-        if trained.state.iteration == 60:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        other.train(stop)
-    strip_fact(other.folder / "checkpoint.safetensors")
-    resumed = Run.open(other.folder)
+def test_old_checkpoints_resume_bit_for_bit(run: Run, interrupted: Run) -> None:
+    checkpoint = interrupted.folder / "checkpoint.safetensors"
+    strip_fact(checkpoint)
+    resumed = Run.open(interrupted.folder)
     assert resumed.trained.fingerprint == resumed.dataset.fingerprint
     resumed.train()
     assert same_weights(run, resumed)
-    assert recorded_fingerprint(other.folder / "checkpoint.safetensors") == run.dataset.fingerprint
+    assert recorded_fingerprint(checkpoint) == run.dataset.fingerprint
 
 
 def test_a_run_before_its_first_checkpoint_is_held_to_its_environment(tmp_path: Path) -> None:
