@@ -84,7 +84,7 @@ julia = pn.get_backend("julia")
 field = pn.MLP(3, width=4)
 found = []
 for dtype in (np.float32, np.float64):
-    for solver in (pn.Solver("VCABM", rtol=1e-3), pn.Solver("VCABM", dt=1 / 4)):
+    for solver in (pn.Solver("VCABM3", rtol=1e-3), pn.Solver("VCABM3", dt=1 / 4)):
         weights = {k: v.astype(dtype) for k, v in field.init(0).items()}
         y0 = np.ones((5, 3), dtype)
         found.append(julia.solve(field, weights, y0, (0.0, 1.0), solver).stats.compile_seconds)
@@ -109,7 +109,7 @@ def test_a_fresh_process_compiles_nothing(tmp_path: Path) -> None:
     assert compiled == []
     assert max(before) > 1
     cli = "from pynode_jl.cli import main; main()"
-    assert "1 solvers, " in run("-c", cli, "julia", "precompile", "VCABM")
+    assert "1 solvers, " in run("-c", cli, "julia", "precompile", "VCABM3")
     compiled, after = json.loads(run("-c", SOLVE).splitlines()[-1])
-    assert compiled == ["VCABM"]
+    assert compiled == ["VCABM3"]
     assert max(after) < 0.5
