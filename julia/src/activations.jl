@@ -39,13 +39,8 @@ end
 
 """`g .*= activation'.(x)`: the cotangent of the output `y` becomes that of the input `x`."""
 function pull_activation!(g, x, y, code::Int)
-    code == 1 ? (@. g *= drelu(y)) :
-    code == 2 ? (@. g *= dtanh(y)) :
-    code == 3 ? (@. g *= dsoftplus(y)) :
-    code == 4 ? (@. g *= dsigmoid(y)) :
-    code == 5 ? (@. g *= dgelu(x)) :
-    code == 6 ? (@. g *= delu(y)) : (@. g *= dsilu(x))
-    return g
+    return code in FROM_OUTPUT ? pull_finish!(g, nothing, y, code) :
+           code == 5 ? (@. g *= dgelu(x)) : (@. g *= dsilu(x))
 end
 
 """`y .= activation.(y .+ bias)`, for a code of `FROM_OUTPUT`; 0 is none."""

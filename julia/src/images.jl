@@ -14,13 +14,13 @@ image_id(library::Base.PkgId) =
     build_image(library, solvers)
 
 Compile `solvers`, name => whether it takes a Jacobian, of a sub-library in both precisions, with
-fixed and with adaptive steps, into an image, beside those that are in it already. Names that this version of the sub-library lacks are left out.
-Returns the names and the image's cache file.
+fixed and with adaptive steps, into an image, beside those that are in it already. Names that this
+version of the sub-library lacks are left out. Returns the names and the image's cache file.
 """
 function build_image(library::AbstractString, solvers)
     has_package(library) || throw(ArgumentError("$library is not in the Julia environment."))
-    of, loaded = package_id(library), sublibrary(library)
-    id, folder = image_id(of), images_folder()
+    of, folder = package_id(library), images_folder()
+    id, loaded = image_id(of), Base.require(of)
     solvers = filter(((name, _),) -> isdefined(loaded, Symbol(name)), Dict(solvers))
     write_image(joinpath(folder, id.name), id, of, solvers)
     folder in LOAD_PATH || push!(LOAD_PATH, folder)
@@ -73,7 +73,7 @@ function compiled_solvers()
     return sort!(found)
 end
 
-"""Solve a small problem by each of `solvers`, name => whether it takes a Jacobian, as an image's workload."""
+"""An image's workload: a small problem solved by each of `solvers`, name => takes a Jacobian."""
 function compile_solvers(library::AbstractString, solvers)
     field = VectorField((2,), false, Dense(2, 2), Activation("tanh"))
     adaptive = Steps([1.0], Float64[], 0.0, 1e-2, 1e-2, 1000, false)
@@ -93,16 +93,19 @@ function compile_solvers(library::AbstractString, solvers)
     return nothing
 end
 
+# Images that were looked for: whether one is up to date takes a tenth of a second to say.
+const SOUGHT = Set{Base.PkgId}()
+
 """
 Load the image of a sub-library, if there is one of its present version: what is not in it, or out
 of date, is compiled when it is first needed, as ever.
 """
 function load_image(library::Base.PkgId)
     folder, id = images_folder(), image_id(library)
-    isdir(joinpath(folder, id.name)) || return false
-    haskey(Base.loaded_modules, id) && return true
+    id in SOUGHT && return nothing
+    push!(SOUGHT, id)
+    isdir(joinpath(folder, id.name)) || return nothing
     folder in LOAD_PATH || push!(LOAD_PATH, folder)
-    Base.isprecompiled(id) || return false
-    Base.require(id)
-    return true
+    Base.isprecompiled(id) && Base.require(id)
+    return nothing
 end

@@ -52,7 +52,7 @@ time_dependent(field::VectorField) = field.time_dependent
 """Spatial axes of the layers: 0 (dense), 1 or 2."""
 spatial_axes(field::VectorField) = field.layers[something(findfirst(weighted, field.layers))].axes
 
-"""Lengths of two spatial axes in memory order, the last of Python's first: 1 for one that is not there."""
+"""Lengths of two spatial axes in memory order, the last of Python's first; 1 for a missing one."""
 function spatial(field::VectorField)
     axes, shape = spatial_axes(field), field.shape
     return axes == 0 ? (1, 1) : axes == 1 ? (shape[1], 1) : (shape[3], shape[2])

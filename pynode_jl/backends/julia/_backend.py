@@ -373,7 +373,8 @@ class JuliaBackend:
     ) -> Solution:
         """Integrate checked arguments; a failed solve comes back with its return code."""
         flat = np.ascontiguousarray(initial)
-        place = (flat.ctypes.data, flat.size, _fields.element(flat))
+        dtype = _fields.element(flat)
+        place = (flat.ctypes.data, flat.size, dtype)
         how = (solver, t0, tuple(stops), save_steps)
         if _fields.in_python(field):
             weights, kept, call = (None,), None, _process.call_holding_the_lock
@@ -381,7 +382,7 @@ class JuliaBackend:
         else:
             weights, kept = _fields.parameters(field, arrays)
             call = _process.call
-            prepared = _prepared(field, len(flat), _fields.element(flat), self._device, *how)
+            prepared = _prepared(field, len(flat), dtype, self._device, *how)
         started = time.perf_counter()
         if save_steps:  # how many there are the solver decides
             found, compiling = _run(solver, self._module.run, prepared, *place, *weights, call=call)

@@ -2,7 +2,8 @@
 
 Julia compiles a solver when it is first used: two seconds for an explicit one, twenty for some
 implicit ones, in every process again. An image holds the solvers of one sub-library, for both
-precisions and every right-hand side, since these are of one type (`Slope` in julia/src/fields.jl).
+precisions and every right-hand side, since these are of one type (`Derivative` in
+julia/src/fields.jl).
 """
 
 from __future__ import annotations
