@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -333,15 +334,18 @@ def test_lower_ends_hold_together() -> None:
     assert tied / 300 <= 0.05
 
 
-def test_statistics_of_a_large_swap_take_milliseconds() -> None:
+def test_statistics_of_a_large_swap_cost_little_more_than_sorting_its_answers() -> None:
     random = np.random.default_rng(0)
     own = random.integers(0, 10, 10_000)
     given = np.where(random.random((200, 10_000)) < 0.02, 0, own)
     arguments = ([""] * 200, given, own, own, np.zeros(10_000, bool), own)
-    compare(*arguments, counted=np.ones(200, bool))
-    seconds = []
-    for _ in range(3):
+
+    def seconds(task: Callable[[], object]) -> float:
         begun = time.process_time()
-        compare(*arguments, counted=np.ones(200, bool))
-        seconds.append(time.process_time() - begun)
-    assert min(seconds) < 0.05
+        task()
+        return time.process_time() - begun
+
+    # A ratio: a bound in milliseconds measures the machine. Here it is 2.
+    ours = [seconds(lambda: compare(*arguments, counted=np.ones(200, bool))) for _ in range(4)]
+    sorting = [seconds(lambda: np.sort(given, axis=1)) for _ in range(4)]
+    assert min(ours) < 8 * min(sorting)
