@@ -24,8 +24,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from verdict_models import RandomModel, random_model  # noqa: E402
 
-from pynode_jl.analysis import SwapReport, swap  # noqa: E402
 from pynode_jl.backends import get_backend  # noqa: E402
+from pynode_jl.diagnostics import SwapReport, swap  # noqa: E402
 from pynode_jl.proportions import lower_bound, upper_bound  # noqa: E402
 from pynode_jl.solvers import Solver  # noqa: E402
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from rich.progress import track
 
-from pynode_jl.analysis import swap
-from pynode_jl.experiments import Run
+from pynode_jl.diagnostics import swap
+from pynode_jl.runs import Run
 from pynode_jl.solvers import Solver, catalogue
 
 EXPECTED = {"coarse": "tied", "fine": "valid"}

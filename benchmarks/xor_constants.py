@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 
-from pynode_jl.reproduce._fig3 import (
+from pynode_jl.paper._fig3 import (
     ALPHA,
     BETA,
     CORNERS,

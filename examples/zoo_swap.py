@@ -7,7 +7,7 @@ solver is compiled when it is first met, which takes minutes.
 import time
 
 import pynode_jl as pn
-from pynode_jl.figures import swap_heatmap
+from pynode_jl.reporting.figures import swap_heatmap
 
 begun = time.perf_counter()
 julia = pn.get_backend("julia")

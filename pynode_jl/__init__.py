@@ -19,12 +19,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pynode_jl.analysis import Certificate as Certificate
-    from pynode_jl.analysis import SwapReport as SwapReport
-    from pynode_jl.analysis import Verdict as Verdict
-    from pynode_jl.analysis import certify as certify
-    from pynode_jl.analysis import critical as critical
-    from pynode_jl.analysis import swap as swap
     from pynode_jl.backends import Adam as Adam
     from pynode_jl.backends import Backend as Backend
     from pynode_jl.backends import RetCode as RetCode
@@ -37,10 +31,13 @@ if TYPE_CHECKING:
     from pynode_jl.datasets import digits as digits
     from pynode_jl.datasets import mnist as mnist
     from pynode_jl.datasets import three_minima as three_minima
+    from pynode_jl.diagnostics import Certificate as Certificate
+    from pynode_jl.diagnostics import SwapReport as SwapReport
+    from pynode_jl.diagnostics import Verdict as Verdict
+    from pynode_jl.diagnostics import certify as certify
+    from pynode_jl.diagnostics import critical as critical
+    from pynode_jl.diagnostics import swap as swap
     from pynode_jl.errors import PyNODEError as PyNODEError
-    from pynode_jl.experiments import Config as Config
-    from pynode_jl.experiments import Run as Run
-    from pynode_jl.experiments import write_certificate as write_certificate
     from pynode_jl.fields import MLP as MLP
     from pynode_jl.fields import ConvField1d as ConvField1d
     from pynode_jl.fields import ConvField2d as ConvField2d
@@ -48,6 +45,9 @@ if TYPE_CHECKING:
     from pynode_jl.fields import LinearField as LinearField
     from pynode_jl.fields import VectorField as VectorField
     from pynode_jl.models import Model as Model
+    from pynode_jl.reporting.pages import write_certificate as write_certificate
+    from pynode_jl.runs import Config as Config
+    from pynode_jl.runs import Run as Run
     from pynode_jl.solvers import Solver as Solver
     from pynode_jl.solvers import catalogue as catalogue
     from pynode_jl.training import Recipe as Recipe
@@ -55,14 +55,15 @@ if TYPE_CHECKING:
     from pynode_jl.training import train as train
 
 _HOMES = {
-    "analysis": ("Certificate", "SwapReport", "Verdict", "certify", "critical", "swap"),
+    "diagnostics": ("Certificate", "SwapReport", "Verdict", "certify", "critical", "swap"),
     "backends": ("Adam", "Backend", "RetCode", "Solution", "Stats", "get_backend"),
     "datasets": ("Dataset", "cifar10", "concentric_spheres", "digits", "mnist", "three_minima"),
     "errors": ("PyNODEError",),
-    "experiments": ("Config", "Run", "write_certificate"),
     "fields": ("MLP", "ConvField1d", "ConvField2d", "FunctionField", "LinearField", "VectorField"),
     "models": ("Model",),
     "solvers": ("Solver", "catalogue"),
+    "reporting.pages": ("write_certificate",),
+    "runs": ("Config", "Run"),
     "training": ("Recipe", "Trained", "train"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

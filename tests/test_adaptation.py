@@ -16,7 +16,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pynode_jl.adaptation import (
+from pynode_jl.backends import Adam, ChunkResult
+from pynode_jl.backends.jax import JaxBackend
+from pynode_jl.datasets import Dataset, concentric_spheres
+from pynode_jl.errors import DataError, InvalidValueError, WrongSolverError
+from pynode_jl.fields import ConvField1d, ConvField2d, LinearField
+from pynode_jl.models import Model
+from pynode_jl.proportions import upper_bound
+from pynode_jl.runs._checkpoint import load_checkpoint, save_checkpoint
+from pynode_jl.solvers import Solver, info
+from pynode_jl.training import Recipe, Trained, train
+from pynode_jl.training.step_adaptation import (
     Controller,
     ControlState,
     PaperController,
@@ -26,16 +36,6 @@ from pynode_jl.adaptation import (
     finer_tolerance,
     initial_step,
 )
-from pynode_jl.backends import Adam, ChunkResult
-from pynode_jl.backends.jax import JaxBackend
-from pynode_jl.datasets import Dataset, concentric_spheres
-from pynode_jl.errors import DataError, InvalidValueError, WrongSolverError
-from pynode_jl.experiments._checkpoint import load_checkpoint, save_checkpoint
-from pynode_jl.fields import ConvField1d, ConvField2d, LinearField
-from pynode_jl.models import Model
-from pynode_jl.proportions import upper_bound
-from pynode_jl.solvers import Solver, info
-from pynode_jl.training import Recipe, Trained, train
 
 EULER = Solver("Euler", dt=1.0)
 SIGN = Model(LinearField(1), classes=2)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pynode_jl.analysis import (
+from pynode_jl.backends import get_backend
+from pynode_jl.diagnostics import (
     OrderReport,
     error_share,
     fan,
@@ -16,8 +17,7 @@ from pynode_jl.analysis import (
     order_test,
     order_violations,
 )
-from pynode_jl.analysis._step_maps import flow_over_steps, step_jacobians
-from pynode_jl.backends import get_backend
+from pynode_jl.diagnostics._step_maps import flow_over_steps, step_jacobians
 from pynode_jl.errors import InvalidValueError, WrongSolverError
 from pynode_jl.fields import MLP, ConvField1d, LinearField
 from pynode_jl.models import Model

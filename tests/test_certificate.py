@@ -15,7 +15,9 @@ import pytest
 from typer.testing import CliRunner
 from verdict_models import labelled, linear_model, normal
 
-from pynode_jl.analysis import (
+from pynode_jl.cli._app import app
+from pynode_jl.datasets import Dataset
+from pynode_jl.diagnostics import (
     DIAGNOSTICS,
     Certificate,
     Context,
@@ -25,12 +27,10 @@ from pynode_jl.analysis import (
     certify,
     settled_from,
 )
-from pynode_jl.cli._app import app
-from pynode_jl.datasets import Dataset
 from pynode_jl.errors import DataError, InvalidValueError, RunFolderError, SolveError
-from pynode_jl.experiments import write_certificate
 from pynode_jl.fields import FunctionField
 from pynode_jl.models import Model
+from pynode_jl.reporting.pages import write_certificate
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Trained
 

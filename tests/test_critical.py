@@ -11,23 +11,23 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from pynode_jl import figures
-from pynode_jl.adaptation import PaperController, SteadyController
-from pynode_jl.analysis import CRITERIA, Criterion, CriticalReport, Trial, critical, swap
 from pynode_jl.backends import Evaluation, RetCode
 from pynode_jl.backends.jax import JaxBackend
 from pynode_jl.cli._app import app
 from pynode_jl.datasets import Dataset
+from pynode_jl.diagnostics import CRITERIA, Criterion, CriticalReport, Trial, critical, swap
 from pynode_jl.errors import ConfigError, InvalidValueError, UnknownNameError, WrongSolverError
-from pynode_jl.experiments import AdaptConfig, Config, Run, checks_table, over_seeds, spread
-from pynode_jl.experiments._adaptation import FIXED_TESTS
 from pynode_jl.fields import LinearField, Weights
 from pynode_jl.models import Model
-from pynode_jl.reproduce._desk import Desk
-from pynode_jl.reproduce._table1 import SPHERE2, row, summary
-from pynode_jl.reproduce._table1_cifar10 import CIFAR10
+from pynode_jl.paper._context import Desk
+from pynode_jl.paper._table1 import SPHERE2, row, summary
+from pynode_jl.paper._table1_cifar10 import CIFAR10
+from pynode_jl.reporting import figures
+from pynode_jl.runs import AdaptConfig, Config, Run, checks_table, over_seeds, spread
+from pynode_jl.runs._adaptation_tables import FIXED_TESTS
 from pynode_jl.solvers import Solver
 from pynode_jl.training import History, Trained
+from pynode_jl.training.step_adaptation import PaperController, SteadyController
 
 X = np.linspace(-1.0, 1.0, 400, dtype=np.float32)[:, None]
 DATA = Dataset.from_arrays(X, X[:, 0] > 0, x_test=X, y_test=X[:, 0] > 0)

@@ -18,9 +18,9 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
-from pynode_jl.analysis import Verdict, certify
 from pynode_jl.backends import RetCode
 from pynode_jl.cli._app import app
+from pynode_jl.diagnostics import Verdict, certify
 from pynode_jl.errors import (
     ConfigError,
     DataChangedError,
@@ -31,7 +31,9 @@ from pynode_jl.errors import (
     UnknownNameError,
     UnknownSolverError,
 )
-from pynode_jl.experiments import (
+from pynode_jl.paper._context import Desk
+from pynode_jl.reporting.pages import write_run_report
+from pynode_jl.runs import (
     Config,
     DataConfig,
     FieldConfig,
@@ -41,10 +43,8 @@ from pynode_jl.experiments import (
     TrainConfig,
     find_runs,
     runs_matrix,
-    write_run_report,
 )
-from pynode_jl.experiments._checkpoint import recorded_fingerprint
-from pynode_jl.reproduce._desk import Desk
+from pynode_jl.runs._checkpoint import recorded_fingerprint
 from pynode_jl.training import Trained
 
 TOML = """
@@ -191,7 +191,7 @@ def test_checkpoint_of_another_model_is_refused(tmp_path: Path, run: Run) -> Non
 @pytest.fixture
 def interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run of `CONFIG` that Ctrl-C has ended after iteration 60, each chunk saved."""
-    monkeypatch.setattr("pynode_jl.experiments._run._SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr("pynode_jl.runs._run._SECONDS_BETWEEN_SAVES", 0.0)
     begun = Run.create(CONFIG, tmp_path / "run")
 
     def stop(trained: Trained) -> None:
@@ -211,8 +211,8 @@ def test_interrupted_between_chunks_resumes_bit_for_bit(run: Run, interrupted: R
 
 _KILLED = """
 import sys
-import pynode_jl.experiments._run as home
-from pynode_jl.experiments import Run
+import pynode_jl.runs._run as home
+from pynode_jl.runs import Run
 home._SECONDS_BETWEEN_SAVES = 0.0
 Run.open(sys.argv[1]).train(lambda trained: print(trained.state.iteration, flush=True))
 """

@@ -13,9 +13,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from pynode_jl import figures
 from pynode_jl.errors import InvalidValueError
-from pynode_jl.figures import _style
+from pynode_jl.reporting import figures
+from pynode_jl.reporting.figures import _style
 
 FACTORS = (0.5, 0.75, 1.0, 1.5, 2.0)
 
@@ -190,7 +190,7 @@ def test_style_does_not_follow_the_callers_settings():
 
 
 def test_pyplot_is_not_imported():
-    code = "import sys, pynode_jl.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, pynode_jl.reporting.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

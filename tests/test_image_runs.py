@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pynode_jl.analysis import swap
 from pynode_jl.backends import Adam, get_backend
 from pynode_jl.cli._app import app
 from pynode_jl.datasets import digits
+from pynode_jl.diagnostics import swap
 from pynode_jl.errors import DataError
-from pynode_jl.experiments import Config, Run
 from pynode_jl.fields import ConvField2d
 from pynode_jl.models import Model
-from pynode_jl.reproduce import _fig4, _fig5
-from pynode_jl.reproduce._desk import Desk
-from pynode_jl.reproduce._images import CIFAR10_CONFIGS, DIGITS_CONFIG
-from pynode_jl.reproduce._subject import Subject
+from pynode_jl.paper import _fig4, _fig5
+from pynode_jl.paper._context import Desk
+from pynode_jl.paper._experiments import Subject
+from pynode_jl.paper._images import CIFAR10_CONFIGS, DIGITS_CONFIG
+from pynode_jl.runs import Config, Run
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Recipe, Trained, train
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from test_julia_backend import distance, needs_julia, problem
 
-from pynode_jl.analysis import swap
 from pynode_jl.backends import RetCode, get_backend
 from pynode_jl.backends.julia import JuliaSource, julia_solver, lux_field, sublibrary
 from pynode_jl.datasets import concentric_spheres
+from pynode_jl.diagnostics import swap
 from pynode_jl.errors import (
     BackendUnavailableError,
     InvalidValueError,

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from test_julia_backend import needs_julia
 
-from pynode_jl.analysis import OrderRow, measure_orders
 from pynode_jl.backends import get_backend
+from pynode_jl.diagnostics import OrderRow, measure_orders
 from pynode_jl.solvers import catalogue, info
 
 FILE = Path(__file__).parents[1] / "docs" / "zoo.csv"

@@ -13,16 +13,16 @@ from matplotlib.patches import Rectangle
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
-from pynode_jl import figures
-from pynode_jl.analysis import MATRIX_COLUMNS, clusters, swap, swap_matrix
 from pynode_jl.backends import Backend, Evaluation, get_backend
 from pynode_jl.cli._app import app
 from pynode_jl.datasets import Dataset, concentric_spheres
+from pynode_jl.diagnostics import MATRIX_COLUMNS, clusters, swap, swap_matrix
 from pynode_jl.errors import InvalidValueError, RunFolderError
-from pynode_jl.experiments import Config, Run, find_runs
 from pynode_jl.fields import MLP, LinearField
 from pynode_jl.models import Model
 from pynode_jl.proportions import mean_interval
+from pynode_jl.reporting import figures
+from pynode_jl.runs import Config, Run, find_runs
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Trained
 

@@ -10,15 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pynode_jl.analysis import Rounding
-from pynode_jl.analysis._reference import REFERENCE, reference_solve, state_error
 from pynode_jl.backends import Adam, TrainState, checked_precision, get_backend
 from pynode_jl.backends.jax import JaxBackend
 from pynode_jl.datasets import concentric_spheres
+from pynode_jl.diagnostics import Rounding
+from pynode_jl.diagnostics._reference import REFERENCE, reference_solve, state_error
 from pynode_jl.errors import ConfigError, InvalidValueError, UnknownNameError, WrongSolverError
-from pynode_jl.experiments import Config, DataConfig, Run, TrainConfig
 from pynode_jl.fields import ConvField1d, ConvField2d, FunctionField, VectorField
 from pynode_jl.models import Model
+from pynode_jl.runs import Config, DataConfig, Run, TrainConfig
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Recipe
 

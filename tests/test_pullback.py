@@ -15,8 +15,8 @@ import pytest
 from pynode_jl.backends import Differentiator
 from pynode_jl.errors import InvalidValueError, SolveError
 from pynode_jl.fields import MLP, Activation, Dense, VectorField
+from pynode_jl.frontends.torch._methods import dense, found
 from pynode_jl.solvers import Solver
-from pynode_jl.torch._methods import dense, found
 
 TIMES = np.array([0.1, 0.47, 0.8, 1.3])
 EPS = 1e-3

@@ -14,7 +14,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from pynode_jl.errors import InvalidValueError, PyNODEError, UnknownNameError
-from pynode_jl.report import (
+from pynode_jl.reporting.html import (
     VERDICTS,
     Facts,
     Picture,

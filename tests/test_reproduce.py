@@ -10,17 +10,17 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from pynode_jl import figures
-from pynode_jl.analysis import certify
 from pynode_jl.backends import get_backend
 from pynode_jl.cli._app import app
 from pynode_jl.datasets import _three_minima as three_minima
+from pynode_jl.diagnostics import certify
 from pynode_jl.errors import InvalidValueError, UnknownNameError
 from pynode_jl.fields import FunctionField
+from pynode_jl.paper import REPRODUCTIONS, _fig3, _fig4, make
+from pynode_jl.paper._context import Desk
+from pynode_jl.paper._spheres import COARSE, SPHERE
 from pynode_jl.proportions import mean_interval
-from pynode_jl.reproduce import REPRODUCTIONS, _fig3, _fig4, make
-from pynode_jl.reproduce._desk import Desk
-from pynode_jl.reproduce._spheres import COARSE, SPHERE
+from pynode_jl.reporting import figures
 from pynode_jl.solvers import Solver
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 import torchdiffeq
 
-from pynode_jl.analysis import COLUMNS, REFERENCE, swap
-from pynode_jl.analysis._reference import reference_solve, state_error
 from pynode_jl.backends import Adam, Evaluation, get_backend
 from pynode_jl.datasets import Dataset, concentric_spheres
+from pynode_jl.diagnostics import COLUMNS, REFERENCE, swap
+from pynode_jl.diagnostics._reference import reference_solve, state_error
 from pynode_jl.errors import (
     DataError,
     InvalidValueError,

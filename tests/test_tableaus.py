@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from pynode_jl.errors import UnknownSolverError
+from pynode_jl.frontends.torch._methods import dense, found
 from pynode_jl.solvers import Tableau, info, tableau, tableau_names
 from pynode_jl.solvers._tableau import row
-from pynode_jl.torch._methods import dense, found
 
 # Up to here every rooted tree is checked for every tableau; above it, those of the high-order ones.
 FULL_ORDER = 8

@@ -24,10 +24,10 @@ from pynode_jl.errors import (
     UnknownNameError,
 )
 from pynode_jl.fields import MLP, Activation, ConvField1d, ConvField2d, Dense, VectorField
+from pynode_jl.frontends.torch._methods import dense, found
+from pynode_jl.frontends.torch._odeint import solved
 from pynode_jl.solvers import Solver, tableau
 from pynode_jl.torch import FieldModule, NeuralODE, UntranslatableError, odeint, translate
-from pynode_jl.torch._methods import dense, found
-from pynode_jl.torch._odeint import solved
 
 F64 = torch.float64
 

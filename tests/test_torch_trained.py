@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from pynode_jl.analysis import certify
 from pynode_jl.backends import get_backend
 from pynode_jl.datasets import concentric_spheres
+from pynode_jl.diagnostics import certify
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.solvers import Solver
 from pynode_jl.torch import NeuralODE, to_trained

@@ -12,10 +12,10 @@ import pytest
 from scipy.linalg import expm
 from verdict_models import labelled, linear_model, normal
 
-from pynode_jl.analysis import Verdict, swap
-from pynode_jl.analysis._verdict import compare
 from pynode_jl.backends import get_backend
 from pynode_jl.datasets import Dataset
+from pynode_jl.diagnostics import Verdict, swap
+from pynode_jl.diagnostics._verdict import compare
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Trained

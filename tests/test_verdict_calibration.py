@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from verdict_models import random_model
 
-from pynode_jl.analysis import Verdict, swap
-from pynode_jl.analysis._verdict import compare, judge
+from pynode_jl.diagnostics import Verdict, swap
+from pynode_jl.diagnostics._verdict import compare, judge
 
 MARGIN = 0.03
 

@@ -17,9 +17,9 @@ from pynode_jl.errors import DivergedError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pynode_jl.analysis import Trial
     from pynode_jl.datasets import Dataset
-    from pynode_jl.experiments import Config
+    from pynode_jl.diagnostics import Trial
+    from pynode_jl.runs import Config
     from pynode_jl.solvers import Solver
     from pynode_jl.training import Trained
 
@@ -50,8 +50,8 @@ def adapt(
     """Adapt the step or tolerance in training; started again, it goes on."""
     import pandas as pd
 
-    from pynode_jl import figures
-    from pynode_jl.experiments import AdaptConfig, Run, adaptation_row, checks_table
+    from pynode_jl.reporting import figures
+    from pynode_jl.runs import AdaptConfig, Run, adaptation_row, checks_table
 
     base = _base(config)
     wanted = controller or base.adapt.controller
@@ -104,9 +104,9 @@ def critical(
     setting: _Setting = None,
 ) -> None:
     """Find the step or tolerance below which models hold under finer solvers."""
-    from pynode_jl.analysis import critical as search
     from pynode_jl.backends import get_backend
-    from pynode_jl.experiments import AdaptConfig, Run
+    from pynode_jl.diagnostics import critical as search
+    from pynode_jl.runs import AdaptConfig, Run
     from pynode_jl.solvers import Solver
 
     base = replace(_base(config).changed(settings(setting or [])), adapt=AdaptConfig())
@@ -157,7 +157,7 @@ def critical(
 
 
 def _base(config: Path | None) -> Config:
-    from pynode_jl.experiments import Config, TrainConfig
+    from pynode_jl.runs import Config, TrainConfig
 
     if config is None:
         return Config(train=TrainConfig(solver="Euler:dt=1/8"))
@@ -165,7 +165,7 @@ def _base(config: Path | None) -> Config:
 
 
 def _show_adapted(name: str, table: pd.DataFrame) -> None:
-    from pynode_jl.experiments import over_seeds
+    from pynode_jl.runs import over_seeds
 
     shown = table[
         ["seed", "solver", "accuracy", "flips", "under", "verdict", "ode", "spread"]

@@ -44,7 +44,7 @@ def quickstart(
     seed: Annotated[int, typer.Option(help="Decides data, weights and batches.")] = 0,
 ) -> None:
     """Train Sphere 2D with a coarse and a fine Euler, swap the solver, report. Minutes."""
-    from pynode_jl.experiments import Run, quickstart_configs
+    from pynode_jl.runs import Run, quickstart_configs
 
     begun = time.monotonic()
     runs = {
@@ -66,7 +66,7 @@ def train(
     ] = None,
 ) -> None:
     """Train the run of a configuration; started again, it goes on from its checkpoint."""
-    from pynode_jl.experiments import Config, Run
+    from pynode_jl.runs import Config, Run
 
     run = Run.create(Config.from_toml(config).changed(settings(setting or [])), out)
     train_with_bar(_console, run, out.name)
@@ -99,7 +99,7 @@ def swap(
     ] = None,
 ) -> None:
     """Evaluate a trained run under other solvers; without options, as its configuration says."""
-    from pynode_jl.experiments import Run
+    from pynode_jl.runs import Run
 
     run = Run.open(folder)
     rule: dict[str, Any] = {"margin": margin, "confidence": confidence, "criterion": criterion}
@@ -155,8 +155,8 @@ def zoo(
     """Measure every solver's order of convergence here; suspects are named. Julia: an hour."""
     import pandas as pd
 
-    from pynode_jl.analysis import OrderRow, measure_orders
     from pynode_jl.backends import get_backend
+    from pynode_jl.diagnostics import OrderRow, measure_orders
     from pynode_jl.solvers import catalogue
 
     integrator = get_backend(backend)
@@ -196,7 +196,7 @@ def doctor() -> None:
 def _report(runs: dict[str, Any], folder: Path, title: str) -> None:
     from pynode_jl.cli._progress import swap_bar
     from pynode_jl.cli._tables import swap_table
-    from pynode_jl.experiments import write_run_report
+    from pynode_jl.reporting.pages import write_run_report
 
     reports = {}
     for name, run in runs.items():

@@ -21,9 +21,10 @@ def certify(
     ] = 64,
 ) -> None:
     """Is a trained run an ODE? Give the verdict, and what each diagnostic finds."""
-    from pynode_jl.analysis import certify as ask
+    from pynode_jl.diagnostics import certify as ask
     from pynode_jl.errors import RunFolderError
-    from pynode_jl.experiments import Run, write_certificate
+    from pynode_jl.reporting.pages import write_certificate
+    from pynode_jl.runs import Run
 
     run = Run.open(folder)
     trained = run.trained

@@ -41,9 +41,10 @@ def matrix(
     ] = "flips",
 ) -> None:
     """Swap matrix: training solvers by test solvers by factors, seeds aggregated."""
-    from pynode_jl.analysis._verdict import Kind
     from pynode_jl.cli._progress import swap_bar
-    from pynode_jl.experiments import explicit_zoo, find_runs, runs_matrix, write_matrix_report
+    from pynode_jl.diagnostics._verdict import Kind
+    from pynode_jl.reporting.pages import write_matrix_report
+    from pynode_jl.runs import explicit_zoo, find_runs, runs_matrix
 
     begun = time.monotonic()
 

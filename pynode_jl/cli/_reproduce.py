@@ -11,7 +11,7 @@ from typing import Annotated, Any, cast
 import typer
 from rich.console import Console
 
-from pynode_jl.reproduce import REPRODUCTIONS
+from pynode_jl.paper import REPRODUCTIONS
 
 app = typer.Typer(
     help="The paper's figures and tables, from runs of our own.",
@@ -59,8 +59,8 @@ def _made(
     name: str, out: Path, seeds: int, full: bool, backend: str, criterion: str = "flips"
 ) -> None:
     from pynode_jl.cli._progress import training_bar
-    from pynode_jl.reproduce import make
-    from pynode_jl.reproduce._desk import Desk
+    from pynode_jl.paper import make
+    from pynode_jl.paper._context import Desk
 
     begun = time.monotonic()
     bar = partial(training_bar, _console)

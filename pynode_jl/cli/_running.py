@@ -10,7 +10,7 @@ from rich.console import Console
 from pynode_jl.errors import ConfigError, DivergedError
 
 if TYPE_CHECKING:
-    from pynode_jl.experiments import Run
+    from pynode_jl.runs import Run
 
 
 def train_with_bar(console: Console, run: Run, name: str) -> None:

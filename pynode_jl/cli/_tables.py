@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from pynode_jl.analysis import SwapReport
+    from pynode_jl.diagnostics import SwapReport
 
 _AS_GIVEN = "as given"
 

@@ -1,0 +1,3 @@
+"""The former name of `pynode_jl.training.step_adaptation`; programs that use it go on running."""
+
+from pynode_jl.training.step_adaptation import *  # noqa: F403

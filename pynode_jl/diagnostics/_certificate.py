@@ -1,0 +1,242 @@
+"""The certificate: the verdict on one model, and the diagnostics that explain it.
+
+The swap decides what kind a model is. Each of `DIAGNOSTICS` looks at it in another way and says why
+that is so. One that contradicts a valid verdict weakens it: the verdict stays, and the certificate
+says what speaks against it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pynode_jl.backends import BackendLike, as_backend
+from pynode_jl.datasets import Dataset
+from pynode_jl.diagnostics._crossings import CROSSINGS
+from pynode_jl.diagnostics._diagnostic import Context, Diagnostic, Finding
+from pynode_jl.diagnostics._error_share import ERROR_SHARE
+from pynode_jl.diagnostics._fan import ERROR_TRANSPORT
+from pynode_jl.diagnostics._folds import FOLDS
+from pynode_jl.diagnostics._order_test import ORDER
+from pynode_jl.diagnostics._step_sweep import ANSWERS_BY_STEP
+from pynode_jl.diagnostics._swap import SwapReport, swap
+from pynode_jl.diagnostics._verdict import Criterion, Verdict
+from pynode_jl.errors import InvalidValueError
+from pynode_jl.solvers import Solver
+from pynode_jl.training import Trained, check_fit
+
+#: All diagnostics, in the order in which they are run and shown.
+DIAGNOSTICS: tuple[Diagnostic, ...] = (
+    ANSWERS_BY_STEP,
+    ERROR_SHARE,
+    FOLDS,
+    CROSSINGS,
+    ORDER,
+    ERROR_TRANSPORT,
+)
+
+# Verdicts on models whose answers there is no point in comparing, and why.
+_UNFIT = {
+    "untrained": "The model has not learned its task.",
+    "overfitted": "The model has not learned its task beyond its training data.",
+    "non-finite": "The model's weights are not finite.",
+    "failed": "The training solve fails on the test samples.",
+}
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """One model's verdict and what its diagnostics found.
+
+    Attributes:
+        solver: the solver that the model was trained with.
+        data: the data set's name, size and fingerprint.
+        model: the field, interval, classes and state size, in words.
+        backend: what integrated.
+        samples: how many test samples those diagnostics take that need Jacobians, at the most.
+        swap: the swap table, its verdict, and the reference that all diagnostics share.
+        findings: one of each diagnostic.
+    """
+
+    solver: Solver
+    data: str
+    model: str
+    backend: str
+    samples: int
+    swap: SwapReport
+    findings: tuple[Finding, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The swap's verdict."""
+        return self.swap.verdict
+
+    @property
+    def weakened_by(self) -> tuple[str, ...]:
+        """The names of the diagnostics that contradict a valid verdict; () for all others."""
+        return tuple(each.name for each in self._against)
+
+    @property
+    def weakness(self) -> str:
+        """What weakens a valid verdict, as a sentence; "" where nothing does."""
+        if not self._against:
+            return ""
+        clauses = "; ".join(each.clause or f"{each.name} contradict it" for each in self._against)
+        return f"valid by its answers; {clauses}."
+
+    @property
+    def text(self) -> str:
+        """The verdict in a few sentences, and what weakens it."""
+        return f"{self.weakness} {self.verdict.text}" if self.weakness else self.verdict.text
+
+    @property
+    def settled(self) -> float | None:
+        """The largest step (or tolerance) from which on down the answers are surely the ODE's."""
+        found = self.finding(ANSWERS_BY_STEP.name)
+        settled: float | None = None if found is None else found.data.get("settled")
+        return settled
+
+    def finding(self, name: str) -> Finding | None:
+        """Return the finding of one diagnostic; None where the certificate has none."""
+        return next((each for each in self.findings if each.name == name), None)
+
+    @property
+    def _against(self) -> tuple[Finding, ...]:
+        if self.verdict.kind != "valid":
+            return ()
+        return tuple(each for each in self.findings if each.outcome == "contradicts")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain nested values: verdict, findings, numbers. What is not finite is None."""
+        values = {
+            "format": "pynode_jl certificate 2",
+            "text": self.text,
+            "verdict": self.verdict.to_dict(),
+            "weakened by": self.weakened_by,
+            "solver": self.solver.to_dict(),
+            "model": self.model,
+            "data": self.data,
+            "backend": self.backend,
+            "samples": self.samples,
+            "diagnostics": [each.to_dict() for each in self.findings],
+            "settled": self.settled,
+            "accuracy": {
+                "as trained": self.swap.trained,
+                "as an ODE": self.swap.ode,
+                "chance": self.swap.chance,
+            },
+            "reference": None if self.swap.cost is None else self.swap.cost.to_dict(),
+            "swaps": self.swap.table.to_dict("records"),
+        }
+        plain: dict[str, Any] = _plain(values)
+        return plain
+
+    def to_json(self) -> str:
+        """Return `to_dict` as JSON text."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
+
+def certify(
+    trained: Trained,
+    dataset: Dataset,
+    *,
+    samples: int = 64,
+    margin: float = 0.03,
+    confidence: float = 0.95,
+    criterion: Criterion = "flips",
+    diagnostics: Sequence[Diagnostic] = DIAGNOSTICS,
+    backend: BackendLike = None,
+    on_stage: Callable[[str], None] | None = None,
+) -> Certificate:
+    """Give the verdict on a trained model, and run all diagnostics on it.
+
+    Args:
+        trained: the model, its weights and training solver: of `train`, or `Trained.of` for one
+            that was trained elsewhere (a `FunctionField` around a JAX function, a translated torch
+            module).
+        dataset: whose test part is used.
+        samples: test samples for diagnostics that cost a Jacobian each at every step; fewer are
+            taken where states are large.
+        margin: the share of answers that may change while a model still holds.
+        confidence: of all intervals.
+        criterion: the verdict's rule, as for `swap`.
+        diagnostics: what to run beside the swap.
+        backend: what integrates, or its name; default `get_backend()`.
+        on_stage: called before the swap and before each diagnostic, with its name.
+
+    Raises:
+        InvalidValueError: no samples, a margin or confidence out of range, an unknown criterion.
+        DataError: data that the model cannot take.
+
+    Example:
+        >>> certificate = certify(trained, data)  # doctest: +SKIP
+        >>> [each.name for each in certificate.findings if each.outcome == "contradicts"]
+        ... # doctest: +SKIP
+        ['folds']
+    """
+    if samples < 1:
+        raise InvalidValueError("samples", samples, "1 or more", "64 is the default.")
+    check_fit(trained.model, dataset)
+    backend = as_backend(backend)
+    _tell(on_stage, "swaps")
+    swapped = swap(
+        trained,
+        dataset,
+        margin=margin,
+        confidence=confidence,
+        criterion=criterion,
+        backend=backend,
+    )
+    context = Context(trained, dataset, backend, swapped, samples)
+    unfit = _UNFIT.get(swapped.verdict.kind)
+    findings = []
+    for diagnostic in diagnostics:
+        if unfit is not None:
+            findings.append(diagnostic.not_run(unfit))
+            continue
+        _tell(on_stage, diagnostic.name)
+        findings.append(diagnostic(context))
+    return Certificate(
+        trained.solver,
+        f"{dataset.name}, {len(dataset.x_test)} test samples, {dataset.fingerprint}",
+        _described(trained),
+        backend.name,
+        len(context.x),
+        swapped,
+        tuple(findings),
+    )
+
+
+def _tell(on_stage: Callable[[str], None] | None, name: str) -> None:
+    if on_stage is not None:
+        on_stage(name)
+
+
+def _described(trained: Trained) -> str:
+    model = trained.model
+    shape = "x".join(map(str, model.field.state_shape))
+    weights = sum(math.prod(shape) for shape in model.weight_shapes().values())
+    return (
+        f"{type(model.field).__name__}, state {shape}, {weights} weights, {model.classes} classes,"
+        f" t from {model.t0:g} to {model.t1:g}"
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Nested plain values, JSON's: NumPy numbers unwrapped, what is not finite None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,205 @@
+"""Does a model's output converge, as steps shrink, at its solver's order?
+
+A trained field need not be smooth on the scale of the training step; then the solver's order is not
+seen there, and halving the step is no small change. The order is read off differences of successive
+halvings, which need no reference; distances are from the ODE's final states.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from pynode_jl.backends import Array, BackendLike, as_backend
+from pynode_jl.diagnostics._diagnostic import Context, Diagnostic, Finding
+from pynode_jl.diagnostics._reference import REFERENCE
+from pynode_jl.errors import InvalidValueError, WrongSolverError
+from pynode_jl.solvers import Solver
+from pynode_jl.training import Trained
+
+# Differences of final states below this many roundings show rounding, not an order.
+_ROUNDINGS = 200
+# How far an observed order may be from the method's, and from the one before.
+SLACK = 0.3
+
+
+@dataclass(frozen=True)
+class OrderReport:
+    """Final states at steps h, h/2, h/4, ...
+
+    Distances are means over samples of |a - b| / (1 + |b|), as a reference measures them.
+
+    Attributes:
+        solver: the method, with the largest step.
+        steps: (k,), the steps.
+        differences: (k - 1,), distance between the final states at a step and at its half.
+        observed: (k - 2,), the order seen between three successive steps; nan where the states
+            have converged to rounding, or are not finite.
+        extrapolated: (n, *state_shape), Richardson's extrapolation of the last two.
+        errors: (k,), distance of the final states at each step from the ODE's.
+        floor: the error of those final states themselves; nan where it is not known.
+    """
+
+    solver: Solver
+    steps: Array
+    differences: Array
+    observed: Array
+    extrapolated: Array
+    errors: Array
+    floor: float
+
+    @property
+    def distance(self) -> float:
+        """The distance of the model, at its first step, from its ODE."""
+        return float(self.errors[0])
+
+    def holds_from(self, slack: float = SLACK) -> float | None:
+        """Return the largest step of the asymptotic range, in which the solver's order is seen.
+
+        From there on every observed order is the solver's but for `slack`, on either side. The last
+        two must be so, and agree with each other as well; where fewer than two were observed, since
+        states have converged to rounding, there is no such range. None where there is none.
+        """
+        order = self.solver.info.order or 0
+        seen = np.flatnonzero(np.isfinite(self.observed))
+        if seen.size < 2:
+            return None
+        held = np.abs(self.observed[seen] - order) <= slack
+        last, before = self.observed[seen[-1]], self.observed[seen[-2]]
+        if not held[-2:].all() or abs(last - before) > slack:
+            return None
+        outside = np.flatnonzero(~held)
+        first = seen[outside[-1] + 1] if outside.size else seen[0]
+        return float(self.steps[first])
+
+
+def order_test(
+    trained: Trained,
+    x: npt.ArrayLike,
+    *,
+    halvings: int = 6,
+    solver: Solver | None = None,
+    exact: npt.ArrayLike | None = None,
+    floor: float = float("nan"),
+    backend: BackendLike = None,
+) -> OrderReport:
+    """Halve a fixed step and watch the final states converge, in float64.
+
+    Args:
+        trained: the model.
+        x: samples, ``(n, *input_shape)``.
+        halvings: how often, 2 or more.
+        solver: a fixed-step solver; default the training solver.
+        exact: the ODE's final states, ``(n, *state_shape)``; default a solve with `REFERENCE`.
+        floor: the error of `exact`.
+        backend: what integrates, or its name; default `get_backend()`.
+
+    Raises:
+        InvalidValueError: fewer than two halvings.
+        WrongSolverError: an adaptive solver, or one of no fixed order.
+        SolveError: a solve failed.
+    """
+    backend = as_backend(backend)
+    solver = trained.solver if solver is None else solver
+    if solver.dt is None:
+        raise WrongSolverError(
+            "solver", solver.label, "a fixed step, to be halved", "Use solver.with_step(1 / 16)."
+        )
+    if solver.info.order is None:
+        raise WrongSolverError(
+            "solver", solver.label, "a method of a fixed order", "Its order varies: take another."
+        )
+    if halvings < 2:
+        raise InvalidValueError("halvings", halvings, "2 or more", "Three steps show an order.")
+    model = trained.model
+    y0 = model.augmented(x).astype(np.float64)
+    span = (model.t0, model.t1)
+    solvers = [solver.scaled(0.5**i) for i in range(halvings + 1)]
+    states = [
+        backend.solve(model.field, trained.field_weights, y0, span, each).y1 for each in solvers
+    ]
+    if exact is None:
+        exact = backend.solve(model.field, trained.field_weights, y0, span, REFERENCE).y1
+    ode = np.asarray(exact, np.float64)
+    differences = np.array([_distance(coarse, fine) for coarse, fine in pairwise(states)])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        observed = np.log2(differences[:-1] / differences[1:])
+    observed[differences[1:] <= _ROUNDINGS * np.finfo(np.float64).eps] = np.nan
+    extrapolated = states[-1] + (states[-1] - states[-2]) / (2.0**solver.info.order - 1.0)
+    return OrderReport(
+        solver,
+        np.array([each.dt for each in solvers]),
+        differences,
+        observed,
+        extrapolated,
+        np.array([_distance(each, ode) for each in states]),
+        floor,
+    )
+
+
+def _distance(a: Array, b: Array) -> float:
+    n = len(a)
+    with np.errstate(over="ignore", invalid="ignore"):
+        rest, size = (np.linalg.norm(each.reshape(n, -1), axis=1) for each in (a - b, b))
+        return float(np.mean(rest / (1.0 + size)))
+
+
+def _run(context: Context) -> Finding:
+    reference = context.reference
+    assert reference.evaluation is not None
+    report = order_test(
+        context.trained,
+        context.x,
+        solver=context.stepped,
+        exact=reference.evaluation.states[: len(context.x)],
+        floor=reference.error,
+        backend=context.backend,
+    )
+    first = report.holds_from()
+    holds = first is not None and first >= float(report.steps[0]) * (1 - 1e-9)
+    data = {
+        "solver": report.solver.label,
+        "order": report.solver.info.order,
+        "steps": report.steps.tolist(),
+        "observed": report.observed.tolist(),
+        "errors": report.errors.tolist(),
+        "floor": report.floor,
+        "holds from": first,
+    }
+    return Finding("", "supports" if holds else "inconclusive", _text(report), "", data, "", report)
+
+
+def _text(report: OrderReport) -> str:
+    order, first = report.solver.info.order, report.holds_from()
+    finite = report.observed[np.isfinite(report.observed)]
+    seen = (
+        f"observed orders {', '.join(f'{each:.2f}' for each in finite)}, from"
+        f" {report.solver.label} on"
+    )
+    finest = report.solver.with_step(float(report.steps[-1])).label
+    if finite.size < 2:
+        said = "The final states have converged to rounding: too few steps show an order."
+    elif first is None:
+        said = f"Order {order} is not seen down to {finest} ({seen})."
+    else:
+        began = report.solver.with_step(first).label
+        said = f"Order {order} is seen from {began} on ({seen})."
+    if report.distance <= report.floor:
+        return (
+            f"{said} Final states at the training setting are no farther from the ODE's than the"
+            f" reference's own error, {report.floor:.2g} (relative)."
+        )
+    return (
+        f"{said} Final states at the training setting are {report.distance:.2g} from the ODE's"
+        f" (relative; the reference's own error is below {report.floor:.2g})."
+    )
+
+
+ORDER = Diagnostic(
+    "order",
+    _run,
+    "It is about final states, not answers, and about the steps that were halved.",
+)

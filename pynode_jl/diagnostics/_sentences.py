@@ -1,0 +1,193 @@
+"""Sentences made from verdicts. Nothing reads them back: the values are in `Verdict`."""
+
+from __future__ import annotations
+
+from pynode_jl.diagnostics._reference import ReferenceCost
+from pynode_jl.diagnostics._verdict import ODE, Flips, Rounding, Skill, Verdict
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """Return a verdict in one or two sentences, with its figures."""
+    said = _KINDS[verdict.kind](verdict)
+    return said if verdict.rounding is None else f"{said} {rounding_text(verdict.rounding)}"
+
+
+def rounding_text(rounding: Rounding) -> str:
+    """Return what the arithmetic of training does to the answers, and a warning if too much."""
+    swapped = rounding.swapped
+    beside = "" if swapped is None else f", finer solvers up to {swapped:.1%}"
+    figures = (
+        f"Trained in {rounding.precision}: full precision, in which all this is measured, changes"
+        f" {rounding.changed:.1%} of its answers (accuracy in {rounding.precision}"
+        f" {rounding.accuracy:.1%}){beside}."
+    )
+    if rounding.changed <= rounding.margin:
+        return figures
+    return f"{figures} Rounding changes more than the margin: train in full precision to know."
+
+
+def reference_text(cost: ReferenceCost) -> str:
+    """Return what a reference is worth and what it cost, in a sentence."""
+    if not cost.attempts:
+        return "Nothing depended on a reference: none was solved."
+    spent = f"{cost.nf} evaluations, {cost.seconds:.1f} s in {len(cost.attempts)} solves"
+    if cost.error is None:
+        last = cost.attempts[-1]
+        return f"The reference failed: {last.label} ended with {last.retcode} ({spent})."
+    unsure = f"{cost.unsure} answers open" if cost.unsure else "no answer open"
+    return f"Reference: {cost.solver}, state error below {cost.error:.1e}, {unsure} ({spent})."
+
+
+def points(value: float) -> str:
+    """A share as percentage points, without a sign of its own: 0.031 is "3.1"."""
+    return f"{100 * value:.1f}"
+
+
+def share_text(share: float) -> str:
+    """A share in percent, with a digit only where it has one: 0.03 is "3%"."""
+    return f"{100 * share:.3g}%"
+
+
+def _as_trained(verdict: Verdict) -> str:
+    return f"{verdict.trained:.1%} with {verdict.solver} as trained"
+
+
+def _counted(flips: Flips, verdict: Verdict) -> str:
+    """Flips and their interval: "changes 12 of 1000 answers (0.5 to 2.1%, ...)"."""
+    sure = share_text(verdict.confidence)
+    return (
+        f"changes {flips.flips} of {flips.samples} answers"
+        f" ({points(flips.low)} to {points(flips.high)}%, with {sure} confidence)"
+    )
+
+
+def _scores(verdict: Verdict) -> str:
+    """What the ODE scores, and whether it answers better: "scores 50.0%"."""
+    ode = verdict.ode
+    if ode is None:
+        return "has no reference"
+    if ode.p_value < 1 - verdict.confidence and ode.won > ode.lost:
+        return f"answers better: {ode.accuracy:.1%}, {ode.won} answers won and {ode.lost} lost"
+    return f"scores {ode.accuracy:.1%}"
+
+
+def _by_accuracy(verdict: Verdict) -> str:
+    rules = {
+        "three-points": "three points of accuracy under solvers of its order or higher",
+        "ten-points": "ten points of accuracy against the next-order solver",
+    }
+    return (
+        f" Judged by the paper's rule, {rules[verdict.criterion]}: {_drop(verdict.drop)} under"
+        f" {verdict.worst}."
+    )
+
+
+def _drop(drop: float) -> str:
+    return f"{points(drop)} points lost" if drop >= 0 else f"{points(-drop)} points won"
+
+
+def _valid(verdict: Verdict) -> str:
+    text = f"valid ODE: {_as_trained(verdict)}."
+    ode, worst = verdict.ode, verdict.decisive
+    if verdict.criterion != "flips":
+        return text + _by_accuracy(verdict)
+    if ode is None or worst is None:
+        return text
+    text += f" Its ODE {_counted(ode, verdict)}"
+    if verdict.finer:
+        text += (
+            f", none of the {verdict.finer} solves nearer to it more"
+            if worst.flips <= ode.flips
+            else f", the {verdict.finer} solves nearer to it up to {worst.flips}"
+            f" ({worst.label}, at most {points(worst.high)}%)"
+        )
+    return f"{text}; the margin is {share_text(verdict.margin)}. Its ODE {_scores(verdict)}."
+
+
+def _tied(verdict: Verdict) -> str:
+    text = f"tied to its solver: {_as_trained(verdict)}."
+    found, group = verdict.decisive, verdict.decisive_class
+    if verdict.criterion != "flips" or found is None:
+        return text + _by_accuracy(verdict)
+    if group is not None:
+        return (
+            f"{text} {_solve(found)} changes {group.flips} of the {group.samples} answers in class"
+            f" {group.class_} (at least {points(group.low)}%), the margin is"
+            f" {share_text(verdict.margin)}. Its ODE {_scores(verdict)}."
+        )
+    if found.label == ODE:
+        return f"{text} Its ODE {_counted(found, verdict)} and {_scores(verdict)}."
+    return (
+        f"{text} {found.label}, which is nearer to its ODE, {_counted(found, verdict)}; the margin"
+        f" is {share_text(verdict.margin)}. Its ODE {_scores(verdict)}."
+    )
+
+
+def _solve(flips: Flips) -> str:
+    return "Its ODE" if flips.label == ODE else flips.label
+
+
+def _undecided(verdict: Verdict) -> str:
+    text = f"undecided: {_as_trained(verdict)}"
+    found = verdict.decisive
+    if found is None:
+        return f"{text}; its ODE could not be solved ({verdict.reason})."
+    text += (
+        f". {_solve(found)} {_counted(found, verdict)}; the margin is {share_text(verdict.margin)}."
+    )
+    if verdict.reason == "reference":
+        return f"{text} {found.unsure} answers are open: the reference's own error may change them."
+    if verdict.needed is None:
+        return f"{text} At this rate no number of test samples would decide."
+    return f"{text} About {verdict.needed} test samples would decide at this rate."
+
+
+def _skilled(skill: Skill) -> str:
+    return (
+        f"{skill.frequent:.1%}, the most frequent label's share"
+        f" ({100 * (skill.accuracy - skill.frequent):+.1f} points, {100 * skill.low:+.1f} to"
+        f" {100 * skill.high:+.1f}, {skill.samples} samples)"
+    )
+
+
+def _untrained(verdict: Verdict) -> str:
+    assert verdict.skill is not None
+    return (
+        f"untrained: {_as_trained(verdict)} is not surely above {_skilled(verdict.skill)}. Train it"
+        " further, or take more test samples, then ask."
+    )
+
+
+def _overfitted(verdict: Verdict) -> str:
+    assert verdict.skill is not None
+    assert verdict.train_skill is not None
+    return (
+        f"overfitted: {_as_trained(verdict)} is not surely above {_skilled(verdict.skill)}, but"
+        f" {verdict.train_skill.accuracy:.1%} on its training data. More training data or a smaller"
+        " model may help; more training will not."
+    )
+
+
+def _non_finite(verdict: Verdict) -> str:
+    return (
+        f"non-finite weights: {verdict.reason}. Training has diverged: take its last good"
+        " checkpoint, or train again with a smaller learning rate or step."
+    )
+
+
+def _failed(verdict: Verdict) -> str:
+    return (
+        f"failed: the training solve, {verdict.solver}, did not reach its end on the test samples:"
+        f" {verdict.reason}"
+    )
+
+
+_KINDS = {
+    "valid": _valid,
+    "tied": _tied,
+    "undecided": _undecided,
+    "untrained": _untrained,
+    "overfitted": _overfitted,
+    "non-finite": _non_finite,
+    "failed": _failed,
+}

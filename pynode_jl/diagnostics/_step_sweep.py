@@ -1,0 +1,170 @@
+"""Answers by step: from which step on down a field's answers are those of its ODE.
+
+The same weights are evaluated at steps (or tolerances) from a single step down to far finer ones.
+This is about one trained field. From which *training* step on training gives an ODE is another
+question, which `critical` answers by training again.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from pynode_jl.backends import Evaluation, RetCode
+from pynode_jl.diagnostics._diagnostic import Context, Diagnostic, Finding, Share
+from pynode_jl.diagnostics._sentences import share_text
+from pynode_jl.errors import SolveError
+from pynode_jl.solvers import Solver
+
+_MOST_STEPS = 512
+_TOLERANCES = tuple(10.0**-k for k in range(1, 8))
+# float32 may not reach tolerances below this one.
+_FLOAT32_TOLERANCE = 1e-5
+
+
+def by_step(context: Context) -> pd.DataFrame:
+    """Evaluate the test set at steps, or tolerances, down to far finer than the training one.
+
+    Returns:
+        One row per setting, the coarsest first: ``setting`` (step or tolerance), ``label``, ``own``
+        (the training solver's), ``nf``, ``accuracy``, ``flips`` (the share of answers that differ
+        from the ODE's) with its exact interval ``flips_low``, ``flips_high``, ``state_error``,
+        ``retcode``. A failed solve has nan.
+    """
+    rows = []
+    for test in _settings(context):
+        found = _evaluated(context, test)
+        row = {
+            "setting": test.dt if test.dt is not None else test.rtol,
+            "label": test.label,
+            "own": test == context.trained.solver,
+            "nf": 0 if found is None else found.stats.nf,
+            "accuracy": math.nan,
+            "flips": math.nan,
+            "flips_low": math.nan,
+            "flips_high": math.nan,
+            "state_error": math.nan,
+            "retcode": "failed" if found is None else str(found.stats.retcode),
+        }
+        if found is not None and found.stats.retcode == RetCode.Success:
+            flips = _flips(context, found)
+            row |= {
+                "accuracy": found.accuracy(context.dataset.y_test),
+                "flips": flips.count / flips.total,
+                "flips_low": flips.low,
+                "flips_high": flips.high,
+                "state_error": context.reference.distance(found),
+            }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def settled_from(table: pd.DataFrame, margin: float) -> float | None:
+    """Return the largest setting from which on down the answers are surely the ODE's.
+
+    Args:
+        table: of `by_step`. Solves that fail at its fine end, for want of precision, are left out.
+        margin: the share of flips that each interval must not exceed.
+
+    Returns:
+        The setting; None where the answers at the finest one are not surely within the margin.
+    """
+    ended = np.flatnonzero(table["flips"].notna())
+    if not ended.size:
+        return None
+    within = (table["flips_high"].to_numpy() <= margin)[: ended[-1] + 1]
+    if not within[-1]:
+        return None
+    outside = np.flatnonzero(~within)
+    return float(table["setting"].iloc[int(outside[-1]) + 1 if outside.size else 0])
+
+
+def _settings(context: Context) -> list[Solver]:
+    model, solver = context.trained.model, context.trained.solver
+    if solver.dt is not None:
+        span, own = abs(model.t1 - model.t0), context.own_steps
+        most = max(_MOST_STEPS, 2 * own)
+        counts = sorted({2**k for k in range(most.bit_length()) if 2**k <= most} | {own})
+        # As it was trained: with its own shortened last step.
+        return [solver if n == own else solver.with_step(span / n) for n in counts]
+    own_tolerance = solver.rtol or 0.0
+    others = [
+        solver.with_tolerance(t, t) for t in _TOLERANCES if not math.isclose(t, own_tolerance)
+    ]
+    return sorted([solver, *others], key=lambda s: -(s.rtol or 0.0))
+
+
+def _evaluated(context: Context, test: Solver) -> Evaluation | None:
+    trained, x = context.trained, context.dataset.x_test
+    if test == trained.solver:
+        return context.own
+    if test.rtol is not None and test.rtol < _FLOAT32_TOLERANCE:
+        x = x.astype(np.float64)
+    try:
+        return context.backend.evaluate(trained.model, trained.weights, x, test)
+    except SolveError:
+        # A solve that the library refuses in its own words is a failed row like any other.
+        return None
+
+
+def _flips(context: Context, found: Evaluation) -> Share:
+    reference = context.reference
+    changed = found.predictions != reference.predictions
+    return context.share(
+        np.sum(changed & ~reference.unsure),
+        len(changed),
+        unsure=int(np.sum(reference.unsure)),
+    )
+
+
+def _run(context: Context) -> Finding:
+    table = by_step(context)
+    margin, settled = context.margin, settled_from(table, context.margin)
+    own = _flips(context, context.own)
+    outcome = own.outcome(margin)
+    finest = table.loc[table["flips"].notna()].iloc[-1]
+    allowed = share_text(margin)
+    if settled is None:
+        text = (
+            f"The answers are not surely settled at the ODE's within {allowed} even at"
+            f" {finest['label']}: at most {finest['flips_high']:.1%} of them flip there."
+        )
+    else:
+        label = table.loc[table["setting"] == settled, "label"].iloc[0]
+        text = (
+            f"From {label} on down to {finest['label']} the answers of this field are settled at"
+            f" its ODE's: surely within {allowed}."
+        )
+    where = {
+        "contradicts": "surely more than the margin",
+        "supports": "surely within the margin",
+        "inconclusive": "not surely on either side of the margin",
+    }[outcome]
+    text += f" At the training setting {own.told('answers')} flip, {where}."
+    failed = table.loc[table["flips"].isna(), "label"]
+    if len(failed):
+        text += f" Solves failed at {', '.join(failed)}."
+    return Finding(
+        "",
+        outcome,
+        text,
+        "",
+        {
+            "settled": settled,
+            "margin": margin,
+            "at training": own.to_dict(),
+            "table": table.to_dict("records"),
+        },
+        f"its answers are not its ODE's ({own.told('answers')} flip)",
+        table,
+    )
+
+
+ANSWERS_BY_STEP = Diagnostic(
+    "answers by step",
+    _run,
+    "It is about this field's answers, not about the step from which on training gives an ODE. A"
+    " later departure, finer than the finest setting tried, would not be seen.",
+)

@@ -1,0 +1,266 @@
+"""Swap matrices: many training solvers by many test solvers, over seeds, in one table.
+
+Each row of the matrix is what `swap` says of one training solver. Models of one architecture share
+the backend's compiled evaluations, whatever solver they were trained with, so that a matrix costs
+its solves and little else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+import pandas as pd
+
+from pynode_jl.backends import Array, Backend, BackendLike, RetCode, as_backend
+from pynode_jl.datasets import Dataset
+from pynode_jl.diagnostics._swap import _like, swap
+from pynode_jl.diagnostics._verdict import Criterion, Kind
+from pynode_jl.errors import InvalidValueError, WrongSolverError
+from pynode_jl.proportions import mean_interval
+from pynode_jl.solvers import Solver
+from pynode_jl.training import Trained
+
+MATRIX_COLUMNS = (
+    "train_solver",
+    "test",
+    "test_solver",
+    "factor",
+    "order",
+    "own",
+    "accuracy",
+    "low",
+    "high",
+    "lowest",
+    "highest",
+    "damage",
+    "flips",
+    "flips_low",
+    "flips_high",
+    "agreement",
+    "state_error",
+    "finer",
+    "failed",
+    "seeds",
+)
+
+
+@dataclass(frozen=True)
+class SwapMatrix:
+    """Training solvers (rows) by test solvers (columns), seeds aggregated.
+
+    Attributes:
+        table: one row for each pair (`MATRIX_COLUMNS`), sorted by damage: the accuracy lost against
+            the training solver's own, mean over seeds, solves finer than training first. `low` and
+            `high` are Student's 95 % interval of the mean accuracy over seeds (nan for one seed).
+            `flips` is the share of answers that change, mean over seeds, and `flips_low` and
+            `flips_high` its interval: of one seed exact, over its test samples, as in `swap`; of
+            several Student's, over the seeds. `own` marks the training solver itself, `failed`
+            counts the seeds whose solve failed: their figures are not in the means.
+        trained: one row for each training solver: seeds, mean accuracy as trained and as an ODE,
+            each with its interval over seeds, worst damage under a finer solver, and a column for
+            each kind of verdict that occurs, with the number of seeds that have it.
+        seconds: wall time of all solves, compilation included.
+    """
+
+    table: pd.DataFrame
+    trained: pd.DataFrame
+    seconds: float
+
+    def grid(self, value: str = "accuracy") -> pd.DataFrame:
+        """A column of `table` as a matrix: training solvers down, tests across, NaN where none."""
+        grid = self.table.pivot(index="train_solver", columns="test", values=value)
+        # A training solver whose every test was left out has no row in the table.
+        return grid.reindex(self.trained["train_solver"].to_list())
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Which rows and which columns of a grid behave alike (average linkage, Euclidean).
+
+    Attributes:
+        rows, columns: SciPy linkages, (n - 1, 4); empty for a single row or column.
+        row_order, column_order: positions in the order of the leaves, neighbours alike.
+    """
+
+    rows: Array
+    columns: Array
+    row_order: tuple[int, ...]
+    column_order: tuple[int, ...]
+
+
+def swap_matrix(
+    models: Sequence[tuple[Trained, Dataset]],
+    tests: Sequence[str | Solver] | None = None,
+    *,
+    factors: Sequence[float] | None = None,
+    margin: float = 0.03,
+    confidence: float = 0.95,
+    criterion: Criterion = "flips",
+    backend: BackendLike = None,
+    on_solve: Callable[[int, int, str], None] | None = None,
+) -> SwapMatrix:
+    """Evaluate many trained models under many solvers.
+
+    Args:
+        models: each with the data set whose test part it is asked on. Those trained with one solver
+            are its seeds.
+        tests: as for `swap`; default, by row, the paper's. A name that cannot step as a row's
+            training solver does (a tolerance where it has none) leaves that cell empty.
+        factors: as for `swap`.
+        margin, confidence, criterion: as for `swap`.
+        backend: what integrates, or its name; default `get_backend()`.
+        on_solve: called before each solve with its model's number, the number of models and a text.
+
+    Raises:
+        InvalidValueError: no model, or what `swap` refuses.
+    """
+    if not models:
+        raise InvalidValueError("models", models, "at least one trained model", "Train one.")
+    backend = as_backend(backend)
+    rows, summaries, seconds = [], [], 0.0
+    for number, (trained, dataset) in enumerate(models, start=1):
+        mine = None if tests is None else [t for t in tests if _fits(trained.solver, t, backend)]
+        label = trained.solver.label
+
+        def show(_: int, __: int, test: str, number: int = number, label: str = label) -> None:
+            if on_solve is not None:
+                on_solve(number, len(models), f"{label}: {test}")
+
+        report = swap(
+            trained,
+            dataset,
+            mine,
+            factors=factors,
+            margin=margin,
+            confidence=confidence,
+            criterion=criterion,
+            backend=backend,
+            on_solve=show,
+        )
+        rows.append(
+            report.table.assign(
+                damage=report.trained - report.table["accuracy"],
+                flips=report.table["flips"] / dataset.n_test,
+            )
+        )
+        seconds += float(report.table["seconds"].sum())
+        summaries.append(
+            {
+                "train_solver": label,
+                "as trained": report.trained,
+                "as an ODE": report.ode,
+                "worst damage": report.verdict.drop,
+                "verdict": report.verdict.kind,
+            }
+        )
+    return SwapMatrix(_aggregated(pd.concat(rows)), _summary(pd.DataFrame(summaries)), seconds)
+
+
+def clusters(grid: pd.DataFrame) -> Clusters:
+    """Order a grid's rows and columns so that those that behave alike are neighbours.
+
+    Empty cells count as their column's mean (a column without any as 0).
+    """
+    values = grid.fillna(grid.mean()).fillna(0.0).to_numpy(float)
+    rows, row_order = _linked(values)
+    columns, column_order = _linked(values.T)
+    return Clusters(rows, columns, row_order, column_order)
+
+
+def _linked(values: Array) -> tuple[Array, tuple[int, ...]]:
+    from scipy.cluster.hierarchy import leaves_list, linkage
+
+    if len(values) < 2:
+        return np.zeros((0, 4)), tuple(range(len(values)))
+    tree = linkage(values, "average", optimal_ordering=True)
+    return tree, tuple(int(i) for i in leaves_list(tree))
+
+
+def _fits(train_solver: Solver, test: str | Solver, backend: Backend) -> bool:
+    if isinstance(test, Solver) or ":" in test:
+        return True
+    try:
+        solver = _like(train_solver, test)
+    except WrongSolverError:
+        return False
+    # Julia adapts some methods by residuals; the embedded backend needs error weights.
+    table = solver.info.tableau
+    return (
+        solver.fixed or backend.name != "jax" or (table is not None and table.b_error is not None)
+    )
+
+
+def _aggregated(rows: pd.DataFrame) -> pd.DataFrame:
+    several = rows["factor"].nunique() > 1
+    factor = rows["factor"]
+    scaled = rows["test_solver"] + (" x" + factor.map("{:g}".format) if several else "")
+    rows = rows.assign(
+        test=scaled.where(factor.notna(), rows["label"]),
+        own=rows["label"] == rows["train_solver"],
+        failed=rows["retcode"] != RetCode.Success,
+        factor=factor.fillna(0.0),  # groupby would drop NaN
+    )
+    measured = ["accuracy", "damage", "agreement", "state_error"]
+    measured += ["flips", "flips_low", "flips_high"]
+    rows[measured] = rows[measured].where(~rows["failed"])
+    grouped = rows.groupby(
+        ["train_solver", "test", "test_solver", "factor", "order", "own"],
+        as_index=False,
+        dropna=False,
+    )
+    table = grouped.agg(
+        accuracy=("accuracy", "mean"),
+        lowest=("accuracy", "min"),
+        highest=("accuracy", "max"),
+        damage=("damage", "mean"),
+        flips=("flips", "mean"),
+        flips_low=("flips_low", "mean"),
+        flips_high=("flips_high", "mean"),
+        agreement=("agreement", "mean"),
+        state_error=("state_error", "mean"),
+        finer=("finer", "all"),
+        failed=("failed", "sum"),
+        seeds=("accuracy", "size"),
+    )
+    parts = [part for _, part in grouped]  # in the order of `table`
+    table[["low", "high"]] = [_over_seeds(part["accuracy"]) for part in parts]
+    for i, part in enumerate(parts):
+        # One seed keeps the exact interval of its own samples.
+        if part["flips"].notna().sum() > 1:
+            table.loc[i, ["flips_low", "flips_high"]] = _over_seeds(part["flips"])
+    table["factor"] = table["factor"].replace(0.0, np.nan)
+    table = table.sort_values(
+        ["finer", "damage", "train_solver", "test"], ascending=[False, False, True, True]
+    )
+    return table[list(MATRIX_COLUMNS)].reset_index(drop=True)
+
+
+def _summary(models: pd.DataFrame) -> pd.DataFrame:
+    grouped = models.groupby("train_solver", sort=False)
+    summary = grouped.agg(
+        seeds=("verdict", "size"),
+        **{
+            "as trained": ("as trained", "mean"),
+            "as an ODE": ("as an ODE", "mean"),
+            "worst damage": ("worst damage", "max"),
+        },
+    )
+    for place, name in ((2, "as trained"), (5, "as an ODE")):
+        ends = [_over_seeds(part[name]) for _, part in grouped]
+        for offset, end in enumerate(("low", "high")):
+            summary.insert(place + offset, f"{name}, {end}", [each[offset] for each in ends])
+    occurring = set(models["verdict"])
+    for kind in get_args(Kind):
+        if kind in occurring:
+            found = (models["verdict"] == kind).groupby(models["train_solver"], sort=False)
+            summary[kind] = found.sum().astype(int)
+    return summary.reset_index()
+
+
+def _over_seeds(shares: pd.Series[float]) -> tuple[float, float]:
+    """Student's 95 % interval of a mean share, cut off at 0 and 1; nan for one seed."""
+    _, low, high = mean_interval(shares)
+    return float(np.clip(low, 0.0, 1.0)), float(np.clip(high, 0.0, 1.0))

@@ -1,0 +1,1 @@
+"""Front ends: the calls of other libraries, over a backend."""

@@ -1,0 +1,8 @@
+"""The JAX front door: solves as JAX functions, modules and diffrax solvers, from one catalogue."""
+
+from pynode_jl.backends.jax._diffrax import diffrax_solver
+from pynode_jl.frontends.jax._module import FieldModule, NeuralODE
+from pynode_jl.frontends.jax._odeint import odeint
+from pynode_jl.frontends.jax._tree import as_tree, tree_field
+
+__all__ = ["FieldModule", "NeuralODE", "as_tree", "diffrax_solver", "odeint", "tree_field"]

@@ -1,0 +1,24 @@
+"""The torch front door: torchdiffeq's calls, every solver of the catalogue.
+
+``from pynode_jl.torch import odeint`` in place of ``from torchdiffeq import odeint`` is all that a
+program has to change.
+"""
+
+from pynode_jl.frontends.torch._adjoint import odeint_adjoint
+from pynode_jl.frontends.torch._field import FieldModule
+from pynode_jl.frontends.torch._module import NeuralODE
+from pynode_jl.frontends.torch._odeint import odeint, odeint_event
+from pynode_jl.frontends.torch._trained import to_trained
+from pynode_jl.frontends.torch._translate import Translation, UntranslatableError, translate
+
+__all__ = [
+    "FieldModule",
+    "NeuralODE",
+    "Translation",
+    "UntranslatableError",
+    "odeint",
+    "odeint_adjoint",
+    "odeint_event",
+    "to_trained",
+    "translate",
+]

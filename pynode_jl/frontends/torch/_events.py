@@ -1,0 +1,64 @@
+"""Where an event value crosses zero, and the gradient of that time and state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pynode_jl.frontends.torch._problem import Event
+
+
+def bisected(
+    interpolant: Callable[[Tensor], Tensor],
+    event: Event,
+    sign: Tensor,
+    t0: float,
+    t1: float,
+    tolerance: float,
+    like: Tensor,
+) -> Tensor:
+    """The time in [t0, t1] where `event` leaves the sign that it has at t0, to `tolerance`; a
+    scalar tensor as `like`."""
+    with torch.no_grad():
+        for _ in range(max(0, math.ceil(math.log2(max(t1 - t0, tolerance) / tolerance)))):
+            middle = (t0 + t1) / 2
+            time = torch.full_like(like, middle)
+            if bool(torch.sign(event(time, interpolant(time))) == sign):
+                t0 = middle
+            else:
+                t1 = middle
+        return torch.full_like(like, (t0 + t1) / 2)
+
+
+class EventGradient(torch.autograd.Function):
+    """Passes (time, state) of an event through, with their derivatives by the implicit function
+    theorem (Chen, Amos, Nickel 2021, "Learning neural event functions", eq. 7): the event's time
+    answers to the state's, and the state moves along f with the time."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, rhs: Callable[..., Tensor], event: Event, time: Tensor, state: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Both as they are."""
+        ctx.rhs, ctx.event = rhs, event
+        ctx.save_for_backward(time, state)
+        return time.detach().clone(), state.detach().clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        """All of it becomes a gradient of the state at the (now fixed) time."""
+        to_time, to_state = gradients
+        time, state = (each.detach().requires_grad_() for each in ctx.saved_tensors)
+        with torch.enable_grad():
+            value = ctx.event(time, state)
+            by_time, by_state = torch.autograd.grad(
+                value, (time, state), allow_unused=True, materialize_grads=True
+            )
+        slope = ctx.rhs(time, state).detach()
+        along = by_time + torch.sum(by_state * slope)
+        total = to_time + torch.sum(to_state * slope)
+        return None, None, None, to_state - by_state * (total / (along + 1e-12))

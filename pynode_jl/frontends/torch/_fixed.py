@@ -1,0 +1,229 @@
+"""Steps on a grid in torch: Runge-Kutta methods and Adams', as torchdiffeq runs them."""
+
+from __future__ import annotations
+
+import collections
+import warnings
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pynode_jl.errors import InvalidValueError, SolveError
+from pynode_jl.frontends.torch._adaptive import hermite
+from pynode_jl.frontends.torch._coefficients import adams_weights, from_catalogue
+from pynode_jl.frontends.torch._events import bisected
+from pynode_jl.frontends.torch._methods import Method
+from pynode_jl.frontends.torch._problem import Problem
+from pynode_jl.frontends.torch._step import Time, runge_kutta
+from pynode_jl.solvers import Solver
+
+_OPTIONS = ("step_size", "grid_constructor", "interp", "perturb", "max_iters", "max_num_steps")
+_ADAMS_OPTIONS = (*_OPTIONS, "max_order")
+_MAX_EVENT_STEPS = 20_000
+# torchdiffeq's: Adams from four values of f on, of at most eleven; below that, the 3/8 rule.
+_ADAMS_MIN, _ADAMS_MAX = 4, 12
+
+# (t, dt, end, y) -> (y at the end, f at the start)
+Stepper = Callable[[Time, Time, Time, Tensor], tuple[Tensor, Tensor]]
+
+
+class _Interval(NamedTuple):
+    t: Time
+    dt: Time
+    end: Time
+
+
+class Fixed:
+    """A solve on a grid.
+
+    The grid is the times themselves, unless options give a `step_size` or a `grid_constructor`.
+    Under torchdiffeq's names the grid of a step size runs from the first time to the last, and the
+    states at times between its points are interpolated, linearly unless `interp` is "cubic". Under
+    Julia's it ends a step at each time.
+    """
+
+    def __init__(self, problem: Problem, method: Method) -> None:
+        options = dict(problem.options)
+        known = _ADAMS_OPTIONS if method.kind == "adams" else _OPTIONS
+        unknown = {key: options.pop(key) for key in list(options) if key not in known}
+        if unknown:
+            warnings.warn(f"{method.name}: Unexpected arguments {unknown}", stacklevel=4)
+        deaf = set(problem.callbacks) - {"callback_step"}
+        if deaf:
+            warnings.warn(f"method {method.name!r} does not support callbacks {deaf}", stacklevel=4)
+        self._problem, self._julia = problem, method.julia
+        self._interp = options.get("interp", "linear")
+        if self._interp not in ("linear", "cubic"):
+            raise InvalidValueError(
+                "interp", self._interp, '"linear" or "cubic"', "Use one of them."
+            )
+        self._nudge = 1 if options.get("perturb", False) else 0
+        self._step_size, self._constructor = (
+            options.get(name) for name in ("step_size", "grid_constructor")
+        )
+        if self._step_size is not None and self._constructor is not None:
+            raise InvalidValueError(
+                "grid_constructor", self._constructor, "None where step_size is given", "Drop one."
+            )
+        self._step = self._adams(method, options) if method.kind == "adams" else self._rk(method)
+
+    def solution(self) -> Tensor:
+        """The states at all times of the problem, stacked."""
+        problem = self._problem
+        t, y = problem.t, problem.y0
+        outputs = t.detach().tolist()
+        states, j = [y], 1
+        for interval in self._grid():
+            problem.call_back("callback_step", interval.t, y, interval.dt)
+            new, slope = self._step(*interval, y)
+            end = _value(interval.end)
+            while j < len(outputs) and end >= outputs[j]:
+                states.append(self._between(interval, y, new, slope, t[j], outputs[j]))
+                j += 1
+            y = new
+        return torch.stack(states)
+
+    def until_event(self) -> tuple[Tensor, Tensor]:
+        """The time where the event value first meets zero, and the states at start and there."""
+        problem, event = self._problem, self._problem.event
+        assert event is not None
+        if self._step_size is None:
+            raise InvalidValueError(
+                "options['step_size']", None, "a step, where event_fn is given", "Give one."
+            )
+        like = problem.t[0].detach().to(problem.y0.real.dtype)
+        t, y, dt = float(like), problem.y0, float(self._step_size)
+
+        def side(t: float, y: Tensor) -> Tensor:
+            with torch.no_grad():
+                return torch.sign(event(torch.full_like(like, t), y))
+
+        first = side(t, y)
+        for _ in range(_MAX_EVENT_STEPS):
+            new, slope = self._step(t, dt, t + dt, y)
+            if not bool(side(t + dt, new) == first):
+                break
+            t, y = t + dt, new
+        else:
+            raise SolveError(
+                "MaxIters", f"no event in {_MAX_EVENT_STEPS} steps. Take a larger step_size."
+            )
+        interval = _Interval(t, dt, t + dt)
+
+        def inside(time: Tensor) -> Tensor:
+            return self._between(interval, y, new, slope, time, float(time))
+
+        tolerance = float(torch.as_tensor(problem.atol).min())
+        time = bisected(inside, event, first, t, t + dt, tolerance, like)
+        return time, torch.stack([problem.y0, inside(time)])
+
+    def _rk(self, method: Method) -> Stepper:
+        assert method.coefficients is not None
+        table, rhs, nudge = method.coefficients, self._problem.rhs, self._nudge
+
+        def step(t: Time, dt: Time, end: Time, y: Tensor) -> tuple[Tensor, Tensor]:
+            explicit = table.explicit_first
+            first = None if explicit else rhs(self._tensor(t), y, nudge)
+            done = runge_kutta(
+                table, rhs, t, dt, end, y, nudge_first=nudge, nudge_last=-nudge if explicit else -1
+            )
+            return done.y, done.stages[0] if first is None else first
+
+        return step
+
+    def _adams(self, method: Method, options: dict[str, Any]) -> Stepper:
+        """Adams-Bashforth, corrected by Adams-Moulton where the method is implicit; the grid is
+        taken for equidistant."""
+        most = int(options.get("max_order", _ADAMS_MAX))
+        if not 1 <= most <= _ADAMS_MAX:
+            raise InvalidValueError("max_order", most, f"1 to {_ADAMS_MAX}", "Lower it.")
+        if most < _ADAMS_MIN:
+            warnings.warn(f"max_order below {_ADAMS_MIN}: the 3/8 rule runs alone", stacklevel=5)
+        problem, nudge = self._problem, self._nudge
+        rounds = int(options.get("max_iters", 4))
+        history: collections.deque[Tensor] = collections.deque(maxlen=most - 1 or 1)
+        starter = from_catalogue("RK38")
+
+        def weighted(weights: tuple[float, ...]) -> Tensor:
+            total = history[0] * weights[0]
+            for weight, slope in zip(weights[1:], list(history)[1:], strict=True):
+                total = torch.add(total, slope, alpha=weight)
+            return total
+
+        def step(t: Time, dt: Time, end: Time, y: Tensor) -> tuple[Tensor, Tensor]:
+            slope = problem.rhs(self._tensor(t), y, nudge)
+            history.appendleft(slope)
+            size = len(history)
+            if size < _ADAMS_MIN - 1:
+                started = runge_kutta(starter, problem.rhs, t, dt, end, y, slope, nudge_last=-nudge)
+                return started.y, slope
+            change = dt * weighted(adams_weights(size, implicit=False))
+            if method.implicit:
+                ahead, *behind = adams_weights(size + 1, implicit=True)
+                known = dt * weighted(tuple(behind))
+                for _ in range(rounds):
+                    old = change
+                    value = problem.rhs(self._tensor(end), y + old, -nudge)
+                    change = known + dt * ahead * value
+                    scale = problem.atol + problem.rtol * torch.maximum(old.abs(), change.abs())
+                    if bool(((old - change).abs() / scale).max() < 1):
+                        break
+                else:
+                    warnings.warn(
+                        "Functional iteration did not converge. Solution may be incorrect.",
+                        stacklevel=5,
+                    )
+                    history.pop()
+            return y + change, slope
+
+        return step
+
+    def _tensor(self, t: Time) -> Tensor:
+        y = self._problem.y0
+        return torch.as_tensor(t, dtype=torch.float64, device=y.device)
+
+    def _grid(self) -> list[_Interval]:
+        t = self._problem.t
+        if len(t) == 1:
+            return []
+        if self._constructor is not None:
+            points = self._constructor(self._problem.rhs, self._problem.y0, t)
+            if [_value(points[0]), _value(points[-1])] != [_value(t[0]), _value(t[-1])]:
+                raise InvalidValueError(
+                    "grid_constructor", points, "a grid from the first time to the last", "Mend it."
+                )
+        elif self._step_size is None:
+            points = t
+        else:
+            parts = pairwise(t) if self._julia else [(t[0], t[-1])]
+            points = torch.cat([t[:1], *(self._part(a, b) for a, b in parts)])
+        if points.requires_grad:
+            return [_Interval(a, b - a, b) for a, b in pairwise(points)]
+        return [_Interval(a, b - a, b) for a, b in pairwise(points.tolist())]
+
+    def _part(self, a: Tensor, b: Tensor) -> Tensor:
+        """Points from a (left out) to b, `step_size` apart, the last step shortened."""
+        assert self._step_size is not None
+        begin, end = _value(a), _value(b)
+        grid = Solver("Euler", dt=min(float(self._step_size), end - begin)).grid(begin, end)
+        inner = torch.arange(1, grid.n, dtype=b.dtype, device=b.device)
+        return torch.cat([a + inner * grid.dt, b.reshape(1)])
+
+    def _between(
+        self, interval: _Interval, y0: Tensor, y1: Tensor, slope: Tensor, t: Tensor, value: float
+    ) -> Tensor:
+        """The state at t (of that value) within a step."""
+        start, dt, end = interval
+        x = ((t - start) / dt).to(y0.real.dtype)
+        dt = torch.as_tensor(dt, dtype=x.dtype, device=x.device)
+        if self._interp == "cubic":
+            last = self._problem.rhs(self._tensor(end), y1)
+            return hermite(x, dt, y0, y1, slope, last)
+        return y1 if value == _value(end) else y0 + x * (y1 - y0)
+
+
+def _value(t: Time) -> float:
+    return float(t.detach()) if isinstance(t, Tensor) else t

@@ -1,0 +1,88 @@
+"""`NeuralODE`: a torch module whose forward is a solve."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pynode_jl.errors import InvalidValueError
+from pynode_jl.fields import VectorField
+from pynode_jl.frontends.torch._field import FieldModule
+from pynode_jl.frontends.torch._odeint import solved
+from pynode_jl.frontends.torch._translate import UntranslatableError, translate, value_of
+from pynode_jl.solvers import Solver
+
+
+class NeuralODE(nn.Module):
+    """y(t0) -> y(t1) along a field, trained as any torch module is.
+
+    Args:
+        field: a field spec, which brings its initial weights, or a module of the user's own: a
+            function of (t, y), or of y alone.
+        solver: the method with its step or tolerances.
+        t_span: ``(t0, t1)``.
+        backend: as for `odeint`: "auto" runs the whole solve, and its exact gradient, in the
+            embedded backend where the field can be read, on the CPU; "torch" runs it here.
+        seed: draws the weights of a field spec.
+
+    Attributes:
+        nfe: evaluations of the field in the last forward, each on the whole batch.
+    """
+
+    def __init__(
+        self,
+        field: VectorField | nn.Module,
+        solver: Solver | None = None,
+        *,
+        t_span: tuple[float, float] = (0.0, 1.0),
+        backend: str = "auto",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if isinstance(field, VectorField):
+            field = FieldModule(field, seed)
+        elif not isinstance(field, nn.Module):
+            raise InvalidValueError(
+                "field", field, "a VectorField or an nn.Module", "Wrap the function in a module."
+            )
+        self.field = field
+        self.solver = Solver("Tsit5") if solver is None else solver
+        self.t_span = (float(t_span[0]), float(t_span[1]))
+        self.backend = backend
+        self.nfe = 0
+
+    def forward(self, y0: Tensor, t: Tensor | None = None) -> Tensor:
+        """The state at t1, of y0's shape; with times `t`, the states at all of them,
+        ``(times, *y0.shape)``, `y0` being the first.
+
+        Raises:
+            SolveError: the solve failed.
+        """
+        count = 0
+
+        def slope(time: Tensor, y: Tensor) -> Tensor:
+            nonlocal count
+            count += 1
+            return value_of(self.field, time, y)
+
+        times = torch.tensor(self.t_span, dtype=y0.dtype, device=y0.device) if t is None else t
+        states, stats = solved(
+            slope, self.field, y0, times, None, None, self.solver, backend=self.backend
+        )
+        self.nfe = count if stats is None else stats.nf
+        result: Tensor = states[-1] if t is None else states
+        return result
+
+    def where(self, y0: Tensor) -> str:
+        """In one line, where states such as `y0` are solved and why."""
+        if self.backend == "torch":
+            return "in torch: backend='torch'"
+        try:
+            field = translate(self.field, y0).field
+        except UntranslatableError as error:
+            return f"in torch: {error.reason}"
+        return f"whole in a backend, as {field}"
+
+    def extra_repr(self) -> str:
+        """The solver and the interval."""
+        return f"{self.solver}, t_span={self.t_span}, backend={self.backend!r}"

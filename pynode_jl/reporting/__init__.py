@@ -1,0 +1,1 @@
+"""Reporting: figures, HTML and the pages made of both."""

@@ -1,0 +1,101 @@
+"""Test accuracy against the number of steps of the test solver (the paper's Figure 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+
+from pynode_jl.reporting.figures import _checks, _style
+
+COLUMNS = ("steps", "solver", "accuracy")
+
+
+@_style.styled
+def accuracy_against_count(
+    tables: Mapping[str, pd.DataFrame],
+    *,
+    trained_with: Mapping[str, int],
+    chance: float | None = None,
+) -> Figure:
+    """A colour for each model, a line style for each test solver, against the number of steps.
+
+    Rows that share steps and solver are seeds: the line is their mean, the band their range. A
+    star marks the number of steps that the model was trained with, under the first solver.
+
+    Args:
+        tables: by the model's name, rows of steps, solver and accuracy.
+        trained_with: by the model's name, the number of steps in training.
+        chance: accuracy of guessing, drawn as a line; None for no line.
+
+    Raises:
+        InvalidValueError: no table, or a column that lacks.
+    """
+    checked = _checks.named_tables("tables", tables, COLUMNS)
+    if chance is not None:
+        _checks.share("chance", chance)
+    figure = _style.new_figure(6.4, 3.6)
+    ax = figure.subplots()
+    solvers = list(dict.fromkeys(s for table in checked.values() for s in table["solver"]))
+    for i, (name, table) in enumerate(checked.items()):
+        colour = _style.COLOURS[i % len(_style.COLOURS)]
+        for j, solver in enumerate(solvers):
+            seeds = table[table["solver"] == solver].groupby("steps")["accuracy"]
+            mean = seeds.mean()
+            ax.fill_between(mean.index, seeds.min(), seeds.max(), color=colour, alpha=0.15, lw=0)
+            ax.plot(
+                mean.index,
+                mean,
+                color=colour,
+                linestyle=_style.DASHES[j % len(_style.DASHES)],
+                marker=_style.MARKERS[i % len(_style.MARKERS)],
+                markersize=3.5,
+                markerfacecolor="white" if j else colour,
+            )
+            if j == 0 and trained_with.get(name) in mean.index:
+                at = trained_with[name]
+                ax.plot(
+                    at,
+                    mean[at],
+                    marker="*",
+                    markersize=15,
+                    markerfacecolor=colour,
+                    markeredgecolor="black",
+                    zorder=5,
+                )
+    if chance is not None:
+        ax.axhline(chance, color=_style.FAINT, linestyle=(0, (1.5, 1.5)), linewidth=1.0)
+    ax.set_xscale("log", base=2)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel("steps of the test solver")
+    ax.set_ylabel("test accuracy")
+    ax.set_ylim(0, 1.03)
+    ax.yaxis.set_major_formatter(_style.percent_axis())
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=_style.COLOURS[i % len(_style.COLOURS)],
+            marker=_style.MARKERS[i % len(_style.MARKERS)],
+            label=name,
+        )
+        for i, name in enumerate(checked)
+    ]
+    ink = _style.INK
+    handles += [
+        Line2D([], [], color=ink, linestyle=_style.DASHES[j % len(_style.DASHES)], label=solver)
+        for j, solver in enumerate(solvers)
+    ]
+    star = Line2D([], [], linestyle="", marker="*", markersize=13, color=ink, label="as trained")
+    handles.append(star)
+    if chance is not None:
+        handles.append(
+            Line2D([], [], color=_style.FAINT, linestyle=(0, (1.5, 1.5)), label="chance")
+        )
+    figure.legend(handles=handles, loc="outside right upper", alignment="left")
+    return figure

@@ -1,0 +1,207 @@
+"""What a certificate rests on, in up to three panels: answers by step, order, error in margins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from pynode_jl.errors import InvalidValueError
+from pynode_jl.reporting.figures import _checks, _style
+
+COLUMNS = ("setting", "own", "accuracy", "flips", "flips_low", "flips_high")
+
+# Errors smaller than this share of the median margin are drawn on the panel's lower edge.
+_SMALLEST = 1e-5
+# More samples than this are drawn as smaller points.
+_MANY = 200
+
+
+@dataclass(frozen=True, eq=False)
+class OrderPanel:
+    """Convergence of final states.
+
+    Attributes:
+        steps: (k,), steps.
+        errors: (k,), distances of final states from the ODE's.
+        order: of the method.
+        floor: the error of the ODE's states themselves; nan where it is not known.
+    """
+
+    steps: npt.ArrayLike
+    errors: npt.ArrayLike
+    order: int
+    floor: float = float("nan")
+
+
+@dataclass(frozen=True, eq=False)
+class MarginPanel:
+    """By sample: the `margin` (n,) of the leading class and the numerical `error` (n,) in it."""
+
+    margin: npt.ArrayLike
+    error: npt.ArrayLike
+
+
+@_style.styled
+def evidence(
+    by_step: pd.DataFrame,
+    *,
+    fixed: bool,
+    ode: float,
+    margin: float,
+    settled: float | None = None,
+    folds: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+    order: OrderPanel | None = None,
+    margins: MarginPanel | None = None,
+) -> Figure:
+    """Draw what the diagnostics of a certificate measured.
+
+    Args:
+        by_step: rows of setting (step or tolerance), own (the training solver's), accuracy, and the
+            share of answers that flip against the ODE's with its interval. Rows of nan (failed
+            solves) are not drawn.
+        fixed: whether settings are steps; tolerances otherwise.
+        ode: the ODE's accuracy, drawn as a line (nan for none).
+        margin: the share of flips that is allowed, drawn as a line.
+        settled: the setting from which on down the answers are the ODE's, drawn as a line.
+        folds: steps and the share of samples that fold at each.
+        order: the order test; None leaves its panel out.
+        margins: margins and errors; None leaves their panel out.
+
+    Raises:
+        InvalidValueError: no rows, or a missing column.
+    """
+    table = _checks.named_tables("by_step", {"by_step": by_step}, COLUMNS)["by_step"]
+    if table.empty:
+        raise InvalidValueError("by_step", "no rows", "at least one row", "Evaluate a step.")
+    panels = 1 + (order is not None) + (margins is not None)
+    figure = _style.new_figure(0.6 + 3.4 * panels, 3.5)
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(wspace=0.06)  # type: ignore[call-arg]
+    axes = iter(figure.subplots(1, panels, squeeze=False).ravel())
+    _answers(next(axes), table, fixed, ode, margin, settled, folds)
+    if order is not None:
+        _order(next(axes), order)
+    if margins is not None:
+        _margins(next(axes), margins)
+    return figure
+
+
+def _answers(
+    ax: Axes,
+    table: pd.DataFrame,
+    fixed: bool,
+    ode: float,
+    margin: float,
+    settled: float | None,
+    folds: tuple[npt.ArrayLike, npt.ArrayLike] | None,
+) -> None:
+    _style.title(ax, "answers by " + ("step" if fixed else "tolerance"), 3.0)
+    blue, orange, green = _style.COLOURS[:3]
+    x = table["setting"].to_numpy(float)
+    if np.isfinite(ode):
+        ax.axhline(ode, color=_style.FAINT, linewidth=1.0, label="accuracy of the ODE")
+    ax.plot(x, table["accuracy"], color=blue, marker="o", label="accuracy")
+    ax.fill_between(
+        x, table["flips_low"], table["flips_high"], color=_style.tint(orange, 0.35), linewidth=0
+    )
+    ax.plot(
+        x, table["flips"], color=orange, marker="s", ls=_style.DASHES[1], ms=4,
+        label="flips against the ODE",
+    )  # fmt: skip
+    ax.axhline(
+        margin, color=_style.INK, linewidth=0.9, ls=":", label=f"margin, {100 * margin:.3g} %"
+    )
+    if folds is not None:
+        steps, share = (np.asarray(each, float) for each in folds)
+        ax.plot(
+            steps, share, color=green, marker="^", ls=_style.DASHES[2], ms=4, label="samples folded"
+        )
+    own = table[table["own"].astype(bool)]
+    ax.plot(
+        own["setting"],
+        own["accuracy"],
+        linestyle="",
+        marker="*",
+        markersize=14,
+        markerfacecolor="black",
+        markeredgecolor="white",
+        label="as trained",
+        zorder=5,
+    )
+    if settled is not None:
+        ax.axvline(settled, color=_style.INK, linewidth=0.9, linestyle="--", label="settled from")
+    _steps(ax, fixed, "h" if fixed else "tolerance")
+    ax.set_ylim(-0.03, 1.05)
+    ax.yaxis.set_major_formatter(_style.percent_axis())
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, fontsize=7.5)
+
+
+def _order(ax: Axes, panel: OrderPanel) -> None:
+    _style.title(ax, "distance from the ODE", 3.0)
+    steps, errors = np.asarray(panel.steps, float), np.asarray(panel.errors, float)
+    drawn = np.isfinite(errors) & (errors > 0)
+    steps, errors = steps[drawn], errors[drawn]
+    ax.plot(steps, errors, color=_style.COLOURS[0], marker="o", label="final states, relative")
+    if errors.size:
+        # A line of the method's order through the first point.
+        slope = errors[0] * (steps / steps[0]) ** panel.order
+        ax.plot(steps, slope, color=_style.INK, ls="--", lw=0.9, label=f"order {panel.order}")
+    ax.set_yscale("log")
+    ax.yaxis.set_minor_locator(NullLocator())
+    if np.isfinite(panel.floor) and panel.floor > 0 and errors.size:
+        bottom = min(errors.min(), panel.floor) / 3
+        ax.axhspan(
+            bottom, panel.floor, color=_style.tint(_style.FAINT, 0.25), lw=0,
+            label="reference's own error",
+        )  # fmt: skip
+        ax.set_ylim(bottom, 3 * max(errors.max(), panel.floor))
+    _steps(ax, True, "h")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, fontsize=7.5)
+
+
+def _steps(ax: Axes, fixed: bool, name: str) -> None:
+    ax.set_xscale("log", base=2 if fixed else 10)
+    if fixed:
+        ax.xaxis.set_major_locator(LogLocator(base=4))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _style.step_text(value)))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel(name)
+
+
+def _margins(ax: Axes, panel: MarginPanel) -> None:
+    _style.title(ax, "numerical error in the margin", 3.0)
+    margin, error = np.asarray(panel.margin, float), np.asarray(panel.error, float)
+    finite = np.isfinite(margin) & np.isfinite(error)
+    margin, error = margin[finite], error[finite]
+    least = _SMALLEST * (np.median(margin) if margin.size and np.median(margin) > 0 else 1.0)
+    margin, size = np.maximum(margin, least), np.maximum(np.abs(error), least)
+    points = 4.0 if len(margin) <= _MANY else 2.2
+    # Only an error in favour of the leading class can have made it lead.
+    for those, marker, colour, label in (
+        (error > 0, "o", _style.COLOURS[6], "for the answer"),
+        (error <= 0, "s", _style.COLOURS[0], "against it"),
+    ):
+        ax.plot(
+            margin[those], size[those], ls="", marker=marker, ms=points, color=colour, mec="white",
+            mew=0.1 * points, label=label,
+        )  # fmt: skip
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    low, high = (margin.min() / 1.5, margin.max() * 1.5) if margin.size else (0.1, 1.0)
+    for share, style in ((1.0, "-"), (0.5, "--")):
+        ax.plot([low, high], [share * low, share * high], color=_style.INK, lw=0.9, ls=style,
+                label=f"{share:.0%} of it")  # fmt: skip
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_minor_locator(NullLocator())
+    ax.set_xlim(low, high)
+    ax.set_xlabel("margin of the leading class")
+    ax.set_ylabel("error in it")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, fontsize=7.5)

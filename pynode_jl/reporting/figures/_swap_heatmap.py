@@ -1,0 +1,271 @@
+"""Test accuracy for every solver that was swapped in, as a grid."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+
+from pynode_jl.errors import InvalidValueError
+from pynode_jl.reporting.figures import _checks, _style
+
+COLUMNS = (
+    "train_solver",
+    "test_solver",
+    "order",
+    "factor",
+    "label",
+    "accuracy",
+    "finer",
+    "retcode",
+)
+
+_CELL_WIDTH, _CELL_HEIGHT = 0.5, 0.24  # inches
+_GAP = 0.35  # between the factors and the column "as given", in cells
+_PANELS_IN_A_ROW = 4
+_TALL = 20  # rows from which on the columns are named above the cells too
+_HATCH = "//////"
+
+
+class _Row(NamedTuple):
+    order: int | None
+    name: str
+
+
+@_style.styled
+def swap_heatmap(tables: Mapping[str, pd.DataFrame], *, chance: float = 0.0) -> Figure:
+    """One panel for each trained model: test accuracy by test solver (down) and step (across).
+
+    The colours run from `chance` to 100 %: all that is no better than guessing is equally dark. A
+    solve that failed is hatched and carries its return code, the solver that the model was trained
+    with has a frame, and an accuracy under a solver farther from the ODE than that one is small and
+    in italics.
+
+    Args:
+        tables: by title, a swap table with at least the columns train_solver, test_solver, order,
+            factor (NaN: a solver with its own settings, in the column "as given"), label, accuracy,
+            finer, retcode. All panels share the rows and columns that any of them has.
+        chance: accuracy of guessing, in [0, 1).
+
+    Raises:
+        InvalidValueError: no table, a column that lacks, or two rows for one cell.
+    """
+    low = _checks.share("chance", chance)
+    checked = {
+        key: _with_rows(key, table)
+        for key, table in _checks.named_tables("tables", tables, COLUMNS).items()
+    }
+    rows = sorted({row for table in checked.values() for row in table["row"]}, key=_sort_key)
+    factors = sorted({f for table in checked.values() for f in table["factor"].dropna()})
+    given = any(table["factor"].isna().any() for table in checked.values())
+    columns = [*factors, *[np.nan] * given]
+
+    cells = max(len(columns) + _GAP * given, 3)
+    down, across = _style.grid_shape(len(checked), _PANELS_IN_A_ROW)
+    width = 1.9 + across * (cells * _CELL_WIDTH + 0.15) + 0.8
+    height = 1.15 + down * (max(len(rows), 3) * _CELL_HEIGHT + 0.55)
+    figure = _style.new_figure(max(width, 4.8), height)
+    grid = figure.subplots(down, across, squeeze=False).ravel()
+    axes, empty = grid[: len(checked)], grid[len(checked) :]
+    for ax in empty:
+        ax.set_visible(False)
+
+    scale = ScalarMappable(Normalize(low, 1.0), matplotlib.colormaps["cividis"])
+    for i, (ax, (key, table)) in enumerate(zip(axes, checked.items(), strict=True)):
+        _style.title(ax, key, cells * _CELL_WIDTH)
+        _draw(ax, table, rows, factors, scale)
+        _frame(ax, rows, columns, factors)
+        ax.tick_params(
+            labelleft=i % across == 0,
+            labelbottom=i + across >= len(axes),
+            labeltop=len(rows) > _TALL and i < across,
+        )
+    _key(figure, axes, scale, low, pd.concat(checked.values()))
+    return figure
+
+
+def _with_rows(key: str, table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the row of the figure that each of its rows belongs to."""
+    # A factor is a quotient of two steps: its last digits make no column of their own.
+    table = table.assign(factor=[float(f"{factor:.4g}") for factor in table["factor"]])
+    again = table.duplicated(["test_solver", "factor"], keep=False) & table["factor"].isna()
+    # One method with several settings of its own: its settings make the row.
+    names = table["test_solver"].where(~again, table["label"])
+    rows = [
+        _Row(None if pd.isna(order) else int(order), str(name))
+        for order, name in zip(table["order"], names, strict=True)
+    ]
+    table = table.assign(row=pd.Series(rows, index=table.index, dtype=object))
+    twice = table[table.duplicated(["row", "factor"])]
+    if len(twice):
+        raise InvalidValueError(
+            f"tables[{key!r}]",
+            str(twice["label"].iloc[0]),
+            "one row for each test solver and factor",
+            "Average over seeds first, or give each seed its own panel.",
+        )
+    return table
+
+
+def _sort_key(row: _Row) -> tuple[float, str]:
+    return np.inf if row.order is None else row.order, row.name.casefold()
+
+
+def _draw(
+    ax: Axes,
+    table: pd.DataFrame,
+    rows: list[_Row],
+    factors: list[float],
+    scale: ScalarMappable,
+) -> None:
+    down = {row: i for i, row in enumerate(rows)}
+    across = {factor: j for j, factor in enumerate(factors)}
+    if table.empty:
+        ax.text(0.5, 0.5, "no test solves", transform=ax.transAxes, ha="center", va="center")
+    for cell in table.to_dict("records"):
+        x = across.get(cell["factor"], len(factors) + _GAP if factors else 0)
+        y = down[cell["row"]]
+        _cell(ax, x, y, cell, scale)
+        if cell["label"] == cell["train_solver"]:
+            for colour, thick in (("white", 3.2), ("black", 1.6)):
+                ax.add_patch(
+                    Rectangle(
+                        (x - 0.46, y - 0.44),
+                        0.92,
+                        0.88,
+                        fill=False,
+                        edgecolor=colour,
+                        linewidth=thick,
+                        zorder=3,
+                        gid=f"training:{cell['label']}",
+                    )
+                )
+
+
+def _cell(ax: Axes, x: float, y: float, cell: dict[Any, Any], scale: ScalarMappable) -> None:
+    corner = (x - 0.5, y - 0.5)
+    code = str(cell["retcode"])
+    if code != "Success":
+        ax.add_patch(
+            Rectangle(
+                corner,
+                1,
+                1,
+                facecolor="white",
+                hatch=_HATCH,
+                edgecolor="#BBBBBB",
+                linewidth=0,
+                gid=f"failed:{cell['label']}",
+            )
+        )
+        text = "\n".join(_two_lines(code))
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+        ax.text(
+            x, y, text, ha="center", va="center", fontsize=5, linespacing=0.95, bbox=box, zorder=4
+        )
+        return
+    accuracy = float(cell["accuracy"])
+    known = np.isfinite(accuracy)
+    colour = scale.to_rgba(np.array(accuracy)) if known else (0.93, 0.93, 0.93, 1.0)
+    ax.add_patch(Rectangle(corner, 1, 1, facecolor=colour, edgecolor="white", linewidth=0.8))
+    red, green, blue = colour[:3]
+    dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+    finer = bool(cell["finer"])
+    ax.text(
+        x,
+        y,
+        _style.percent(accuracy) if known else "?",
+        ha="center",
+        va="center",
+        color="white" if dark else "black",
+        fontsize=7.5 if finer else 6,
+        style="normal" if finer else "italic",
+        zorder=4,
+    )
+
+
+def _two_lines(code: str) -> list[str]:
+    """``DtLessThanMin`` as two lines of about equal length, broken before a capital."""
+    words = re.findall(r"[A-Z]?[^A-Z]+|[A-Z]+", code) or [code]
+    if len(code) <= 8:
+        return [code]
+    breaks = [("".join(words[:k]), "".join(words[k:])) for k in range(1, len(words))]
+    return list(min(breaks, key=lambda two: max(map(len, two)))) if breaks else [code]
+
+
+def _frame(ax: Axes, rows: list[_Row], columns: list[float], factors: list[float]) -> None:
+    places = [*range(len(factors)), *[len(factors) + (_GAP if factors else 0)]][: len(columns)]
+    names = [f"{factor:g}" if np.isfinite(factor) else "as\ngiven" for factor in columns]
+    ax.set_xticks(places, names)
+    ax.set_yticks(
+        range(len(rows)),
+        [f"{row.name}   {'?' if row.order is None else row.order}" for row in rows],
+    )
+    ax.set_xlim(-0.5, max(places, default=2) + 0.5)
+    ax.set_ylim(max(len(rows), 1) - 0.5, -0.5)
+    ax.tick_params(length=0)
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    for i in range(1, len(rows)):
+        if rows[i].order != rows[i - 1].order:
+            ax.axhline(i - 0.5, color="#999999", linewidth=0.7, zorder=2)
+
+
+def _key(figure: Figure, axes: Any, scale: ScalarMappable, low: float, table: pd.DataFrame) -> None:
+    below = bool((table["accuracy"] < low).any())
+    tall = figure.get_figheight()
+    length = min(tall, 4.0)  # inches
+    bar = figure.colorbar(
+        scale,
+        ax=list(axes),
+        extend="min" if below else "neither",
+        format=_style.percent_axis(),
+        shrink=length / tall,
+        aspect=length / 0.13,
+        anchor=(0.0, 1.0),
+        pad=0.01,
+    )
+    bar.set_label("test accuracy")
+    bar.outline.set_visible(False)
+    if low > 0:
+        ticks = [low, *[t for t in np.linspace(0, 1, 11) if t > low + 0.05]]
+        bar.set_ticks(
+            ticks, labels=[f"{100 * low:.3g} %\nchance", *[f"{100 * t:.3g} %" for t in ticks[1:]]]
+        )
+    figure.supxlabel("step or tolerance, relative to training", fontsize=9)
+    figure.supylabel("test solver and its order", fontsize=9)
+    handles: list[Any] = []
+    if (table["label"] == table["train_solver"]).any():
+        handles.append(
+            Patch(facecolor="white", edgecolor="black", linewidth=1.6, label="solver of training")
+        )
+    failed = table["retcode"].astype(str) != "Success"
+    if (~table["finer"].astype(bool) & ~failed).any():
+        handles.append(
+            Line2D(
+                [],
+                [],
+                linestyle="",
+                marker=r"$\mathit{12.3}$",
+                markersize=15,
+                color="black",
+                markeredgewidth=0,
+                label="farther from the ODE",
+            )
+        )
+    if failed.any():
+        handles.append(
+            Patch(facecolor="white", edgecolor="#BBBBBB", hatch=_HATCH, label="solve failed")
+        )
+    if handles:
+        figure.legend(handles=handles, loc="outside upper left", ncols=3)

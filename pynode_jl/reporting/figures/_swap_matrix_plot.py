@@ -1,0 +1,190 @@
+"""A swap matrix as a clustered heat map: training solvers down, test solvers across."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from pynode_jl.reporting.figures import _checks, _style
+
+_CELL_WIDTH, _CELL_HEIGHT = 0.34, 0.24  # inches
+_NARROW = 0.2
+_MOST_NUMBERED = 24  # columns: of more the cells are too narrow for numbers
+_TREE = 0.55  # inches
+_HATCH = "//////"
+
+
+@_style.styled
+def swap_matrix_heatmap(
+    grid: pd.DataFrame,
+    *,
+    row_tree: npt.ArrayLike,
+    column_tree: npt.ArrayLike,
+    own: pd.DataFrame | None = None,
+    failed: pd.DataFrame | None = None,
+    chance: float = 0.0,
+) -> Figure:
+    """Mean test accuracy, rows and columns ordered and joined by how alike they are.
+
+    The colours run from `chance` to 100 %; a framed cell is the solver trained with; hatching marks
+    failed solves, white no solve. Up to 24 columns the cells carry their numbers, in percent.
+
+    Args:
+        grid: accuracies, training solvers down and tests across, NaN where there is none.
+        row_tree, column_tree: SciPy linkages of the rows and of the columns (`analysis.clusters`);
+            an empty one leaves the order as it is and draws no tree.
+        own: of the same shape, true where the test is the training solver itself.
+        failed: of the same shape, true where solves failed.
+        chance: accuracy of guessing, in [0, 1).
+
+    Raises:
+        InvalidValueError: an empty grid.
+    """
+    low = _checks.share("chance", chance)
+    _checks.some("grid", list(grid.columns) if len(grid) else [])
+    rows, row_lines = _tree(row_tree, len(grid))
+    columns, column_lines = _tree(column_tree, grid.shape[1])
+    shown = grid.iloc[rows, columns]
+    frames = _alike(own, shown)
+    failures = _alike(failed, shown)
+    values = shown.to_numpy(float)
+
+    numbered = len(columns) <= _MOST_NUMBERED
+    cell = _CELL_WIDTH if numbered else _NARROW
+    wide, tall = max(cell * len(columns), 1.5), max(_CELL_HEIGHT * len(rows), 0.7)
+    letter = 0.063 if numbered else 0.052
+    names = [letter * max(map(len, map(str, labels))) for labels in (shown.index, shown.columns)]
+    width = wide + names[0] + _TREE + 1.4
+    height = tall + names[1] + _TREE + 0.75
+    figure = Figure(figsize=(width, height))
+    left, bottom = names[0] + 0.35, names[1] + 0.35
+
+    def axes(x: float, y: float, w: float, h: float) -> Axes:
+        return figure.add_axes((x / width, y / height, w / width, h / height))
+
+    ax = axes(left, bottom, wide, tall)
+    scale = ScalarMappable(Normalize(low, 1.0), matplotlib.colormaps["cividis"])
+    for i in range(len(rows)):
+        for j in range(len(columns)):
+            _cell(ax, i, j, float(values[i, j]), bool(failures[i, j]), scale, numbered)
+            if frames[i, j]:
+                _outline(ax, i, j)
+    _frame(ax, shown, numbered)
+    _draw_tree(axes(left, bottom + tall + 0.03, wide, _TREE), column_lines, len(columns), "top")
+    _draw_tree(axes(left + wide + 0.03, bottom, _TREE, tall), row_lines, len(rows), "right")
+    bar_axes = axes(left + wide + _TREE + 0.15, bottom, 0.13, min(tall, 3.0))
+    bar = figure.colorbar(scale, cax=bar_axes, format=_style.percent_axis())
+    bar.set_label("test accuracy")
+    bar.outline.set_visible(False)
+    handles = []
+    if frames.any():
+        handles.append(
+            Patch(facecolor="white", edgecolor="black", linewidth=1.6, label="solver of training")
+        )
+    if failures.any():
+        handles.append(
+            Patch(facecolor="white", edgecolor="#BBBBBB", hatch=_HATCH, label="solve failed")
+        )
+    if handles:
+        figure.legend(handles=handles, loc="upper left", ncols=2)
+    return figure
+
+
+def _tree(linkage: npt.ArrayLike, n: int) -> tuple[list[int], list[Any]]:
+    """The order of the leaves, and the tree's brackets as (positions, heights)."""
+    from scipy.cluster.hierarchy import dendrogram
+
+    links = np.asarray(linkage, float)
+    if len(links) == 0:
+        return list(range(n)), []
+    drawn = dendrogram(links, no_plot=True)
+    # SciPy puts leaf i at 10 i + 5.
+    lines = [
+        ((np.array(places) - 5) / 10, np.array(heights))
+        for places, heights in zip(drawn["icoord"], drawn["dcoord"], strict=True)
+    ]
+    return [int(i) for i in drawn["leaves"]], lines
+
+
+def _alike(marks: pd.DataFrame | None, shown: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    if marks is None:
+        return np.zeros(shown.shape, bool)
+    same = marks.reindex(index=shown.index, columns=shown.columns)
+    return np.asarray(same.fillna(0).to_numpy(float) > 0)
+
+
+def _cell(
+    ax: Axes, i: int, j: int, accuracy: float, failed: bool, scale: ScalarMappable, numbered: bool
+) -> None:
+    corner = (j - 0.5, i - 0.5)
+    if failed:
+        ax.add_patch(
+            Rectangle(corner, 1, 1, facecolor="white", hatch=_HATCH, edgecolor="#BBBBBB", lw=0)
+        )
+        return
+    if not np.isfinite(accuracy):
+        return
+    colour = scale.to_rgba(np.array(accuracy))
+    ax.add_patch(Rectangle(corner, 1, 1, facecolor=colour, edgecolor="white", linewidth=0.5))
+    if numbered:
+        red, green, blue = colour[:3]
+        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+        ax.text(
+            j,
+            i,
+            f"{100 * accuracy:.0f}",
+            ha="center",
+            va="center",
+            fontsize=6.5,
+            color="white" if dark else "black",
+        )
+
+
+def _outline(ax: Axes, i: int, j: int) -> None:
+    for colour, thick in (("white", 2.6), ("black", 1.3)):
+        ax.add_patch(
+            Rectangle(
+                (j - 0.45, i - 0.43),
+                0.9,
+                0.86,
+                fill=False,
+                edgecolor=colour,
+                linewidth=thick,
+                zorder=3,
+                gid="training",
+            )
+        )
+
+
+def _frame(ax: Axes, shown: pd.DataFrame, numbered: bool) -> None:
+    size = 7.5 if numbered else 6.0
+    ax.set_xticks(range(shown.shape[1]), map(str, shown.columns), rotation=90, fontsize=size)
+    ax.set_yticks(range(len(shown)), map(str, shown.index), fontsize=size)
+    ax.set_xlim(-0.5, shown.shape[1] - 0.5)
+    ax.set_ylim(len(shown) - 0.5, -0.5)
+    ax.tick_params(length=0)
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    ax.set_xlabel("test solver")
+    ax.set_ylabel("training solver")
+
+
+def _draw_tree(ax: Axes, lines: Sequence[Any], n: int, side: str) -> None:
+    for places, heights in lines:
+        x, y = (places, heights) if side == "top" else (heights, places)
+        ax.plot(x, y, color=_style.INK, linewidth=0.7)
+    if side == "top":
+        ax.set_xlim(-0.5, n - 0.5)
+    else:
+        ax.set_ylim(n - 0.5, -0.5)
+    ax.set_axis_off()

@@ -1,0 +1,83 @@
+"""From sections to one HTML file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from pynode_jl.errors import InvalidValueError
+from pynode_jl.reporting.html._blocks import Block, Section
+
+# Autoescape is on for all: the one thing not escaped is the style sheet, a file of this package.
+_TEMPLATES = Environment(
+    loader=PackageLoader("pynode_jl.reporting.html"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def report_html(
+    *,
+    title: str,
+    sections: Sequence[Section],
+    subtitle: str = "",
+    footer: str = "",
+) -> str:
+    """The page that `write_report` writes, as text. Equal arguments give equal text."""
+    if not title.strip():
+        raise InvalidValueError("title", title, "some text", "Say what the report is about.")
+    for i, section in enumerate(sections):
+        for j, block in enumerate(section.blocks):
+            if not isinstance(block, Block):
+                raise InvalidValueError(
+                    f"sections[{i}].blocks[{j}]",
+                    block,
+                    "Text, VerdictCard, Table, Picture or Facts",
+                    "Wrap plain text as Text(...).",
+                )
+    return _TEMPLATES.get_template("page.html").render(
+        title=title, subtitle=subtitle, sections=sections, footer=footer
+    )
+
+
+def write_report(
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    sections: Sequence[Section],
+    subtitle: str = "",
+    footer: str = "",
+) -> Path:
+    """Write a report as one HTML file that holds all it needs: style inline, pictures as data.
+
+    Everything given is escaped: text is text, never markup. A file that was there is replaced in
+    one move, so that a reader sees the old report or the new one and never half of it.
+
+    Args:
+        path: where; folders that lack are made.
+        title: the heading of the page.
+        sections: the content; three or more get a table of contents.
+        subtitle: a line under the title.
+        footer: a line at the end.
+
+    Returns:
+        The path.
+
+    Raises:
+        InvalidValueError: an empty title, or a block that is none.
+    """
+    page = report_html(title=title, sections=sections, subtitle=subtitle, footer=footer)
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        draft.write_text(page, encoding="utf-8", newline="\n")
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+    return target

@@ -1,0 +1,267 @@
+"""A certificate as a page: verdict, diagnostics, pictures and numbers, in one HTML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pynode_jl.backends import BackendLike, as_backend
+from pynode_jl.datasets import Dataset
+from pynode_jl.diagnostics import Certificate, Finding, Reference, Share
+from pynode_jl.reporting import figures
+from pynode_jl.reporting.figures import MarginPanel, OrderPanel
+from pynode_jl.reporting.html import (
+    Block,
+    Facts,
+    Picture,
+    Section,
+    Table,
+    Text,
+    VerdictCard,
+    write_report,
+)
+from pynode_jl.reporting.pages._panels import FLOW, decision_panel, in_the_plane, trajectory_panel
+from pynode_jl.solvers import Solver
+from pynode_jl.training import Trained
+
+_HEADLINES = {
+    "valid": "An ODE, as far as these solves and samples tell",
+    "tied": "Tied to its solver: a ResNet, not an ODE",
+    "undecided": "Undecided",
+    "untrained": "Not trained far enough to say",
+    "overfitted": "Overfitted: nothing to say of its test answers",
+    "non-finite": "Weights that are not finite",
+    "failed": "The training solve fails",
+}
+_WEAKENED = "An ODE by its answers, with reservations"
+_FORMATS = {"accuracy": ".1%", "state error": ".1e"}
+
+
+def write_certificate(
+    certificate: Certificate,
+    folder: str | Path,
+    *,
+    trained: Trained | None = None,
+    dataset: Dataset | None = None,
+    backend: BackendLike = None,
+) -> Path:
+    """Write ``certificate.html`` and ``certificate.json``, figures as PNG and PDF, to `folder`.
+
+    Args:
+        certificate: what `certify` gave.
+        folder: where to write.
+        trained, dataset: the model and its data: given both, a model whose states lie in the plane
+            gets its trajectories and decision regions.
+        backend: what solves for these, or its name; default `get_backend()`.
+
+    Returns:
+        The page's path.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "certificate.json").write_text(certificate.to_json(), encoding="utf-8")
+    verdict = certificate.verdict
+    headline = _WEAKENED if certificate.weakened_by else _HEADLINES[verdict.kind]
+    pictures = _pictures(certificate, folder, trained, dataset, backend)
+    return write_report(
+        folder / "certificate.html",
+        title="Is this trained Neural ODE an ODE?",
+        subtitle=f"Trained with {certificate.solver.label}: {certificate.model}",
+        sections=[
+            Section("Verdict", [VerdictCard(verdict.kind, headline, certificate.text)]),
+            Section("Diagnostics", _diagnostics(certificate)),
+            *([Section("Pictures", pictures)] if pictures else []),
+            Section("Numbers", _numbers(certificate)),
+            Section(
+                "What was looked at",
+                [
+                    Facts(
+                        {
+                            "model": certificate.model,
+                            "trained with": certificate.solver.label,
+                            "data": certificate.data,
+                            "samples with Jacobians, at the most": certificate.samples,
+                            "margin": f"{100 * verdict.margin:.3g} %",
+                            "confidence of intervals": f"{100 * verdict.confidence:.3g} %",
+                            "backend": certificate.backend,
+                        }
+                    )
+                ],
+            ),
+        ],
+    )
+
+
+def _diagnostics(certificate: Certificate) -> list[Block]:
+    found = certificate.findings
+    outcomes = pd.DataFrame({"diagnostic": each.name, "outcome": each.outcome} for each in found)
+    return [
+        Text(
+            "The verdict rests on the answers under the ODE and under all solves nearer to it. Each"
+            " diagnostic looks at the model in another way. It supports that the model is an ODE,"
+            " contradicts it, or is inconclusive; one that contradicts a valid verdict weakens it."
+        ),
+        *([Table(outcomes)] if found else []),
+        Facts({each.name: each.text for each in found}, "Findings"),
+        Facts({each.name: each.limits for each in found}, "What each diagnostic does not show"),
+    ]
+
+
+def _numbers(certificate: Certificate) -> list[Block]:
+    swaps = certificate.swap.table
+    blocks: list[Block] = []
+    reference = certificate.swap.reference
+    if reference is not None and reference.solved:
+        blocks.append(Facts(_reference_facts(certificate, reference), "The reference: its ODE"))
+    if len(swaps):
+        columns = ["label", "finer", "accuracy", "flips", "lost", "won", "state error", "nf"]
+        failed = swaps["retcode"] != "Success"
+        shown = swaps.rename(columns={"state_error": "state error"}).assign(
+            flips=[
+                str(Share(row["flips"], certificate.verdict.samples, row["flips_low"], high))
+                for row, high in zip(swaps.to_dict("records"), swaps["flips_high"], strict=True)
+            ],
+            label=swaps["label"].where(~failed, swaps["label"] + " (" + swaps["retcode"] + ")"),
+        )
+        blocks += [
+            Text(
+                "finer: as near to the ODE as the training solve, or nearer; the verdict rests on"
+                " these rows and on the ODE. flips: answers that differ from those under the"
+                " training solver, with an interval whose lower end allows for the number of these"
+                " solves. lost, won: answers that only the training solver, and only this solve,"
+                " gives right."
+            ),
+            Table(shown[columns], _FORMATS, {"label": "solve", "nf": "evaluations"}, "Swaps"),
+        ]
+    by_step = _report(certificate, "answers by step")
+    if by_step is not None:
+        n = certificate.verdict.samples
+        shown = by_step.rename(columns={"state_error": "state error"}).assign(
+            flips=[
+                str(Share(round(share * n), n, low, high)) if share == share else None
+                for share, low, high in by_step[["flips", "flips_low", "flips_high"]].to_numpy()
+            ]
+        )
+        columns = ["label", "own", "accuracy", "flips", "state error", "nf", "retcode"]
+        headers = {
+            "label": "solve",
+            "own": "as trained",
+            "flips": "flips against the ODE",
+            "nf": "evaluations",
+            "retcode": "return code",
+        }
+        blocks.append(Table(shown[columns], _FORMATS, headers, "Answers by step"))
+    return blocks or [Text("Nothing was measured.")]
+
+
+def _reference_facts(certificate: Certificate, reference: Reference) -> dict[str, object]:
+    ode = certificate.verdict.ode
+    flips = {}
+    if ode is not None:
+        share = Share(ode.flips, ode.samples, ode.low, ode.high)
+        flips = {
+            "answers that differ from those as trained": f"{share}; lost {ode.lost}, won {ode.won},"
+            f" McNemar's p {ode.p_value:.2g}"
+        }
+    assert reference.solver is not None
+    return {
+        "solver": f"{reference.solver.label}, float64",
+        "own error": f"below {reference.error:.2g}, the mean"
+        " over samples of |y - y exact| / (1 + |y exact|)",
+        "answers that this error leaves open": int(reference.unsure.sum()),
+        **flips,
+        "cost": f"{reference.cost.nf} evaluations of the right-hand side,"
+        f" {reference.cost.seconds:.1f} s",
+        "solves": "\n".join(
+            f"{each.label}: {each.retcode}, {each.nf} evaluations" for each in reference.attempts
+        ),
+    }
+
+
+def _report(certificate: Certificate, name: str) -> Any:
+    """What a diagnostic measured; None where it was not run."""
+    found: Finding | None = certificate.finding(name)
+    return None if found is None else found.report
+
+
+def _pictures(
+    certificate: Certificate,
+    folder: Path,
+    trained: Trained | None,
+    dataset: Dataset | None,
+    backend: BackendLike,
+) -> list[Picture]:
+    drawn = {}
+    if _report(certificate, "answers by step") is not None:
+        drawn["evidence"] = _evidence(certificate)
+    if len(certificate.swap.table):
+        drawn["swaps"] = (
+            figures.swap_heatmap(
+                {certificate.solver.label: certificate.swap.table}, chance=certificate.swap.chance
+            ),
+            "Test accuracy under each test solver at each multiple of the training step or"
+            " tolerance. Outlined: the solver trained with; in italics: solves that are farther"
+            " from the ODE than it.",
+        )
+    fit = certificate.verdict.kind not in ("non-finite", "failed")
+    if trained is not None and dataset is not None and in_the_plane(trained) and fit:
+        backend = as_backend(backend)
+        reference = certificate.swap.reference
+        flow = FLOW
+        if reference is not None and reference.solver is not None:
+            # The method that could solve this field, at a tolerance for the eye.
+            flow = Solver(reference.solver.name, rtol=FLOW.rtol, atol=FLOW.atol)
+        label = trained.solver.label
+        drawn["trajectories"] = (
+            figures.trajectories([trajectory_panel(label, trained, dataset, backend, flow)]),
+            "Test samples under the steps of the training solver and under the flow of the ODE.",
+        )
+        drawn["regions"] = (
+            figures.decision_regions(
+                [
+                    decision_panel(f"{how}: {{}}", trained, dataset, backend, solver)
+                    for how, solver in ((label, trained.solver), ("as an ODE", flow))
+                ]
+            ),
+            "What the model answers over the plane, under its training solver and as an ODE.",
+        )
+    for name, (figure, _) in drawn.items():
+        figures.save(figure, folder / f"certificate-{name}")
+    return [Picture(figure, caption, caption) for figure, caption in drawn.values()]
+
+
+def _evidence(certificate: Certificate) -> tuple[Figure, str]:
+    folded, order = _report(certificate, "folds"), _report(certificate, "order")
+    share = _report(certificate, "error share")
+    scan = None if folded is None else folded[1]
+    caption = [
+        "Accuracy, flips against the ODE's answers with their interval, and folded trajectories,"
+        " against the step or tolerance: an ODE's answers are settled from its training step on"
+        " down."
+    ]
+    if order is not None:
+        caption.append(
+            "Then: how final states approach the ODE's as steps shrink; in the grey band the"
+            " reference is no more exact itself."
+        )
+    if share is not None:
+        caption.append(
+            "Last: the margin of each test sample and the numerical error in it. An error for the"
+            " answer above the line of 100 % makes that answer."
+        )
+    figure = figures.evidence(
+        _report(certificate, "answers by step"),
+        fixed=certificate.solver.fixed,
+        ode=certificate.swap.ode,
+        margin=certificate.verdict.margin,
+        settled=certificate.settled,
+        folds=(scan.steps, scan.share) if scan is not None and certificate.solver.fixed else None,
+        order=None
+        if order is None
+        else OrderPanel(order.steps, order.errors, order.solver.info.order, order.floor),
+        margins=None if share is None else MarginPanel(share.margin, share.error),
+    )
+    return figure, " ".join(caption)

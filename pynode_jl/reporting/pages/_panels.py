@@ -1,0 +1,66 @@
+"""Panels of figures for models whose states lie in the plane: solved here, drawn elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pynode_jl.backends import Backend
+from pynode_jl.datasets import Dataset
+from pynode_jl.diagnostics import REFERENCE
+from pynode_jl.reporting.figures import DecisionPanel, TrajectoryPanel
+from pynode_jl.solvers import Solver
+from pynode_jl.training import Trained
+
+#: The ODE, for the eye: a picture needs no tighter flow, and its grid reaches beyond the data.
+FLOW = REFERENCE.with_tolerance(1e-5, 1e-5)
+
+_SAMPLES = 24
+_FLOW_TIMES = 60
+_GRID = 160
+_ROOM = 1.1
+
+
+def in_the_plane(trained: Trained) -> bool:
+    """Whether the model's states can be drawn as they are."""
+    return trained.model.field.state_shape == (2,) and trained.model.augment == 0
+
+
+def trajectory_panel(
+    title: str, trained: Trained, dataset: Dataset, backend: Backend, flow: Solver = FLOW
+) -> TrajectoryPanel:
+    """The first test samples under the training solver's steps and under the ODE's `flow`."""
+    model, x = trained.model, trained.model.augmented(dataset.x_test[:_SAMPLES])
+    span = (model.t0, model.t1)
+    steps = backend.solve(
+        model.field, trained.field_weights, x, span, trained.solver, save_steps=True, throw=False
+    )
+    times = [float(t) for t in np.linspace(model.t0, model.t1, _FLOW_TIMES + 1)[1:]]
+    exact = backend.solve(
+        model.field, trained.field_weights, x, span, flow, save_at=times, throw=False
+    )
+    return TrajectoryPanel(
+        title, steps.y, dataset.y_test[:_SAMPLES], np.concatenate([x[None], exact.y])
+    )
+
+
+def decision_panel(
+    title: str, trained: Trained, dataset: Dataset, backend: Backend, solver: Solver
+) -> DecisionPanel:
+    """What the model answers over a square around the test samples, and on these, under `solver`.
+
+    ``{}`` in the title becomes the accuracy.
+    """
+    reach = _ROOM * float(np.abs(dataset.x_test).max())
+    axis = np.linspace(-reach, reach, _GRID, dtype=np.float32)
+    grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    answers = backend.evaluate(trained.model, trained.weights, grid, solver)
+    seen = backend.evaluate(trained.model, trained.weights, dataset.x_test, solver)
+    return DecisionPanel(
+        title.format(f"{seen.accuracy(dataset.y_test):.1%}"),
+        axis,
+        axis,
+        answers.predictions.reshape(_GRID, _GRID),
+        dataset.x_test,
+        dataset.y_test,
+        seen.predictions,
+    )

@@ -1,0 +1,235 @@
+"""The page and the figures of one or more runs, made from what their folders hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pynode_jl.diagnostics import SwapReport
+from pynode_jl.reporting import figures
+from pynode_jl.reporting.html import Facts, Picture, Section, Table, Text, VerdictCard, write_report
+from pynode_jl.reporting.pages._panels import (
+    FLOW,
+    decision_panel,
+    in_the_plane,
+    trajectory_panel,
+)
+from pynode_jl.runs._run import Run
+
+_COLUMNS = {
+    "label": "test solver",
+    "factor": "factor",
+    "accuracy": "accuracy",
+    "state_error": "state error",
+    "finer": "finer",
+    "flips": "flips",
+    "flips_low": "low",
+    "flips_high": "high",
+    "lost": "lost",
+    "won": "won",
+    "p_value": "p",
+    "worst_class": "class",
+    "class_flips": "its flips",
+    "class_samples": "of",
+    "class_low": "low in it",
+    "logit_distance": "logit distance",
+    "nf": "evaluations",
+    "seconds": "seconds",
+    "retcode": "return code",
+}
+_FORMATS = {
+    "accuracy": ".1%",
+    "flips_low": ".1%",
+    "flips_high": ".1%",
+    "p_value": ".2g",
+    "class_low": ".1%",
+    "logit_distance": ".2g",
+    "state_error": ".1e",
+    "seconds": ".3f",
+}
+
+
+def write_run_report(runs: Mapping[str, Run], folder: Path, title: str) -> Path:
+    """Write ``report.html`` and its figures, as PNG and PDF, to `folder`.
+
+    Args:
+        runs: trained and swapped runs by the name they are shown under.
+        folder: where to write.
+        title: the page's heading.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        RunFolderError: a run that has no swap table yet.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    reports = {name: run.stored_swap() for name, run in runs.items()}
+    tables = {name: report.table for name, report in reports.items()}
+    chance = min(report.chance for report in reports.values())
+    cards = [
+        VerdictCard(report.verdict.kind, f"{name}: {report.verdict.kind}", report.verdict.text)
+        for name, report in reports.items()
+    ]
+    pictures = [
+        _picture(
+            folder / "flips",
+            figures.flip_intervals(
+                {name: report.comparisons for name, report in reports.items()},
+                margin=min(report.verdict.margin for report in reports.values()),
+            ),
+            "Answers that change under the ODE and under the test solves nearer to it, with exact"
+            " intervals that hold together. An ODE's stay to the left of the margin.",
+        ),
+        _picture(
+            folder / "swap",
+            figures.swap_heatmap(tables, chance=chance),
+            "Test accuracy under each test solver (rows) at each multiple of the training step or"
+            " tolerance (columns). The outlined cell is the solver trained with; numbers in italics"
+            " are solves farther from the ODE than it, on which the verdict does not rest.",
+        ),
+        _picture(
+            folder / "steps",
+            figures.accuracy_against_step(tables, chance=chance),
+            "Test accuracy against the step, in units of the training step: an ODE's curves are"
+            " flat to the left of 1.",
+        ),
+    ]
+    if all(in_the_plane(run.trained) for run in runs.values()):
+        pictures += [
+            _picture(
+                folder / "trajectories",
+                figures.trajectories(
+                    [
+                        trajectory_panel(
+                            f"{name}, {run.trained.solver.label}",
+                            run.trained,
+                            run.dataset,
+                            run.backend,
+                        )
+                        for name, run in runs.items()
+                    ]
+                ),
+                "The same samples under the steps of the training solver and under the flow of the"
+                " ODE that the model's field defines.",
+            ),
+            _picture(
+                folder / "regions",
+                figures.decision_regions(
+                    [
+                        decision_panel(
+                            f"{name}, {how}: {{}}", run.trained, run.dataset, run.backend, solver
+                        )
+                        for name, run in runs.items()
+                        for how, solver in (
+                            (run.trained.solver.label, run.trained.solver),
+                            ("as an ODE", FLOW),
+                        )
+                    ]
+                ),
+                "What each model answers over the plane, under its training solver and as an ODE.",
+            ),
+        ]
+    pictures.append(
+        _picture(
+            folder / "training",
+            figures.training_history({name: _history(run) for name, run in runs.items()}),
+            "Loss and batch accuracy while training.",
+        )
+    )
+    swaps = [
+        Table(
+            report.table[list(_COLUMNS)],
+            _FORMATS,
+            _COLUMNS,
+            f"{name}: every test solve",
+            folded=True,
+        )
+        for name, report in reports.items()
+    ]
+    references = [
+        Text(f"{name}: {report.cost.text}") for name, report in reports.items() if report.cost
+    ]
+    return write_report(
+        folder / "report.html",
+        title=title,
+        subtitle="Is the trained Neural ODE an ODE, or a ResNet tied to its solver?",
+        sections=[
+            Section("Verdict", [*cards, Table(_summary(reports), _SHARES)]),
+            Section("Figures", pictures),
+            Section("Every solve", [Text(_READING), *references, *swaps]),
+            Section("What was run", [_facts(name, run) for name, run in runs.items()]),
+        ],
+    )
+
+
+_SHARES = dict.fromkeys(
+    ("as trained", "as an ODE", "flips of the ODE", "low", "high", "margin"), ".1%"
+)
+_READING = (
+    "flips: test answers that differ from those under the training solver; low and high: exact"
+    " interval of their share, simultaneous over all solves that count. lost, won: answers that"
+    " only the training solver, and only this solve, gives right; p: of McNemar's exact test that"
+    " both are equally accurate. class: the one whose answers change most surely. state error: mean"
+    " distance of final states from the ODE's, relative where states are large. finer: of a state"
+    " error no larger than the training solver's; the verdict rests on these solves and on the ODE."
+    " logit distance: mean norm of the difference to the training solver's logits, in units of"
+    " their own mean norm."
+)
+
+
+def _summary(reports: Mapping[str, SwapReport]) -> pd.DataFrame:
+    def row(name: str, report: SwapReport) -> dict[str, object]:
+        verdict, ode = report.verdict, report.verdict.ode
+        return {
+            "run": name,
+            "verdict": verdict.kind,
+            "as trained": report.trained,
+            "as an ODE": report.ode,
+            "flips of the ODE": None if ode is None else ode.share,
+            "low": None if ode is None else ode.low,
+            "high": None if ode is None else ode.high,
+            "margin": verdict.margin,
+            "finer solves": verdict.finer,
+            "samples": verdict.samples,
+        }
+
+    return pd.DataFrame([row(name, report) for name, report in reports.items()])
+
+
+def _picture(path: Path, figure: Figure, caption: str) -> Picture:
+    figures.save(figure, path)
+    return Picture(figure, caption, caption)
+
+
+def _history(run: Run) -> pd.DataFrame:
+    history = run.trained.history
+    return pd.DataFrame(
+        {
+            "loss": history.loss,
+            "accuracy": history.accuracy,
+            "nf": history.nf,
+            "step": history.step,
+        }
+    )
+
+
+def _facts(name: str, run: Run) -> Facts:
+    trained = run.trained
+    environment = json.loads((run.folder / "environment.json").read_text(encoding="utf-8"))
+    packages = environment.pop("packages")
+    return Facts(
+        {
+            "configuration": run.config.to_toml(),
+            "iterations": trained.state.iteration,
+            "evaluations of the right-hand side": int(trained.history.nf.sum()),
+            "seconds of training": f"{trained.seconds:.1f}",
+            **environment,
+            "packages": ", ".join(f"{key} {value}" for key, value in packages.items()),
+        },
+        name,
+    )

@@ -1,0 +1,36 @@
+"""Runs: a configuration, the training that it decides, and the folder that keeps it."""
+
+from __future__ import annotations
+
+from pynode_jl.runs._adaptation_tables import adaptation_row, checks_table, over_seeds, spread
+from pynode_jl.runs._config import (
+    AdaptConfig,
+    Config,
+    DataConfig,
+    FieldConfig,
+    ModelConfig,
+    SwapConfig,
+    TrainConfig,
+)
+from pynode_jl.runs._matrix import explicit_zoo, find_runs, runs_matrix
+from pynode_jl.runs._quickstart import quickstart_configs
+from pynode_jl.runs._run import Run
+
+__all__ = [
+    "AdaptConfig",
+    "Config",
+    "DataConfig",
+    "FieldConfig",
+    "ModelConfig",
+    "Run",
+    "SwapConfig",
+    "TrainConfig",
+    "adaptation_row",
+    "checks_table",
+    "explicit_zoo",
+    "find_runs",
+    "over_seeds",
+    "quickstart_configs",
+    "runs_matrix",
+    "spread",
+]

@@ -1,0 +1,111 @@
+"""What an adapted run comes to: its trace, and one row of figures a seed."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from pynode_jl.backends import Backend
+from pynode_jl.datasets import Dataset
+from pynode_jl.diagnostics import swap
+from pynode_jl.solvers import Solver, info
+from pynode_jl.training import History, Trained
+
+#: What an adapted model is swapped to: at the step in force and at half of it, and its own ODE.
+FIXED_TESTS = ("Midpoint", "RK4", "Tsit5:tol=1e-6")
+ADAPTIVE_TESTS = ("Fehlberg21", "DP5", "Tsit5:tol=1e-6")
+_FACTORS = {True: (0.5, 1.0), False: (0.1, 1.0)}
+
+
+def checks_table(history: History) -> pd.DataFrame:
+    """A controller's checks, one a row; step is the one in force before the check."""
+    return pd.DataFrame(
+        {
+            "iteration": check.iteration,
+            "solver": check.solver.label,
+            "step": _size(check.solver),
+            "test_solver": "" if check.test_solver is None else check.test_solver.label,
+            "accuracy": check.accuracy,
+            "test_accuracy": check.test_accuracy,
+            "statistic": check.statistic,
+            "action": check.action,
+            "next_step": _size(check.chosen),
+            "nf": check.nf,
+            "best": check.best,
+        }
+        for check in history.checks
+    )
+
+
+def spread(history: History) -> float:
+    """Standard deviation of the step's (or tolerance's) logarithm over the last half of training.
+
+    It tells how much a controller oscillates; 0 for a fixed step. It is over all of these
+    iterations, not over a sample of them.
+    """
+    last = history.step[len(history) // 2 :]
+    return float(np.log(last).std()) if len(last) else math.nan
+
+
+def over_seeds(values: npt.ArrayLike, digits: int = 1) -> str:
+    """Return a mean over seeds and its sample deviation (n - 1) as text.
+
+    Values that are not finite are left out. One value has no deviation, and none has no mean: then
+    the text is that value, or "-".
+    """
+    given = np.asarray(values, float)
+    given = given[np.isfinite(given)]
+    if not given.size:
+        return "-"
+    mean = f"{given.mean():.{digits}f}"
+    return mean if given.size == 1 else f"{mean} +- {given.std(ddof=1):.{digits}f}"
+
+
+def adaptation_row(trained: Trained, dataset: Dataset, backend: Backend) -> dict[str, object]:
+    """The figures of one adapted run.
+
+    Returns:
+        seed, solver (in force at the end), accuracy (test set, with it), ode (the ODE's accuracy),
+        verdict (its kind by flips, from `FIXED_TESTS` or `ADAPTIVE_TESTS`), flips, flips_low and
+        flips_high (the share of answers that the decisive comparison changes, and its interval),
+        under (which comparison that is), drop and lowest (accuracy lost under the worst of the ODE
+        and the solves that are measured to be finer, and which that is), nf_training and nf_checks
+        (evaluations an iteration), spread, validation (its text; "none" from a controller that
+        promises nothing). Shares and accuracies are nan, names "" where the verdict has none.
+    """
+    solver = trained.solver
+    tests = FIXED_TESTS if solver.fixed else ADAPTIVE_TESTS
+    order = solver.info.order or 0
+    fine_enough = [name for name in tests if ":" in name or (info(name).order or 0) >= order]
+    report = swap(trained, dataset, fine_enough, factors=_FACTORS[solver.fixed], backend=backend)
+    verdict = report.verdict
+    found = verdict.decisive
+    history, done = trained.history, max(1, trained.state.iteration)
+    validation = trained.validation
+    cost = history.check_nf + (0 if validation is None else validation.nf)
+    return {
+        "seed": trained.recipe.seed,
+        "solver": solver.label,
+        "accuracy": report.trained,
+        "ode": report.ode,
+        "verdict": verdict.kind,
+        "flips": math.nan if found is None else found.share,
+        "flips_low": math.nan if found is None else found.low,
+        "flips_high": math.nan if found is None else found.high,
+        "under": "" if found is None else found.label,
+        "drop": verdict.drop,
+        "lowest": verdict.worst,
+        "nf_training": history.training_nf / done,
+        "nf_checks": cost / done,
+        "spread": spread(history),
+        "validation": "none" if validation is None else validation.text,
+    }
+
+
+def _size(solver: Solver) -> float:
+    size = solver.dt if solver.dt is not None else solver.rtol
+    assert size is not None
+    return size

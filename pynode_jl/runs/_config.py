@@ -1,0 +1,319 @@
+"""A configuration: everything that decides a run, as plain data, from TOML or from Python.
+
+The two give the same run: a TOML file is read into the same frozen dataclasses that Python makes,
+and what a run folder holds is written back from them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from pynode_jl.backends import BACKENDS, Adam
+from pynode_jl.datasets import DATASETS, Dataset, load, takes_seed
+from pynode_jl.diagnostics import Criterion
+from pynode_jl.diagnostics._swap import _check_rule
+from pynode_jl.errors import ConfigError, PyNODEError, UnknownNameError, nearest_names
+from pynode_jl.fields import FIELDS, VectorField
+from pynode_jl.models import Model
+from pynode_jl.seeding import checked_seed
+from pynode_jl.solvers import Solver, info
+from pynode_jl.training import Recipe
+from pynode_jl.training.step_adaptation import CONTROLLERS, Controller
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Table ``[data]``: the data set's name and its options (the seed is the configuration's)."""
+
+    name: str = "spheres"
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FieldConfig:
+    """Table ``[field]``: the field's kind (`FIELDS`) and its options (the state is the data's)."""
+
+    kind: str = "conv1d"
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Table ``[model]``: the interval and the zeros appended to the input."""
+
+    t0: float = 0.0
+    t1: float = 1.0
+    augment: int = 0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Table ``[train]``: the solver, as ``"Euler:dt=1/16"`` or a table, and the recipe."""
+
+    solver: str | Mapping[str, Any] = "Euler:dt=1/16"
+    iterations: int = 10_000
+    batch_size: int = 128
+    learning_rate: float = 1e-4
+    gradient: str = "discrete"
+    precision: str = "full"
+    chunk: int = 50
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """Table ``[adapt]``: the controller (`CONTROLLERS`, or "none") and its options."""
+
+    controller: str = "none"
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def make(self) -> Controller | None:
+        """The controller; None for "none".
+
+        Raises:
+            UnknownNameError: no controller has that name.
+            ConfigError: an option that it does not have.
+        """
+        if self.controller == "none":
+            if self.options:
+                raise ConfigError(
+                    "adapt", dict(self.options), "no options without a controller", "Name one."
+                )
+            return None
+        if self.controller not in CONTROLLERS:
+            raise UnknownNameError("controller", self.controller, ("none", *CONTROLLERS))
+        made = CONTROLLERS[self.controller]
+        known = [item.name for item in fields(made)]
+        for option in self.options:
+            if option not in known:
+                near = nearest_names(option, known)
+                hint = f"Did you mean {near[0]}?" if near else "Remove it."
+                raise ConfigError(f"adapt.{option}", self.options[option], ", ".join(known), hint)
+        return made(**self.options)
+
+
+@dataclass(frozen=True)
+class SwapConfig:
+    """Table ``[swap]``: what `pynode_jl.swap` is called with; an empty list is its default.
+
+    Raises:
+        InvalidValueError: a margin, confidence or criterion that `swap` would refuse.
+    """
+
+    solvers: tuple[str, ...] = ()
+    factors: tuple[float, ...] = ()
+    margin: float = 0.03
+    confidence: float = 0.95
+    criterion: Criterion = "flips"
+
+    def __post_init__(self) -> None:
+        _check_rule(self.margin, self.confidence, self.criterion)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides a run.
+
+    Attributes:
+        seed: decides the data, the initial weights and the batches.
+        backend: a name of `BACKENDS`; "auto" is resolved when the run begins.
+        device: "cpu", "gpu", or "" for the backend's default.
+        data, field, model, train, adapt, swap: the tables of the same names.
+
+    Raises:
+        ConfigError: a value that no run can be made of; the cause says which and why.
+    """
+
+    seed: int = 0
+    backend: str = "auto"
+    device: str = ""
+    data: DataConfig = DataConfig()
+    field: FieldConfig = FieldConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    adapt: AdaptConfig = AdaptConfig()
+    swap: SwapConfig = SwapConfig()
+
+    def __post_init__(self) -> None:
+        checked_seed(self.seed)
+        for kind, name, known in (
+            ("backend", self.backend, BACKENDS),
+            ("data set", self.data.name, DATASETS),
+            ("field", self.field.kind, FIELDS),
+        ):
+            if name not in known:
+                raise UnknownNameError(kind, name, known)
+        self.recipe()
+        # A misspelt test solver is to be found before training, not after it.
+        for text in self.swap.solvers:
+            Solver.parse(text) if ":" in text else info(text)
+
+    def dataset(self) -> Dataset:
+        """The data, made from the seed where chance has a part in them."""
+        options = dict(self.data.options)
+        if takes_seed(self.data.name):
+            options.setdefault("seed", self.seed)
+        return load(self.data.name, **options)
+
+    def make_model(self, dataset: Dataset) -> Model:
+        """The model for these data.
+
+        Raises:
+            ConfigError: options that the field does not have.
+        """
+        first, *rest = dataset.state_shape
+        state = (first + self.model.augment, *rest)
+        make = FIELDS[self.field.kind]
+        try:
+            made: VectorField = make(state if rest else state[0], **self.field.options)
+        except TypeError as error:
+            raise ConfigError(
+                "field",
+                dict(self.field.options),
+                f"the options of {make.__name__}, for a state {state}",
+                f"{error}.",
+            ) from error
+        return Model(made, dataset.classes, self.model.t0, self.model.t1, self.model.augment)
+
+    def recipe(self) -> Recipe:
+        """How to train."""
+        given = self.train.solver
+        solver = Solver.parse(given) if isinstance(given, str) else Solver.from_dict(given)
+        return Recipe(
+            solver,
+            self.train.iterations,
+            self.train.batch_size,
+            Adam(self.train.learning_rate),
+            self.seed,
+            self.train.gradient,  # `Recipe` checks the names
+            self.train.precision,
+            self.train.chunk,
+            self.adapt.make(),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested values, as a TOML file holds them."""
+        values: dict[str, Any] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            values[item.name] = _plain_table(value) if item.name in _TABLES else value
+        return values
+
+    def to_toml(self) -> str:
+        """The text of a TOML file that `from_toml` reads back."""
+        return tomli_w.dumps(self.to_dict())
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Config:
+        """A configuration from plain nested values.
+
+        Raises:
+            ConfigError: an unknown key, a value of the wrong type.
+        """
+        _check_keys("configuration", values, [item.name for item in fields(cls)])
+        made = {
+            name: _read_table(name, values[name]) if name in _TABLES else values[name]
+            for name in values
+        }
+        try:
+            return cls(**made)
+        except (TypeError, ValueError) as error:
+            if isinstance(error, PyNODEError):
+                raise
+            raise ConfigError(
+                "configuration", dict(values), "values that fit", f"{error}."
+            ) from error
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Config:
+        """The configuration in a TOML file.
+
+        Raises:
+            ConfigError: no such file, or not TOML, or not a configuration.
+        """
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+            return cls.from_dict(tomllib.loads(text))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError("config", str(path), "a readable TOML file", f"{error}.") from error
+
+    def changed(self, settings: Mapping[str, Any]) -> Config:
+        """This configuration with dotted keys set: ``{"train.iterations": 100}``.
+
+        Raises:
+            ConfigError: an unknown key.
+        """
+        values = self.to_dict()
+        for key, value in settings.items():
+            table, _, name = key.rpartition(".")
+            target = values if not table else values.get(table)
+            if not isinstance(target, dict):
+                raise ConfigError(
+                    key, value, f"table.key with a table of {', '.join(_TABLES)}", "Mend the key."
+                )
+            target[name] = value
+        return Config.from_dict(values)
+
+
+_TABLES: Mapping[str, type] = {
+    "data": DataConfig,
+    "field": FieldConfig,
+    "model": ModelConfig,
+    "train": TrainConfig,
+    "adapt": AdaptConfig,
+    "swap": SwapConfig,
+}
+#: Tables whose keys beyond the first belong to a maker of their own.
+_OPEN = ("data", "field", "adapt")
+#: The values of each type that a key takes; an int is a float too.
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "str": (str,),
+    "Criterion": (str,),
+    "int": (int,),
+    "float": (int, float),
+    "str | Mapping[str, Any]": (str, Mapping),
+    "tuple[str, ...]": (list, tuple),
+    "tuple[float, ...]": (list, tuple),
+}
+
+
+def _read_table(name: str, values: object) -> Any:
+    if not isinstance(values, Mapping):
+        raise ConfigError(name, values, "a table", f"Write [{name}] and its keys below.")
+    table = _TABLES[name]
+    keys = {item.name: str(item.type) for item in fields(table)}
+    if name in _OPEN:
+        first = next(iter(keys))
+        options = {key: value for key, value in values.items() if key != first}
+        return table(**{key: values[key] for key in values if key == first}, options=options)
+    _check_keys(name, values, keys)
+    for key, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, _TYPES[keys[key]]):
+            raise ConfigError(f"{name}.{key}", value, keys[key], "Mend its type.")
+    made = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+    return table(**made)
+
+
+def _check_keys(name: str, values: Mapping[str, Any], known: Any) -> None:
+    for key in values:
+        if key not in known:
+            near = nearest_names(key, known)
+            hint = f"Did you mean {near[0]}?" if near else "Remove it."
+            raise ConfigError(f"{name} key", key, ", ".join(known), hint)
+
+
+def _plain_table(table: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for item in fields(table):
+        value = getattr(table, item.name)
+        if item.name == "options":
+            values.update(value)
+        else:
+            values[item.name] = list(value) if isinstance(value, tuple) else value
+    return values

@@ -1,0 +1,20 @@
+"""Training: a recipe, the loop that follows it, and the model that it makes."""
+
+from __future__ import annotations
+
+from pynode_jl.training._batches import batch_indices, check_fit, check_same_data
+from pynode_jl.training._history import History
+from pynode_jl.training._recipe import Recipe
+from pynode_jl.training._trained import Trained, start
+from pynode_jl.training._trainer import train
+
+__all__ = [
+    "History",
+    "Recipe",
+    "Trained",
+    "batch_indices",
+    "check_fit",
+    "check_same_data",
+    "start",
+    "train",
+]

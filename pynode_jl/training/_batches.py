@@ -1,0 +1,65 @@
+"""Batches from a seed, and whether data fit a model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pynode_jl.backends import Array
+from pynode_jl.datasets import Dataset
+from pynode_jl.errors import DataChangedError, DataError
+from pynode_jl.models import Model
+from pynode_jl.seeding import generator
+
+
+def batch_indices(seed: int, n: int, batch_size: int, first: int, last: int) -> Array:
+    """The batches of iterations ``first`` to ``last - 1``: indices, (last - first, batch_size).
+
+    Every epoch is a permutation of its own, so that any iteration's batch is known without those
+    before it.
+    """
+    per_epoch = n // batch_size
+    epochs = {
+        epoch: generator(seed, "batches", epoch).permutation(n)
+        for epoch in range(first // per_epoch, (last - 1) // per_epoch + 1)
+    }
+    rows = [
+        epochs[i // per_epoch][(i % per_epoch) * batch_size :][:batch_size]
+        for i in range(first, last)
+    ]
+    return np.stack(rows).astype(np.int32)
+
+
+def check_fit(model: Model, dataset: Dataset) -> None:
+    """Refuse data that a model cannot take.
+
+    Raises:
+        DataError: samples of another shape, or more classes than the model has.
+    """
+    if dataset.state_shape != model.input_shape:
+        raise DataError(
+            "dataset.state_shape",
+            dataset.state_shape,
+            f"{model.input_shape}, the model's input",
+            "Make the field for this shape (plus `augment`).",
+        )
+    if dataset.classes > model.classes:
+        raise DataError(
+            "dataset.classes",
+            dataset.classes,
+            f"at most {model.classes}, the model's",
+            "Give the model as many classes.",
+        )
+
+
+def check_same_data(recorded: str, dataset: Dataset) -> None:
+    """Refuse data other than those that a model was trained on.
+
+    Args:
+        recorded: the fingerprint of the training's data; "" where unknown, which passes.
+        dataset: what is to be used now; its training and test parts both count.
+
+    Raises:
+        DataChangedError: another fingerprint.
+    """
+    if recorded and dataset.fingerprint != recorded:
+        raise DataChangedError(dataset.name, dataset.fingerprint, recorded)

@@ -1,0 +1,52 @@
+"""What each iteration of a training saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from pynode_jl.backends import Array, ChunkResult
+from pynode_jl.solvers import Solver
+from pynode_jl.training.step_adaptation import Check
+
+
+@dataclass(frozen=True)
+class History:
+    """What each iteration saw: `loss`, `accuracy` of its batch before the update, `nf`, the
+    evaluations of the right-hand side in its forward solve, and `step`, the solver's fixed step or
+    relative tolerance. Each ``(iterations,)``. `checks` are the controller's, in their order."""
+
+    loss: Array = field(default_factory=lambda: np.zeros(0, np.float32))
+    accuracy: Array = field(default_factory=lambda: np.zeros(0, np.float32))
+    nf: Array = field(default_factory=lambda: np.zeros(0, np.int32))
+    step: Array = field(default_factory=lambda: np.zeros(0, np.float64))
+    checks: tuple[Check, ...] = ()
+
+    def __len__(self) -> int:
+        return int(self.loss.shape[0])
+
+    @property
+    def training_nf(self) -> int:
+        """Evaluations of the right-hand side in all forward solves of training."""
+        return int(self.nf.sum(dtype=np.int64))
+
+    @property
+    def check_nf(self) -> int:
+        """Evaluations of the right-hand side in all checks, the start's among them."""
+        return sum(check.nf for check in self.checks)
+
+    def extended(self, chunk: ChunkResult, solver: Solver) -> History:
+        """This history and behind it a chunk's that was trained with `solver`."""
+        step = solver.dt if solver.dt is not None else solver.rtol
+        return replace(
+            self,
+            loss=np.concatenate([self.loss, chunk.loss]),
+            accuracy=np.concatenate([self.accuracy, chunk.accuracy]),
+            nf=np.concatenate([self.nf, chunk.nf]),
+            step=np.concatenate([self.step, np.full(chunk.loss.shape, step, np.float64)]),
+        )
+
+    def checked(self, check: Check) -> History:
+        """This history and one more check."""
+        return replace(self, checks=(*self.checks, check))

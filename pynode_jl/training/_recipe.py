@@ -1,0 +1,57 @@
+"""What decides a training: solver, iterations, batches, optimiser, seed, step adaptation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pynode_jl.backends import (
+    Adam,
+    GradientMethod,
+    Precision,
+    checked_gradient,
+    checked_precision,
+)
+from pynode_jl.errors import InvalidValueError
+from pynode_jl.seeding import checked_seed
+from pynode_jl.solvers import Solver
+from pynode_jl.training.step_adaptation import Controller
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: the paper's protocol by default (Ott et al. 2021).
+
+    Attributes:
+        solver: the solver to train with; under a controller, the one to start from.
+        iterations: updates in all.
+        batch_size: samples in a batch; an epoch's last, smaller batch is left out.
+        optimizer: Adam's constants.
+        seed: decides the initial weights and the batches.
+        gradient: "discrete" (through the solver's own steps) or another of `GRADIENTS`.
+        precision: "full", or "bfloat16" for the field's layers while training (`PRECISIONS`); what
+            is evaluated afterwards is evaluated in full.
+        chunk: iterations per compiled call; between two of them progress is shown and state kept.
+            Under a controller its check interval stands for it.
+        controller: adapts the solver's step or tolerance between chunks; None leaves it fixed.
+    """
+
+    solver: Solver
+    iterations: int = 10_000
+    batch_size: int = 128
+    optimizer: Adam = field(default_factory=Adam)
+    seed: int = 0
+    gradient: GradientMethod = "discrete"
+    precision: Precision = "full"
+    chunk: int = 50
+    controller: Controller | None = None
+
+    def __post_init__(self) -> None:
+        if self.controller is not None:
+            self.controller.check_solver(self.solver)
+        checked_seed(self.seed)
+        checked_gradient(self.gradient)
+        checked_precision(self.precision, self.solver, self.gradient)
+        for name in ("iterations", "batch_size", "chunk"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InvalidValueError(name, value, "an integer of 1 or more", "Give a count.")
