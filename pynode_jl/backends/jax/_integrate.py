@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pynode_jl.backends._protocol import RetCode
+from pynode_jl.backends._results import RetCode
 from pynode_jl.backends.jax._pieces import pulled_in_pieces
 from pynode_jl.backends.jax._step import (
     RHS,
