@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from pynode_jl.backends import Backend, Stats, get_backend
+from pynode_jl.backends.torch._problem import CALLBACKS, checked_times
 from pynode_jl.errors import InvalidValueError, SolveError, UnknownNameError
 from pynode_jl.fields import VectorField
 from pynode_jl.frontends.torch._methods import Method, dense
-from pynode_jl.frontends.torch._problem import CALLBACKS, checked_times
-from pynode_jl.frontends.torch._survey import Survey, surveyed
+from pynode_jl.frontends.torch._structure import Survey, surveyed
 from pynode_jl.frontends.torch._translate import Translation, UntranslatableError, translate
 from pynode_jl.solvers import DenseMethod, Solver
 
