@@ -99,7 +99,7 @@ def order_violations(
     backend = as_backend(backend)
     solver = trained.solver if solver is None else solver
     model, weights = trained.model, trained.field_weights
-    start = model.augmented(x).astype(np.float64)
+    start = model.initial_state(x).astype(np.float64)
     _check_plane("x.shape", start)
     span = (model.t0, model.t1)
     own = backend.solve(model.field, weights, start, span, solver, save_steps=True)

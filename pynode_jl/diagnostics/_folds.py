@@ -97,7 +97,7 @@ def folds(
     solver = trained.solver if solver is None else solver
     model, weights = trained.model, trained.field_weights
     # In float64: near a fold float32 cannot tell a determinant's sign.
-    start = model.augmented(x).astype(np.float64)
+    start = model.initial_state(x).astype(np.float64)
     solution = backend.solve(
         model.field, weights, start, (model.t0, model.t1), solver, save_steps=True
     )

@@ -115,7 +115,7 @@ def order_test(
     if halvings < 2:
         raise InvalidValueError("halvings", halvings, "2 or more", "Three steps show an order.")
     model = trained.model
-    y0 = model.augmented(x).astype(np.float64)
+    y0 = model.initial_state(x).astype(np.float64)
     span = (model.t0, model.t1)
     solvers = [solver.scaled(0.5**i) for i in range(halvings + 1)]
     states = [

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pynode_jl.diagnostics import folds, order_violations
 from pynode_jl.fields import LinearField
-from pynode_jl.models import Model
+from pynode_jl.models import Model, ModelWeights
 from pynode_jl.paper._context import Desk, Plate
 from pynode_jl.reporting.figures import TrajectoryPanel, trajectories
 from pynode_jl.solvers import Solver
@@ -26,8 +26,8 @@ def make(desk: Desk) -> Plate:
     """Trajectories of one square of points at three steps, with what the measures find."""
     field = LinearField(2)
     model = Model(field, classes=2, t1=_END)
-    weights = model.init(0)
-    weights["field.layers.0.weight"] = -np.diag(RATES).astype(np.float32)
+    rates = {"layers.0.weight": -np.diag(RATES).astype(np.float32), "layers.0.bias": np.zeros(2)}
+    weights = ModelWeights(rates, np.zeros((2, 2)), np.zeros(2)).to_dict()
     side = np.array([0.5, 1.0])
     x = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     dense = np.random.default_rng(0).uniform(0.5, 1.0, size=(60, 2))

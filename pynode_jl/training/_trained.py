@@ -8,7 +8,7 @@ from typing import Any
 
 from pynode_jl.backends import RetCode, TrainState
 from pynode_jl.fields import Weights
-from pynode_jl.models import Model
+from pynode_jl.models import Model, ModelWeights
 from pynode_jl.solvers import Solver
 from pynode_jl.training._history import History
 from pynode_jl.training._recipe import Recipe
@@ -57,11 +57,7 @@ class Trained:
     @property
     def field_weights(self) -> Weights:
         """The field's part of the weights, under the field's own names."""
-        return {
-            name.removeprefix("field."): value
-            for name, value in self.weights.items()
-            if name.startswith("field.")
-        }
+        return dict(ModelWeights.from_dict(self.weights).field)
 
     @classmethod
     def of(cls, model: Model, weights: Mapping[str, Any], solver: Solver) -> Trained:

@@ -40,7 +40,7 @@ from pynode_jl.errors import (
     WrongSolverError,
 )
 from pynode_jl.fields import Field, Weights
-from pynode_jl.models import Model
+from pynode_jl.models import Model, ModelWeights
 from pynode_jl.solvers import DenseMethod, Solver, Tableau, catalogue, controller, tableau
 
 # Julia's maxiters.
@@ -617,8 +617,9 @@ def _evaluate_kernel(
 
     @jitted
     def kernel(weights: Any, table: _Table, control: Any, x: Any, limit: Any) -> Any:
-        rhs = _step.RHS(apply, prepare(_fields.field_weights(weights)))
-        y0 = _fields.augment(x, model.augment)
+        tree = ModelWeights.from_dict(weights)
+        rhs = _step.RHS(apply, prepare(tree.field))
+        y0 = model.initial_state(x)
         t0, t1 = jnp.asarray(model.t0, x.dtype), jnp.asarray(model.t1, x.dtype)
         end = _integrate.solve(
             rhs,
@@ -630,7 +631,7 @@ def _evaluate_kernel(
             _integrate.fresh_memory(x.dtype),
             limit,
         )
-        return _fields.readout(weights, end.y), end.y, end.tally
+        return model.logits(end.y, tree), end.y, end.tally
 
     return kernel
 
@@ -708,10 +709,10 @@ def _train_kernel(
     adam = optax.scale_by_adam(optimizer.b1, optimizer.b2, optimizer.eps)
 
     def loss_of(weights: Any, x: Any, labels: Any, control: Any, limit: Any) -> Any:
-        y0 = _fields.augment(x, model.augment)
+        tree, y0 = ModelWeights.from_dict(weights), model.initial_state(x)
         t0, t1 = jnp.asarray(model.t0, x.dtype), jnp.asarray(model.t1, x.dtype)
-        y, tally = solve(_fields.field_weights(weights), control, limit, t0, t1, y0)
-        logits = _fields.readout(weights, y)
+        y, tally = solve(tree.field, control, limit, t0, t1, y0)
+        logits = model.logits(y, tree)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         return losses.mean(), (jnp.mean(jnp.argmax(logits, axis=1) == labels), tally)
 

@@ -191,23 +191,6 @@ def _checked(field: FunctionField) -> Callable[[Any, jax.Array, jax.Array], jax.
     return apply
 
 
-def readout(weights: Mapping[str, jax.Array], y: jax.Array) -> jax.Array:
-    """The head: logits of the flattened final state."""
-    return y.reshape(y.shape[0], -1) @ weights["head.weight"].T + weights["head.bias"]
-
-
-def field_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """The field's part of a model's weights, without the prefix."""
-    return {k.removeprefix("field."): v for k, v in weights.items() if k.startswith("field.")}
-
-
-def augment(x: jax.Array, zeros: int) -> jax.Array:
-    """Input samples (n, *input_shape) padded with `zeros` zeros along their first axis."""
-    if not zeros:
-        return x
-    return jnp.pad(x, [(0, 0), (0, zeros)] + [(0, 0)] * (x.ndim - 2))
-
-
 def _features_last(y: jax.Array, axes: int) -> jax.Array:
     if axes == 1:
         return y[:, :, None]

@@ -36,7 +36,7 @@ from pynode_jl.errors import (
     WrongSolverError,
 )
 from pynode_jl.fields import Field, Weights
-from pynode_jl.models import Model
+from pynode_jl.models import Model, ModelWeights
 from pynode_jl.solvers import Solver, Tableau
 
 _log = logging.getLogger("pynode_jl.julia")
@@ -324,14 +324,9 @@ class JuliaBackend:
         checked_precision(precision, solver, backend=self.name)
         inputs = _arguments.batch("x", x, model.input_shape)
         arrays = _arguments.weights(weights, model.weight_shapes(), inputs.dtype)
-        prefix = "field."
-        field = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-        padding = [(0, 0), (0, model.augment)] + [(0, 0)] * (inputs.ndim - 2)
-        y0 = np.pad(inputs, padding) if model.augment else inputs
-        solution = self._solve(model.field, field, y0, model.t0, [model.t1], solver, False)
-        states = solution.y1
-        logits = states.reshape(len(states), -1) @ arrays["head.weight"].T + arrays["head.bias"]
-        return Evaluation(logits, states, solution.stats)
+        tree, y0 = ModelWeights.from_dict(arrays), model.initial_state(inputs)
+        solution = self._solve(model.field, tree.field, y0, model.t0, [model.t1], solver, False)
+        return Evaluation(model.logits(solution.y1, tree), solution.y1, solution.stats)
 
     def step_jacobian(
         self,

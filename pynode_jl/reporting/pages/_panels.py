@@ -29,7 +29,7 @@ def trajectory_panel(
     title: str, trained: Trained, dataset: Dataset, backend: Backend, flow: Solver = FLOW
 ) -> TrajectoryPanel:
     """The first test samples under the training solver's steps and under the ODE's `flow`."""
-    model, x = trained.model, trained.model.augmented(dataset.x_test[:_SAMPLES])
+    model, x = trained.model, trained.model.initial_state(dataset.x_test[:_SAMPLES])
     span = (model.t0, model.t1)
     steps = backend.solve(
         model.field, trained.field_weights, x, span, trained.solver, save_steps=True, throw=False

@@ -11,7 +11,7 @@ import numpy as np
 
 from pynode_jl.backends import Array, Backend, Evaluation
 from pynode_jl.fields import Weights
-from pynode_jl.models import Model
+from pynode_jl.models import Model, ModelWeights
 from pynode_jl.seeding import generator
 from pynode_jl.solvers import Solver
 
@@ -173,11 +173,7 @@ class Probe:
 
     def slope(self, t: float, y: Array) -> Array:
         """f(t, y) in float64, by one unit step of Euler's: its y1 - y0."""
-        weights = {
-            name.removeprefix("field."): value
-            for name, value in self._weights.items()
-            if name.startswith("field.")
-        }
+        weights = ModelWeights.from_dict(self._weights).field
         y0 = np.asarray(y, np.float64)
         unit = Solver("Euler", dt=1.0)
         solution = self._backend.solve(
