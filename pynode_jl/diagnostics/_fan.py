@@ -30,7 +30,7 @@ from pynode_jl.diagnostics._step_maps import flow_over_steps, step_jacobians, st
 from pynode_jl.errors import BackendLacksSolverError, SolveError
 from pynode_jl.models import ModelWeights
 from pynode_jl.solvers import Solver
-from pynode_jl.training import Trained
+from pynode_jl.training import TrainedLike, TrainedModel, as_trained_model
 
 _EXPLICIT, _IMPLICIT = "Vern7", "KenCarp5"
 # Sub-steps of each step that are tried in turn, by method.
@@ -94,7 +94,7 @@ class Fan:
 
 
 def fan(
-    trained: Trained,
+    trained: TrainedLike,
     x: npt.ArrayLike,
     *,
     solver: Solver | None = None,
@@ -114,7 +114,7 @@ def fan(
     Raises:
         SolveError: a solve failed, the solver's or the flow's.
     """
-    backend = as_backend(backend)
+    backend, trained = as_backend(backend), as_trained_model(trained)
     solver = trained.solver if solver is None else solver
     model, weights = trained.model, trained.field_weights
     y0 = model.initial_state(x).astype(np.float64)
@@ -168,7 +168,7 @@ class _Transport:
     """The variational equation over a path's steps, at growing resolution."""
 
     backend: Backend
-    trained: Trained
+    trained: TrainedModel
     y: Array
     t: Array
     dt: Array

@@ -15,7 +15,7 @@ from pynode_jl.models import Model, ModelWeights
 from pynode_jl.paper._context import Desk, Plate
 from pynode_jl.reporting.figures import TrajectoryPanel, trajectories
 from pynode_jl.solvers import Solver
-from pynode_jl.training import Trained
+from pynode_jl.training import TrainedModel
 
 RATES = (3.0, 2.0)
 STEPS = (1.0, 0.4, 0.25)
@@ -34,7 +34,7 @@ def make(desk: Desk) -> Plate:
     times = list(np.linspace(0, _END, 41)[1:])
     panels, rows = [], []
     for dt in STEPS:
-        trained = Trained.of(model, weights, Solver("Euler", dt=dt))
+        trained = TrainedModel(model, weights, Solver("Euler", dt=dt))
         solve = desk.integrator.solve
         own = solve(field, trained.field_weights, x, (0.0, _END), trained.solver, save_steps=True)
         exact = np.exp(-np.array(RATES) * np.array([0.0, *times])[:, None, None]) * x

@@ -22,7 +22,7 @@ from pynode_jl.models import Model, ModelWeights
 from pynode_jl.paper._context import Desk, Plate
 from pynode_jl.reporting.figures import EndsPanel, FanPanel, windermere_fan
 from pynode_jl.solvers import Solver
-from pynode_jl.training import Trained
+from pynode_jl.training import TrainedModel
 
 ALPHA, BETA, GAMMA, DELTA = 0.4, 1.12, 72.0, 0.8
 CORNERS = np.array([[0.0, 0.0], [1.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
@@ -108,7 +108,7 @@ def make(desk: Desk) -> Plate:
             "gap": gap,
         }
         if dt is not None:
-            trained = Trained.of(model, read_out.to_dict(), solver)
+            trained = TrainedModel(model, read_out.to_dict(), solver)
             errors = fan(trained, CORNERS, backend=desk.integrator)
             row["steps"] = len(errors.t)
             row["global error"] = float(np.linalg.norm(errors.global_error, axis=1).max())
