@@ -71,9 +71,7 @@ def train_kernel(
             updated = jax.tree.map(lambda w, u: w - optimizer.learning_rate * u, weights, update)
             finite = jnp.stack([jnp.isfinite(g).all() for g in jax.tree.leaves((loss, gradient))])
             unstable = CODES.index(RetCode.Unstable)
-            code = jnp.where(
-                counts.code != 0, counts.code, jnp.where(finite.all(), 0, unstable)
-            )
+            code = jnp.where(counts.code != 0, counts.code, jnp.where(finite.all(), 0, unstable))
             new = (updated, moments.mu, moments.nu, moments.count)
             # An iteration that failed leaves the state as it was.
             state = jax.tree.map(
