@@ -11,9 +11,10 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pynode_jl._validation import choice, whole_number
 from pynode_jl.backends import Backend, RetCode, get_backend
 from pynode_jl.diagnostics import CRITERIA, Criterion
-from pynode_jl.errors import DivergedError, InvalidValueError
+from pynode_jl.errors import DivergedError
 from pynode_jl.reporting import figures
 from pynode_jl.reporting.html import Facts, Picture, Section, Table, Text, write_report
 from pynode_jl.runs import Config, Run
@@ -67,12 +68,8 @@ class Desk:
     criterion: Criterion = "flips"
 
     def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise InvalidValueError("seeds", self.seeds, "1 or more", "The paper has 5.")
-        if self.criterion not in CRITERIA:
-            raise InvalidValueError(
-                "criterion", self.criterion, " or ".join(map(repr, CRITERIA)), "Take one."
-            )
+        whole_number("seeds", self.seeds, hint="The paper has 5.")
+        choice("criterion", self.criterion, CRITERIA)
 
     @property
     def integrator(self) -> Backend:
