@@ -10,13 +10,13 @@ import numpy as np
 from pynode_jl._validation import choice, real_number, whole_number
 from pynode_jl.backends import Evaluation, RetCode
 from pynode_jl.solvers import Solver
-from pynode_jl.training.step_adaptation._base import Check, ControlState, Probe, Validation
 from pynode_jl.training.step_adaptation._initial_step import initial_step
 from pynode_jl.training.step_adaptation._pairs import (
     finer_step,
     finer_tolerance,
     test_method,
 )
+from pynode_jl.training.step_adaptation._step_adapter import Check, ControlState, Probe, Validation
 
 _SHRINK, _GROW = 0.5, 1.1
 _FIRST_TOLERANCE = 1e-6

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pynode_jl.training.step_adaptation._base import Validation
+    from pynode_jl.training.step_adaptation._step_adapter import Validation
 
 
 def validation_text(validation: Validation) -> str:

@@ -12,11 +12,11 @@ from pynode_jl.backends import Array, Evaluation, RetCode
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.proportions import lower_bound, upper_bound
 from pynode_jl.solvers import Solver, info
-from pynode_jl.training.step_adaptation._base import Check, ControlState, Probe, Validation
 from pynode_jl.training.step_adaptation._pairs import (
     finer_step,
     test_method,
 )
+from pynode_jl.training.step_adaptation._step_adapter import Check, ControlState, Probe, Validation
 
 # By how much the step is divided over the whole of "refine" if every check asks for it. The pace is
 # what matters: a jump from a coarse step to a fine one leaves a model that the optimizer has to
