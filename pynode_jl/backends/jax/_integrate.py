@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from pynode_jl.backends._protocol import RetCode
+from pynode_jl.backends._results import RetCode
 from pynode_jl.backends.jax._pieces import pulled_in_pieces
 from pynode_jl.backends.jax._step import (
     RHS,
