@@ -37,7 +37,6 @@ from pynode_jl.solvers import (
 )
 
 if TYPE_CHECKING:
-    from pynode_jl.backends.torch._coefficients import Row
     from pynode_jl.frontends.torch._methods import Method
 
 _OPTIONS = (
@@ -59,7 +58,7 @@ class _Piece:
     f0: Tensor
     f1: Tensor
     stages: list[Tensor]
-    middle: Row | None
+    middle: tuple[float, ...] | None
 
     @cached_property
     def inside(self) -> Callable[[Any], Any]:
@@ -85,8 +84,8 @@ class Adaptive:
     """An adaptive solve under way."""
 
     def __init__(self, problem: Problem, method: Method) -> None:
-        assert method.coefficients is not None
-        if not method.coefficients.errors:
+        assert method.tableau is not None
+        if method.tableau.b_error is None:
             raise InvalidValueError(
                 "method", method.name, "one with an error estimate", "Give options step_size."
             )
@@ -94,7 +93,7 @@ class Adaptive:
         unknown = {key: options.pop(key) for key in list(options) if key not in _OPTIONS}
         if unknown:
             warnings.warn(f"{method.name}: Unexpected arguments {unknown}", stacklevel=4)
-        self._problem, self._table, self._middle = problem, method.coefficients, method.middle
+        self._problem, self._table, self._middle = problem, method.tableau, method.middle
         self._min, self._max = (
             float(options.get(name, default))
             for name, default in (("min_step", 0.0), ("max_step", math.inf))

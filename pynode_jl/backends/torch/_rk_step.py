@@ -6,16 +6,15 @@ a tensor where something does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
-from pynode_jl.backends.torch._coefficients import Coefficients, Row
 from pynode_jl.errors import SolveError
-from pynode_jl.solvers import NEWTON_ITERATIONS, NEWTON_ROUNDINGS, newton_change
+from pynode_jl.solvers import NEWTON_ITERATIONS, NEWTON_ROUNDINGS, Tableau, newton_change
 
 Time: TypeAlias = float | Tensor
 RHS: TypeAlias = Callable[..., Tensor]
@@ -30,7 +29,7 @@ class Step(NamedTuple):
 
 
 def runge_kutta(
-    table: Coefficients,
+    table: Tableau,
     rhs: RHS,
     t: Time,
     dt: Time,
@@ -53,13 +52,13 @@ def runge_kutta(
     """
 
     def at(i: int) -> tuple[Tensor, int]:
-        c = table.c[i]
+        c = float(table.c[i])
         if c == 1.0:
             return _time(end, y), nudge_last
         return _time(t if c == 0.0 else t + c * dt, y), nudge_first if c == 0.0 else 0
 
     stages: list[Tensor] = []
-    while len(stages) < len(table.b):
+    while len(stages) < table.stages:
         i = len(stages)
         if i == 0 and first is not None:
             stages.append(first)
@@ -67,15 +66,15 @@ def runge_kutta(
         until = table.coupled(i)
         if until == i:
             time, nudge = at(i)
-            stages.append(rhs(time, combined(y, dt, table.a[i], stages), nudge))
+            stages.append(rhs(time, combined(y, dt, table.a[i].tolist(), stages), nudge))
         else:
             guess = stages[-1] if stages else rhs(_time(t, y), y, nudge_first)
             stages += _solved(table, rhs, dt, y, stages, until, at, guess)
-    errors = tuple(combined(None, dt, row, stages) for row in table.errors)
-    return Step(combined(y, dt, table.b, stages), errors, stages)
+    errors = tuple(combined(None, dt, row.tolist(), stages) for row in table.error_weights)
+    return Step(combined(y, dt, table.b.tolist(), stages), errors, stages)
 
 
-def combined(y: Tensor | None, dt: Time, weights: Row, stages: list[Tensor]) -> Tensor:
+def combined(y: Tensor | None, dt: Time, weights: Sequence[float], stages: list[Tensor]) -> Tensor:
     """y + dt * sum of weights[j] stages[j]; without y where it is None."""
     pairs = [(w, k) for w, k in zip(weights, stages, strict=False) if w != 0.0]
     if not pairs:
@@ -97,7 +96,7 @@ def _time(t: Time, y: Tensor) -> Tensor:
 
 
 def _solved(
-    table: Coefficients,
+    table: Tableau,
     rhs: RHS,
     dt: Time,
     y: Tensor,
@@ -113,7 +112,7 @@ def _solved(
     held constant, so that no iteration is differentiated (and no second derivative is right).
     """
     begin, size = len(known), y.numel()
-    rows = [table.a[i] for i in range(begin, until)]
+    rows = table.a[begin:until].tolist()
     bases = [combined(y, dt, row[:begin], known) if known else y for row in rows]
     coupling = torch.tensor([row[begin:until] for row in rows], dtype=y.dtype, device=y.device)
     step = float(dt.detach()) if isinstance(dt, Tensor) else dt
