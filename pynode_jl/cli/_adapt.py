@@ -115,7 +115,7 @@ def critical(
 
     def train(solver: Solver, seed: int) -> tuple[Trained, Dataset]:
         wanted = replace(base, seed=seed, train=replace(base.train, solver=str(solver)))
-        text = solver.label.split(" ", 1)[1].replace("/", "_").replace(" ", "-")
+        text = solver.stepping.label.replace("/", "_").replace(" ", "-")
         run = Run.create(wanted, out / f"{name}-{text}-s{seed}")
         try:
             train_with_bar(_console, run, run.folder.name)

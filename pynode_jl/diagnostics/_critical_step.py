@@ -77,7 +77,7 @@ class Trial:
     @property
     def size(self) -> float:
         """Its step, or relative tolerance."""
-        return _size(self.solver)
+        return self.solver.stepping.size
 
 
 @dataclass(frozen=True)
@@ -291,16 +291,10 @@ def _grid(coarse: Solver, fine: Solver, ratio: float) -> list[Solver]:
             "fine", fine.label, f"{coarse.name} again, stepping as {coarse.label}", "Change one."
         )
     real_number("ratio", ratio, "2 halves the step.", above=1)
-    span = _size(coarse) / _size(fine)
+    span = coarse.stepping.size / fine.stepping.size
     if span <= 1:
         raise InvalidValueError(
             "fine", fine.label, f"finer than {coarse.label}", "Exchange the two."
         )
     count = max(1, math.ceil(math.log(span) / math.log(ratio) - 1e-9))
     return [*(coarse.scaled(ratio**-i) for i in range(count)), fine]
-
-
-def _size(solver: Solver) -> float:
-    size = solver.dt if solver.dt is not None else solver.rtol
-    assert size is not None
-    return size

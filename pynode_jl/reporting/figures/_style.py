@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from pynode_jl._io import make_folder, write_bytes
+from pynode_jl.solvers import step_text as step_text
 
 #: Okabe and Ito's colours, ordered so that neighbours differ in grey too. Yellow is left out: thin
 #: lines of it vanish on white. Where more is told apart than there are colours, markers help.
@@ -125,12 +126,6 @@ def percent(value: float) -> str:
 def percent_axis() -> FuncFormatter:
     """Tick labels ``50 %`` for shares."""
     return FuncFormatter(lambda value, _: f"{100 * value:.3g} %")
-
-
-def step_text(step: float) -> str:
-    """``1/16`` for a reciprocal, ``0.3`` for another step."""
-    n = round(1 / step) if step > 0 else 0
-    return f"1/{n}" if n > 1 and abs(n * step - 1) < 1e-6 else f"{step:g}"
 
 
 def class_colour(label: int) -> str:

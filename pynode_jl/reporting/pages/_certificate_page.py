@@ -214,7 +214,7 @@ def _pictures(
         flow = FLOW
         if reference is not None and reference.solver is not None:
             # The method that could solve this field, at a tolerance for the eye.
-            flow = Solver(reference.solver.name, rtol=FLOW.rtol, atol=FLOW.atol)
+            flow = Solver(reference.solver.name, FLOW.stepping)
         label = trained.solver.label
         drawn["trajectories"] = (
             figures.trajectories([trajectory_panel(label, trained, dataset, backend, flow)]),
@@ -262,7 +262,7 @@ def _evidence(certificate: Certificate) -> tuple[Figure, str]:
         folds=(scan.steps, scan.share) if scan is not None and certificate.solver.fixed else None,
         order=None
         if order is None
-        else OrderPanel(order.steps, order.errors, order.solver.info.order, order.floor),
+        else OrderPanel(order.steps, order.errors, order.solver.order, order.floor),
         margins=None if share is None else MarginPanel(share.margin, share.error),
     )
     return figure, " ".join(caption)

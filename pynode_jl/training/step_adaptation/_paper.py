@@ -82,7 +82,7 @@ class PaperController:
             chosen = solver
         elif solver.fixed:
             chosen = solver.with_step(
-                max(initial_step(probe, solver.info.order or 1), self._least_step(probe))
+                max(initial_step(probe, solver.order), self._least_step(probe))
             )
         else:
             chosen = solver.with_tolerance(_FIRST_TOLERANCE, _FIRST_TOLERANCE)
@@ -132,7 +132,7 @@ class PaperController:
         while (
             test.stats.nf <= own.stats.nf
             and test.stats.retcode == RetCode.Success
-            and (finer.rtol or 0.0) / 10 >= _LEAST_TOLERANCE
+            and finer.stepping.size / 10 >= _LEAST_TOLERANCE
         ):
             finer = finer.scaled(0.1)
             test = probe.evaluate(finer, x)
@@ -147,10 +147,11 @@ class PaperController:
         return not idle
 
     def _scaled(self, solver: Solver, factor: float, probe: Probe) -> Solver:
-        if solver.dt is None:
+        if not solver.fixed:
             return solver.scaled(factor)
         span = abs(probe.model.t1 - probe.model.t0)
-        return solver.with_step(min(max(solver.dt * factor, self._least_step(probe)), span))
+        size = max(solver.stepping.size * factor, self._least_step(probe))
+        return solver.with_step(min(size, span))
 
     def _least_step(self, probe: Probe) -> float:
         return abs(probe.model.t1 - probe.model.t0) / self.most_steps

@@ -187,7 +187,7 @@ class SteadyController:
         )
 
     def _method(self, solver: Solver) -> str:
-        if self.test is None and solver.fixed and (solver.info.order or 9) < 3:
+        if self.test is None and solver.fixed and solver.order < 3:
             return test_method(solver, "RK4")
         return test_method(solver, self.test)
 
@@ -196,17 +196,18 @@ class SteadyController:
         if solver.fixed:
             # A method of more stages may take longer steps: as many evaluations, a smaller error.
             return finer_step(solver, name, _FINER, longest=_stages(name) / _stages(solver.name))
-        return Solver(name, rtol=solver.rtol, atol=solver.atol).scaled(1 / _FINER)
+        return Solver(name, solver.stepping).scaled(1 / _FINER)
 
     def _refined(self, solver: Solver, probe: Probe) -> Solver:
         """`solver` at a finer step or tolerance, but not beyond the finest that is allowed."""
         checks = (self.hold - self.explore) * probe.iterations / self.every
         pace = min(max(_RANGE ** (-1 / checks), _FASTEST), _SLOWEST)
-        if solver.dt is not None:
-            finest = abs(probe.model.t1 - probe.model.t0) / self.most_steps / solver.dt
+        finest = _LEAST_TOLERANCE
+        if solver.fixed:
+            finest = abs(probe.model.t1 - probe.model.t0) / self.most_steps
         else:
             pace = pace ** _tolerance_order(solver)
-            finest = _LEAST_TOLERANCE / (solver.rtol or 1.0)
+        finest /= solver.stepping.size
         return solver if finest >= 1 else solver.scaled(max(pace, finest))
 
 
@@ -231,8 +232,7 @@ class _Memory:
 
 def _tolerance_order(solver: Solver) -> int:
     """The power of its steps that a tolerance goes with: the error estimate's order and one."""
-    order = solver.info.order or 1
-    return 1 + min(order, solver.info.embedded_order or order)
+    return 1 + min(solver.order, solver.info.embedded_order or solver.order)
 
 
 def _lost(own: Evaluation, test: Evaluation, labels: Array) -> int:
