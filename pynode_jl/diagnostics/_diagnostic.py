@@ -1,8 +1,8 @@
 """Diagnostics: measurements that explain a verdict, each with an outcome and its limits.
 
 A `Diagnostic` has a name and a function from a `Context` to a `Finding`. A new one is a function in
-a module of its own and a row of `DIAGNOSTICS` (`analysis._certificate`): the certificate, its page,
-its JSON and the command are loops over that tuple.
+a module of its own and a row of `DIAGNOSTICS` (in `diagnostics._certificate`): the certificate, its
+page, its JSON and the command are loops over that tuple.
 """
 
 from __future__ import annotations

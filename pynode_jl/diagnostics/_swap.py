@@ -3,7 +3,7 @@
 A model is measured under many solvers and against its own ODE (`reference_solve`). A test solve is
 *finer* if its states are measured to be as near to the ODE's as the training solve's, or nearer:
 order and step decide nothing. The verdict compares the answers of the finer solves, and the ODE's,
-with those of the training solver (`analysis._verdict`). An ODE keeps its answers.
+with those of the training solver (`diagnostics._verdict`). An ODE keeps its answers.
 """
 
 from __future__ import annotations
