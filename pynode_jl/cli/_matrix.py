@@ -42,7 +42,7 @@ def matrix(
 ) -> None:
     """Swap matrix: training solvers by test solvers by factors, seeds aggregated."""
     from pynode_jl.cli._progress import swap_bar
-    from pynode_jl.diagnostics._verdict import Kind
+    from pynode_jl.diagnostics import Kind
     from pynode_jl.reporting.pages import write_matrix_report
     from pynode_jl.runs import explicit_zoo, find_runs, runs_matrix
 

@@ -11,9 +11,11 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pynode_jl._io import make_folder, write_text
+from pynode_jl._validation import choice, whole_number
 from pynode_jl.backends import Backend, RetCode, get_backend
 from pynode_jl.diagnostics import CRITERIA, Criterion
-from pynode_jl.errors import DivergedError, InvalidValueError
+from pynode_jl.errors import DivergedError
 from pynode_jl.reporting import figures
 from pynode_jl.reporting.html import Facts, Picture, Section, Table, Text, write_report
 from pynode_jl.runs import Config, Run
@@ -67,12 +69,8 @@ class Desk:
     criterion: Criterion = "flips"
 
     def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise InvalidValueError("seeds", self.seeds, "1 or more", "The paper has 5.")
-        if self.criterion not in CRITERIA:
-            raise InvalidValueError(
-                "criterion", self.criterion, " or ".join(map(repr, CRITERIA)), "Take one."
-            )
+        whole_number("seeds", self.seeds, hint="The paper has 5.")
+        choice("criterion", self.criterion, CRITERIA)
 
     @property
     def integrator(self) -> Backend:
@@ -106,12 +104,12 @@ class Desk:
         Returns:
             The paths, the page last.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         base = self.folder / name
         paths = [base.with_suffix(".csv"), base.with_suffix(".json")]
-        plate.numbers.to_csv(paths[0], index=False)
+        write_text(paths[0], plate.numbers.to_csv(index=False))
         facts = {"title": plate.title, "caption": plate.caption, **plate.facts}
-        paths[1].write_text(json.dumps(facts, indent=1, default=str), encoding="utf-8")
+        write_text(paths[1], json.dumps(facts, indent=1, default=str))
         shown: list[Picture | Text] = [Text(plate.caption)]
         pictures = {} if plate.figure is None else {"": plate.figure}
         for letter, figure in (pictures | dict(plate.more)).items():

@@ -59,5 +59,6 @@ class Subject:
 def _folder_name(solver: str) -> str:
     """A training solver in the name of a run's folder: ``"Euler:dt=1/16"`` is ``euler-h16``."""
     parsed = Solver.parse(solver)
-    size = f"h{1 / parsed.dt:g}" if parsed.dt is not None else f"tol{parsed.rtol:g}"
-    return f"{parsed.name.lower()}-{size}"
+    size = parsed.stepping.size
+    text = f"h{1 / size:g}" if parsed.fixed else f"tol{size:g}"
+    return f"{parsed.name.lower()}-{text}"

@@ -78,7 +78,7 @@ def _run(desk: Desk, solver: str) -> Run:
         field=FieldConfig("mlp", {"width": 32}),
         train=training,
     )
-    steps = round(1 / (Solver.parse(solver).dt or 1.0))
+    steps = round(1 / Solver.parse(solver).stepping.size)
     return desk.trained(f"minima-euler-h{steps}-{'full' if desk.full else 'short'}-s0", config)
 
 

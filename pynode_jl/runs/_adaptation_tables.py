@@ -11,7 +11,7 @@ import pandas as pd
 from pynode_jl.backends import Backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics import swap
-from pynode_jl.solvers import Solver, info
+from pynode_jl.solvers import Solver
 from pynode_jl.training import History, Trained
 
 #: What an adapted model is swapped to: at the step in force and at half of it, and its own ODE.
@@ -26,13 +26,13 @@ def checks_table(history: History) -> pd.DataFrame:
         {
             "iteration": check.iteration,
             "solver": check.solver.label,
-            "step": _size(check.solver),
+            "step": check.solver.stepping.size,
             "test_solver": "" if check.test_solver is None else check.test_solver.label,
             "accuracy": check.accuracy,
             "test_accuracy": check.test_accuracy,
             "statistic": check.statistic,
             "action": check.action,
-            "next_step": _size(check.chosen),
+            "next_step": check.chosen.stepping.size,
             "nf": check.nf,
             "best": check.best,
         }
@@ -78,8 +78,9 @@ def adaptation_row(trained: Trained, dataset: Dataset, backend: Backend) -> dict
     """
     solver = trained.solver
     tests = FIXED_TESTS if solver.fixed else ADAPTIVE_TESTS
-    order = solver.info.order or 0
-    fine_enough = [name for name in tests if ":" in name or (info(name).order or 0) >= order]
+    fine_enough = [
+        name for name in tests if ":" in name or Solver(name, solver.stepping).order >= solver.order
+    ]
     report = swap(trained, dataset, fine_enough, factors=_FACTORS[solver.fixed], backend=backend)
     verdict = report.verdict
     found = verdict.decisive
@@ -103,9 +104,3 @@ def adaptation_row(trained: Trained, dataset: Dataset, backend: Backend) -> dict
         "spread": spread(history),
         "validation": "none" if validation is None else validation.text,
     }
-
-
-def _size(solver: Solver) -> float:
-    size = solver.dt if solver.dt is not None else solver.rtol
-    assert size is not None
-    return size

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pynode_jl._io import make_folder, write_text
 from pynode_jl.backends import BackendLike, as_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics import Certificate, Finding, Reference, Share
@@ -61,8 +62,8 @@ def write_certificate(
         The page's path.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "certificate.json").write_text(certificate.to_json(), encoding="utf-8")
+    make_folder(folder)
+    write_text(folder / "certificate.json", certificate.to_json())
     verdict = certificate.verdict
     headline = _WEAKENED if certificate.weakened_by else _HEADLINES[verdict.kind]
     pictures = _pictures(certificate, folder, trained, dataset, backend)
@@ -213,7 +214,7 @@ def _pictures(
         flow = FLOW
         if reference is not None and reference.solver is not None:
             # The method that could solve this field, at a tolerance for the eye.
-            flow = Solver(reference.solver.name, rtol=FLOW.rtol, atol=FLOW.atol)
+            flow = Solver(reference.solver.name, FLOW.stepping)
         label = trained.solver.label
         drawn["trajectories"] = (
             figures.trajectories([trajectory_panel(label, trained, dataset, backend, flow)]),
@@ -261,7 +262,7 @@ def _evidence(certificate: Certificate) -> tuple[Figure, str]:
         folds=(scan.steps, scan.share) if scan is not None and certificate.solver.fixed else None,
         order=None
         if order is None
-        else OrderPanel(order.steps, order.errors, order.solver.info.order, order.floor),
+        else OrderPanel(order.steps, order.errors, order.solver.order, order.floor),
         margins=None if share is None else MarginPanel(share.margin, share.error),
     )
     return figure, " ".join(caption)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pynode_jl._io import make_folder
 from pynode_jl.diagnostics import SwapReport
 from pynode_jl.reporting import figures
 from pynode_jl.reporting.html import Facts, Picture, Section, Table, Text, VerdictCard, write_report
@@ -67,7 +68,7 @@ def write_run_report(runs: Mapping[str, Run], folder: Path, title: str) -> Path:
     Raises:
         RunFolderError: a run that has no swap table yet.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     reports = {name: run.stored_swap() for name, run in runs.items()}
     tables = {name: report.table for name, report in reports.items()}
     chance = min(report.chance for report in reports.values())
