@@ -57,9 +57,6 @@ AMBIGUOUS_NAMES = {"_arguments", "_arrays", "_images", "_trained"}
 #: Imports of a private module or name of another package.
 PRIVATE = {
     ("pynode_jl.analysis", "pynode_jl.backends._conformance"),
-    ("pynode_jl.cli._julia", "pynode_jl.backends.julia._install"),
-    ("pynode_jl.cli._matrix", "pynode_jl.diagnostics._verdict"),
-    ("pynode_jl.cli._reproduce", "pynode_jl.paper._context"),
     ("pynode_jl.diagnostics", "pynode_jl.backends._conformance"),
     ("pynode_jl.dlpack", "pynode_jl.backends.julia._arrays"),
     ("pynode_jl.frontends.jax", "pynode_jl.backends.jax._diffrax"),
@@ -67,8 +64,6 @@ PRIVATE = {
     ("pynode_jl.frontends.jax._odeint", "pynode_jl.backends.jax._integrate"),
     ("pynode_jl.frontends.jax._odeint", "pynode_jl.backends.jax._pullback"),
     ("pynode_jl.frontends.jax._odeint", "pynode_jl.backends.jax._step"),
-    ("pynode_jl.paper._minima", "pynode_jl.datasets._three_minima"),
-    ("pynode_jl.reporting.pages._run_page", "pynode_jl.runs._run"),
     ("pynode_jl.runs._config", "pynode_jl.diagnostics._swap"),
 }
 MOST_LINES = 500
@@ -87,8 +82,6 @@ LONG_FUNCTIONS = {
     "pynode_jl.backends.jax._integrate.differentiable",
     "pynode_jl.diagnostics._critical_step.critical",
     "pynode_jl.diagnostics._swap.swap",
-    "pynode_jl.reporting.figures._accuracy_against_count.accuracy_against_count",
-    "pynode_jl.reporting.pages._run_page.write_run_report",
     "pynode_jl.training._trainer.train",
 }
 UNPLACED = {architecture.PACKAGE, *architecture.REEXPORTS}

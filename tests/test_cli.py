@@ -135,7 +135,7 @@ def test_installed_command_prints_errors_without_a_traceback(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_quickstart_shows_the_papers_effect(tmp_path: Path) -> None:
-    """Issue 2: coarse collapses below 75 % under finer solvers, fine holds within 3 points."""
+    """Coarse collapses below 75 % under finer solvers, fine holds within 3 points."""
     text = invoke("quickstart", "--out", tmp_path / "quickstart")
     verdicts = {
         name: json.loads((tmp_path / "quickstart" / name / "verdict.json").read_text())

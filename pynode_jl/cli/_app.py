@@ -109,8 +109,7 @@ def swap(
         factors=tuple(factor or run.config.swap.factors),
         **{name: value for name, value in rule.items() if value is not None},
     )
-    run.config = replace(run.config, swap=chosen)
-    _report({folder.name: run}, folder, f"Run {folder.name}")
+    _report({folder.name: run.with_swap(chosen)}, folder, f"Run {folder.name}")
 
 
 @app.command()

@@ -29,9 +29,9 @@ def install(
     gpu: Annotated[bool, typer.Option("--gpu", help="LuxCUDA too, for device gpu.")] = False,
 ) -> None:
     """Download Julia, where none fits, and its packages (1-2 GB). Nothing else ever downloads."""
-    from pynode_jl.backends.julia._install import install
+    from pynode_jl.backends.julia import install as install_julia
 
-    project = install(gpu=gpu)
+    project = install_julia(gpu=gpu)
     _console.print(f"installed into {project}; `pynode-jl doctor` starts it", soft_wrap=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -42,7 +42,7 @@ def matrix(
 ) -> None:
     """Swap matrix: training solvers by test solvers by factors, seeds aggregated."""
     from pynode_jl.cli._progress import swap_bar
-    from pynode_jl.diagnostics._verdict import Kind
+    from pynode_jl.reporting.html import VERDICTS
     from pynode_jl.reporting.pages import write_matrix_report
     from pynode_jl.runs import explicit_zoo, find_runs, runs_matrix
 
@@ -77,7 +77,7 @@ def matrix(
             str(row["seeds"]),
         )
     _console.print(table)
-    kinds = [name for name in get_args(Kind) if name in found.trained]
+    kinds = [name for name in VERDICTS if name in found.trained]
     verdicts = Table("trained with", "as trained", "as an ODE", *kinds, title="seeds by verdict")
     for row in found.trained.to_dict("records"):
         verdicts.add_row(

@@ -45,7 +45,7 @@ from pynode_jl.runs._checkpoint import (
     recorded_fingerprint,
     save_checkpoint,
 )
-from pynode_jl.runs._config import Config
+from pynode_jl.runs._config import Config, SwapConfig
 from pynode_jl.training import Trained, check_same_data, start, train
 
 # Between two checkpoints: what a kill costs at most.
@@ -110,6 +110,10 @@ class Run:
                 "`pynode-jl train` makes one.",
             )
         return cls(Config.from_toml(path / "config.toml"), path)
+
+    def with_swap(self, settings: SwapConfig) -> Run:
+        """Return the run under other settings of the swap; its config.toml stays as it is."""
+        return Run(replace(self.config, swap=settings), self.folder)
 
     @cached_property
     def dataset(self) -> Dataset:

@@ -19,7 +19,7 @@ from pynode_jl.backends import Array
 from pynode_jl.diagnostics import REFERENCE, fan
 from pynode_jl.fields import FunctionField
 from pynode_jl.models import Model
-from pynode_jl.paper._context import Desk, Plate
+from pynode_jl.paper._context import FigureResult, ReproductionContext
 from pynode_jl.reporting.figures import EndsPanel, FanPanel, windermere_fan
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Trained
@@ -37,7 +37,7 @@ _EXACT = REFERENCE.with_tolerance(1e-9, 1e-9)
 
 
 def xor_model() -> tuple[Model, dict[str, Array]]:
-    """The field of the demonstration as a model of two classes, with a head of zeros."""
+    """Return the field of the demonstration as a model of two classes, with a head of zeros."""
     linear = np.array([[ALPHA, 1.0], [0.0, BETA]])
     coupling = np.array([[0.0, 0.0], [-GAMMA, 0.0]])
 
@@ -77,10 +77,10 @@ def growth_and_speed(times: Array, path: Array) -> tuple[Array, Array]:
     return np.array([size[half == i].max() for i in range(count)]), np.pi / np.diff(ends)
 
 
-def make(desk: Desk) -> Plate:
-    """The fan at h = 10^-2.5, and the corners' final states at both steps and under the flow."""
+def make(context: ReproductionContext) -> FigureResult:
+    """Draw the fan at h = 10^-2.5, and the corners' ends at both steps and under the flow."""
     model, weights = xor_model()
-    solve = desk.integrator.solve
+    solve = context.integrator.solve
     trained = Trained.of(model, weights, Solver("Euler", dt=STEPS[0]))
     field, own = model.field, trained.field_weights
     span = (model.t0, model.t1)
@@ -118,7 +118,7 @@ def make(desk: Desk) -> Plate:
             "gap": gap,
         }
         if dt is not None:
-            errors = fan(Trained.of(model, read_out, solver), CORNERS, backend=desk.integrator)
+            errors = fan(Trained.of(model, read_out, solver), CORNERS, backend=context.integrator)
             row["steps"] = len(errors.t)
             row["global error"] = float(np.linalg.norm(errors.global_error, axis=1).max())
             # A sum that misses by more than itself has no first order to speak of.
@@ -128,7 +128,7 @@ def make(desk: Desk) -> Plate:
     figure = windermere_fan(
         [FanPanel("a corner, Euler, $h=10^{-2.5}$", coarse.y[:, _FANNED], flows)], panels
     )
-    return Plate(
+    return FigureResult(
         "Figure 3: Lady Windermere's fan",
         "Left: Euler's path from the corner (1, 1) at h = 10^-2.5, and the exact flow from"
         f" {_FLOWS} points of it: each step's local error is carried to the end, where all of them"
@@ -162,7 +162,7 @@ def _listed(values: Array) -> str:
 
 
 def widest_gap(points: Array) -> tuple[float, Array, float]:
-    """The gap between XOR's two classes along the best direction of the plane.
+    """Return the gap between XOR's two classes along the best direction of the plane.
 
     Args:
         points: (4, 2), where the corners are now.
