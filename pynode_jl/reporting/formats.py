@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
+
+import pandas as pd
 
 _SHARES = (
     *("accuracy", "test_accuracy", "low", "high", "lowest", "highest", "margin"),
@@ -27,12 +29,17 @@ FORMATS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def formats_for(columns: Iterable[object], own: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the formats of those `columns` that have one; `own` formats come first.
+def formats_for(frame: pd.DataFrame, own: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the formats of the columns of numbers that have one, and `own`, which come first.
 
     Example:
-        >>> formats_for(["label", "accuracy", "flips"], {"flips": ".0%"})
+        >>> frame = pd.DataFrame({"label": ["Euler"], "accuracy": [0.5], "flips": [0.25]})
+        >>> formats_for(frame, {"flips": ".0%"})
         {'accuracy': '.1%', 'flips': '.0%'}
     """
-    known = {**FORMATS, **(own or {})}
-    return {column: known[column] for column in map(str, columns) if column in known}
+    known = {
+        column: FORMATS[column]
+        for column in frame.select_dtypes("number").columns
+        if column in FORMATS
+    }
+    return known | dict(own or {})

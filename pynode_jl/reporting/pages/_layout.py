@@ -94,4 +94,4 @@ def table(
     """
     shown = frame if columns is None else frame[list(columns)]
     headers = columns if isinstance(columns, Mapping) else {}
-    return Table(shown, formats_for(shown.columns, formats), headers, caption, folded)
+    return Table(shown, formats_for(shown, formats), headers, caption, folded)
