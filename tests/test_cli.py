@@ -102,7 +102,7 @@ def test_solvers_lists_and_filters() -> None:
     assert "Vern7" in invoke("solvers", "--family", "verner")
 
 
-def test_doctor_finds_the_embedded_backend() -> None:
+def test_doctor_finds_the_jax_backend() -> None:
     text = invoke("doctor")
     assert "ok backend jax" in text
     assert "!!" not in text

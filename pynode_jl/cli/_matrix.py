@@ -20,7 +20,7 @@ def matrix(
     folders: Annotated[
         list[Path], typer.Argument(help="Runs, or folders that hold runs.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option(help="Where table, heat map and page go.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for table, heat map and page.")] = Path(
         "runs/matrix"
     ),
     solver: Annotated[
@@ -40,7 +40,7 @@ def matrix(
         str, typer.Option(help="flips, or a rule of the paper: three-points, ten-points.")
     ] = "flips",
 ) -> None:
-    """Swap matrix: training solvers by test solvers by factors, seeds aggregated."""
+    """Make a swap matrix: training solvers by test solvers, seeds averaged."""
     from pynode_jl.cli._progress import swap_bar
     from pynode_jl.reporting.html import VERDICTS
     from pynode_jl.reporting.pages import write_matrix_report
@@ -49,7 +49,7 @@ def matrix(
     begun = time.monotonic()
 
     def skip(folder: Path, reason: str) -> None:
-        _stderr.print(f"passed over {folder}: {reason}", markup=False, soft_wrap=True)
+        _stderr.print(f"skipped {folder}: {reason}", markup=False, soft_wrap=True)
 
     runs = find_runs(folders, skip)
     tests = [*(solver or ()), *(explicit_zoo() if zoo else ())]
@@ -98,7 +98,7 @@ def matrix(
 
 
 def _with_interval(share: float, low: float, high: float) -> str:
-    """A share with its interval where it has one: "84.8% (82.1 to 87.2)"."""
+    """Return a share, with its interval where it has one: "84.8% (82.1 to 87.2)"."""
     if math.isnan(share):
         return "-"
     return f"{share:.1%}" + ("" if math.isnan(low) else f" ({100 * low:.1f} to {100 * high:.1f})")

@@ -14,7 +14,7 @@ from rich.console import Console
 from pynode_jl.paper import REPRODUCTIONS
 
 app = typer.Typer(
-    help="The paper's figures and tables, from runs of our own.",
+    help="The figures and tables of Ott et al. (2021), from runs of our own.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -22,7 +22,7 @@ _console = Console()
 
 
 _Out = Annotated[
-    Path, typer.Option(help="Where figures go; their trained runs in its folder runs.")
+    Path, typer.Option(help="Folder for the figures; trained runs go to its folder runs.")
 ]
 _Seeds = Annotated[int, typer.Option(help="Seeds behind each mean.")]
 _Full = Annotated[

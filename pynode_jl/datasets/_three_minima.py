@@ -16,7 +16,7 @@ from pynode_jl.seeding import generator
 def three_minima(
     *, n_train: int = 2000, n_test: int = 1000, seed: int = 0, t_end: float = 100.0
 ) -> Dataset:
-    """Initial states (x, v) of a damped particle; the class is the minimum that it ends in.
+    """Draw initial states (x, v) of a damped particle; the class is the minimum that it ends in.
 
     x' = v, v' = -V'(x) - 0.2 v with V = 0.2 x (x-2)(x-0.5)(x+1)(x+0.6)(x-1.6); the minima near
     -0.850, 0.269 and 1.839 are classes 0, 1 and 2; x ~ U[-1, 2], v ~ U[-2, 2] (2022 data set of

@@ -67,7 +67,7 @@ class Run:
 
     @classmethod
     def create(cls, config: Config, folder: str | Path) -> Run:
-        """The run of `config` in `folder`: a new one, or the one that is there already.
+        """Make the run of `config` in `folder`, or open it if it is there already.
 
         Raises:
             RunFolderError: the folder holds another configuration's run, or something else.
@@ -96,7 +96,7 @@ class Run:
 
     @classmethod
     def open(cls, folder: str | Path) -> Run:
-        """The run that is in `folder`.
+        """Open the run that is in `folder`.
 
         Raises:
             RunFolderError: there is none.
@@ -259,7 +259,7 @@ class Run:
         return report
 
     def stored_swap(self) -> SwapReport:
-        """The swap report that the folder holds.
+        """Read the swap report that the folder holds.
 
         Raises:
             RunFolderError: there is none.

@@ -32,7 +32,7 @@ def accuracy_against_count(
         chance: accuracy of guessing, drawn as a line; None for no line.
 
     Raises:
-        InvalidValueError: no table, or a column that lacks.
+        InvalidValueError: no table, or a missing column.
     """
     checked = _checks.named_tables("tables", tables, COLUMNS)
     if chance is not None:

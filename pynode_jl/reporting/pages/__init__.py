@@ -1,4 +1,4 @@
-"""The pages that people read: of a run, a certificate, a matrix; and their panels."""
+"""Pages: of runs, of a certificate, of a swap matrix; their common layout and their panels."""
 
 from __future__ import annotations
 

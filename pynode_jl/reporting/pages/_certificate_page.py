@@ -1,4 +1,4 @@
-"""A certificate as a page: verdict, diagnostics, pictures and numbers, in one HTML file."""
+"""The page of a certificate: verdict, diagnostics, pictures and numbers, in one HTML file."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def _reference_facts(certificate: Certificate, reference: Reference) -> dict[str
 
 
 def _report(certificate: Certificate, name: str) -> Any:
-    """What a diagnostic measured; None where it was not run."""
+    """Return what a diagnostic measured; None where it was not run."""
     found: Finding | None = certificate.finding(name)
     return None if found is None else found.report
 
