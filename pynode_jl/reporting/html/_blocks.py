@@ -220,12 +220,14 @@ class Facts:
     Attributes:
         items: by name, a value; it is shown as `str` writes it, line breaks kept.
         caption: a heading over them.
+        prose: the values are sentences, set like text and not like code.
     """
 
     template: ClassVar[str] = "facts.html"
 
     items: Mapping[str, object]
     caption: str = ""
+    prose: bool = False
 
 
 Block: TypeAlias = Text | VerdictCard | Table | Picture | Facts

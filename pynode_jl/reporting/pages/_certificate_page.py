@@ -111,8 +111,12 @@ def _diagnostics(certificate: Certificate) -> list[Block]:
             " contradicts it, or is inconclusive; one that contradicts a valid verdict weakens it."
         ),
         *([Table(outcomes)] if found else []),
-        Facts({each.name: each.text for each in found}, "Findings"),
-        Facts({each.name: each.limits for each in found}, "What each diagnostic does not show"),
+        Facts({each.name: each.text for each in found}, "Findings", prose=True),
+        Facts(
+            {each.name: each.limits for each in found},
+            "What each diagnostic does not show",
+            prose=True,
+        ),
     ]
 
 

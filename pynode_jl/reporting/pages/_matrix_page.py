@@ -11,22 +11,22 @@ from pynode_jl.reporting.html import Facts, Section, Text
 from pynode_jl.reporting.pages._layout import Drawing, table, write_page
 from pynode_jl.runs import Run
 
-_SHOWN = [
-    "train_solver",
-    "test",
-    "order",
-    "damage",
-    "accuracy",
-    "low",
-    "high",
-    "flips",
-    "flips_low",
-    "flips_high",
-    "state_error",
-    "finer",
-    "failed",
-    "seeds",
-]
+_COLUMNS = {
+    "train_solver": "trained with",
+    "test": "tested with",
+    "order": "order",
+    "damage": "damage",
+    "accuracy": "accuracy",
+    "low": "low",
+    "high": "high",
+    "flips": "flips",
+    "flips_low": "flips, low",
+    "flips_high": "flips, high",
+    "state_error": "state error",
+    "finer": "finer",
+    "failed": "failed",
+    "seeds": "seeds",
+}
 _WORST = 20
 _OWN = {"flips": ".1%"}
 _TRAINED = (
@@ -60,27 +60,32 @@ def write_matrix_report(runs: Sequence[Run], matrix: SwapMatrix, folder: Path) -
         failed=matrix.grid("failed"),
         chance=1.0 / runs[0].dataset.classes,
     )
+    trainings = _counted(len(grid), "training solver")
+    tests = _counted(grid.shape[1], "test solver")
     caption = (
-        f"Test accuracy of {len(runs)} runs, {len(grid)} training solvers (down), under"
-        f" {grid.shape[1]} test solvers (across), means over seeds. Rows and columns that behave"
-        " alike are neighbours and joined early by the trees. A framed cell is the solver trained"
-        " with; hatched: the solve failed; white: no such solve."
+        f"Test accuracy of {_counted(len(runs), 'run')}: {trainings} (down) under {tests}"
+        " (across), means over seeds. Rows and columns that behave alike are neighbours, joined"
+        " early by the trees. A framed cell is the training solver; hatched: the solve failed;"
+        " white: no such solve."
     )
-    damage = matrix.table[_SHOWN]
+    damage = matrix.table
     finer = damage[damage["finer"]]
+    trained = matrix.trained.rename(columns={"train_solver": "trained with"})
     *_, page = write_page(
         folder / "matrix.html",
-        title=f"Swap matrix: {len(grid)} training solvers by {grid.shape[1]} test solvers",
+        title=f"Swap matrix: {trainings} by {tests}",
         subtitle="What is left of accuracy when the solver changes?",
         drawings={"matrix": Drawing(figure, caption)},
         numbers=[
-            Section("By training solver", [Text(_TRAINED), table(matrix.trained)]),
+            Section("By training solver", [Text(_TRAINED), table(trained)]),
             Section(
                 "By damage",
                 [
                     Text(_DAMAGE),
-                    table(finer.head(_WORST), None, "The worst among finer solves", formats=_OWN),
-                    table(damage, None, "Every pair", formats=_OWN, folded=True),
+                    table(
+                        finer.head(_WORST), _COLUMNS, "The worst among finer solves", formats=_OWN
+                    ),
+                    table(damage, _COLUMNS, "Every pair", formats=_OWN, folded=True),
                 ],
             ),
         ],
@@ -95,3 +100,7 @@ def write_matrix_report(runs: Sequence[Run], matrix: SwapMatrix, folder: Path) -
         ],
     )
     return page
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
