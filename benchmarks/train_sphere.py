@@ -26,7 +26,7 @@ ROWS = {"pynode_jl": 256, "torchdiffeq": 24, "diffrax": 128}
 
 FIRST_GRADIENT = """
 import numpy as np
-from pynode_jl.backends._protocol import Adam, TrainState
+from pynode_jl.backends import Adam, TrainState
 from pynode_jl.backends.jax import JaxBackend
 from pynode_jl.fields import ConvField1d
 from pynode_jl.models import Model
@@ -121,7 +121,7 @@ def problem() -> tuple[Any, Any, Any, Any, Any]:
 
 
 def pynode(steps: int) -> Callable[[int], Any]:
-    from pynode_jl.backends._protocol import Adam, TrainState
+    from pynode_jl.backends import Adam, TrainState
     from pynode_jl.backends.jax import JaxBackend
     from pynode_jl.solvers import Solver
 
@@ -193,6 +193,7 @@ def diffrax_run(steps: int) -> Callable[[int], Any]:
     import optax
 
     from pynode_jl.backends.jax import _fields
+    from pynode_jl.models import ModelWeights
 
     model, weights, x, labels, batches = problem()
     # The same right-hand side as ours, so that the loop and its gradient are what is compared.
@@ -200,7 +201,8 @@ def diffrax_run(steps: int) -> Callable[[int], Any]:
     optimizer = optax.adam(LEARNING_RATE)
 
     def loss_of(weights: Any, x: Any, labels: Any) -> Any:
-        prepared = prepare(_fields.field_weights(weights))
+        tree = ModelWeights.from_dict(weights)
+        prepared = prepare(tree.field)
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(lambda t, y, args: apply(args, t, y)),
             diffrax.Euler(),
@@ -212,7 +214,7 @@ def diffrax_run(steps: int) -> Callable[[int], Any]:
             adjoint=diffrax.RecursiveCheckpointAdjoint(),
             max_steps=steps,
         )
-        logits = _fields.readout(weights, solution.ys[-1])
+        logits = model.logits(solution.ys[-1], tree)
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     @jax.jit

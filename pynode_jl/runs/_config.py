@@ -25,7 +25,7 @@ from pynode_jl.models import Model
 from pynode_jl.seeding import checked_seed
 from pynode_jl.solvers import Solver, info
 from pynode_jl.training import Recipe
-from pynode_jl.training.step_adaptation import CONTROLLERS, Controller
+from pynode_jl.training.step_adaptation import CONTROLLERS, StepAdapter
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class AdaptConfig:
     controller: str = "none"
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def make(self) -> Controller | None:
-        """Return the controller; None for "none".
+    def make(self) -> StepAdapter | None:
+        """Return the step adapter; None for "none".
 
         Raises:
             UnknownNameError: no controller has that name.
@@ -143,7 +143,7 @@ class Config:
     def __post_init__(self) -> None:
         checked_seed(self.seed)
         for kind, name, known in (
-            ("backend", self.backend, BACKENDS),
+            ("backend", self.backend, ("auto", *BACKENDS)),
             ("data set", self.data.name, DATASETS),
             ("field", self.field.kind, FIELDS),
         ):

@@ -4,8 +4,8 @@
 program has to change.
 """
 
+from pynode_jl.backends.torch._fields import FieldModule
 from pynode_jl.frontends.torch._adjoint import odeint_adjoint
-from pynode_jl.frontends.torch._field import FieldModule
 from pynode_jl.frontends.torch._module import NeuralODE
 from pynode_jl.frontends.torch._odeint import odeint, odeint_event
 from pynode_jl.frontends.torch._trained import to_trained

@@ -12,10 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pynode_jl.errors import InvalidValueError
-from pynode_jl.frontends.torch._methods import Method, unpacked
-from pynode_jl.frontends.torch._odeint import finished, odeint, run
-from pynode_jl.frontends.torch._problem import (
+from pynode_jl.backends.torch._problem import (
     CALLBACKS,
     Problem,
     State,
@@ -23,6 +20,9 @@ from pynode_jl.frontends.torch._problem import (
     normalised,
     split,
 )
+from pynode_jl.errors import InvalidValueError
+from pynode_jl.frontends.torch._methods import Method, unpacked
+from pynode_jl.frontends.torch._odeint import finished, odeint, run
 from pynode_jl.frontends.torch._untraced import untraced
 from pynode_jl.solvers import Solver
 

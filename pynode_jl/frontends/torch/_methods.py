@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
+from pynode_jl.backends.torch import _coefficients
+from pynode_jl.backends.torch._coefficients import Coefficients, Row
 from pynode_jl.errors import (
     BackendLacksSolverError,
     InvalidValueError,
@@ -14,8 +16,6 @@ from pynode_jl.errors import (
     UnknownSolverError,
     WrongProblemError,
 )
-from pynode_jl.frontends.torch import _coefficients
-from pynode_jl.frontends.torch._coefficients import Coefficients, Row
 from pynode_jl.solvers import (
     Controller,
     DenseMethod,

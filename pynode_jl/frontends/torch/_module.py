@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pynode_jl.backends.torch._fields import FieldModule
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import VectorField
-from pynode_jl.frontends.torch._field import FieldModule
 from pynode_jl.frontends.torch._odeint import solved
 from pynode_jl.frontends.torch._translate import UntranslatableError, translate, value_of
 from pynode_jl.solvers import Solver

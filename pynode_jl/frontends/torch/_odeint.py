@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from pynode_jl.backends import Stats
-from pynode_jl.frontends.torch import _backend, _scipy
-from pynode_jl.frontends.torch._adaptive import Adaptive
-from pynode_jl.frontends.torch._events import EventGradient
-from pynode_jl.frontends.torch._fixed import Fixed
+from pynode_jl.backends.torch import _scipy
+from pynode_jl.backends.torch._adaptive import Adaptive
+from pynode_jl.backends.torch._events import EventGradient
+from pynode_jl.backends.torch._fixed import Fixed
+from pynode_jl.backends.torch._problem import Problem, State, joined, normalised, split
+from pynode_jl.frontends.torch import _offload
 from pynode_jl.frontends.torch._methods import Method, unpacked
-from pynode_jl.frontends.torch._problem import Problem, State, joined, normalised, split
 from pynode_jl.frontends.torch._untraced import untraced
 from pynode_jl.solvers import Solver
 
@@ -88,10 +89,10 @@ def solved(
         problem = normalised(func, y0, t, rtol, atol, given, event_fn)
         return finished(problem, run(problem, chosen))
 
-    plan = _backend.planned(backend, module, y0, t, rtol, atol, chosen, given, event_fn, eagerly)
+    plan = _offload.planned(backend, module, y0, t, rtol, atol, chosen, given, event_fn, eagerly)
     if plan is not None:
         assert isinstance(y0, Tensor)
-        states = _backend.attempted(plan, y0, t, fall_back=backend == "auto")
+        states = _offload.attempted(plan, y0, t, fall_back=backend == "auto")
         if states is not None:
             return states, plan.stats
     return eagerly(y0, t), None

@@ -23,10 +23,10 @@ import torch.fx
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pynode_jl.backends.torch._fields import FieldModule
 from pynode_jl.errors import InvalidValueError, PyNODEError
 from pynode_jl.fields import Activation, ActivationName, Conv, Dense, Layer, VectorField, Weights
-from pynode_jl.frontends.torch._field import FieldModule
-from pynode_jl.frontends.torch._survey import Survey, surveyed
+from pynode_jl.frontends.torch._structure import Survey, surveyed
 
 
 class UntranslatableError(InvalidValueError):

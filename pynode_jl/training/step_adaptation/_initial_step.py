@@ -18,7 +18,7 @@ def initial_step(probe: Probe, order: int) -> float:
     """
     model = probe.model
     span = model.t1 - model.t0
-    y = model.augmented(probe.x).astype(np.float64)
+    y = model.initial_state(probe.x).astype(np.float64)
     slope = probe.slope(model.t0, y)
     d0, d1 = _mean_norm(y), _mean_norm(slope)
     h0 = 1e-6 if min(d0, d1) < 1e-5 else 0.01 * d0 / d1

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pynode_jl.frontends.torch._problem import Event
+from pynode_jl.backends.torch._problem import Event
 
 
 def bisected(

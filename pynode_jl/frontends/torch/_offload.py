@@ -12,18 +12,18 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pynode_jl.backends import Backend, Differentiator, Interpolator, Stats, get_backend
+from pynode_jl.backends import Backend, Stats, get_backend
+from pynode_jl.backends.torch._problem import CALLBACKS, checked_times
 from pynode_jl.errors import InvalidValueError, SolveError, UnknownNameError
 from pynode_jl.fields import VectorField
 from pynode_jl.frontends.torch._methods import Method, dense
-from pynode_jl.frontends.torch._problem import CALLBACKS, checked_times
-from pynode_jl.frontends.torch._survey import Survey, surveyed
+from pynode_jl.frontends.torch._structure import Survey, surveyed
 from pynode_jl.frontends.torch._translate import Translation, UntranslatableError, translate
 from pynode_jl.solvers import DenseMethod, Solver
 
@@ -165,12 +165,11 @@ def _recipe(func: nn.Module, call: _Call) -> _Recipe:
     if name == "auto":
         _count_shape(func, (tuple(y0.shape), y0.dtype, len(times), method.name))
     backend = get_backend(_automatic() if name == "auto" else name)
-    assert isinstance(backend, Differentiator)
     if solver.name not in _solvers(backend):
         raise NotHereError(f"the {backend.name} backend has no {solver.name}")
     _announce(func, translation, backend)
-    steps = dense(method) if isinstance(backend, Interpolator) else None
-    return _Recipe(cast(Backend, backend), translation, solver, steps, times.tolist(), survey.parts)
+    steps = dense(method) if backend.capabilities.dense_output else None
+    return _Recipe(backend, translation, solver, steps, times.tolist(), survey.parts)
 
 
 def _automatic() -> str:
@@ -276,14 +275,10 @@ class _Solve(torch.autograd.Function):
             recipe.solver,
         )
         wanted = any(ctx.needs_input_grad)
-        if recipe.dense is not None:
-            interpolated = cast(Interpolator, recipe.backend).interpolated
-            solution, ctx.pull = interpolated(
-                *arguments, method=recipe.dense, save_at=stops, keep=wanted
+        if wanted or recipe.dense is not None:
+            solution, ctx.pull = recipe.backend.pullback(
+                *arguments, save_at=stops, dense=recipe.dense, keep=wanted
             )
-        elif wanted:
-            pullback = cast(Differentiator, recipe.backend).pullback
-            solution, ctx.pull = pullback(*arguments, save_at=stops)
         else:
             solution = recipe.backend.solve(*arguments, save_at=stops)
         ctx.plan, plan.stats = plan, solution.stats

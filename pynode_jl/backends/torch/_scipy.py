@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pynode_jl.backends.torch._problem import Problem
 from pynode_jl.errors import SolveError, WrongSolverError
-from pynode_jl.frontends.torch._problem import Problem
 
 _OPTIONS = ("solver", "min_step", "max_step")
 

@@ -13,8 +13,8 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from pynode_jl.backends.torch._coefficients import Coefficients, Row
 from pynode_jl.errors import SolveError
-from pynode_jl.frontends.torch._coefficients import Coefficients, Row
 
 Time: TypeAlias = float | Tensor
 RHS: TypeAlias = Callable[..., Tensor]

@@ -6,19 +6,21 @@ import collections
 import warnings
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from pynode_jl.backends.torch._adaptive import hermite
+from pynode_jl.backends.torch._coefficients import adams_weights, from_catalogue
+from pynode_jl.backends.torch._events import bisected
+from pynode_jl.backends.torch._problem import Problem
+from pynode_jl.backends.torch._rk_step import Time, runge_kutta
 from pynode_jl.errors import InvalidValueError, SolveError
-from pynode_jl.frontends.torch._adaptive import hermite
-from pynode_jl.frontends.torch._coefficients import adams_weights, from_catalogue
-from pynode_jl.frontends.torch._events import bisected
-from pynode_jl.frontends.torch._methods import Method
-from pynode_jl.frontends.torch._problem import Problem
-from pynode_jl.frontends.torch._step import Time, runge_kutta
 from pynode_jl.solvers import Solver
+
+if TYPE_CHECKING:
+    from pynode_jl.frontends.torch._methods import Method
 
 _OPTIONS = ("step_size", "grid_constructor", "interp", "perturb", "max_iters", "max_num_steps")
 _ADAMS_OPTIONS = (*_OPTIONS, "max_order")

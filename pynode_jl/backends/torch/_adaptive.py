@@ -12,16 +12,18 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from pynode_jl.backends.torch._events import bisected
+from pynode_jl.backends.torch._problem import Problem
+from pynode_jl.backends.torch._rk_step import Time, combined, runge_kutta
 from pynode_jl.errors import InvalidValueError, SolveError
-from pynode_jl.frontends.torch._events import bisected
-from pynode_jl.frontends.torch._methods import Method
-from pynode_jl.frontends.torch._problem import Problem
-from pynode_jl.frontends.torch._step import Time, combined, runge_kutta
+
+if TYPE_CHECKING:
+    from pynode_jl.frontends.torch._methods import Method
 
 _OPTIONS = (
     "min_step", "max_step", "first_step", "step_t", "jump_t", "safety", "ifactor", "dfactor",

@@ -1,0 +1,1 @@
+"""The eager backend: any torch module or function, integrated step by step in torch."""
