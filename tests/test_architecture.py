@@ -39,10 +39,7 @@ UPWARD = {
     ("pynode_jl.backends.julia._discovery", "pynode_jl"),  # for the folder that the package is in
 }
 #: Imports within a package that close a circle.
-CIRCLES = {
-    ("pynode_jl.diagnostics._reference", "pynode_jl.diagnostics._sentences"),
-    ("pynode_jl.diagnostics._verdict", "pynode_jl.diagnostics._sentences"),
-}
+CIRCLES: set[tuple[str, str]] = set()
 #: File names that several packages have, for one and the same thing.
 SHARED_NAMES = {
     "__init__": "the public names of a package",
@@ -50,10 +47,11 @@ SHARED_NAMES = {
     "_fields": "how a backend evaluates vector fields",
     "_module": "the module classes of a front end",
     "_odeint": "the odeint of a front end",
+    "_sentences": "English made from a package's data",
     "_step": "one step of a Runge-Kutta method",
 }
 #: File names that mean two things.
-AMBIGUOUS_NAMES = {"_arguments", "_arrays", "_images", "_trained"}
+AMBIGUOUS_NAMES = {"_arrays", "_images", "_trained"}
 #: Imports of a private module or name of another package.
 PRIVATE = {
     ("pynode_jl.analysis", "pynode_jl.backends._conformance"),

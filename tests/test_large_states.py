@@ -231,7 +231,7 @@ def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(
 
     with pytest.raises(InvalidValueError, match=r"batch_size = 256: .*60 MiB are free") as caught:
         train(256)
-    fitting = int(caught.value.allowed.split()[2].rstrip(","))
+    fitting = int(caught.value.expected.split()[2].rstrip(","))
     assert 1 < fitting < 256
     train(fitting)
     with pytest.raises(InvalidValueError, match="at most"):

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pynode_jl._io import write_text
 from pynode_jl.cli._running import settings, train_with_bar
 from pynode_jl.errors import DivergedError
 
@@ -69,7 +70,7 @@ def adapt(
         traces[run.folder.name] = checks_table(trained.history)
         fixed = trained.solver.fixed
     table = pd.DataFrame(rows)
-    table.to_csv(out / f"{wanted}.csv", index=False)
+    write_text(out / f"{wanted}.csv", table.to_csv(index=False))
     paths = figures.save(
         figures.adaptation_trace(dict(list(traces.items())[:4]), fixed=fixed),
         out / f"{wanted}-trace",
@@ -149,8 +150,8 @@ def critical(
         backend=get_backend(base.backend, base.device or None),
         on_trial=show,
     )
-    report.table.to_csv(out / "trials.csv", index=False)
-    report.brackets.to_csv(out / "critical.csv", index=False)
+    write_text(out / "trials.csv", report.table.to_csv(index=False))
+    write_text(out / "critical.csv", report.brackets.to_csv(index=False))
     title = f"{name}: where models begin to hold ({method}, by {report.criterion})"
     _console.print(_frame(title, report.brackets))
     _console.print(f"tables: {out}/critical.csv, {out}/trials.csv", soft_wrap=True)

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pynode_jl._io import write_text
 from pynode_jl.cli._adapt import adapt, critical
 from pynode_jl.cli._certify import certify
 from pynode_jl.cli._julia import app as julia_app
@@ -171,7 +172,7 @@ def zoo(
             f"claimed {row.claimed}, {seen}", markup=False, highlight=False, soft_wrap=True
         )
         if out is not None:
-            pd.DataFrame(map(asdict, found)).to_csv(out, index=False)
+            write_text(out, pd.DataFrame(map(asdict, found)).to_csv(index=False))
     suspects = [row.name for row in found if row.suspect]
     unmeasured = [row.name for row in found if row.problem]
     _console.print(f"{len(found)} solvers, {len(suspects)} suspects: {', '.join(suspects)}")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode_jl.datasets._arguments import whole_number
+from pynode_jl._validation import whole_number
 from pynode_jl.datasets._arrays import Floats
 from pynode_jl.errors import DataError
 

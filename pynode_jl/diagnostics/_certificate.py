@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from pynode_jl._validation import whole_number
 from pynode_jl.backends import BackendLike, as_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics._crossings import CROSSINGS
@@ -26,7 +27,6 @@ from pynode_jl.diagnostics._order_test import ORDER
 from pynode_jl.diagnostics._step_sweep import ANSWERS_BY_STEP
 from pynode_jl.diagnostics._swap import SwapReport, swap
 from pynode_jl.diagnostics._verdict import Criterion, Verdict
-from pynode_jl.errors import InvalidValueError
 from pynode_jl.solvers import Solver
 from pynode_jl.training import TrainedLike, TrainedModel, as_trained_model, check_fit
 
@@ -178,8 +178,7 @@ def certify(
         ... # doctest: +SKIP
         ['folds']
     """
-    if samples < 1:
-        raise InvalidValueError("samples", samples, "1 or more", "64 is the default.")
+    whole_number("samples", samples, hint="64 is the default.")
     backend, trained = as_backend(backend), as_trained_model(trained)
     check_fit(trained.model, dataset)
     _tell(on_stage, "swaps")

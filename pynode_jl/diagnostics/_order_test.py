@@ -13,10 +13,11 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from pynode_jl._validation import whole_number
 from pynode_jl.backends import Array, BackendLike, as_backend
 from pynode_jl.diagnostics._diagnostic import Context, Diagnostic, Finding
 from pynode_jl.diagnostics._reference import REFERENCE
-from pynode_jl.errors import InvalidValueError, WrongSolverError
+from pynode_jl.errors import WrongSolverError
 from pynode_jl.solvers import Solver
 from pynode_jl.training import TrainedLike, as_trained_model
 
@@ -112,8 +113,7 @@ def order_test(
         raise WrongSolverError(
             "solver", solver.label, "a method of a fixed order", "Its order varies: take another."
         )
-    if halvings < 2:
-        raise InvalidValueError("halvings", halvings, "2 or more", "Three steps show an order.")
+    whole_number("halvings", halvings, 2, hint="Three steps show an order.")
     model, weights = trained.model, trained.field_weights
     y0 = model.initial_state(x).astype(np.float64)
     span = (model.t0, model.t1)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from pynode_jl.diagnostics._reference import ReferenceCost
-from pynode_jl.diagnostics._verdict import ODE, Flips, Rounding, Skill, Verdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pynode_jl.diagnostics._reference import ReferenceCost
+    from pynode_jl.diagnostics._verdict import Flips, Rounding, Skill, Verdict
+
+#: The label of the comparison with the reference solve.
+ODE = "its ODE"
 
 
 def verdict_text(verdict: Verdict) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pynode_jl._validation import real_number
 from pynode_jl.backends import Array, Backend, BackendLike, Evaluation, RetCode, Stats, as_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics._reference import REFERENCE as REFERENCE
@@ -26,17 +27,17 @@ from pynode_jl.diagnostics._reference import (
     reference_solve,
 )
 from pynode_jl.diagnostics._verdict import (
-    CRITERIA,
     ODE,
     Comparisons,
     Criterion,
     Rounding,
     Verdict,
+    check_rule,
     compare,
     judge,
     skill,
 )
-from pynode_jl.errors import InvalidValueError, SolveError, WrongSolverError
+from pynode_jl.errors import SolveError, WrongSolverError
 from pynode_jl.solvers import Solver, info
 from pynode_jl.training import TrainedLike, TrainedModel, as_trained_model, check_fit
 from pynode_jl.training.step_adaptation import next_order_solver
@@ -189,7 +190,7 @@ def swap(
     model, weights, train_solver = trained.model, trained.weights, trained.solver
     check_fit(model, dataset)
     backend = as_backend(backend)
-    _check_rule(margin, confidence, criterion)
+    check_rule(margin, confidence, criterion)
     plan = list(_planned(train_solver, tests, factors, abs(model.t1 - model.t0)))
     x, labels = dataset.x_test, dataset.y_test
     steps = len(plan) + 2
@@ -266,21 +267,6 @@ def swap(
         reference,
         reference.cost,
     )
-
-
-def _check_rule(margin: float, confidence: float, criterion: str) -> None:
-    if not 0 < margin < 1:
-        raise InvalidValueError(
-            "margin", margin, "a number between 0 and 1", "0.03 is three points."
-        )
-    if not 0.5 < confidence < 1:
-        raise InvalidValueError(
-            "confidence", confidence, "a number between 0.5 and 1", "0.95 is usual."
-        )
-    if criterion not in CRITERIA:
-        raise InvalidValueError(
-            "criterion", criterion, " or ".join(map(repr, CRITERIA)), '"flips" is the default.'
-        )
 
 
 def _unfit(
@@ -442,8 +428,7 @@ def _planned(
     if factors is None:
         factors = STEP_FACTORS if fixed else TOLERANCE_FACTORS
     for factor in factors:
-        if not (np.isfinite(factor) and factor > 0):
-            raise InvalidValueError("factors", factor, "numbers above 0", "0.5 halves the step.")
+        real_number("factors", factor, "0.5 halves the step.", above=0)
     for test in tests:
         if isinstance(test, str) and ":" in test:
             test = Solver.parse(test)

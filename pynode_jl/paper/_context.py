@@ -16,9 +16,11 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pynode_jl._io import make_folder, write_text
+from pynode_jl._validation import choice, whole_number
 from pynode_jl.backends import Backend, RetCode, get_backend
 from pynode_jl.diagnostics import CRITERIA, Criterion
-from pynode_jl.errors import DivergedError, InvalidValueError
+from pynode_jl.errors import DivergedError
 from pynode_jl.reporting.html import Facts, Section, Text
 from pynode_jl.reporting.pages import Drawing, table, write_page
 from pynode_jl.runs import Config, Run
@@ -77,12 +79,8 @@ class ReproductionContext:
     criterion: Criterion = "flips"
 
     def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise InvalidValueError("seeds", self.seeds, "1 or more", "The paper has 5.")
-        if self.criterion not in CRITERIA:
-            raise InvalidValueError(
-                "criterion", self.criterion, " or ".join(map(repr, CRITERIA)), "Take one."
-            )
+        whole_number("seeds", self.seeds, hint="The paper has 5.")
+        choice("criterion", self.criterion, CRITERIA)
 
     @property
     def integrator(self) -> Backend:
@@ -116,12 +114,12 @@ class ReproductionContext:
         Returns:
             The paths, the page last.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         base = self.folder / name
         paths = [base.with_suffix(".csv"), base.with_suffix(".json")]
-        result.numbers.to_csv(paths[0], index=False)
+        write_text(paths[0], result.numbers.to_csv(index=False))
         facts = {"title": result.title, "caption": result.caption, **result.facts}
-        paths[1].write_text(json.dumps(facts, indent=1, default=str), encoding="utf-8")
+        write_text(paths[1], json.dumps(facts, indent=1, default=str))
         figures = {} if result.figure is None else {"": result.figure}
         drawings = {
             name + letter: Drawing(figure, name + letter, f"{result.title} {letter}".strip())

@@ -17,8 +17,7 @@ import tomli_w
 
 from pynode_jl.backends import BACKENDS, Adam
 from pynode_jl.datasets import DATASETS, Dataset, load, takes_seed
-from pynode_jl.diagnostics import Criterion
-from pynode_jl.diagnostics._swap import _check_rule
+from pynode_jl.diagnostics import Criterion, check_rule
 from pynode_jl.errors import ConfigError, PyNODEError, UnknownNameError, nearest_names
 from pynode_jl.fields import FIELDS, VectorField
 from pynode_jl.models import Model
@@ -113,7 +112,7 @@ class SwapConfig:
     criterion: Criterion = "flips"
 
     def __post_init__(self) -> None:
-        _check_rule(self.margin, self.confidence, self.criterion)
+        check_rule(self.margin, self.confidence, self.criterion)
 
 
 @dataclass(frozen=True)
@@ -255,7 +254,10 @@ class Config:
             target = values if not table else values.get(table)
             if not isinstance(target, dict):
                 raise ConfigError(
-                    key, value, f"table.key with a table of {', '.join(_TABLES)}", "Mend the key."
+                    key,
+                    value,
+                    f"table.key with a table of {', '.join(_TABLES)}",
+                    "Correct the key.",
                 )
             target[name] = value
         return Config.from_dict(values)
@@ -295,7 +297,7 @@ def _read_table(name: str, values: object) -> Any:
     _check_keys(name, values, keys)
     for key, value in values.items():
         if isinstance(value, bool) or not isinstance(value, _TYPES[keys[key]]):
-            raise ConfigError(f"{name}.{key}", value, keys[key], "Mend its type.")
+            raise ConfigError(f"{name}.{key}", value, keys[key], "Correct its type.")
     made = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
     return table(**made)
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import collections
 import warnings
 from collections.abc import Callable
+from fractions import Fraction
+from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pynode_jl.backends.torch._adaptive import hermite
-from pynode_jl.backends.torch._coefficients import adams_weights, from_catalogue
 from pynode_jl.backends.torch._events import bisected
 from pynode_jl.backends.torch._problem import Problem
 from pynode_jl.backends.torch._rk_step import Time, runge_kutta
 from pynode_jl.errors import InvalidValueError, SolveError
-from pynode_jl.solvers import Solver
+from pynode_jl.solvers import Solver, interpolant, tableau
 
 if TYPE_CHECKING:
     from pynode_jl.frontends.torch._methods import Method
@@ -123,8 +123,8 @@ class Fixed:
         return time, torch.stack([problem.y0, inside(time)])
 
     def _rk(self, method: Method) -> Stepper:
-        assert method.coefficients is not None
-        table, rhs, nudge = method.coefficients, self._problem.rhs, self._nudge
+        assert method.tableau is not None
+        table, rhs, nudge = method.tableau, self._problem.rhs, self._nudge
 
         def step(t: Time, dt: Time, end: Time, y: Tensor) -> tuple[Tensor, Tensor]:
             explicit = table.explicit_first
@@ -147,7 +147,7 @@ class Fixed:
         problem, nudge = self._problem, self._nudge
         rounds = int(options.get("max_iters", 4))
         history: collections.deque[Tensor] = collections.deque(maxlen=most - 1 or 1)
-        starter = from_catalogue("RK38")
+        starter = tableau("RK38")
 
         def weighted(weights: tuple[float, ...]) -> Tensor:
             total = history[0] * weights[0]
@@ -223,9 +223,28 @@ class Fixed:
         dt = torch.as_tensor(dt, dtype=x.dtype, device=x.device)
         if self._interp == "cubic":
             last = self._problem.rhs(self._tensor(end), y1)
-            return hermite(x, dt, y0, y1, slope, last)
+            inside = interpolant(y1 - y0, dt * slope, dt * last)
+            return y0 + inside(x)  # type: ignore[no-any-return]
         return y1 if value == _value(end) else y0 + x * (y1 - y0)
 
 
 def _value(t: Time) -> float:
     return float(t.detach()) if isinstance(t, Tensor) else t
+
+
+@cache
+def adams_weights(steps: int, *, implicit: bool) -> tuple[float, ...]:
+    """Weights of f at the times 0, -1, -2, ... (with f at 1 in front if `implicit`) in the Adams
+    method that uses `steps` of them, for an equidistant grid of step 1: the integrals over [0, 1]
+    of the Lagrange polynomials (Hairer, Norsett, Wanner, *Solving ODEs I*, III.1)."""
+    first = 1 if implicit else 0
+    nodes = [Fraction(first - j) for j in range(steps)]
+    weights = []
+    for j, node in enumerate(nodes):
+        polynomial = [Fraction(1)]  # coefficients, lowest power first
+        for other in nodes[:j] + nodes[j + 1 :]:
+            shifted = [Fraction(0), *polynomial]
+            scaled = [other * each for each in polynomial] + [Fraction(0)]
+            polynomial = [(s - t) / (node - other) for s, t in zip(shifted, scaled, strict=True)]
+        weights.append(float(sum(each / (k + 1) for k, each in enumerate(polynomial))))
+    return tuple(weights)

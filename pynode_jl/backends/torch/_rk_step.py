@@ -6,23 +6,18 @@ a tensor where something does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
-from pynode_jl.backends.torch._coefficients import Coefficients, Row
 from pynode_jl.errors import SolveError
+from pynode_jl.solvers import NEWTON_ITERATIONS, NEWTON_ROUNDINGS, Tableau, newton_change
 
 Time: TypeAlias = float | Tensor
 RHS: TypeAlias = Callable[..., Tensor]
-
-_NEWTON_ITERATIONS = 25
-# Newton stops when its update is this many roundings of the terms that a stage is the sum of, as in
-# the JAX backend.
-_NEWTON_ROUNDINGS = 16
 
 
 class Step(NamedTuple):
@@ -34,7 +29,7 @@ class Step(NamedTuple):
 
 
 def runge_kutta(
-    table: Coefficients,
+    table: Tableau,
     rhs: RHS,
     t: Time,
     dt: Time,
@@ -57,13 +52,13 @@ def runge_kutta(
     """
 
     def at(i: int) -> tuple[Tensor, int]:
-        c = table.c[i]
+        c = float(table.c[i])
         if c == 1.0:
             return _time(end, y), nudge_last
         return _time(t if c == 0.0 else t + c * dt, y), nudge_first if c == 0.0 else 0
 
     stages: list[Tensor] = []
-    while len(stages) < len(table.b):
+    while len(stages) < table.stages:
         i = len(stages)
         if i == 0 and first is not None:
             stages.append(first)
@@ -71,15 +66,15 @@ def runge_kutta(
         until = table.coupled(i)
         if until == i:
             time, nudge = at(i)
-            stages.append(rhs(time, combined(y, dt, table.a[i], stages), nudge))
+            stages.append(rhs(time, combined(y, dt, table.a[i].tolist(), stages), nudge))
         else:
             guess = stages[-1] if stages else rhs(_time(t, y), y, nudge_first)
             stages += _solved(table, rhs, dt, y, stages, until, at, guess)
-    errors = tuple(combined(None, dt, row, stages) for row in table.errors)
-    return Step(combined(y, dt, table.b, stages), errors, stages)
+    errors = tuple(combined(None, dt, row.tolist(), stages) for row in table.error_weights)
+    return Step(combined(y, dt, table.b.tolist(), stages), errors, stages)
 
 
-def combined(y: Tensor | None, dt: Time, weights: Row, stages: list[Tensor]) -> Tensor:
+def combined(y: Tensor | None, dt: Time, weights: Sequence[float], stages: list[Tensor]) -> Tensor:
     """y + dt * sum of weights[j] stages[j]; without y where it is None."""
     pairs = [(w, k) for w, k in zip(weights, stages, strict=False) if w != 0.0]
     if not pairs:
@@ -101,7 +96,7 @@ def _time(t: Time, y: Tensor) -> Tensor:
 
 
 def _solved(
-    table: Coefficients,
+    table: Tableau,
     rhs: RHS,
     dt: Time,
     y: Tensor,
@@ -117,7 +112,7 @@ def _solved(
     held constant, so that no iteration is differentiated (and no second derivative is right).
     """
     begin, size = len(known), y.numel()
-    rows = [table.a[i] for i in range(begin, until)]
+    rows = table.a[begin:until].tolist()
     bases = [combined(y, dt, row[:begin], known) if known else y for row in rows]
     coupling = torch.tensor([row[begin:until] for row in rows], dtype=y.dtype, device=y.device)
     step = float(dt.detach()) if isinstance(dt, Tensor) else dt
@@ -140,16 +135,19 @@ def _solved(
             whole[i * size : (i + 1) * size] -= block.reshape(size, -1)
         return whole
 
+    def increments(ks: Tensor) -> Tensor:
+        return step * torch.einsum("ij,j...->i...", coupling, ks)
+
     with torch.no_grad():
         ks = guess.detach().expand(until - begin, *y.shape).clone()
         still = [base.detach() for base in bases]
-        tolerance = _NEWTON_ROUNDINGS * torch.finfo(y.dtype).eps
-        for _ in range(_NEWTON_ITERATIONS):
+        centre = torch.stack(still)
+        tolerance = NEWTON_ROUNDINGS * torch.finfo(y.dtype).eps
+        for _ in range(NEWTON_ITERATIONS):
             update = _solve(matrix(ks), residual(ks, step, still))
+            change = newton_change(torch, increments(update), centre, increments(ks))
             ks = ks + update
-            terms = 1.0 + still[0].abs().max() + abs(step) * ks.abs().max()
-            change = step * update.abs().max() / terms
-            if not bool(change.abs() > tolerance):
+            if not bool(change > tolerance):
                 break
         else:
             change = change * float("nan")

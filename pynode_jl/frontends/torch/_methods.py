@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal
 
-from pynode_jl.backends.torch import _coefficients
-from pynode_jl.backends.torch._coefficients import Coefficients, Row
 from pynode_jl.errors import (
     BackendLacksSolverError,
     InvalidValueError,
@@ -17,15 +14,19 @@ from pynode_jl.errors import (
     WrongProblemError,
 )
 from pynode_jl.solvers import (
+    MIDDLE_WEIGHTS,
+    TORCHDIFFEQ_TABLEAUS,
     Controller,
     DenseMethod,
+    FixedStep,
     Solver,
+    SolverInfo,
+    Tableau,
     catalogue,
     controller,
-    dense_method,
     info,
     tableau,
-    torchdiffeq_controller,
+    torchdiffeq_method,
 )
 
 Kind = Literal["adaptive", "fixed", "adams", "scipy"]
@@ -38,77 +39,32 @@ class Method:
     Attributes:
         name: as the user wrote it.
         kind: which loop runs it.
-        solver: the catalogue's name for its tableau, where it has one.
-        coefficients: the tableau; None for multistep methods and SciPy's.
+        tableau: its tableau; None for multistep methods and SciPy's.
         control: Julia's step size control for a name of the catalogue; None for torchdiffeq's rule.
-            It also says how output times are met: Julia's end a step there, torchdiffeq's
-            interpolate.
         middle: weights of the stages (and of f at the end, where they are one more) in the state
             half-way through a step, for torchdiffeq's interpolation; None for a cubic one.
         implicit: of an Adams method, whether it corrects.
+        julia: whether it steps by Julia's rules, which end a step at each output time where
+            torchdiffeq's interpolate.
     """
 
     name: str
     kind: Kind
-    solver: str | None = None
-    coefficients: Coefficients | None = None
+    tableau: Tableau | None = None
     control: Controller | None = None
-    middle: Row | None = None
+    middle: tuple[float, ...] | None = None
     implicit: bool = False
-
-    @property
-    def julia(self) -> bool:
-        """Whether it steps by Julia's rules."""
-        return self.name not in TORCHDIFFEQ
+    julia: bool = False
 
 
-def _tabled(name: str, kind: Kind, solver: str, middle: Row | None = None) -> Method:
-    return Method(name, kind, solver, _coefficients.from_catalogue(solver), middle=middle)
+def _tabled(name: str, kind: Kind, solver: str) -> Method:
+    middle = MIDDLE_WEIGHTS[solver] if kind == "adaptive" else None
+    return Method(name, kind, tableau(solver), middle=middle)
 
 
-def _own(name: str, coefficients: Coefficients) -> Method:
-    return Method(name, "fixed", None, coefficients)
+def _own(name: str) -> Method:
+    return Method(name, "fixed", TORCHDIFFEQ_TABLEAUS[name])
 
-
-# Shampine, "Some practical Runge-Kutta formulas", 1986: DP5's state in the middle of a step.
-_MIDDLE_DP5 = (
-    6025192743 / 30085553152 / 2,
-    0.0,
-    51252292925 / 65400821598 / 2,
-    -2691868925 / 45128329728 / 2,
-    187940372067 / 1594534317056 / 2,
-    -1776094331 / 19743644256 / 2,
-    11237099 / 235043384 / 2,
-)
-
-
-# Prince and Dormand's 8(7)13M, by the interpolant that torchdiffeq takes.
-_MIDDLE_DOPRI8 = (
-    0.04103130360739393,
-    0.0,
-    0.0,
-    0.0,
-    0.0,
-    0.05100562801991382,
-    0.2388930677412202,
-    0.3096870143996103,
-    -0.2172325471755352,
-    0.07833405679331928,
-    -0.0018614369715579948,
-    0.007072844202678841,
-    0.00690847373200576,
-    -0.013838404349047373,
-)
-# Tsitouras 2011, by his free interpolant.
-_MIDDLE_TSIT5 = (
-    0.10741235230100377,
-    0.01135625,
-    0.39560903056045305,
-    -0.34475214352593553,
-    1.3161853649581645,
-    -1.0170608542936508,
-    0.031249999999999993,
-)
 
 #: torchdiffeq's names. Its `adaptive_heun` and `fehlberg2` take the last stage for f at the end of
 #: a step, which it is not, and its `tsit5` goes on with the embedded solution: here all three do
@@ -116,16 +72,16 @@ _MIDDLE_TSIT5 = (
 TORCHDIFFEQ: Mapping[str, Method] = {
     method.name: method
     for method in (
-        _tabled("dopri8", "adaptive", "Dopri8", _MIDDLE_DOPRI8),
-        _tabled("dopri5", "adaptive", "DP5Shampine", _MIDDLE_DP5),
-        _tabled("tsit5", "adaptive", "Tsit5", _MIDDLE_TSIT5),
-        _tabled("bosh3", "adaptive", "BS3", (0.0, 0.5, 0.0, 0.0)),
-        _tabled("fehlberg2", "adaptive", "Fehlberg21", (0.0, 0.5, 0.0)),
-        _tabled("adaptive_heun", "adaptive", "Heun", (0.5, 0.0)),
+        _tabled("dopri8", "adaptive", "Dopri8"),
+        _tabled("dopri5", "adaptive", "DP5Shampine"),
+        _tabled("tsit5", "adaptive", "Tsit5"),
+        _tabled("bosh3", "adaptive", "BS3"),
+        _tabled("fehlberg2", "adaptive", "Fehlberg21"),
+        _tabled("adaptive_heun", "adaptive", "Heun"),
         _tabled("euler", "fixed", "Euler"),
         _tabled("midpoint", "fixed", "Midpoint"),
         _tabled("heun2", "fixed", "Heun"),
-        _own("heun3", _coefficients.HEUN3),
+        _own("heun3"),
         _tabled("rk4", "fixed", "RK38"),
         Method("explicit_adams", "adams"),
         Method("implicit_adams", "adams", implicit=True),
@@ -134,28 +90,25 @@ TORCHDIFFEQ: Mapping[str, Method] = {
         _tabled("implicit_midpoint", "fixed", "ImplicitMidpoint"),
         _tabled("trapezoid", "fixed", "Trapezoid"),
         _tabled("trbdf2", "fixed", "TRBDF2"),
-        _own("sdirk2", _coefficients.SDIRK2_ALEXANDER),
-        _own("radauIIA3", _coefficients.RADAU3),
-        _own("radauIIA5", _coefficients.RADAU5),
-        _own("gl4", _coefficients.GAUSS4),
-        _own("gl6", _coefficients.GAUSS6),
+        _own("sdirk2"),
+        _own("radauIIA3"),
+        _own("radauIIA5"),
+        _own("gl4"),
+        _own("gl6"),
         Method("scipy_solver", "scipy"),
     )
 }
 
 
-@cache
 def dense(method: Method) -> DenseMethod | None:
     """How a backend takes torchdiffeq's adaptive steps; None for other methods."""
-    if method.julia or method.kind != "adaptive" or method.solver is None:
+    if method.julia or method.kind != "adaptive" or method.tableau is None:
         return None
-    assert method.middle is not None
-    table = tableau(method.solver)
-    return dense_method(table, method.middle, torchdiffeq_controller(table.order))
+    return torchdiffeq_method(method.tableau.name)
 
 
 def found(name: object, options: Mapping[str, Any]) -> Method:
-    """The method called `name`.
+    """Return the method called `name`.
 
     A name of the catalogue adapts its steps where its tableau has an error estimate, unless
     `options` gives a step or a grid.
@@ -179,35 +132,36 @@ def found(name: object, options: Mapping[str, Any]) -> Method:
         raise WrongProblemError(
             "method", name, "a solver of y' = f(t, y)", f"{name} needs a {row.problem}."
         )
+    return _julias(row, options)
+
+
+def _julias(row: SolverInfo, options: Mapping[str, Any]) -> Method:
     if row.tableau is None:
         raise BackendLacksSolverError(
             "method",
-            name,
+            row.name,
             "a solver with a Butcher tableau, whose steps can be differentiated",
             'Without gradients the zoo runs it: get_backend("julia").solve(...).',
         )
     stepped = options.get("step_size") is not None or options.get("grid_constructor") is not None
     adaptive = row.tableau.b_error is not None and not stepped
-    return Method(
-        name,
-        "adaptive" if adaptive else "fixed",
-        name,
-        _coefficients.from_catalogue(name),
-        controller(name) if adaptive else None,
-    )
+    control = controller(row) if adaptive else None
+    kind: Kind = "adaptive" if adaptive else "fixed"
+    return Method(row.name, kind, row.tableau, control, julia=True)
 
 
 def unpacked(
     method: str | Solver | None, rtol: Any, atol: Any, options: Mapping[str, Any] | None
 ) -> tuple[Method, Any, Any, dict[str, Any]]:
-    """Method, tolerances and options; a `Solver` brings its own step or tolerances."""
+    """Return method, tolerances and options; a `Solver` brings its own step or tolerances."""
     given = dict(options or {})
-    if isinstance(method, Solver):
-        if method.fixed:
-            given["step_size"] = method.dt
-        else:
-            rtol, atol = method.rtol, method.atol
-        if method.max_steps is not None:
-            given["max_num_steps"] = method.max_steps
-        method = method.name
-    return found("dopri5" if method is None else method, given), rtol, atol, given
+    if not isinstance(method, Solver):
+        return found("dopri5" if method is None else method, given), rtol, atol, given
+    stepping = method.stepping
+    if isinstance(stepping, FixedStep):
+        given["step_size"] = stepping.dt
+    else:
+        rtol, atol = stepping.rtol, stepping.atol
+    if method.max_steps is not None:
+        given["max_num_steps"] = method.max_steps
+    return _julias(method.info, given), rtol, atol, given

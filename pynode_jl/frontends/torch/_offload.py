@@ -151,7 +151,7 @@ def _key(call: _Call) -> Any:
         return None
     kind = (y0.shape, y0.dtype, y0.layout, y0.is_cpu)
     times = (t.shape, t.dtype, t.requires_grad, tuple(t.flatten().tolist()))
-    solver = (rtol, atol, method.name, method.kind, given)
+    solver = (rtol, atol, method.name, method.tableau, method.kind, given)
     asked = (name, os.environ.get("PYNODE_BACKEND"))
     return asked, survey.frame, survey.settings, kind, times, solver
 
@@ -165,7 +165,7 @@ def _recipe(func: nn.Module, call: _Call) -> _Recipe:
     if name == "auto":
         _count_shape(func, (tuple(y0.shape), y0.dtype, len(times), method.name))
     backend = get_backend(_automatic() if name == "auto" else name)
-    if solver.name not in _solvers(backend):
+    if not _has(backend, solver):
         raise NotHereError(f"the {backend.name} backend has no {solver.name}")
     _announce(func, translation, backend)
     steps = dense(method) if backend.capabilities.dense_output else None
@@ -199,7 +199,7 @@ def _check_inputs(func: nn.Module, survey: Survey, y0: Any) -> None:
 def _solver(
     method: Method, rtol: Any, atol: Any, options: Mapping[str, Any], times: Tensor
 ) -> Solver:
-    if method.solver is None or method.kind not in ("adaptive", "fixed"):
+    if method.tableau is None or method.kind not in ("adaptive", "fixed"):
         raise NotHereError(f"no backend has {method.name}")
     given = {key: value for key, value in options.items() if value is not None}
     if not set(given) <= _OPTIONS or given.get("interp", "linear") != "linear":
@@ -210,11 +210,13 @@ def _solver(
     if method.kind == "adaptive":
         if not all(isinstance(each, (int, float)) and each > 0 for each in (rtol, atol)):
             raise NotHereError("rtol and atol are not two positive numbers")
-        return Solver(method.solver, rtol=float(rtol), atol=float(atol), max_steps=limit)
+        return Solver(method.tableau, rtol=float(rtol), atol=float(atol), max_steps=limit)
     t = times.detach().double()
     gaps = t.diff().abs()
     if "step_size" not in given:
-        return Solver(method.solver, dt=float(gaps.max()), max_steps=limit)  # one step for each gap
+        return Solver(
+            method.tableau, dt=float(gaps.max()), max_steps=limit
+        )  # one step for each gap
     step = float(given["step_size"])
     if not method.julia:
         # torchdiffeq lays one grid over all times and interpolates between its points.
@@ -223,7 +225,13 @@ def _solver(
         along = (t[1:-1] - t[0]).abs() / step
         if bool(((along - along.round()).abs() > _GRID_GUARD * along.round().clamp(min=1)).any()):
             raise NotHereError("times lie between the points of the grid, to be interpolated")
-    return Solver(method.solver, dt=min(step, float(gaps.sum())), max_steps=limit)
+    return Solver(method.tableau, dt=min(step, float(gaps.sum())), max_steps=limit)
+
+
+def _has(backend: Backend, solver: Solver) -> bool:
+    if solver.own_tableau is not None:
+        return backend.name in solver.info.backends
+    return solver.name in _solvers(backend)
 
 
 @lru_cache

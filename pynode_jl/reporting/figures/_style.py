@@ -19,6 +19,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from pynode_jl._io import make_folder, write_bytes
+
 #: Okabe and Ito's colours, ordered so that neighbours differ in grey too. Yellow is left out: thin
 #: lines of it vanish on white. Where more is told apart than there are colours, markers help.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#D55E00", "#7F7F7F")
@@ -165,8 +167,8 @@ def save(figure: Figure, path_without_suffix: str | os.PathLike[str]) -> tuple[P
     """
     base = Path(path_without_suffix)
     png, pdf = base.with_name(base.name + ".png"), base.with_name(base.name + ".pdf")
-    base.parent.mkdir(parents=True, exist_ok=True)
-    png.write_bytes(png_bytes(figure))
+    make_folder(base.parent)
+    write_bytes(png, png_bytes(figure))
     buffer = io.BytesIO()
     with style():
         figure.savefig(
@@ -174,5 +176,5 @@ def save(figure: Figure, path_without_suffix: str | os.PathLike[str]) -> tuple[P
             format="pdf",
             metadata={"CreationDate": None, "Creator": None, "Producer": None},
         )
-    pdf.write_bytes(buffer.getvalue())
+    write_bytes(pdf, buffer.getvalue())
     return png, pdf

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from pynode_jl._io import make_folder, write_text
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.reporting.html._blocks import Block, Section
 
@@ -70,14 +71,10 @@ def write_report(
 
     Raises:
         InvalidValueError: an empty title, or an object that is no block.
+        OutputError: the file cannot be written.
     """
     page = report_html(title=title, sections=sections, subtitle=subtitle, footer=footer)
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        draft.write_text(page, encoding="utf-8", newline="\n")
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
+    make_folder(target.parent)
+    write_text(target, page)
     return target

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from pynode_jl._io import make_folder, write_text
 from pynode_jl.backends import BackendLike, as_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics import Certificate, Finding, Reference, Share
@@ -70,8 +71,8 @@ def write_certificate(
         The page's path.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "certificate.json").write_text(certificate.to_json(), encoding="utf-8")
+    make_folder(folder)
+    write_text(folder / "certificate.json", certificate.to_json())
     verdict = certificate.verdict
     headline = _WEAKENED if certificate.weakened_by else _HEADLINES[verdict.kind]
     *_, page = write_page(

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pynode_jl._io import make_folder
 from pynode_jl.reporting import figures
 from pynode_jl.reporting.formats import formats_for
 from pynode_jl.reporting.html import Facts, Picture, Section, Table, write_report
@@ -54,7 +55,7 @@ def write_page(
     Returns:
         The paths, the page last.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     paths, pictures = [], []
     for name, drawing in drawings.items():
         png, pdf = figures.save(drawing.figure, path.with_name(name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pynode_jl._io import make_folder, write_text
 from pynode_jl.diagnostics import SwapMatrix, clusters
 from pynode_jl.reporting import figures
 from pynode_jl.reporting.html import Facts, Section, Text
@@ -48,8 +49,8 @@ def write_matrix_report(runs: Sequence[Run], matrix: SwapMatrix, folder: Path) -
     Returns:
         The page's path.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    matrix.table.to_csv(folder / "matrix.csv", index=False)
+    make_folder(folder)
+    write_text(folder / "matrix.csv", matrix.table.to_csv(index=False))
     grid = matrix.grid()
     trees = clusters(grid)
     figure = figures.swap_matrix_heatmap(

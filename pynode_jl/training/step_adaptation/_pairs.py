@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pynode_jl.errors import InvalidValueError, WrongSolverError
+from pynode_jl.errors import WrongSolverError
 from pynode_jl.solvers import Solver, info
 
 #: For a fixed-step method of each order, the method it is tested with: the paper's up to order 2.
@@ -88,20 +88,6 @@ def next_order_solver(solver: Solver) -> Solver:
     """
     method = test_method(solver, None)
     return finer_step(solver, method) if solver.fixed else finer_tolerance(solver, method)
-
-
-def check_share(name: str, value: float) -> None:
-    """Refuse what is not a share between 0 and 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-        raise InvalidValueError(
-            name, value, "a share between 0 and 1, both excluded", "The paper's is 0.1."
-        )
-
-
-def check_count(name: str, value: int) -> None:
-    """Refuse what is not a count of 1 or more."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidValueError(name, value, "an integer of 1 or more", "Give a count.")
 
 
 def _default(solver: Solver, order: int) -> str:

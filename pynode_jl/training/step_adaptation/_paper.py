@@ -7,18 +7,16 @@ from typing import Literal
 
 import numpy as np
 
+from pynode_jl._validation import choice, real_number, whole_number
 from pynode_jl.backends import Evaluation, RetCode
-from pynode_jl.errors import InvalidValueError
 from pynode_jl.solvers import Solver
-from pynode_jl.training.step_adaptation._base import Check, ControlState, Probe, Validation
 from pynode_jl.training.step_adaptation._initial_step import initial_step
 from pynode_jl.training.step_adaptation._pairs import (
-    check_count,
-    check_share,
     finer_step,
     finer_tolerance,
     test_method,
 )
+from pynode_jl.training.step_adaptation._step_adapter import Check, ControlState, Probe, Validation
 
 _SHRINK, _GROW = 0.5, 1.1
 _FIRST_TOLERANCE = 1e-6
@@ -59,14 +57,11 @@ class PaperController:
     first: Literal["rule", "given"] = "rule"
 
     def __post_init__(self) -> None:
-        check_share("threshold", self.threshold)
-        check_count("every", self.every)
-        check_count("most_steps", self.most_steps)
-        for name, allowed in (("rule", ("code", "text")), ("first", ("rule", "given"))):
-            if getattr(self, name) not in allowed:
-                raise InvalidValueError(
-                    name, getattr(self, name), " or ".join(map(repr, allowed)), "Take one."
-                )
+        real_number("threshold", self.threshold, "The paper's is 0.1.", above=0, below=1)
+        whole_number("every", self.every)
+        whole_number("most_steps", self.most_steps)
+        choice("rule", self.rule, ("code", "text"))
+        choice("first", self.first, ("rule", "given"))
 
     @property
     def holdout(self) -> float:

@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from pynode_jl._validation import real_number, whole_number
 from pynode_jl.backends import Array, Evaluation, RetCode
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.proportions import lower_bound, upper_bound
 from pynode_jl.solvers import Solver, info
-from pynode_jl.training.step_adaptation._base import Check, ControlState, Probe, Validation
 from pynode_jl.training.step_adaptation._pairs import (
-    check_count,
-    check_share,
     finer_step,
     test_method,
 )
+from pynode_jl.training.step_adaptation._step_adapter import Check, ControlState, Probe, Validation
 
 # By how much the step is divided over the whole of "refine" if every check asks for it. The pace is
 # what matters: a jump from a coarse step to a fine one leaves a model that the optimizer has to
@@ -95,12 +94,16 @@ class SteadyController:
 
     def __post_init__(self) -> None:
         for name in ("explore", "hold", "allowed", "holdout", "margin", "confidence"):
-            check_share(name, getattr(self, name))
+            default = type(self).__dataclass_fields__[name].default
+            real_number(name, getattr(self, name), f"{default} is the default.", above=0, below=1)
         for name in ("every", "samples", "most_steps"):
-            check_count(name, getattr(self, name))
+            whole_number(name, getattr(self, name))
         if self.hold <= self.explore:
             raise InvalidValueError(
-                "hold", self.hold, f"above explore = {self.explore}", "Refining lies between them."
+                "hold",
+                self.hold,
+                f"a share above explore = {self.explore}",
+                "Refining lies between them.",
             )
 
     def check_solver(self, solver: Solver) -> None:
