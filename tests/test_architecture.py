@@ -55,12 +55,8 @@ AMBIGUOUS_NAMES = {"_arrays", "_images", "_trained"}
 #: Imports of a private module or name of another package.
 PRIVATE = {
     ("pynode_jl.analysis", "pynode_jl.backends._conformance"),
-    ("pynode_jl.cli._julia", "pynode_jl.backends.julia._install"),
-    ("pynode_jl.cli._reproduce", "pynode_jl.paper._context"),
     ("pynode_jl.diagnostics", "pynode_jl.backends._conformance"),
     ("pynode_jl.dlpack", "pynode_jl.backends.julia._arrays"),
-    ("pynode_jl.paper._minima", "pynode_jl.datasets._three_minima"),
-    ("pynode_jl.reporting.pages._run_page", "pynode_jl.runs._run"),
 }
 MOST_LINES = 500
 LONG_MODULES = {
@@ -73,8 +69,7 @@ LONG_FUNCTIONS = {
     "pynode_jl.backends.jax.numerics.loop._adaptive",
     "pynode_jl.diagnostics._critical_step.critical",
     "pynode_jl.diagnostics._swap.swap",
-    "pynode_jl.reporting.figures._accuracy_against_count.accuracy_against_count",
-    "pynode_jl.reporting.pages._run_page.write_run_report",
+    "pynode_jl.training._trainer.train",
 }
 UNPLACED = {architecture.PACKAGE, *architecture.REEXPORTS}
 

@@ -1,4 +1,4 @@
-"""The JAX front door: solves as JAX functions, modules and diffrax solvers, from one catalogue."""
+"""The JAX front end: solves as JAX functions, modules and diffrax solvers, from one catalogue."""
 
 from pynode_jl.backends.jax.diffrax_adapter import diffrax_solver
 from pynode_jl.frontends.jax._module import FieldModule, NeuralODE

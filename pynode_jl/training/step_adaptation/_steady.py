@@ -21,7 +21,7 @@ from pynode_jl.training.step_adaptation._step_adapter import Check, ControlState
 # By how much the step is divided over the whole of "refine" if every check asks for it. The pace is
 # what matters: a jump from a coarse step to a fine one leaves a model that the optimizer has to
 # rebuild, often in a worse minimum; a tenth off every 50 iterations carries it along (Sphere 2D,
-# 10,000 iterations, 1/8 to 1/128: measured in docs/guide.md).
+# 10,000 iterations, 1/8 to 1/128: measured in docs/results.md).
 _RANGE = 16.0
 _FASTEST, _SLOWEST = 0.5, 0.91
 # While holding, a refinement needs this many times the allowed share: a clear violation.
