@@ -123,7 +123,7 @@ def adjoint_solve(
         del max_steps  # diffrax compiles its limit in: the capacity
         control = jax.tree.map(lambda row: row[0], controls)
         y, steps, reached = diffrax_adapter.backsolve(
-            apply, prepare, table.name, weights, control, times[0], times[1], y0, policy.capacity
+            apply, prepare, table, weights, control, times[0], times[1], y0, policy.capacity
         )
         zero = jnp.int32(0)
         # diffrax counts steps, not evaluations; FSAL saves one in all steps but the first.

@@ -110,7 +110,7 @@ class Stepper(NamedTuple):
     def static(cls, tableau: Tableau, rhs: RHS, *, with_error: bool) -> Stepper:
         """Step by a tableau written out, for gradients."""
         step = partial(rk_step_static, tableau, rhs, with_error=with_error)
-        return cls(step, explicit_first(tableau), tableau.fsal, tableau.error_rule)
+        return cls(step, tableau.explicit_first, tableau.fsal, tableau.error_rule)
 
     @classmethod
     def padded(
@@ -126,11 +126,6 @@ class Stepper(NamedTuple):
         """Step by a tableau that is data."""
         step = partial(rk_step_padded, tableau, rhs, implicit=implicit)
         return cls(step, explicit_first, fsal, error_rule)
-
-
-def explicit_first(tableau: Tableau) -> bool:
-    """Return whether the first stage is f(t, y)."""
-    return bool(tableau.c[0] == 0.0 and tableau.a[0, 0] == 0.0)
 
 
 class Solved(NamedTuple):
