@@ -66,6 +66,10 @@ def get_backend(name: str = "auto", device: str | None = None) -> Backend:
     Raises:
         UnknownNameError: no backend has that name.
         BackendUnavailableError: it is not at hand, or has no such device.
+
+    Example:
+        >>> pn.get_backend("jax", "cpu").name
+        'jax'
     """
     if name not in ("auto", *BACKENDS):
         raise UnknownNameError("backend", name, ("auto", *BACKENDS))

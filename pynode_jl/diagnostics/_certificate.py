@@ -62,6 +62,13 @@ class Certificate:
         samples: how many test samples those diagnostics take that need Jacobians, at the most.
         swap: the swap table, its verdict, and the reference that all diagnostics share.
         findings: one of each diagnostic.
+
+    Example:
+        >>> from pynode_jl.diagnostics import DIAGNOSTICS
+        >>> folds = [each for each in DIAGNOSTICS if each.name == "folds"]
+        >>> certificate = pn.certify(trained, data, diagnostics=folds, backend="jax")
+        >>> certificate.verdict.kind, [finding.outcome for finding in certificate.findings]
+        ('tied', ['contradicts'])
     """
 
     solver: Solver

@@ -46,6 +46,12 @@ class Trial:
         training_nf: in all forward solves of the training.
         flips, low, high: share of answers that the decisive comparison changes, and its interval
             (nan without one).
+
+    Example:
+        >>> from pynode_jl.diagnostics import Trial
+        >>> solver = pn.Solver("Euler", dt=0.5)
+        >>> Trial(0, solver, accuracy=0.98, drop=0.0, kind="valid", nf=2.0, training_nf=2000).holds
+        True
     """
 
     seed: int
@@ -88,6 +94,13 @@ class CriticalReport:
         method: how it was looked for.
         criterion: the rule of the verdicts.
         trials: every training that was made.
+
+    Example:
+        >>> def train(solver, seed):  # in place of a training: the field is the same for every step
+        ...     return pn.TrainedModel(model, trained.weights, solver), data
+        >>> coarse, fine = pn.Solver("Euler", dt=1 / 2), pn.Solver("Euler", dt=1 / 4)
+        >>> pn.critical(train, coarse, fine, backend="jax").table["step"].tolist()
+        [0.5, 0.25]
     """
 
     method: Method
@@ -211,6 +224,13 @@ def critical(
         WrongSolverError: `coarse` and `fine` are not one method, or not of one kind of steps.
         InvalidValueError: `fine` is not finer, a ratio of 1 or less, an unknown method or
             criterion, a margin or confidence out of range, no seed.
+
+    Example:
+        >>> def train(solver, seed):  # in place of a training: the field is the same for every step
+        ...     return pn.TrainedModel(model, trained.weights, solver), data
+        >>> coarse, fine = pn.Solver("Euler", dt=1 / 2), pn.Solver("Euler", dt=1 / 4)
+        >>> pn.critical(train, coarse, fine, backend="jax").brackets.columns[:2].tolist()
+        ['seed', 'fails']
     """
     grid = _grid(coarse, fine, ratio)
     choice("method", method, get_args(Method))

@@ -102,6 +102,11 @@ class SwapReport:
         reference: the reference solve, with its states; not part of a report that was read from a
             file, where it is None.
         cost: the reference's error and cost.
+
+    Example:
+        >>> report = pn.swap(trained, data, ["RK4"], backend="jax")
+        >>> report.table[["label", "accuracy", "flips"]].head(1).to_dict("records")
+        [{'label': 'RK4 h=1/2', 'accuracy': 0.0, 'flips': 200}]
     """
 
     table: pd.DataFrame

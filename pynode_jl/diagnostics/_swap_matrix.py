@@ -63,6 +63,11 @@ class SwapMatrix:
             each with its interval over seeds, worst damage under a finer solver, and a column for
             each kind of verdict that occurs, with the number of seeds that have it.
         seconds: wall time of all solves, compilation included.
+
+    Example:
+        >>> from pynode_jl.diagnostics import swap_matrix
+        >>> swap_matrix([(trained, data)], ["RK4"], factors=[1.0], backend="jax").grid().shape
+        (1, 1)
     """
 
     table: pd.DataFrame
@@ -83,6 +88,12 @@ class Clusters:
     Attributes:
         rows, columns: SciPy linkages, (n - 1, 4); empty for a single row or column.
         row_order, column_order: positions in the order of the leaves, neighbours alike.
+
+    Example:
+        >>> import pandas as pd
+        >>> from pynode_jl.diagnostics import clusters
+        >>> clusters(pd.DataFrame([[1.0, 0.5], [0.1, 0.2], [0.9, 0.5]])).rows.shape
+        (2, 4)
     """
 
     rows: Array
@@ -116,6 +127,12 @@ def swap_matrix(
 
     Raises:
         InvalidValueError: no model, or what `swap` refuses.
+
+    Example:
+        >>> from pynode_jl.diagnostics import swap_matrix
+        >>> matrix = swap_matrix([(trained, data)], ["RK4"], factors=[1.0], backend="jax")
+        >>> matrix.trained["as trained"].tolist(), matrix.trained["tied"].tolist()
+        ([1.0], [1])
     """
     if not models:
         raise InvalidValueError("models", models, "at least one trained model", "Train one.")
@@ -163,6 +180,12 @@ def clusters(grid: pd.DataFrame) -> Clusters:
     """Order a grid's rows and columns so that those that behave alike are neighbours.
 
     Empty cells count as their column's mean (a column without any as 0).
+
+    Example:
+        >>> import pandas as pd
+        >>> from pynode_jl.diagnostics import clusters
+        >>> clusters(pd.DataFrame([[1.0, 0.5], [0.1, 0.2], [0.9, 0.5]])).row_order
+        (1, 2, 0)
     """
     values = grid.fillna(grid.mean()).fillna(0.0).to_numpy(float)
     rows, row_order = _linked(values)

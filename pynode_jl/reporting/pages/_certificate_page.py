@@ -69,6 +69,11 @@ def write_certificate(
 
     Returns:
         The page's path.
+
+    Example:
+        >>> certificate = pn.certify(trained, data, diagnostics=[], backend="jax")
+        >>> pn.write_certificate(certificate, "report").name
+        'certificate.html'
     """
     folder = Path(folder)
     make_folder(folder)
