@@ -156,7 +156,7 @@ class MissingDependencyError(BackendUnavailableError):
 
 
 def nearest_names(name: str, known: Iterable[str], count: int = 3) -> tuple[str, ...]:
-    """The `count` known names nearest to `name`; those equal but for case come first."""
+    """Return the `count` known names nearest to `name`; those equal but for case come first."""
     table = {k.lower(): k for k in known}
     folded = name.lower()
     hits = [table[folded]] if folded in table else []

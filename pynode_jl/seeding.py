@@ -20,7 +20,7 @@ STREAMS: Mapping[str, int] = MappingProxyType(
 
 
 def generator(seed: int, stream: str, *index: int) -> np.random.Generator:
-    """The generator of `stream` for `seed`; the same arguments always give the same numbers.
+    """Return the generator of `stream` for `seed`; the same arguments always give the same numbers.
 
     `index` numbers independent parts of a stream, epochs for one, so that each can be drawn without
     those before it.

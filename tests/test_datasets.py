@@ -33,7 +33,7 @@ from pynode_jl.datasets import (
     three_minima,
 )
 from pynode_jl.datasets._spheres import SHELLS
-from pynode_jl.datasets._three_minima import BARRIERS, MINIMA, POTENTIAL
+from pynode_jl.datasets.particle import BARRIERS, MINIMA, POTENTIAL
 from pynode_jl.errors import (
     BackendUnavailableError,
     DataError,

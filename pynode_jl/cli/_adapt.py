@@ -1,4 +1,4 @@
-"""``pynode-jl adapt`` and ``pynode-jl critical``: train so that the model stays an ODE."""
+"""``pynode-jl adapt`` and ``pynode-jl critical``: find steps at which a model stays an ODE."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _Setting = Annotated[
 
 def adapt(
     config: _ConfigFile = None,
-    out: Annotated[Path, typer.Option(help="Where the runs, their table and figure go.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for the runs, their table and figure.")] = Path(
         "runs/adapt"
     ),
     controller: Annotated[
@@ -48,7 +48,7 @@ def adapt(
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from the file's on.")] = 1,
     setting: _Setting = None,
 ) -> None:
-    """Adapt the step or tolerance in training; started again, it goes on."""
+    """Adapt the step or tolerance while training; run again, it resumes."""
     import pandas as pd
 
     from pynode_jl.reporting import figures
@@ -81,7 +81,7 @@ def adapt(
 
 def critical(
     config: _ConfigFile = None,
-    out: Annotated[Path, typer.Option(help="Where the runs and the table go.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for the runs and the table.")] = Path(
         "runs/critical"
     ),
     coarse: Annotated[str, typer.Option(help="The coarse end: dt=1/4, or tol=1e-1.")] = "dt=1/4",
@@ -120,7 +120,7 @@ def critical(
         try:
             train_with_bar(_console, run, run.folder.name)
         except DivergedError as error:
-            # A step at which training fails is a trial too, and says nothing of finer ones.
+            # A step at which training fails is a trial too. It says nothing about finer ones.
             _console.print(f"{run.folder.name}: {error}", markup=False, highlight=False)
         return run.trained, run.dataset
 

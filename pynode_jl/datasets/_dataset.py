@@ -82,7 +82,7 @@ class Dataset:
         seed: int = 0,
         name: str = "arrays",
     ) -> Dataset:
-        """A user's own arrays: NumPy, torch, JAX, lists, anything with __array__ or __dlpack__.
+        """Take arrays of your own: NumPy, torch, JAX, lists, what has __array__ or __dlpack__.
 
         With `x_test` and `y_test`, `x` and `y` are the training examples and nothing is drawn.
         Without, a seeded stratified split takes `test_fraction` (0.2 unless told) for the test.

@@ -18,7 +18,7 @@ def unit_pixels(pixels: NDArray[np.uint8]) -> Floats:
 
 
 def first(name: str, count: int | None, rows: NDArray[Any]) -> NDArray[Any]:
-    """The first `count` of `rows`; all of them for None.
+    """Return the first `count` of `rows`; all of them for None.
 
     Raises:
         InvalidValueError: not an integer >= 1.

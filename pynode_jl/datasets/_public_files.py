@@ -37,7 +37,7 @@ def data_folder(folder: str | os.PathLike[str] | None) -> Path:
 
 
 def public_file(file: PublicFile, folder: Path, *, download: bool, verify: bool) -> Path:
-    """The path of `file` in `folder`, where it is put if it is not there.
+    """Return the path of `file` in `folder`; download it if it is not there.
 
     Args:
         file: what is wanted.

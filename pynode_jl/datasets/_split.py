@@ -13,7 +13,7 @@ from pynode_jl.errors import DataError
 def stratified_split(
     labels: Labels, test_fraction: float, random: np.random.Generator
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Indices (train, test), shuffled; together each example once.
+    """Return indices (train, test), shuffled; together each example once.
 
     The test part has round(n * test_fraction) examples, shared among the classes by largest
     remainder; fewer only where a class would otherwise have no training example left. It is

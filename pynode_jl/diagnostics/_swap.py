@@ -453,7 +453,9 @@ def _planned(
 def _like(train_solver: Solver, name: str) -> Solver:
     """The method `name` with the training solver's step or tolerances."""
     try:
-        return Solver(name, train_solver.stepping)
+        own = train_solver.own_tableau
+        method = own if own is not None and name == own.name else name
+        return Solver(method, train_solver.stepping)
     except WrongSolverError as error:
         how = "steps" if train_solver.fixed else "tolerances"
         raise WrongSolverError(

@@ -21,7 +21,7 @@ _FACTORS = {True: (0.5, 1.0), False: (0.1, 1.0)}
 
 
 def checks_table(history: History) -> pd.DataFrame:
-    """A controller's checks, one a row; step is the one in force before the check."""
+    """Return a controller's checks, one a row; step is the one in force before the check."""
     return pd.DataFrame(
         {
             "iteration": check.iteration,
@@ -41,7 +41,7 @@ def checks_table(history: History) -> pd.DataFrame:
 
 
 def spread(history: History) -> float:
-    """Standard deviation of the step's (or tolerance's) logarithm over the last half of training.
+    """Return the standard deviation of the step's (tolerance's) log over the last half of training.
 
     It tells how much a controller oscillates; 0 for a fixed step. It is over all of these
     iterations, not over a sample of them.
@@ -65,7 +65,7 @@ def over_seeds(values: npt.ArrayLike, digits: int = 1) -> str:
 
 
 def adaptation_row(trained: Trained, dataset: Dataset, backend: Backend) -> dict[str, object]:
-    """The figures of one adapted run.
+    """Return the figures of one adapted run.
 
     Returns:
         seed, solver (in force at the end), accuracy (test set, with it), ode (the ODE's accuracy),

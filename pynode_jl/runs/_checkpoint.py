@@ -62,7 +62,7 @@ def save_checkpoint(path: Path, trained: Trained) -> None:
 
 
 def load_checkpoint(path: Path, model: Model, recipe: Recipe) -> Trained:
-    """What `save_checkpoint` wrote.
+    """Read what `save_checkpoint` wrote.
 
     Raises:
         RunFolderError: a damaged file, or one of another model.
@@ -148,7 +148,7 @@ def _facts(file: Any) -> dict[str, Any]:
 
 
 def _plain(record: Check | ControlState | Validation | None) -> dict[str, Any] | None:
-    """A record as JSON values; Python's JSON gives every float back as it was, NaN too."""
+    """Return a record as JSON values; Python's JSON gives every float back as it was, NaN too."""
     if record is None:
         return None
     return {
@@ -158,7 +158,7 @@ def _plain(record: Check | ControlState | Validation | None) -> dict[str, Any] |
 
 
 def _made(kind: type[_Record], values: dict[str, Any]) -> _Record:
-    """What `_plain` wrote."""
+    """Read what `_plain` wrote."""
     made: dict[str, Any] = {
         name: Solver.from_dict(value) if name in _SOLVERS and value else value
         for name, value in values.items()

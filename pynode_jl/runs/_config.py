@@ -73,7 +73,7 @@ class AdaptConfig:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def make(self) -> StepAdapter | None:
-        """The controller; None for "none".
+        """Return the step adapter; None for "none".
 
         Raises:
             UnknownNameError: no controller has that name.
@@ -154,14 +154,14 @@ class Config:
             Solver.parse(text) if ":" in text else info(text)
 
     def dataset(self) -> Dataset:
-        """The data, made from the seed where chance has a part in them."""
+        """Make the data, from the seed where chance has a part in them."""
         options = dict(self.data.options)
         if takes_seed(self.data.name):
             options.setdefault("seed", self.seed)
         return load(self.data.name, **options)
 
     def make_model(self, dataset: Dataset) -> Model:
-        """The model for these data.
+        """Make the model for these data.
 
         Raises:
             ConfigError: options that the field does not have.
@@ -205,12 +205,12 @@ class Config:
         return values
 
     def to_toml(self) -> str:
-        """The text of a TOML file that `from_toml` reads back."""
+        """Return the text of a TOML file that `from_toml` reads back."""
         return tomli_w.dumps(self.to_dict())
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
-        """A configuration from plain nested values.
+        """Make a configuration from plain nested values.
 
         Raises:
             ConfigError: an unknown key, a value of the wrong type.
@@ -231,7 +231,7 @@ class Config:
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Config:
-        """The configuration in a TOML file.
+        """Read the configuration in a TOML file.
 
         Raises:
             ConfigError: no such file, or not TOML, or not a configuration.
@@ -243,7 +243,7 @@ class Config:
             raise ConfigError("config", str(path), "a readable TOML file", f"{error}.") from error
 
     def changed(self, settings: Mapping[str, Any]) -> Config:
-        """This configuration with dotted keys set: ``{"train.iterations": 100}``.
+        """Return this configuration with dotted keys set: ``{"train.iterations": 100}``.
 
         Raises:
             ConfigError: an unknown key.

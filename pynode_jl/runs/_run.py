@@ -46,7 +46,7 @@ from pynode_jl.runs._checkpoint import (
     recorded_fingerprint,
     save_checkpoint,
 )
-from pynode_jl.runs._config import Config
+from pynode_jl.runs._config import Config, SwapConfig
 from pynode_jl.training import Trained, check_same_data, start, train
 
 # Between two checkpoints: what a kill costs at most.
@@ -68,7 +68,7 @@ class Run:
 
     @classmethod
     def create(cls, config: Config, folder: str | Path) -> Run:
-        """The run of `config` in `folder`: a new one, or the one that is there already.
+        """Make the run of `config` in `folder`, or open it if it is there already.
 
         Raises:
             RunFolderError: the folder holds another configuration's run, or something else.
@@ -97,7 +97,7 @@ class Run:
 
     @classmethod
     def open(cls, folder: str | Path) -> Run:
-        """The run that is in `folder`.
+        """Open the run that is in `folder`.
 
         Raises:
             RunFolderError: there is none.
@@ -111,6 +111,10 @@ class Run:
                 "`pynode-jl train` makes one.",
             )
         return cls(Config.from_toml(path / "config.toml"), path)
+
+    def with_swap(self, settings: SwapConfig) -> Run:
+        """Return the run under other settings of the swap; its config.toml stays as it is."""
+        return Run(replace(self.config, swap=settings), self.folder)
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -257,7 +261,7 @@ class Run:
         return report
 
     def stored_swap(self) -> SwapReport:
-        """The swap report that the folder holds.
+        """Read the swap report that the folder holds.
 
         Raises:
             RunFolderError: there is none.

@@ -21,7 +21,7 @@ from pynode_jl.solvers._step_control import (
     updated_memory,
 )
 from pynode_jl.solvers._stepping import Adaptive, FixedStep, Stepping, step_text
-from pynode_jl.solvers._tableau import Tableau, tableau, tableau_names
+from pynode_jl.solvers._tableau import ErrorRule, Tableau, tableau, tableau_names
 from pynode_jl.solvers._torchdiffeq import (
     MIDDLE_WEIGHTS,
     TORCHDIFFEQ_TABLEAUS,
@@ -41,6 +41,7 @@ __all__ = [
     "ControlMemory",
     "Controller",
     "DenseMethod",
+    "ErrorRule",
     "FixedStep",
     "Solver",
     "SolverInfo",

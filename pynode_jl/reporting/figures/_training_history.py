@@ -33,7 +33,7 @@ def training_history(
         window: iterations in the rolling mean; None takes a fiftieth of each run.
 
     Raises:
-        InvalidValueError: no history, a column that lacks, or a window below 1.
+        InvalidValueError: no history, a missing column, or a window below 1.
     """
     if window is not None:
         whole_number("window", window, hint="Use window=1 for none.")

@@ -104,4 +104,11 @@ def _default(solver: Solver, order: int) -> str:
                 "Name its test solver yourself: test=...",
             )
         return NEXT_ORDER[order]
+    if order > 5 and solver.own_tableau is not None:
+        raise WrongSolverError(
+            "solver",
+            solver.label,
+            "an own tableau of order 1 to 5, or a solver of the catalogue",
+            "Name its test solver yourself: test=...",
+        )
     return _WITH_TOLERANCE if order <= 5 else solver.name

@@ -11,7 +11,7 @@ from pynode_jl._validation import real_number, whole_number
 from pynode_jl.backends import Array, Evaluation, RetCode
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.proportions import lower_bound, upper_bound
-from pynode_jl.solvers import Solver, info
+from pynode_jl.solvers import Solver, SolverInfo, info
 from pynode_jl.training.step_adaptation._pairs import (
     finer_step,
     test_method,
@@ -21,7 +21,7 @@ from pynode_jl.training.step_adaptation._step_adapter import Check, ControlState
 # By how much the step is divided over the whole of "refine" if every check asks for it. The pace is
 # what matters: a jump from a coarse step to a fine one leaves a model that the optimizer has to
 # rebuild, often in a worse minimum; a tenth off every 50 iterations carries it along (Sphere 2D,
-# 10,000 iterations, 1/8 to 1/128: measured in docs/guide.md).
+# 10,000 iterations, 1/8 to 1/128: measured in docs/results.md).
 _RANGE = 16.0
 _FASTEST, _SLOWEST = 0.5, 0.91
 # While holding, a refinement needs this many times the allowed share: a clear violation.
@@ -195,7 +195,9 @@ class SteadyController:
         name = self._method(solver)
         if solver.fixed:
             # A method of more stages may take longer steps: as many evaluations, a smaller error.
-            return finer_step(solver, name, _FINER, longest=_stages(name) / _stages(solver.name))
+            return finer_step(
+                solver, name, _FINER, longest=_stages(info(name)) / _stages(solver.info)
+            )
         return Solver(name, solver.stepping).scaled(1 / _FINER)
 
     def _refined(self, solver: Solver, probe: Probe) -> Solver:
@@ -240,7 +242,6 @@ def _lost(own: Evaluation, test: Evaluation, labels: Array) -> int:
     return int(((own.predictions == labels) & (test.predictions != labels)).sum())
 
 
-def _stages(name: str) -> int:
+def _stages(method: SolverInfo) -> int:
     """Evaluations in a step of the method; 1 where its tableau is not at hand."""
-    tableau = info(name).tableau
-    return 1 if tableau is None else tableau.stages
+    return 1 if method.tableau is None else method.tableau.stages
