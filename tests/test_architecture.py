@@ -61,15 +61,11 @@ PRIVATE = {
 MOST_LINES = 500
 LONG_MODULES = {
     "pynode_jl.backends.julia._backend",
-    "pynode_jl.diagnostics._swap",
     "pynode_jl.frontends.torch._translate",
 }
 MOST_LINES_OF_A_FUNCTION = 80
 LONG_FUNCTIONS = {
     "pynode_jl.backends.jax.numerics.loop._adaptive",
-    "pynode_jl.diagnostics._critical_step.critical",
-    "pynode_jl.diagnostics._swap.swap",
-    "pynode_jl.training._trainer.train",
 }
 UNPLACED = {architecture.PACKAGE, *architecture.REEXPORTS}
 

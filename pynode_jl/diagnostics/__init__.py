@@ -39,24 +39,21 @@ from pynode_jl.diagnostics._folds import (
     folds,
 )
 from pynode_jl.diagnostics._order_test import OrderReport, order_test
-from pynode_jl.diagnostics._reference import Reference, ReferenceCost, reference_solve
+from pynode_jl.diagnostics._reference import REFERENCE, Reference, ReferenceCost, reference_solve
 from pynode_jl.diagnostics._step_sweep import by_step, settled_from
-from pynode_jl.diagnostics._swap import (
-    ADAPTIVE_TEST_SOLVERS,
-    COLUMNS,
-    FIXED_TEST_SOLVERS,
-    REFERENCE,
-    STEP_FACTORS,
-    TOLERANCE_FACTORS,
-    SwapReport,
-    swap,
-)
+from pynode_jl.diagnostics._swap import COLUMNS, SwapReport, swap
 from pynode_jl.diagnostics._swap_matrix import (
     MATRIX_COLUMNS,
     Clusters,
     SwapMatrix,
     clusters,
     swap_matrix,
+)
+from pynode_jl.diagnostics._test_solvers import (
+    ADAPTIVE_TEST_SOLVERS,
+    FIXED_TEST_SOLVERS,
+    STEP_FACTORS,
+    TOLERANCE_FACTORS,
 )
 from pynode_jl.diagnostics._verdict import (
     CRITERIA,

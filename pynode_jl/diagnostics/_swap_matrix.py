@@ -16,7 +16,8 @@ import pandas as pd
 
 from pynode_jl.backends import Array, Backend, BackendLike, RetCode, as_backend
 from pynode_jl.datasets import Dataset
-from pynode_jl.diagnostics._swap import _like, swap
+from pynode_jl.diagnostics._swap import swap
+from pynode_jl.diagnostics._test_solvers import like
 from pynode_jl.diagnostics._verdict import Criterion, Kind
 from pynode_jl.errors import InvalidValueError, WrongSolverError
 from pynode_jl.proportions import mean_interval
@@ -206,7 +207,7 @@ def _fits(train_solver: Solver, test: str | Solver, backend: Backend) -> bool:
     if isinstance(test, Solver) or ":" in test:
         return True
     try:
-        solver = _like(train_solver, test)
+        solver = like(train_solver, test)
     except WrongSolverError:
         return False
     # Julia adapts some methods by residuals; the embedded backend needs error weights.
