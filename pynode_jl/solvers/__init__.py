@@ -20,7 +20,7 @@ from pynode_jl.solvers._step_control import (
     scaled_error,
     updated_memory,
 )
-from pynode_jl.solvers._stepping import Adaptive, FixedStep, Stepping
+from pynode_jl.solvers._stepping import Adaptive, FixedStep, Stepping, step_text
 from pynode_jl.solvers._tableau import ErrorRule, Tableau, tableau, tableau_names
 from pynode_jl.solvers._torchdiffeq import (
     MIDDLE_WEIGHTS,
@@ -60,6 +60,7 @@ __all__ = [
     "reaches_stop",
     "rms",
     "scaled_error",
+    "step_text",
     "tableau",
     "tableau_names",
     "torchdiffeq_controller",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from pynode_jl._validation import whole_number
 from pynode_jl.errors import InvalidValueError, WrongProblemError, WrongSolverError
 from pynode_jl.solvers._catalogue import SolverInfo, info, own_info, solver_names
 from pynode_jl.solvers._controller import Controller, controller
@@ -411,9 +411,7 @@ def _checked_adaptive(about: SolverInfo, rtol: float | None, atol: float | None)
 def _count(argument: str, value: object) -> int | None:
     if value is None:
         return None
-    if not isinstance(value, bool) and isinstance(value, numbers.Integral) and int(value) >= 1:
-        return int(value)
-    raise InvalidValueError(argument, value, "an integer of 1 or more", f"Or leave {argument} out.")
+    return whole_number(argument, value, hint=f"Or leave {argument} out.")
 
 
 def _pairs(options: Mapping[str, Option] | Iterable[tuple[str, Option]]) -> tuple[Any, ...]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
-from pynode_jl.errors import InvalidValueError
+from pynode_jl._validation import real_number
 
 # What Julia's `solve` takes when it is given no tolerance.
 DEFAULT_RTOL = 1e-3
@@ -47,9 +45,7 @@ class FixedStep:
     @property
     def label(self) -> str:
         """Short text: ``h=1/16``."""
-        n = round(1.0 / self.dt)
-        reciprocal = n > 1 and abs(n * self.dt - 1.0) <= _RECIPROCAL_GUARD
-        return f"h=1/{n}" if reciprocal else f"h={self.dt:g}"
+        return f"h={step_text(self.dt)}"
 
     def scaled(self, factor: float) -> FixedStep:
         """Return steps of `factor` times the length."""
@@ -102,19 +98,20 @@ class Adaptive:
 Stepping: TypeAlias = FixedStep | Adaptive
 
 
+def step_text(dt: float) -> str:
+    """Return a step as text: ``1/16`` for a reciprocal, ``0.3`` for another one."""
+    n = round(1.0 / dt) if dt > 1e-300 else 0  # 1 / dt is finite
+    reciprocal = n > 1 and abs(n * dt - 1.0) <= _RECIPROCAL_GUARD
+    return f"1/{n}" if reciprocal else f"{dt:g}"
+
+
 def positive(argument: str, value: object) -> float:
     """Return `value` as a float.
 
     Raises:
         InvalidValueError: it is not a positive finite number.
     """
-    if not isinstance(value, bool) and isinstance(value, numbers.Real):
-        number = float(value)
-        if math.isfinite(number) and number > 0.0:
-            return number
-    raise InvalidValueError(
-        argument, value, "a positive finite number", f"Give {argument} as 1e-3 or 1/16, say."
-    )
+    return real_number(argument, value, f"Give {argument} as 1e-3 or 1/16, say.", above=0)
 
 
 def _tolerance_text(tolerance: float) -> str:

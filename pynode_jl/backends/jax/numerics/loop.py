@@ -448,7 +448,8 @@ def _ready(
 
         def slope_change(size: jax.Array) -> jax.Array:
             f1 = rhs(t0 + direction * size, y0 + direction * size * slope)
-            return rms(jnp, (f1 - slope) / scale)
+            change: jax.Array = rms(jnp, (f1 - slope) / scale)
+            return change
 
         size = initial_step(
             jnp,
@@ -500,4 +501,5 @@ def _interpolated(
             outputs.states.at[j].set(state), outputs.ends.at[j].set(naccept), j + 1
         )
 
-    return jax.lax.while_loop(passed, add, outputs)
+    found: _DenseOutputs = jax.lax.while_loop(passed, add, outputs)
+    return found
