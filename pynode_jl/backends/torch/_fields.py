@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,3 +68,19 @@ def _made(layer: Layer) -> nn.Module:
         return nn.Linear(layer.inputs, layer.outputs, device="meta")
     kind = nn.Conv1d if layer.axes == 1 else nn.Conv2d
     return kind(layer.inputs, layer.outputs, layer.kernel, padding=layer.kernel // 2, device="meta")
+
+
+def takes_time(module: nn.Module) -> bool:
+    """Return whether a module's forward is a function of (t, y), and not of y alone."""
+    needed = [
+        each
+        for each in inspect.signature(module.forward).parameters.values()
+        if each.default is each.empty
+        and each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+    ]
+    return len(needed) != 1
+
+
+def as_function_of_time(module: nn.Module) -> Callable[[Any, Tensor], Tensor]:
+    """Return a module, a function of (t, y) or of y alone, as a function of (t, y)."""
+    return module if takes_time(module) else lambda t, y: module(y)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pynode_jl.backends.torch._fields import FieldModule
+from pynode_jl.backends.torch._fields import FieldModule, as_function_of_time
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import VectorField
 from pynode_jl.frontends.torch._odeint import solved
-from pynode_jl.frontends.torch._translate import UntranslatableError, translate, value_of
+from pynode_jl.frontends.torch._translate import UntranslatableError, translate
 from pynode_jl.solvers import Solver
 
 
@@ -58,12 +58,12 @@ class NeuralODE(nn.Module):
         Raises:
             SolveError: the solve failed.
         """
-        count = 0
+        count, function = 0, as_function_of_time(self.field)
 
         def slope(time: Tensor, y: Tensor) -> Tensor:
             nonlocal count
             count += 1
-            return value_of(self.field, time, y)
+            return function(time, y)
 
         times = torch.tensor(self.t_span, dtype=y0.dtype, device=y0.device) if t is None else t
         states, stats = solved(

@@ -89,10 +89,12 @@ def solved(
         problem = normalised(func, y0, t, rtol, atol, given, event_fn)
         return finished(problem, run(problem, chosen))
 
-    plan = _offload.planned(backend, module, y0, t, rtol, atol, chosen, given, event_fn, eagerly)
+    plan = _offload.plan_offload(
+        backend, module, y0, t, rtol, atol, chosen, given, event_fn, eagerly
+    )
     if plan is not None:
         assert isinstance(y0, Tensor)
-        states = _offload.attempted(plan, y0, t, fall_back=backend == "auto")
+        states = _offload.run_offloaded(plan, y0, t, fall_back=backend == "auto")
         if states is not None:
             return states, plan.stats
     return eagerly(y0, t), None

@@ -23,7 +23,7 @@ from pynode_jl.backends.torch._problem import CALLBACKS, checked_times
 from pynode_jl.errors import InvalidValueError, SolveError, UnknownNameError
 from pynode_jl.fields import VectorField
 from pynode_jl.frontends.torch._methods import Method, dense
-from pynode_jl.frontends.torch._structure import Survey, surveyed
+from pynode_jl.frontends.torch._structure import ModuleStructure, module_structure
 from pynode_jl.frontends.torch._translate import Translation, UntranslatableError, translate
 from pynode_jl.solvers import DenseMethod, Solver
 
@@ -33,20 +33,20 @@ _log = logging.getLogger("pynode_jl.torch")
 _OPTIONS = {"step_size", "interp", "max_num_steps"}
 # Another shape is another compilation, of seconds. A program whose shapes keep changing is better
 # off in torch.
-_MOST_SHAPES = 8
-# A program whose times keep changing has no use for their recipes.
-_MOST_RECIPES, _MOST_TIMES = 64, 256
+_MAX_SHAPES = 8
+# A program whose times keep changing has no use for their plans.
+_MAX_PLANS, _MAX_TIMES = 64, 256
 _CALLBACKS = (*CALLBACKS, *(f"{each}_adjoint" for each in CALLBACKS))
 # A time this share of a step beside a point of the grid is that point, as in `Solver.grid`.
 _GRID_GUARD = 1e-6
 
 
-class NotHereError(Exception):
+class NotOffloadable(Exception):  # noqa: N818  (it never leaves this module)
     """A solve that has to run in torch; the message says why."""
 
 
 @dataclass(frozen=True)
-class _Recipe:
+class CachedPlan:
     """What planning finds; the next call that is like this one finds it again at once."""
 
     backend: Backend
@@ -54,7 +54,7 @@ class _Recipe:
     solver: Solver
     dense: DenseMethod | None
     times: list[float]
-    parts: tuple[nn.Module, ...]  # of the module, so that the ids in the recipe's key stay theirs
+    parts: tuple[nn.Module, ...]  # of the module, so that the ids in the plan's key stay theirs
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Plan:
     `eagerly` solves the same problem in torch; it serves second derivatives.
     """
 
-    recipe: _Recipe
+    cached: CachedPlan
     parameters: Mapping[str, Tensor]
     eagerly: Callable[[Tensor, Tensor], Tensor]
     stats: Stats | None = None
@@ -75,7 +75,7 @@ class Plan:
         return states
 
 
-def planned(
+def plan_offload(
     name: str,
     func: Any,
     y0: Any,
@@ -97,25 +97,25 @@ def planned(
         raise UnknownNameError("backend", name, BACKENDS)
     if name == "torch":
         return None
-    survey = surveyed(func) if isinstance(func, nn.Module) else None
+    structure = module_structure(func) if isinstance(func, nn.Module) else None
     try:
         if event_fn is not None:
-            raise NotHereError("it has an event_fn")
-        if survey is None:
-            raise NotHereError("func is no nn.Module, and a Python function cannot be read")
+            raise NotOffloadable("it has an event_fn")
+        if structure is None:
+            raise NotOffloadable("func is no nn.Module, and a Python function cannot be read")
         if torch._C._are_functorch_transforms_active():
-            raise NotHereError("a torch.func transform is at work")
-        call = _Call(name, survey, y0, t, rtol, atol, method, options)
+            raise NotOffloadable("a torch.func transform is at work")
+        call = _Call(name, structure, y0, t, rtol, atol, method, options)
         key = _key(call)
-        known = _recipes.setdefault(func, {})
-        recipe = known.get(key) if key is not None else None
-        if recipe is None:
-            recipe = _recipe(func, call)
-            if len(known) >= _MOST_RECIPES:
+        known = _cached_plans.setdefault(func, {})
+        cached = known.get(key) if key is not None else None
+        if cached is None:
+            cached = _make_plan(func, call)
+            if len(known) >= _MAX_PLANS:
                 known.clear()
             if key is not None:
-                known[key] = recipe
-    except (NotHereError, UntranslatableError) as reason:
+                known[key] = cached
+    except (NotOffloadable, UntranslatableError) as reason:
         if name == "auto":
             return None
         if isinstance(reason, UntranslatableError):
@@ -123,14 +123,14 @@ def planned(
         raise InvalidValueError(
             "backend", name, '"auto" or "torch" for this solve', f"{reason}".capitalize() + "."
         ) from reason
-    return Plan(recipe, survey.parameters, eagerly)
+    return Plan(cached, structure.parameters, eagerly)
 
 
 class _Call(NamedTuple):
     """What is asked for, as it was given, and the module taken apart."""
 
     name: str
-    survey: Survey
+    structure: ModuleStructure
     y0: Any
     t: Any
     rtol: Any
@@ -140,37 +140,39 @@ class _Call(NamedTuple):
 
 
 def _key(call: _Call) -> Any:
-    """All that a recipe rests on, where that can be said in few numbers."""
-    name, survey, y0, t, rtol, atol, method, options = call
+    """Return all that a cached plan depends on, or None where that takes many numbers."""
+    name, structure, y0, t, rtol, atol, method, options = call
     given = tuple(options.items())
     numbers = [rtol, atol, *(value for _, value in given)]
     plain = all(type(each) in (float, int, str, bool, type(None)) for each in numbers)
     if not (plain and isinstance(y0, Tensor) and isinstance(t, Tensor)):
         return None
-    if not t.is_cpu or t.numel() > _MOST_TIMES:
+    if not t.is_cpu or t.numel() > _MAX_TIMES:
         return None
     kind = (y0.shape, y0.dtype, y0.layout, y0.is_cpu)
     times = (t.shape, t.dtype, t.requires_grad, tuple(t.flatten().tolist()))
     solver = (rtol, atol, method.name, method.kind, given)
     asked = (name, os.environ.get("PYNODE_BACKEND"))
-    return asked, survey.frame, survey.settings, kind, times, solver
+    return asked, structure.frame, structure.settings, kind, times, solver
 
 
-def _recipe(func: nn.Module, call: _Call) -> _Recipe:
-    name, survey, y0, t, rtol, atol, method, options = call
-    _check_inputs(func, survey, y0)
+def _make_plan(func: nn.Module, call: _Call) -> CachedPlan:
+    name, structure, y0, t, rtol, atol, method, options = call
+    _check_inputs(func, structure, y0)
     times = checked_times(t)
     solver = _solver(method, rtol, atol, options, times)
-    translation = translate(func, y0, survey=survey)
+    translation = translate(func, y0, structure=structure)
     if name == "auto":
         _count_shape(func, (tuple(y0.shape), y0.dtype, len(times), method.name))
     backend = get_backend(_automatic() if name == "auto" else name)
     assert isinstance(backend, Differentiator)
     if solver.name not in _solvers(backend):
-        raise NotHereError(f"the {backend.name} backend has no {solver.name}")
+        raise NotOffloadable(f"the {backend.name} backend has no {solver.name}")
     _announce(func, translation, backend)
     steps = dense(method) if isinstance(backend, Interpolator) else None
-    return _Recipe(cast(Backend, backend), translation, solver, steps, times.tolist(), survey.parts)
+    return CachedPlan(
+        cast(Backend, backend), translation, solver, steps, times.tolist(), structure.parts
+    )
 
 
 def _automatic() -> str:
@@ -183,34 +185,36 @@ def _automatic() -> str:
     return "auto" if os.environ.get("PYNODE_BACKEND") else "jax"
 
 
-def _check_inputs(func: nn.Module, survey: Survey, y0: Any) -> None:
+def _check_inputs(func: nn.Module, structure: ModuleStructure, y0: Any) -> None:
     if not isinstance(y0, Tensor) or y0.dtype not in (torch.float32, torch.float64):
-        raise NotHereError("y0 is not one tensor of float32 or float64")
+        raise NotOffloadable("y0 is not one tensor of float32 or float64")
     if y0.ndim == 0 or y0.numel() == 0 or y0.layout != torch.strided:
-        raise NotHereError("y0 is empty, a scalar, or sparse")
-    for tensor in (y0, *survey.parameters.values()):
+        raise NotOffloadable("y0 is empty, a scalar, or sparse")
+    for tensor in (y0, *structure.parameters.values()):
         if not tensor.is_cpu or tensor.dtype != y0.dtype:
-            raise NotHereError("y0 and the parameters are not on the CPU, or not of one dtype")
-    if not survey.parameters:
-        raise NotHereError("func has no parameters")
+            raise NotOffloadable("y0 and the parameters are not on the CPU, or not of one dtype")
+    if not structure.parameters:
+        raise NotOffloadable("func has no parameters")
     if any(hasattr(func, name) for name in _CALLBACKS):
-        raise NotHereError("func has callbacks")
+        raise NotOffloadable("func has callbacks")
 
 
 def _solver(
     method: Method, rtol: Any, atol: Any, options: Mapping[str, Any], times: Tensor
 ) -> Solver:
     if method.solver is None or method.kind not in ("adaptive", "fixed"):
-        raise NotHereError(f"no backend has {method.name}")
+        raise NotOffloadable(f"no backend has {method.name}")
     given = {key: value for key, value in options.items() if value is not None}
     if not set(given) <= _OPTIONS or given.get("interp", "linear") != "linear":
-        raise NotHereError(f"options {sorted(set(given) - _OPTIONS) or 'interp'} are torch's alone")
+        raise NotOffloadable(
+            f"options {sorted(set(given) - _OPTIONS) or 'interp'} are torch's alone"
+        )
     if len(times) < 2:
-        raise NotHereError("t has one time")
+        raise NotOffloadable("t has one time")
     limit = given.get("max_num_steps")
     if method.kind == "adaptive":
         if not all(isinstance(each, (int, float)) and each > 0 for each in (rtol, atol)):
-            raise NotHereError("rtol and atol are not two positive numbers")
+            raise NotOffloadable("rtol and atol are not two positive numbers")
         return Solver(method.solver, rtol=float(rtol), atol=float(atol), max_steps=limit)
     t = times.detach().double()
     gaps = t.diff().abs()
@@ -220,10 +224,10 @@ def _solver(
     if not method.julia:
         # torchdiffeq lays one grid over all times and interpolates between its points.
         if len(t) > 2 and times.requires_grad:
-            raise NotHereError("gradients to times on the grid are torch's")
+            raise NotOffloadable("gradients to times on the grid are torch's")
         along = (t[1:-1] - t[0]).abs() / step
         if bool(((along - along.round()).abs() > _GRID_GUARD * along.round().clamp(min=1)).any()):
-            raise NotHereError("times lie between the points of the grid, to be interpolated")
+            raise NotOffloadable("times lie between the points of the grid, to be interpolated")
     return Solver(method.solver, dt=min(step, float(gaps.sum())), max_steps=limit)
 
 
@@ -232,7 +236,9 @@ def _solvers(backend: Backend) -> frozenset[str]:
     return frozenset(backend.solvers())
 
 
-_recipes: weakref.WeakKeyDictionary[nn.Module, dict[Any, _Recipe]] = weakref.WeakKeyDictionary()
+_cached_plans: weakref.WeakKeyDictionary[nn.Module, dict[Any, CachedPlan]] = (
+    weakref.WeakKeyDictionary()
+)
 _shapes: weakref.WeakKeyDictionary[nn.Module, set[Any]] = weakref.WeakKeyDictionary()
 _announced: set[tuple[VectorField, str]] = set()
 
@@ -241,8 +247,8 @@ def _count_shape(module: nn.Module, shape: Any) -> None:
     known = _shapes.setdefault(module, set())
     if shape in known:
         return
-    if len(known) >= _MOST_SHAPES:
-        raise NotHereError("its shapes keep changing, and each is compiled")
+    if len(known) >= _MAX_SHAPES:
+        raise NotOffloadable("its shapes keep changing, and each is compiled")
     known.add(shape)
 
 
@@ -265,31 +271,31 @@ class _Solve(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, plan: Plan, y0: Tensor, t: Tensor, *parameters: Tensor) -> Tensor:
         """The states at all times."""
-        recipe = plan.recipe
-        translation, (start, *stops) = recipe.translation, recipe.times
+        cached = plan.cached
+        translation, (start, *stops) = cached.translation, cached.times
         initial = y0.detach().numpy()
         arguments: tuple[Any, ...] = (
             translation.field,
             translation.read(plan.parameters),
             initial.reshape(-1, *translation.field.state_shape),
             (start, stops[-1]),
-            recipe.solver,
+            cached.solver,
         )
         wanted = any(ctx.needs_input_grad)
-        if recipe.dense is not None:
-            interpolated = cast(Interpolator, recipe.backend).interpolated
+        if cached.dense is not None:
+            interpolated = cast(Interpolator, cached.backend).interpolated
             solution, ctx.pull = interpolated(
-                *arguments, method=recipe.dense, save_at=stops, keep=wanted
+                *arguments, method=cached.dense, save_at=stops, keep=wanted
             )
         elif wanted:
-            pullback = cast(Differentiator, recipe.backend).pullback
+            pullback = cast(Differentiator, cached.backend).pullback
             solution, ctx.pull = pullback(*arguments, save_at=stops)
         else:
-            solution = recipe.backend.solve(*arguments, save_at=stops)
+            solution = cached.backend.solve(*arguments, save_at=stops)
         ctx.plan, plan.stats = plan, solution.stats
         ctx.save_for_backward(y0, t, *parameters)
         # NumPy's operations on arrays as small as these take a fifth of the time of torch's.
-        result = np.empty((len(recipe.times), *initial.shape), initial.dtype)
+        result = np.empty((len(cached.times), *initial.shape), initial.dtype)
         result[0] = initial
         result[1:] = solution.y.reshape(-1, *initial.shape)
         return torch.from_numpy(result)
@@ -302,7 +308,7 @@ class _Solve(torch.autograd.Function):
         plan, wanted = ctx.plan, ctx.needs_input_grad[1:]
         if torch.is_grad_enabled():
             return None, *_twice_differentiable(plan, to_states, (y0, t, *parameters), wanted)
-        translation = plan.recipe.translation
+        translation = plan.cached.translation
         shape = translation.field.state_shape
         at_times = to_states.contiguous().numpy()
         pulled = ctx.pull(at_times[1:].reshape(len(at_times) - 1, -1, *shape))
@@ -329,7 +335,7 @@ def _twice_differentiable(
     return [next(found) if wants else None for wants in wanted]
 
 
-def attempted(plan: Plan, y0: Tensor, t: Tensor, *, fall_back: bool) -> Tensor | None:
+def run_offloaded(plan: Plan, y0: Tensor, t: Tensor, *, fall_back: bool) -> Tensor | None:
     """The plan's states; None where the solve failed and torch may try."""
     try:
         return plan.run(y0, t)
