@@ -26,7 +26,7 @@ ROWS = {"pynode_jl": 256, "torchdiffeq": 24, "diffrax": 128}
 
 FIRST_GRADIENT = """
 import numpy as np
-from pynode_jl.backends._protocol import Adam, TrainState
+from pynode_jl.backends import Adam, TrainState
 from pynode_jl.backends.jax import JaxBackend
 from pynode_jl.fields import ConvField1d
 from pynode_jl.models import Model
@@ -121,7 +121,7 @@ def problem() -> tuple[Any, Any, Any, Any, Any]:
 
 
 def pynode(steps: int) -> Callable[[int], Any]:
-    from pynode_jl.backends._protocol import Adam, TrainState
+    from pynode_jl.backends import Adam, TrainState
     from pynode_jl.backends.jax import JaxBackend
     from pynode_jl.solvers import Solver
 

@@ -24,7 +24,7 @@ from pynode_jl.models import Model
 from pynode_jl.paper import _fig4, _fig5
 from pynode_jl.paper._context import Desk
 from pynode_jl.paper._experiments import Subject
-from pynode_jl.paper._images import CIFAR10_CONFIGS, DIGITS_CONFIG
+from pynode_jl.paper._image_experiments import CIFAR10_CONFIGS, DIGITS_CONFIG
 from pynode_jl.runs import Config, Run
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Recipe, Trained, train

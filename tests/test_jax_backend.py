@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from pynode_jl.backends._protocol import Adam, Backend, RetCode, Stats, TrainState
+from pynode_jl.backends import Adam, Backend, RetCode, Stats, TrainState
 from pynode_jl.backends.jax import JaxBackend, _fields
 from pynode_jl.errors import (
     BackendLacksSolverError,

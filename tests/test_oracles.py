@@ -17,7 +17,7 @@ import torch
 import torchdiffeq
 from scipy.integrate import solve_ivp
 
-from pynode_jl.backends._protocol import Adam, RetCode, TrainState
+from pynode_jl.backends import Adam, RetCode, TrainState
 from pynode_jl.backends.jax import _fields
 from pynode_jl.fields import MLP, ConvField1d, VectorField
 from pynode_jl.models import Model

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pynode_jl.backends import Differentiator
 from pynode_jl.errors import InvalidValueError, SolveError
 from pynode_jl.fields import MLP, Activation, Dense, VectorField
 from pynode_jl.frontends.torch._methods import dense, found
@@ -53,10 +52,6 @@ def _differences(loss: Any, at: np.ndarray) -> np.ndarray:
         return (8 * (moved(1) - moved(-1)) - (moved(2) - moved(-2))) / (12 * EPS)
 
     return np.reshape([slope(index) for index in np.ndindex(at.shape)], at.shape)
-
-
-def test_the_embedded_backend_has_it(backend: Any) -> None:
-    assert isinstance(backend, Differentiator)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +147,7 @@ def test_steps_that_were_not_kept_give_no_gradient(backend: Any, case: Case) -> 
     method = dense(found("dopri5", {}))
     solver = Solver("DP5Shampine", rtol=1e-3)
     arguments = (case.field, case.weights, case.y0, (0.0, 1.0), solver)
-    solution, pull = backend.interpolated(*arguments, method=method, keep=False)
+    solution, pull = backend.pullback(*arguments, dense=method, keep=False)
     with pytest.raises(InvalidValueError, match="keep"):
         pull(np.ones_like(solution.y))
 

@@ -18,7 +18,7 @@ from pynode_jl.errors import InvalidValueError, UnknownNameError
 from pynode_jl.fields import FunctionField
 from pynode_jl.paper import REPRODUCTIONS, _fig3, _fig4, make
 from pynode_jl.paper._context import Desk
-from pynode_jl.paper._spheres import COARSE, SPHERE
+from pynode_jl.paper._sphere_experiments import COARSE, SPHERE
 from pynode_jl.proportions import mean_interval
 from pynode_jl.reporting import figures
 from pynode_jl.solvers import Solver

@@ -3,7 +3,10 @@
 # What goes wrong is in the return code, which Python turns into an exception: no warnings.
 const SILENT = SciMLLogging.None()
 
-"""What a solve gives back. `y` is (size * batch, times)."""
+"""
+What a solve gives back. `y` is (size * batch, times). A failed solve ends with the time and the
+state that it had reached.
+"""
 struct Result{T}
     t::Vector{T}
     y::Matrix{T}
@@ -70,15 +73,17 @@ function keywords(::Type{T}, steps::Steps) where {T}
 end
 
 function result(solution, steps::Steps, y0::AbstractVector{T}) where {T}
-    count = steps.save_steps ? max(length(solution.u), 1) : length(steps.stops)
-    y = Matrix{T}(undef, length(y0), count)
-    for i in 1:count
-        # A failed solve has fewer states: its last one stands for the rest.
-        copyto!(view(y, :, i), Array(isempty(solution.u) ? y0 : solution.u[min(i, end)]))
+    reached = steps.save_steps ? length(solution.u) : min(length(solution.u), length(steps.stops))
+    y = Matrix{T}(undef, length(y0), max(reached, 1))
+    copyto!(view(y, :, 1), Array(y0))  # all there is of a solve that did not begin
+    for i in 1:reached
+        copyto!(view(y, :, i), Array(solution.u[i]))
     end
-    t = steps.save_steps ? T.(solution.t) : T.(steps.stops)
+    t = reached == 0 ? T[first(solution.prob.tspan)] : T.(solution.t[1:reached])
     s = solution.stats
     code = return_code(string(solution.retcode), y)
+    # The stops as they were asked for.
+    code == "Success" && !steps.save_steps && copyto!(t, steps.stops)
     return Result{T}(t, y, s.nf, s.njacs, s.naccept, s.nreject, code)
 end
 
@@ -123,21 +128,39 @@ end
 
 Solve from the `n` numbers at the address `y0` and write the states to the address `y`. `weights`
 are the address and the length of flat ones, or what `solve_field` takes. Returns the return code,
-the counts and the seconds of compilation. Addresses and one call, since whatever crosses between
-the languages takes microseconds.
+the counts, how many states there are and the time of the last, and the seconds of compilation.
+Addresses and one call, since whatever crosses between the languages takes microseconds.
 """
 function run!(y::Integer, prepared::Prepared, y0::Integer, n::Integer, element::AbstractString,
         weights...)
     found, compiling = run(prepared, y0, n, element, weights...)
-    copyto!(ArrayAt(y, element, n, length(prepared.steps.stops)), found.y)
-    return found.retcode, found.nf, found.njac, found.naccept, found.nreject, compiling
+    copyto!(ArrayAt(y, element, n, length(found.t)), found.y)
+    return found.retcode, found.nf, found.njac, found.naccept, found.nreject, length(found.t),
+    Float64(last(found.t)), compiling
 end
+
+"""
+    derivative!(dy, field, t, y, n, element, weights...)
+
+Write f(t, y) to the address `dy`; the other arguments are as for `run!`.
+"""
+function derivative!(dy::Integer, field, t::Real, y::Integer, n::Integer, element::AbstractString,
+        weights...)
+    f = with_weights(field, given_weights(element, weights...))
+    states = on_device(field, ArrayAt(y, element, n))
+    out = similar(states)
+    Base.invokelatest(f, out, states, SciMLBase.NullParameters(), eltype(states)(t))
+    copyto!(ArrayAt(dy, element, n), Array(out))
+    return nothing
+end
+
+given_weights(element, address, length) = ArrayAt(address, element, length)
+given_weights(element, known) = known
 
 """As `run!`, but for the states: the `Result` itself, and the seconds of compilation."""
 function run(prepared::Prepared, y0::Integer, n::Integer, element::AbstractString, weights...)
     (; field, implicit, algorithm, t0, steps) = prepared
-    given = length(weights) == 2 ? ArrayAt(first(weights), element, last(weights)) : only(weights)
-    initial = ArrayAt(y0, element, n)
+    given, initial = given_weights(element, weights...), ArrayAt(y0, element, n)
     return measured(solve_field, field, implicit, algorithm, given, initial, t0, steps)
 end
 

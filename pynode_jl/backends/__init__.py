@@ -1,4 +1,4 @@
-"""Backends: what integrates. One protocol, `Backend`, behind which the rest does not look.
+"""Backends: what integrates. One contract, `Backend`, behind which the rest does not look.
 
 Nothing here imports JAX before a backend is made.
 """
@@ -10,6 +10,7 @@ import sys
 from functools import lru_cache
 from typing import TypeAlias
 
+from pynode_jl.backends._base import Backend
 from pynode_jl.backends._gradients import (
     GRADIENTS,
     VJPS,
@@ -17,15 +18,13 @@ from pynode_jl.backends._gradients import (
     checked_gradient,
 )
 from pynode_jl.backends._precision import PRECISIONS, Precision, checked_precision
-from pynode_jl.backends._protocol import (
+from pynode_jl.backends._registry import BACKENDS, BackendInfo, Capabilities, register_backend
+from pynode_jl.backends._results import (
     Adam,
     Array,
-    Backend,
     ChunkResult,
-    Differentiator,
     Evaluation,
     Gradients,
-    Interpolator,
     Pullback,
     RetCode,
     Solution,
@@ -34,7 +33,25 @@ from pynode_jl.backends._protocol import (
 )
 from pynode_jl.errors import InvalidValueError, UnknownNameError
 
-BACKENDS = ("auto", "jax", "julia")
+
+def _jax(device: str | None) -> Backend:
+    from pynode_jl.backends.jax import JaxBackend
+
+    return JaxBackend(device)
+
+
+def _julia(device: str | None) -> Backend:
+    from pynode_jl.backends.julia import JuliaBackend
+
+    return JuliaBackend(device)
+
+
+register_backend(
+    "jax",
+    _jax,
+    Capabilities(("discrete", "BacksolveAdjoint"), ("full", "bfloat16"), dense_output=True),
+)
+register_backend("julia", _julia, Capabilities(tuple(GRADIENTS)))
 
 
 def get_backend(name: str = "auto", device: str | None = None) -> Backend:
@@ -50,8 +67,8 @@ def get_backend(name: str = "auto", device: str | None = None) -> Backend:
         UnknownNameError: no backend has that name.
         BackendUnavailableError: it is not at hand, or has no such device.
     """
-    if name not in BACKENDS:
-        raise UnknownNameError("backend", name, BACKENDS)
+    if name not in ("auto", *BACKENDS):
+        raise UnknownNameError("backend", name, ("auto", *BACKENDS))
     return _made(_chosen(os.environ.get("PYNODE_BACKEND", "")) if name == "auto" else name, device)
 
 
@@ -69,30 +86,23 @@ def as_backend(backend: BackendLike) -> Backend:
     """
     if backend is None or isinstance(backend, str):
         return get_backend("auto" if backend is None else backend)
-    if hasattr(backend, "evaluate") and hasattr(backend, "solve"):
+    if isinstance(backend, Backend):
         return backend
-    raise InvalidValueError(
-        "backend", backend, f"a backend or one of {', '.join(BACKENDS)}", "Leave it out."
-    )
+    names = ", ".join(("auto", *BACKENDS))
+    raise InvalidValueError("backend", backend, f"a backend or one of {names}", "Leave it out.")
 
 
 @lru_cache
 def _made(name: str, device: str | None) -> Backend:
-    if name == "julia":
-        from pynode_jl.backends.julia import JuliaBackend
-
-        return JuliaBackend(device)
-    from pynode_jl.backends.jax import JaxBackend
-
-    return JaxBackend(device)
+    return BACKENDS[name].load(device)
 
 
 @lru_cache
 def _chosen(wanted: str) -> str:
     """What "auto" is: what the environment wants, or what is there."""
     if wanted:
-        if wanted not in BACKENDS[1:]:
-            raise UnknownNameError("PYNODE_BACKEND", wanted, BACKENDS[1:])
+        if wanted not in BACKENDS:
+            raise UnknownNameError("PYNODE_BACKEND", wanted, BACKENDS)
         return wanted
     from pynode_jl.backends.julia import discover
 
@@ -112,13 +122,13 @@ __all__ = [
     "Adam",
     "Array",
     "Backend",
+    "BackendInfo",
     "BackendLike",
+    "Capabilities",
     "ChunkResult",
-    "Differentiator",
     "Evaluation",
     "GradientMethod",
     "Gradients",
-    "Interpolator",
     "Precision",
     "Pullback",
     "RetCode",
@@ -129,4 +139,5 @@ __all__ = [
     "checked_gradient",
     "checked_precision",
     "get_backend",
+    "register_backend",
 ]

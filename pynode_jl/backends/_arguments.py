@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pynode_jl.backends._protocol import Array
+from pynode_jl.backends._results import Array
 from pynode_jl.errors import InvalidValueError
 
 

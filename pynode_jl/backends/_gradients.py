@@ -1,10 +1,11 @@
-"""How a training gradient is taken: the methods by name, and which backend has which."""
+"""How a training gradient is taken: the methods by name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
+from pynode_jl.backends._registry import BACKENDS, having
 from pynode_jl.errors import InvalidValueError, UnknownNameError
 
 #: A name of `GRADIENTS`, for some of them with a name of `VJPS` behind a colon:
@@ -13,9 +14,8 @@ GradientMethod: TypeAlias = str
 
 
 class GradientInfo(NamedTuple):
-    """Which backends have a method, what it differentiates, and whether it takes a VJP."""
+    """What a method differentiates, and whether it takes a VJP."""
 
-    backends: tuple[str, ...]
     meaning: str
     takes_vjp: bool = False
 
@@ -23,28 +23,22 @@ class GradientInfo(NamedTuple):
 #: "discrete" differentiates the discrete model that is trained (discretise-then-optimise); an
 #: adjoint that of the ODE (optimise-then-discretise). Names but the first are SciMLSensitivity's.
 GRADIENTS: Mapping[str, GradientInfo] = {
-    "discrete": GradientInfo(("jax", "julia"), "the solver's own steps, exactly"),
+    "discrete": GradientInfo("the solver's own steps, exactly"),
     "BacksolveAdjoint": GradientInfo(
-        ("jax", "julia"), "the adjoint ODE, the state solved backwards with it; unsafe", True
+        "the adjoint ODE, the state solved backwards with it; unsafe", True
     ),
-    "InterpolatingAdjoint": GradientInfo(
-        ("julia",), "the adjoint ODE along the interpolated solution", True
-    ),
+    "InterpolatingAdjoint": GradientInfo("the adjoint ODE along the interpolated solution", True),
     "QuadratureAdjoint": GradientInfo(
-        ("julia",), "the adjoint ODE, the weights' part by adaptive quadrature", True
+        "the adjoint ODE, the weights' part by adaptive quadrature", True
     ),
-    "GaussAdjoint": GradientInfo(
-        ("julia",), "the adjoint ODE, the weights' part by Gauss quadrature", True
-    ),
+    "GaussAdjoint": GradientInfo("the adjoint ODE, the weights' part by Gauss quadrature", True),
     "GaussKronrodAdjoint": GradientInfo(
-        ("julia",), "the adjoint ODE, the weights' part by Gauss-Kronrod quadrature", True
+        "the adjoint ODE, the weights' part by Gauss-Kronrod quadrature", True
     ),
-    "ForwardDiffSensitivity": GradientInfo(
-        ("julia",), "the solver's loop, forwards: dear for many weights"
-    ),
-    "ReverseDiffAdjoint": GradientInfo(("julia",), "the solver's loop, number by number"),
-    "TrackerAdjoint": GradientInfo(("julia",), "the solver's loop, array by array"),
-    "NeuralODE": GradientInfo(("julia",), "DiffEqFlux's NeuralODE as it comes"),
+    "ForwardDiffSensitivity": GradientInfo("the solver's loop, forwards: dear for many weights"),
+    "ReverseDiffAdjoint": GradientInfo("the solver's loop, number by number"),
+    "TrackerAdjoint": GradientInfo("the solver's loop, array by array"),
+    "NeuralODE": GradientInfo("DiffEqFlux's NeuralODE as it comes"),
 }
 
 #: SciMLSensitivity's other methods, and why they are not among them.
@@ -106,12 +100,12 @@ def parsed_gradient(text: GradientMethod, backend: str | None = None) -> Gradien
         )
     if colon and vjp not in VJPS:
         raise UnknownNameError("vector-Jacobian product", vjp, VJPS)
-    if backend is not None and backend not in about.backends:
-        have = ", ".join(name for name, each in GRADIENTS.items() if backend in each.backends)
+    if backend is not None and method not in BACKENDS[backend].capabilities.gradients:
+        have = ", ".join(BACKENDS[backend].capabilities.gradients)
         raise InvalidValueError(
             "gradient",
             text,
             f"one of {have} on the {backend} backend",
-            f'Or use backend="{about.backends[0]}".',
+            f'Or use backend="{having("gradients", method)[0]}".',
         )
     return Gradient(method, vjp or VJPS[0])

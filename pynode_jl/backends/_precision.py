@@ -8,9 +8,10 @@ trained in; `swap` says what the difference does to the answers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from pynode_jl.backends._gradients import GradientMethod
+from pynode_jl.backends._registry import BACKENDS, having
 from pynode_jl.errors import InvalidValueError, UnknownNameError, WrongSolverError
 from pynode_jl.solvers import Solver
 
@@ -18,19 +19,10 @@ from pynode_jl.solvers import Solver
 Precision: TypeAlias = str
 
 
-class PrecisionInfo(NamedTuple):
-    """Which backends have a precision, and what is computed in it."""
-
-    backends: tuple[str, ...]
-    meaning: str
-
-
-#: float16 is not among them: its range asks for a scaled loss.
-PRECISIONS: Mapping[str, PrecisionInfo] = {
-    "full": PrecisionInfo(("jax", "julia"), "everything, in the precision of the data"),
-    "bfloat16": PrecisionInfo(
-        ("jax",), "the field's layers; states, steps, weights, head and Adam are in full"
-    ),
+#: What is computed in each. float16 is not among them: its range asks for a scaled loss.
+PRECISIONS: Mapping[str, str] = {
+    "full": "everything, in the precision of the data",
+    "bfloat16": "the field's layers; states, steps, weights, head and Adam are in full",
 }
 
 
@@ -52,13 +44,12 @@ def checked_precision(
         raise UnknownNameError("precision", precision, PRECISIONS)
     if precision == "full":
         return precision
-    about = PRECISIONS[precision]
-    if backend is not None and backend not in about.backends:
+    if backend is not None and precision not in BACKENDS[backend].capabilities.precisions:
         raise InvalidValueError(
             "precision",
             precision,
             f'"full" on the {backend} backend, whose fields are written for float32 and float64',
-            f'Or use backend="{about.backends[0]}".',
+            f'Or use backend="{having("precisions", precision)[0]}".',
         )
     mend = 'Or train with precision = "full".'
     if not solver.fixed:

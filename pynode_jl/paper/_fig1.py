@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from pynode_jl.paper._context import Desk, Plate
-from pynode_jl.paper._spheres import COARSE, FINE, SPHERE
+from pynode_jl.paper._sphere_experiments import COARSE, FINE, SPHERE
 from pynode_jl.reporting.figures import accuracy_against_count, trajectories
 from pynode_jl.reporting.pages import trajectory_panel
 from pynode_jl.runs import Run

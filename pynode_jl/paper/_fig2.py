@@ -7,7 +7,7 @@ import pandas as pd
 
 from pynode_jl.backends import Array
 from pynode_jl.paper._context import Desk, Plate
-from pynode_jl.paper._spheres import COARSE, SPHERE
+from pynode_jl.paper._sphere_experiments import COARSE, SPHERE
 from pynode_jl.reporting.figures import DecisionPanel, decision_regions
 from pynode_jl.reporting.pages import decision_panel
 from pynode_jl.runs import Run

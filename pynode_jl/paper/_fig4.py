@@ -12,7 +12,7 @@ import pandas as pd
 from pynode_jl.diagnostics import swap
 from pynode_jl.paper._context import Desk, Plate
 from pynode_jl.paper._experiments import Subject
-from pynode_jl.paper._spheres import SPHERE
+from pynode_jl.paper._sphere_experiments import SPHERE
 from pynode_jl.proportions import mean_interval
 from pynode_jl.reporting.figures import accuracy_against_step
 from pynode_jl.solvers import Solver

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pynode_jl.paper._context import Desk, Plate
 from pynode_jl.paper._fig4 import Part, plate
-from pynode_jl.paper._images import images
+from pynode_jl.paper._image_experiments import images
 
 _PARTS = {
     "a": Part("Euler", ("dt=1/2", "dt=1/4", "dt=1/16", "dt=1/64"), ("dt=1/8", "dt=1/32")),

@@ -6,7 +6,7 @@ import pandas as pd
 
 from pynode_jl.paper._context import Desk, Plate
 from pynode_jl.paper._experiments import CONTROLLERS, Subject
-from pynode_jl.paper._spheres import SPHERE
+from pynode_jl.paper._sphere_experiments import SPHERE
 from pynode_jl.reporting.figures import adaptation_trace
 from pynode_jl.runs import checks_table
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pynode_jl.paper._context import Desk, Plate
 from pynode_jl.paper._fig5 import plate
-from pynode_jl.paper._images import images
+from pynode_jl.paper._image_experiments import images
 
 
 def make(desk: Desk) -> Plate:

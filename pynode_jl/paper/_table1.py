@@ -15,7 +15,7 @@ from pynode_jl.diagnostics import critical
 from pynode_jl.errors import DivergedError
 from pynode_jl.paper._context import Desk, Plate
 from pynode_jl.paper._experiments import CONTROLLERS, Subject
-from pynode_jl.paper._spheres import SPHERE
+from pynode_jl.paper._sphere_experiments import SPHERE
 from pynode_jl.proportions import mean_interval
 from pynode_jl.runs import adaptation_row, over_seeds
 from pynode_jl.solvers import Solver

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pynode_jl.paper._context import Desk, Plate
-from pynode_jl.paper._images import CIFAR10 as IMAGES
+from pynode_jl.paper._image_experiments import CIFAR10 as IMAGES
 from pynode_jl.paper._table1 import Problem, row
 
 CIFAR10 = Problem(

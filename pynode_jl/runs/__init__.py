@@ -12,7 +12,7 @@ from pynode_jl.runs._config import (
     SwapConfig,
     TrainConfig,
 )
-from pynode_jl.runs._matrix import explicit_zoo, find_runs, runs_matrix
+from pynode_jl.runs._many_runs import explicit_zoo, find_runs, runs_matrix
 from pynode_jl.runs._quickstart import quickstart_configs
 from pynode_jl.runs._run import Run
 

@@ -143,7 +143,7 @@ class Config:
     def __post_init__(self) -> None:
         checked_seed(self.seed)
         for kind, name, known in (
-            ("backend", self.backend, BACKENDS),
+            ("backend", self.backend, ("auto", *BACKENDS)),
             ("data set", self.data.name, DATASETS),
             ("field", self.field.kind, FIELDS),
         ):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -16,15 +14,21 @@ import numpy as np
 import optax
 
 from pynode_jl.backends import _arguments
+from pynode_jl.backends._base import (
+    MAX_STEPS,
+    Backend,
+    InitialValueProblem,
+    TrainingChunk,
+    segment_grids,
+)
 from pynode_jl.backends._gradients import GradientMethod, parsed_gradient
-from pynode_jl.backends._precision import Precision, checked_precision
-from pynode_jl.backends._protocol import (
+from pynode_jl.backends._precision import Precision
+from pynode_jl.backends._results import (
     Adam,
     Array,
     ChunkResult,
     Evaluation,
     Gradients,
-    Pullback,
     RetCode,
     Solution,
     Stats,
@@ -36,15 +40,12 @@ from pynode_jl.errors import (
     BackendLacksSolverError,
     BackendUnavailableError,
     InvalidValueError,
-    SolveError,
     WrongSolverError,
 )
-from pynode_jl.fields import Field, Weights
+from pynode_jl.fields import Field
 from pynode_jl.models import Model
 from pynode_jl.solvers import DenseMethod, Solver, Tableau, catalogue, controller, tableau
 
-# Julia's maxiters.
-_MAX_STEPS = 100_000
 # Stage counts that tableaus are padded to: few compilations, little idle work.
 _PADDED_STAGES = (4, 8, 16, 40)
 # Room for the steps that a gradient records: at least what dt = 1/512 needs, more for small states.
@@ -60,7 +61,7 @@ _RECORD_BYTES = 2**29
 _LEAST_ROWS = 64
 
 
-class JaxBackend:
+class JaxBackend(Backend):
     """Solves, trains and evaluates with JAX on this process's CPU or GPU.
 
     Args:
@@ -81,85 +82,41 @@ class JaxBackend:
         self._spare: dict[Any, Any] = {}
 
     def devices(self) -> tuple[str, ...]:
-        """The kinds of devices that JAX sees, its default first."""
+        """Return the kinds of devices that JAX sees, its default first."""
         default = jax.default_backend()
         return tuple(dict.fromkeys((default, "cpu")))
 
     def solvers(self) -> tuple[str, ...]:
-        """The solvers of the catalogue that have a tableau."""
+        """Return the solvers of the catalogue that have a tableau."""
         return tuple(row.name for row in catalogue(backend="jax"))
 
-    def solve(
-        self,
-        field: Field,
-        weights: Mapping[str, Any],
-        y0: Any,
-        t_span: tuple[float, float],
-        solver: Solver,
-        *,
-        save_at: Sequence[float] | None = None,
-        save_steps: bool = False,
-        throw: bool = True,
-    ) -> Solution:
-        """Integrate y' = field(t, y).
+    def _check_solver(self, solver: Solver, dense: DenseMethod | None) -> None:
+        if dense is None:
+            _tableau(solver)
 
-        Args:
-            field: the vector field, with state shape ``state_shape``.
-            weights: its weights by name, as `field.init` gives them.
-            y0: initial states, ``(batch, *state_shape)``, float32 or float64; the solve runs in
-                their precision.
-            t_span: ``(t0, t1)``; t1 < t0 integrates backwards.
-            solver: the method and its step or tolerances.
-            save_at: times, monotone from t0 towards t1, that the steps hit exactly (Julia's
-                ``tstops``); the states there are returned. Default: t1 alone.
-            save_steps: return t0, every accepted step and t1 instead.
-            throw: raise if the solve fails; else its last time and state come back with the return
-                code in the stats.
-
-        Returns:
-            `Solution` with NumPy arrays.
-
-        Raises:
-            SolveError: the solve failed and `throw` is true.
-            BackendLacksSolverError: this backend has no tableau of that name.
-        """
+    def _solve(self, problem: InitialValueProblem, save_steps: bool) -> Solution:
+        solver, initial, stops = problem.solver, problem.y0, problem.stops
         table = _tableau(solver)
-        initial = _arguments.batch("y0", y0, field.state_shape)
-        t0, t1 = _arguments.span(t_span)
-        stops = _arguments.stops(save_at, t0, t1)
-        if save_steps and save_at is not None:
-            raise InvalidValueError(
-                "save_steps", True, "False where save_at is given", "Ask for one of the two."
-            )
-        if solver.fixed:
-            solver.grid(t0, t1)  # refuses a step longer than the whole interval
-        room = _integrate.Room(_record_room(solver, t0, t1) if save_steps else 0)
+        room = _integrate.Room(_record_room(solver, problem.t0, problem.t1) if save_steps else 0)
         kind = _looped_kind(table)
-        kernel = _solve_kernel(field, kind, solver.fixed, room)
+        kernel = _solve_kernel(problem.field, kind, solver.fixed, room)
         with self._precision(initial.dtype):
-            starts = [t0, *stops[:-1]]
-            controls = [
-                _control(_within(solver, a, b), a, b, initial.dtype)
-                for a, b in zip(starts, stops, strict=True)
-            ]
             arguments = (
-                self._put(_arguments.weights(weights, field.weight_shapes(), initial.dtype)),
+                self._put(problem.weights),
                 _padded(table, solver.fixed, initial.dtype),
-                jax.tree.map(lambda *rows: np.stack(rows), *controls),
-                np.array(starts, initial.dtype),
+                _controls(problem, None),
+                np.array([problem.t0, *stops[:-1]], initial.dtype),
                 np.array(stops, initial.dtype),
                 self._put(initial),
-                _max_steps(solver),
+                np.int32(problem.max_steps),
             )
-            (times, ys, tally, record), seconds, compiled = _timed(kernel, *arguments)
-            stats = _stats(tally, seconds, compiled)
+            (times, ys, tally, record), compiled = _run(kernel, *arguments)
+            stats = _stats(tally, compiled)
             if save_steps and stats.naccept > room.steps:
                 # Only now is it known how many steps there are to return.
                 room = _integrate.Room(_integrate.rounded_up(stats.naccept))
-                kernel = _solve_kernel(field, kind, solver.fixed, room)
+                kernel = _solve_kernel(problem.field, kind, solver.fixed, room)
                 times, ys, tally, record = kernel(*arguments)
-        if throw and stats.retcode != RetCode.Success:
-            raise SolveError(stats.retcode, f"{solver.label}. {stats.retcode.meaning}")
         times, states = np.asarray(times), np.asarray(ys)
         if save_steps:
             n = stats.naccept
@@ -171,133 +128,24 @@ class JaxBackend:
             times, states = times[:ended], states[:ended]
         return Solution(times, states, stats)
 
-    def vjp(
+    def _pullback(
         self,
-        field: Field,
-        weights: Mapping[str, Any],
-        y0: Any,
-        t_span: tuple[float, float],
-        solver: Solver,
-        cotangent: Any,
-        *,
-        gradient: GradientMethod = "discrete",
-    ) -> tuple[Weights, Array]:
-        """Gradients of ``sum(cotangent * y(t1))``.
-
-        Args:
-            field, weights, y0, t_span, solver: as for `solve`.
-            cotangent: weights of the final state, of its shape.
-            gradient: "discrete" differentiates the solver's own steps, exactly (the step sizes that
-                a controller chose held constant); "BacksolveAdjoint" solves the adjoint ODE
-                backwards (Chen et al. 2018), for explicit solvers.
-
-        Returns:
-            The gradients to the weights, by name, and to `y0`.
-
-        Raises:
-            SolveError: the solve failed.
-        """
-        table = _tableau(solver)
-        initial = _arguments.batch("y0", y0, field.state_shape)
-        t0, t1 = _arguments.span(t_span)
-        control = _control(solver, t0, t1, initial.dtype)
-        weighting = _arguments.like("cotangent", cotangent, initial)
-        room = _gradient_room(solver, control, initial.nbytes)
-        method = parsed_gradient(gradient, self.name).method
-        kernel = _vjp_kernel(field, table.name, solver.fixed, room, method)
-        with self._precision(initial.dtype):
-            (to_weights, to_y0, tally), _, _ = _timed(
-                kernel,
-                self._put(_arguments.weights(weights, field.weight_shapes(), initial.dtype)),
-                control,
-                _gradient_limit(solver, room),
-                initial.dtype.type(t0),
-                initial.dtype.type(t1),
-                self._put(initial),
-                self._put(weighting),
-            )
-        stats = _stats(tally, 0.0, False)
-        if stats.retcode != RetCode.Success:
-            raise SolveError(stats.retcode, f"{solver.label}. {stats.retcode.meaning}")
-        return {name: np.asarray(value) for name, value in to_weights.items()}, np.asarray(to_y0)
-
-    def pullback(
-        self,
-        field: Field,
-        weights: Mapping[str, Any],
-        y0: Any,
-        t_span: tuple[float, float],
-        solver: Solver,
-        *,
-        save_at: Sequence[float] | None = None,
-    ) -> tuple[Solution, Pullback]:
-        """Integrate once and keep the steps, to differentiate the states at several times.
-
-        Args:
-            field, weights, y0, t_span, solver, save_at: as for `solve`.
-
-        Returns:
-            The solution, and a function from cotangents, of the shape of its states, to
-            `Gradients`. The derivative is exact for the steps taken (their sizes, where a
-            controller chose them, held constant). It holds the weights as they were.
-
-        Raises:
-            SolveError: the solve failed.
-        """
-        method = _tableau(solver)
-        return self._kept_solve(field, weights, y0, t_span, solver, method, save_at, keep=True)
-
-    def interpolated(
-        self,
-        field: Field,
-        weights: Mapping[str, Any],
-        y0: Any,
-        t_span: tuple[float, float],
-        solver: Solver,
-        *,
-        method: DenseMethod,
-        save_at: Sequence[float] | None = None,
-        keep: bool = True,
-    ) -> tuple[Solution, Pullback]:
-        """`pullback` with steps that go over the saved times, whose states are interpolated.
-
-        Args:
-            field, weights, y0, t_span, save_at: as for `solve`.
-            solver: the tolerances, and the most steps.
-            method: how it steps; the tableau that `solver` names is not used.
-            keep: whether to keep the steps. Without them the pullback refuses.
-
-        Returns:
-            As `pullback`. The steps keep their lengths in the derivative to the times; all of them
-            shift with t0.
-
-        Raises:
-            SolveError: the solve failed.
-        """
-        return self._kept_solve(field, weights, y0, t_span, solver, method, save_at, keep=keep)
-
-    def _kept_solve(
-        self,
-        field: Field,
-        weights: Mapping[str, Any],
-        y0: Any,
-        t_span: tuple[float, float],
-        solver: Solver,
-        method: Tableau | DenseMethod,
-        save_at: Sequence[float] | None,
-        *,
+        problem: InitialValueProblem,
+        gradient: GradientMethod,
+        dense: DenseMethod | None,
         keep: bool,
-    ) -> tuple[Solution, Pullback]:
-        initial = _arguments.batch("y0", y0, field.state_shape)
-        dtype = initial.dtype
-        t0, t1 = _arguments.span(t_span)
-        stops = _arguments.stops(save_at, t0, t1)
+    ) -> tuple[Solution, Callable[[Array], Gradients]]:
+        if gradient != "discrete":
+            return self._adjoint(problem)
+        field, solver, initial = problem.field, problem.solver, problem.y0
+        stops, dtype = problem.stops, initial.dtype
+        method = dense or _tableau(solver)
         # Without a device of its own a kernel takes NumPy arrays as they are, in half the time.
         put = self._put if self._device is not None else lambda tree: tree
         key, shapes = (field, method), field.weight_shapes()
         with self._precision(dtype):
-            schedule = _schedule(solver, method, (t0, *stops), dtype)
-            kept = put(_arguments.weights(weights, shapes, dtype))
+            schedule = _schedule(solver, method, (problem.t0, *stops), dtype, problem.max_steps)
+            kept = put(problem.weights)
             arguments = (kept, schedule.controls, schedule.times, put(initial), schedule.limit)
             kind = (field, method, solver.fixed, len(initial), dtype)
 
@@ -305,32 +153,23 @@ class JaxBackend:
                 space = self._spare.pop((kind, room), None)
                 if space is None:
                     space = put(_pullback.space(field, method, room, len(initial), dtype))
-                return _timed(
-                    _pullback.forward(field, method, solver.fixed, room), *arguments, space
-                )
+                return _run(_pullback.forward(field, method, solver.fixed, room), *arguments, space)
 
             def room_for(steps: int) -> _pullback.Keeping:
                 return _pullback.keeping(field, method, solver.fixed, steps, len(initial), dtype)
 
             steps_before = schedule.steps or self._kept.get(key, 0)
             room = room_for(steps_before) if keep else _pullback.Keeping(0)
-            (states, tally, steps), seconds, compiled = run(room)
-            stats = _stats(np.asarray(tally).tolist(), seconds, compiled)
+            (states, tally, steps), compiled = run(room)
+            stats = _stats(np.asarray(tally).tolist(), compiled)
             if keep and stats.naccept > room.steps:
                 # Only now is it known how many steps there are to keep; remembered for next time.
                 self._kept[key] = stats.naccept
                 room = room_for(stats.naccept)
-                (states, _, steps), _, _ = run(room)
-        if stats.retcode != RetCode.Success:
-            raise SolveError(stats.retcode, f"{solver.label}. {stats.retcode.meaning}")
+                (states, _, steps), _ = run(room)
         solution = Solution(np.array(stops), np.asarray(states), stats)
 
-        def pull(cotangents: Any) -> Gradients:
-            if not keep:
-                raise InvalidValueError(
-                    "keep", keep, "True where a gradient is wanted", "The steps are gone."
-                )
-            weighting = _arguments.like("cotangents", cotangents, solution.y)
+        def pull(weighting: Array) -> Gradients:
             with self._precision(dtype):
                 back = _pullback.backward(field, method, room)
                 flat = np.asarray(back(kept, schedule.times, steps, put(weighting)))
@@ -346,47 +185,43 @@ class JaxBackend:
     def _spared(self, key: Any, space: Any) -> None:
         self._spare = {key: space}
 
-    def train(
-        self,
-        model: Model,
-        state: TrainState,
-        x: Any,
-        labels: Any,
-        batches: Array,
-        solver: Solver,
-        optimizer: Adam,
-        *,
-        gradient: GradientMethod = "discrete",
-        precision: Precision = "full",
-    ) -> ChunkResult:
-        """Run one iteration of training per row of `batches` in one compiled call.
+    def _adjoint(
+        self, problem: InitialValueProblem
+    ) -> tuple[Solution, Callable[[Array], Gradients]]:
+        """The continuous adjoint: one solve forward and backward, when the cotangent is known."""
+        field, solver, initial = problem.field, problem.solver, problem.y0
+        dtype, (t0, t1) = initial.dtype, (problem.t0, problem.t1)
+        control = _control(solver, t0, t1, dtype)
+        room = _gradient_room(solver, control, initial.nbytes)
+        kernel = _adjoint_kernel(field, _tableau(solver).name, solver.fixed, room)
+        arguments = (
+            self._put(problem.weights), control, dtype.type(t0), dtype.type(t1),
+            self._put(initial),
+        )  # fmt: skip
+        with self._precision(dtype):
+            (_, _, _, _, y1, tally), compiled = _run(
+                kernel, *arguments, self._put(np.zeros_like(initial))
+            )
 
-        Args:
-            model: the model.
-            state: where training stands.
-            x: all training inputs, ``(n, *input_shape)``.
-            labels: all training labels, ``(n,)``.
-            batches: indices into them, ``(iterations, batch)``.
-            solver: the solver to train with.
-            optimizer: Adam's constants.
-            gradient: as for `vjp`.
-            precision: what the field's layers work in (`PRECISIONS`).
+        def pull(weighting: Array) -> Gradients:
+            with self._precision(dtype):
+                to_weights, to_y0, to_t0, to_t1, _, _ = kernel(*arguments, weighting[0])
+            return Gradients(
+                {name: np.asarray(value) for name, value in to_weights.items()},
+                np.asarray(to_y0),
+                np.array([to_t0, to_t1], dtype),
+            )
 
-        Returns:
-            `ChunkResult`; it ends early, at the last good state, where an iteration meets a loss or
-            gradient that is not finite or a solve that fails.
+        return Solution(np.array([t1]), np.asarray(y1)[None], _stats(tally, compiled)), pull
 
-        Raises:
-            InvalidValueError: a batch that the device has no memory for; the message says how large
-                a one it has. A precision that does not go with solver, gradient or field.
-        """
-        table = _tableau(solver)
-        checked_precision(precision, solver, gradient, backend=self.name)
-        inputs = _arguments.batch("x", x, model.input_shape)
-        dtype = inputs.dtype
-        targets = _arguments.labels(labels, inputs.shape[0], model.classes)
-        indices = _arguments.batches(batches, inputs.shape[0])
-        rows, batch = indices.shape
+    def _rhs(self, field: Field, weights: dict[str, Array], t: float, y: Array) -> Array:
+        with self._precision(y.dtype):
+            slope = _rhs_kernel(field)(self._put(weights), y.dtype.type(t), self._put(y))
+        return np.asarray(slope)
+
+    def _train(self, chunk: TrainingChunk) -> ChunkResult:
+        model, solver, state, inputs = chunk.model, chunk.solver, chunk.state, chunk.x
+        table, dtype, (rows, batch) = _tableau(solver), inputs.dtype, chunk.indices.shape
         control = _control(solver, model.t0, model.t1, dtype)
 
         def room_for(batch: int) -> _integrate.Room:
@@ -407,22 +242,23 @@ class JaxBackend:
             ),
             "Make the batches smaller, or the field narrower.",
         )
-        method = parsed_gradient(gradient, self.name).method
-        kernel = _train_kernel(model, table.name, solver.fixed, room, method, optimizer, precision)
+        method = parsed_gradient(chunk.gradient, self.name).method
+        kernel = _train_kernel(
+            model, table.name, solver.fixed, room, method, chunk.optimizer, chunk.precision
+        )
         padded_rows = max(_LEAST_ROWS, 1 << (rows - 1).bit_length())
         with self._precision(dtype):
-            shapes = model.weight_shapes()
-            (state_out, metrics, done, code), seconds, _ = _timed(
+            (state_out, metrics, done, code), _ = _run(
                 kernel,
                 (
-                    self._put(_arguments.weights(state.weights, shapes, dtype)),
-                    self._put(_arguments.weights(state.mu, shapes, dtype)),
-                    self._put(_arguments.weights(state.nu, shapes, dtype)),
+                    self._put(state.weights),
+                    self._put(state.mu),
+                    self._put(state.nu),
                     np.int32(state.iteration),
                 ),
                 self._put(inputs),
-                self._put(targets),
-                np.pad(indices, ((0, padded_rows - rows), (0, 0))),
+                self._put(chunk.labels),
+                np.pad(chunk.indices, ((0, padded_rows - rows), (0, 0))),
                 np.int32(rows),
                 control,
                 _gradient_limit(solver, room),
@@ -434,33 +270,23 @@ class JaxBackend:
             loss,
             accuracy,
             nf,
-            seconds,
+            0.0,
             _integrate.CODES[int(code)],
         )
 
-    def evaluate(
+    def _evaluate(
         self,
         model: Model,
-        weights: Mapping[str, Any],
-        x: Any,
+        weights: dict[str, Array],
+        x: Array,
         solver: Solver,
-        *,
-        precision: Precision = "full",
+        precision: Precision,
     ) -> Evaluation:
-        """A model's logits for inputs `x`, (n, *input_shape), solved as one batch.
-
-        An adaptive solver controls the error of the whole batch. A solve that fails is reported by
-        its return code, its logits are what the state at that point gives. In another `precision`
-        than full its answers are those that training saw.
-        """
-        table = _tableau(solver)
-        checked_precision(precision, solver, backend=self.name)
-        inputs = _arguments.batch("x", x, model.input_shape)
-        dtype = inputs.dtype
+        table, dtype = _tableau(solver), x.dtype
         kind = _looped_kind(table)
         self._check_memory(
-            ("len(x)", model, len(inputs), kind, dtype.name),
-            len(inputs),
+            ("len(x)", model, len(x), kind, dtype.name),
+            len(x),
             lambda n: _memory.evaluation_bytes(
                 model, n, table, kind.stages, dtype.itemsize, cpu=_memory.on_cpu(self._device)
             ),
@@ -468,46 +294,22 @@ class JaxBackend:
         )
         kernel = _evaluate_kernel(model, kind, solver.fixed, precision)
         with self._precision(dtype):
-            (logits, states, tally), seconds, compiled = _timed(
+            (logits, states, tally), compiled = _run(
                 kernel,
-                self._put(_arguments.weights(weights, model.weight_shapes(), dtype)),
+                self._put(weights),
                 _padded(table, solver.fixed, dtype),
                 _control(solver, model.t0, model.t1, dtype),
-                self._put(inputs),
-                _max_steps(solver),
+                self._put(x),
+                np.int32(solver.max_steps or MAX_STEPS),
             )
-        return Evaluation(np.asarray(logits), np.asarray(states), _stats(tally, seconds, compiled))
+        return Evaluation(np.asarray(logits), np.asarray(states), _stats(tally, compiled))
 
-    def step_jacobian(
-        self,
-        field: Field,
-        weights: Mapping[str, Any],
-        y: Any,
-        t: float,
-        dt: float,
-        solver: Solver,
-    ) -> Array:
-        """Jacobian of one step's map y -> y_next.
-
-        Args:
-            field, weights: as for `solve`.
-            y: states to take it at, ``(batch, *state_shape)``.
-            t, dt: where the step starts and how long it is (signed).
-            solver: whose method; its own step or tolerances play no part.
-
-        Returns:
-            ``(batch, size, size)``, row i the gradient of the next state's i-th number.
-        """
-        table = _tableau(solver)
-        states = _arguments.batch("y", y, field.state_shape)
-        kernel = _jacobian_kernel(field, table.name)
-        with self._precision(states.dtype):
-            jacobian, _, _ = _timed(
-                kernel,
-                self._put(_arguments.weights(weights, field.weight_shapes(), states.dtype)),
-                states.dtype.type(t),
-                states.dtype.type(dt),
-                self._put(states),
+    def _step_jacobian(self, problem: InitialValueProblem, dt: float) -> Array:
+        real = problem.y0.dtype.type
+        kernel = _jacobian_kernel(problem.field, _tableau(problem.solver).name)
+        with self._precision(problem.y0.dtype):
+            jacobian = kernel(
+                self._put(problem.weights), real(problem.t0), real(dt), self._put(problem.y0)
             )
         return np.asarray(jacobian)
 
@@ -676,20 +478,35 @@ def _differentiable(
 
 
 @lru_cache(maxsize=256)
-def _vjp_kernel(
-    field: Field, name: str, fixed: bool, room: _integrate.Room, gradient: GradientMethod
+def _adjoint_kernel(
+    field: Field, name: str, fixed: bool, room: _integrate.Room
 ) -> Callable[..., Any]:
-    solve = _differentiable(field, name, fixed, room, gradient)
+    solve = _differentiable(field, name, fixed, room, "BacksolveAdjoint")
+    prepare, apply = _fields.right_hand_side(field)
 
     @jitted
-    def kernel(
-        weights: Any, control: Any, limit: Any, t0: Any, t1: Any, y0: Any, cotangent: Any
-    ) -> Any:
+    def kernel(weights: Any, control: Any, t0: Any, t1: Any, y0: Any, cotangent: Any) -> Any:
         def final(weights: Any, y0: Any) -> Any:
-            return solve(weights, control, limit, t0, t1, y0)
+            return solve(weights, control, room.steps, t0, t1, y0)
 
-        _, pull, tally = jax.vjp(final, weights, y0, has_aux=True)
-        return (*pull(cotangent), tally)
+        y1, pull, tally = jax.vjp(final, weights, y0, has_aux=True)
+        to_weights, to_y0 = pull(cotangent)
+        prepared = prepare(weights)
+        # The flow's own: dy(t1)/dt1 = f(t1, y1), dy(t1)/dt0 = -dy(t1)/dy0 f(t0, y0).
+        to_t0 = -jnp.sum(to_y0 * apply(prepared, t0, y0))
+        to_t1 = jnp.sum(cotangent * apply(prepared, t1, y1))
+        return to_weights, to_y0, to_t0, to_t1, y1, tally
+
+    return kernel
+
+
+@lru_cache(maxsize=256)
+def _rhs_kernel(field: Field) -> Callable[..., Any]:
+    prepare, apply = _fields.right_hand_side(field)
+
+    @jitted
+    def kernel(weights: Any, t: Any, y: Any) -> Any:
+        return apply(prepare(weights), t, y)
 
     return kernel
 
@@ -767,18 +584,17 @@ def _jacobian_kernel(field: Field, name: str) -> Callable[..., Any]:
     return kernel
 
 
-def _timed(kernel: Any, *arguments: Any) -> tuple[Any, float, bool]:
-    """The kernel's result, the seconds it took, and whether it was compiled for this call."""
+def _run(kernel: Any, *arguments: Any) -> tuple[Any, bool]:
+    """The kernel's result, and whether it was compiled for this call."""
     before = kernel._cache_size()
-    start = time.perf_counter()
     result = kernel(*arguments)
     jax.tree.leaves(result)[0].block_until_ready()  # and so are all others: they come together
-    return result, time.perf_counter() - start, kernel._cache_size() > before
+    return result, kernel._cache_size() > before
 
 
-def _stats(tally: Iterable[Any], seconds: float, compiled: bool) -> Stats:
+def _stats(tally: Iterable[Any], compiled: bool) -> Stats:
     nf, njac, naccept, nreject, code = (int(value) for value in tally)
-    return Stats(nf, njac, naccept, nreject, _integrate.CODES[code], seconds, compiled)
+    return Stats(nf, njac, naccept, nreject, _integrate.CODES[code], 0.0, compiled)
 
 
 def _tableau(solver: Solver) -> Tableau:
@@ -814,15 +630,34 @@ def _control(
     dtype: np.dtype[Any],
     method: Tableau | DenseMethod | None = None,
 ) -> _integrate.Control:
+    (control,) = _segments(solver, (t0, t1), dtype, method)
+    return control
+
+
+def _segments(
+    solver: Solver,
+    times: tuple[float, ...],
+    dtype: np.dtype[Any],
+    method: Tableau | DenseMethod | None = None,
+) -> list[_integrate.Control]:
+    """How the solver steps between each two times."""
     real = dtype.type
     if solver.fixed:
-        grid = solver.grid(t0, t1)
-        return _integrate.FixedControl(np.int32(grid.n), real(grid.dt), real(grid.dt_last))
+        return [
+            _integrate.FixedControl(np.int32(grid.n), real(grid.dt), real(grid.dt_last))
+            for grid in segment_grids(solver, times)
+        ]
     assert solver.rtol is not None
     assert solver.atol is not None
     by = method.controller if isinstance(method, DenseMethod) else controller(solver.name)
     control = _integrate.adaptive_control(by, solver.info.order or 1, solver.rtol, solver.atol)
-    return _integrate.AdaptiveControl(*(real(value) for value in control))
+    row = _integrate.AdaptiveControl(*(real(value) for value in control))
+    return [row] * (len(times) - 1)
+
+
+def _controls(problem: InitialValueProblem, method: Tableau | DenseMethod | None) -> Any:
+    rows = _segments(problem.solver, (problem.t0, *problem.stops), problem.y0.dtype, method)
+    return jax.tree.map(lambda *each: np.stack(each), *rows)
 
 
 class _Schedule(NamedTuple):
@@ -840,26 +675,15 @@ def _schedule(
     method: Tableau | DenseMethod,
     times: tuple[float, ...],
     dtype: np.dtype[Any],
+    max_steps: int,
 ) -> _Schedule:
-    _arguments.check_distinct(times, dtype)
-    segments = [(_within(solver, a, b), a, b) for a, b in itertools.pairwise(times)]
-    controls = [_control(*segment, dtype, method) for segment in segments]
+    controls = _segments(solver, times, dtype, method)
     return _Schedule(
         jax.tree.map(lambda *rows: jnp.asarray(np.stack(rows)), *controls),
         jnp.asarray(np.array(times, dtype)),
-        jnp.asarray(_max_steps(solver)),
-        sum(each.grid(a, b).n for each, a, b in segments) if solver.fixed else 0,
+        jnp.asarray(np.int32(max_steps)),
+        sum(grid.n for grid in segment_grids(solver, times)) if solver.fixed else 0,
     )
-
-
-def _within(solver: Solver, start: float, stop: float) -> Solver:
-    """The solver with a step no longer than the way to the next save time."""
-    span = abs(stop - start)
-    return solver.with_step(span) if solver.dt is not None and solver.dt > span else solver
-
-
-def _max_steps(solver: Solver) -> np.int32:
-    return np.int32(solver.max_steps or _MAX_STEPS)
 
 
 def _gradient_limit(solver: Solver, room: _integrate.Room) -> np.int32:

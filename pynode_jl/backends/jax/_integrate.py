@@ -17,9 +17,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from pynode_jl.backends._protocol import RetCode
+from pynode_jl.backends._results import RetCode
 from pynode_jl.backends.jax._pieces import pulled_in_pieces
 from pynode_jl.backends.jax._step import (
     RHS,
@@ -31,7 +30,19 @@ from pynode_jl.backends.jax._step import (
     unrolled,
     weighted,
 )
-from pynode_jl.solvers import Controller, DenseMethod, Tableau
+from pynode_jl.solvers import (
+    Attempt,
+    Controller,
+    ControlMemory,
+    DenseMethod,
+    Tableau,
+    error_scale,
+    initial_step,
+    reaches_stop,
+    rms,
+    scaled_error,
+    updated_memory,
+)
 
 CODES = tuple(RetCode)
 _SUCCESS, _MAX_ITERS, _DT_MIN, _UNSTABLE, _NEWTON = range(len(CODES))
@@ -63,15 +74,6 @@ class AdaptiveControl(NamedTuple):
 
 
 Control: TypeAlias = FixedControl | AdaptiveControl
-
-
-class Memory(NamedTuple):
-    """What the controller hands from one save time to the next: the step to try, signed (0: none
-    yet), the error of the last accepted step, and whether there was one."""
-
-    dt: jax.Array
-    error: jax.Array
-    started: jax.Array
 
 
 class Tally(NamedTuple):
@@ -144,7 +146,7 @@ class Outcome(NamedTuple):
 
     t: jax.Array
     y: jax.Array
-    memory: Memory
+    memory: ControlMemory
     tally: Tally
     record: Record
     outputs: Outputs | None = None
@@ -183,9 +185,9 @@ def adaptive_control(
     )
 
 
-def fresh_memory(dtype: Any) -> Memory:
+def fresh_memory(dtype: Any) -> ControlMemory:
     """The controller's memory before the first step."""
-    return Memory(jnp.zeros((), dtype), jnp.zeros((), dtype), jnp.bool_(False))
+    return ControlMemory(jnp.zeros((), dtype), jnp.zeros((), dtype), jnp.bool_(False))
 
 
 def looped_method(
@@ -220,7 +222,7 @@ def solve(
     t0: jax.Array,
     t1: jax.Array,
     y0: jax.Array,
-    memory: Memory,
+    memory: ControlMemory,
     max_steps: jax.Array,
     *,
     room: Room = _NO_ROOM,
@@ -302,7 +304,7 @@ def _fixed(
     t0: jax.Array,
     t1: jax.Array,
     y0: jax.Array,
-    memory: Memory,
+    memory: ControlMemory,
     max_steps: jax.Array,
     record: Record,
     write: _Write,
@@ -349,7 +351,7 @@ class _Loop(NamedTuple):
     y: jax.Array
     k_first: jax.Array  # f(t, y) where `k_known`
     k_known: jax.Array
-    memory: Memory
+    memory: ControlMemory
     tally: Tally
     record: Record
     outputs: Outputs | None
@@ -363,7 +365,7 @@ def _adaptive(
     t0: jax.Array,
     t1: jax.Array,
     y0: jax.Array,
-    memory: Memory,
+    memory: ControlMemory,
     max_steps: jax.Array,
     record: Record,
     write: _Write,
@@ -385,26 +387,26 @@ def _adaptive(
     def first_step() -> tuple[jax.Array, jax.Array]:
         # Julia takes f0 once more.
         slope = f0 if dense is not None else rhs(t0, y0)
-        size = _initial_step(rhs, control, t0, t1, y0, slope, longest)
+        size = _initial_step(rhs, control, t0, t1, y0, slope, longest).astype(y0.dtype)
         return direction * size, jnp.int32(2 if dense is None else 1)
 
     def next_step() -> tuple[jax.Array, jax.Array]:
         return memory.dt, jnp.int32(0)
 
     dt0, nf0 = jax.lax.cond(memory.dt == 0, first_step, next_step)
-    memory = Memory(dt0, jnp.where(memory.started, memory.error, control.qoldinit), memory.started)
+    memory = ControlMemory(
+        dt0, jnp.where(memory.started, memory.error, control.qoldinit), memory.started
+    )
     zero = jnp.int32(0)
     tally = Tally(nf0 + ahead, zero, zero, zero, jnp.int32(_SUCCESS))
 
     def body(loop: _Loop) -> _Loop:
-        t, y, k_first, k_known, (dt, error_old, started), tally, record, outputs, _ = loop
+        t, y, k_first, k_known, memory, tally, record, outputs, _ = loop
         if dense is None:
-            left = jnp.abs(t1 - t)
-            # As Julia's tstops: a step that misses the end by rounding ends there.
-            reaches = jnp.abs(dt) + 100 * eps * jnp.maximum(jnp.abs(t), jnp.abs(t1)) >= left
-            h = jnp.where(reaches, t1 - t, dt)
+            reaches = reaches_stop(jnp, t, memory.dt, t1, eps)
+            h = jnp.where(reaches, t1 - t, memory.dt)
         else:
-            reaches, h = jnp.bool_(False), dt
+            reaches, h = jnp.bool_(False), memory.dt
         if ahead:
             result = method.step(t, h, y, k_first)
             nf = tally.nf + result.counts.nf
@@ -416,26 +418,18 @@ def _adaptive(
             result = method.step(t, h, y, None)
             nf = tally.nf + result.counts.nf
         counts = result.counts
-        error = _scaled_error(result.errors, y, result.y, control, method.error_rule)
+        scale = error_scale(jnp, control.rtol, control.atol, y, result.y)
+        error = scaled_error(
+            jnp, method.error_rule, result.errors, lambda each: rms(jnp, each / scale)
+        )
         usable = jnp.isfinite(error) & counts.converged
         accept = usable & (error <= 1)
-
-        q11 = jnp.maximum(error, np.finfo(y.dtype).tiny) ** control.beta1
-        qmax = jnp.where(started, control.qmax, control.qmax_first_step)
-        q = q11 / error_old**control.beta2 / control.gamma
-        q = jnp.where(error == 0, 1 / qmax, jnp.clip(q, 1 / qmax, 1 / control.qmin))
-        steady = (control.qsteady_min <= q) & (q <= control.qsteady_max)
-        q = jnp.where(steady, 1.0, q)
-        # The error of a step that a save time has cut says how far *it* could grow. (Julia grows
-        # the step that was proposed by that factor, and rejects the next.)
-        grown = jnp.where(jnp.abs(h / q) > jnp.abs(dt), h / q, jnp.where(reaches, dt, dt / q))
-        shrunk = h / jnp.minimum(1 / control.qmin, q11 / control.gamma)
-        # Where Julia's arithmetic would give a NaN step, take the largest shrinkage instead.
-        shrunk = jnp.where(usable, shrunk, h * control.qmin)
-        dt_next = jnp.where(accept, grown, shrunk).astype(y.dtype)
+        attempt = Attempt(h, reaches, error, usable, accept)
+        memory = updated_memory(jnp, control, memory, attempt)
+        memory = memory._replace(dt=memory.dt.astype(y.dtype))
 
         too_small = ~accept & (
-            jnp.abs(dt_next) <= 4 * eps * jnp.maximum(jnp.abs(t), jnp.abs(t1 - t0))
+            jnp.abs(memory.dt) <= 4 * eps * jnp.maximum(jnp.abs(t), jnp.abs(t1 - t0))
         )
         naccept = tally.naccept + accept
         nreject = tally.nreject + ~accept
@@ -458,11 +452,7 @@ def _adaptive(
             jnp.where(accept, result.y, y),
             jnp.where(accept, result.k_last, k_first),
             ~accept | method.fsal,
-            Memory(
-                dt_next,
-                jnp.where(accept, jnp.maximum(error, control.qoldinit), error_old),
-                started | accept,
-            ),
+            memory,
             Tally(nf, tally.njac + counts.njac, naccept, nreject, code),
             record,
             outputs,
@@ -519,29 +509,6 @@ def _interpolated(
     return jax.lax.while_loop(passed, add, outputs)
 
 
-def _rms(x: jax.Array) -> jax.Array:
-    return jnp.sqrt(jnp.mean(x * x))
-
-
-def _scaled_error(
-    errors: tuple[jax.Array, ...],
-    y: jax.Array,
-    y_new: jax.Array,
-    control: AdaptiveControl,
-    rule: str,
-) -> jax.Array:
-    """Julia's error: root mean square over the whole batch of errors in units of the tolerance."""
-    scale = control.atol + control.rtol * jnp.maximum(jnp.abs(y), jnp.abs(y_new))
-    first = _rms(errors[0] / scale)
-    if rule == "single":
-        return first
-    second = _rms(errors[1] / scale)
-    if rule == "max":
-        return jnp.maximum(first, second)
-    total = first**2 + 0.01 * second**2
-    return jnp.where(total > 0, first**2 / jnp.sqrt(jnp.where(total > 0, total, 1.0)), 0.0)
-
-
 def _initial_step(
     rhs: RHS,
     control: AdaptiveControl,
@@ -551,21 +518,24 @@ def _initial_step(
     f0: jax.Array,
     longest: jax.Array,
 ) -> jax.Array:
-    """Hairer, Norsett & Wanner, Solving ODEs I, II.4, as Julia runs it (absolute value)."""
+    """Julia's first step (absolute value)."""
     span, direction = jnp.abs(t1 - t0), jnp.sign(t1 - t0)
-    smallest = rounding(y0) * jnp.maximum(jnp.abs(t0), span)
-    small = jnp.maximum(smallest, 1e-6)
-    scale = control.atol + control.rtol * jnp.abs(y0)
-    d0, d1 = _rms(y0 / scale), _rms(f0 / scale)
-    guess = jnp.where((d0 < 1e-5) | (d1 < 1e-5), small, 0.01 * d0 / d1)
-    guess = jnp.minimum(guess, longest)
-    f1 = rhs(t0 + direction * guess, y0 + direction * guess * f0)
-    d2 = _rms((f1 - f0) / scale) / guess
-    steepest = jnp.maximum(d1, d2)
-    ordered = 10 ** (-(2 + jnp.log10(jnp.where(steepest > 0, steepest, 1.0))) / control.order)
-    refined = jnp.where(steepest <= 1e-15, jnp.maximum(1e-6, 1e-3 * guess), ordered)
-    dt = jnp.clip(jnp.minimum(100 * guess, refined), smallest, longest)
-    return jnp.where(jnp.isfinite(dt), dt, small).astype(y0.dtype)
+    scale = error_scale(jnp, control.rtol, control.atol, y0)
+
+    def slope_change(size: jax.Array) -> jax.Array:
+        f1 = rhs(t0 + direction * size, y0 + direction * size * f0)
+        return rms(jnp, (f1 - f0) / scale)
+
+    step: jax.Array = initial_step(
+        jnp,
+        rms(jnp, y0 / scale),
+        rms(jnp, f0 / scale),
+        slope_change,
+        order=control.order,
+        smallest=rounding(y0) * jnp.maximum(jnp.abs(t0), span),
+        longest=longest,
+    )
+    return step
 
 
 def differentiable(

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pynode_jl.solvers import Tableau
+from pynode_jl.solvers import NEWTON_ITERATIONS, NEWTON_ROUNDINGS, Tableau, newton_change
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,6 @@ class RHS:
     def constant(self) -> RHS:
         """The same function, through whose weights no derivative passes."""
         return RHS(self.apply, jax.lax.stop_gradient(self.prepared))
-
-
-_NEWTON_ITERATIONS = 25
-# Newton stops when its update is this many roundings of 1 + |base| + |scale k|, the terms that u is
-# the sum of. Where dt L is large they cancel: |u| alone is smaller than the rounding of its terms.
-_NEWTON_ROUNDINGS = 16
 
 
 class Counts(NamedTuple):
@@ -340,12 +334,12 @@ def _solved_stage(
     """k with k = rhs(time, base + scale k), as a constant: see `_with_exact_derivative`."""
     rhs = rhs.constant()
     time, base, scale, guess = jax.lax.stop_gradient((time, base, scale, guess))
-    tolerance = _NEWTON_ROUNDINGS * rounding(base)
+    tolerance = NEWTON_ROUNDINGS * rounding(base)
 
     def unfinished(carry: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
         _, change, i = carry
         # `not <=`, so that a NaN goes on to the limit and is reported as not converged.
-        return ~(change <= tolerance) & (i < _NEWTON_ITERATIONS)
+        return ~(change <= tolerance) & (i < NEWTON_ITERATIONS)
 
     def iterate(
         carry: tuple[jax.Array, jax.Array, jax.Array],
@@ -353,8 +347,7 @@ def _solved_stage(
         k, _, i = carry
         u = base + scale * k
         update = _newton_update(rhs, time, u, scale, rhs(time, u) - k)
-        size = 1.0 + jnp.abs(base) + jnp.abs(scale * k)
-        change = jnp.max(jnp.abs(scale * update) / size)
+        change = newton_change(jnp, scale * update, base, scale * k)
         return k + update, change, i + 1
 
     start = (guess, jnp.asarray(jnp.inf, base.dtype), jnp.int32(0))

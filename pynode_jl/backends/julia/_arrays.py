@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from pynode_jl.backends._protocol import Array
+from pynode_jl.backends._results import Array
 from pynode_jl.backends.julia import _fields, _process
 
 _DTYPES = frozenset(

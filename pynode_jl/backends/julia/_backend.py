@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from pynode_jl.backends import _arguments
+from pynode_jl.backends._base import (
+    MAX_STEPS,
+    Backend,
+    InitialValueProblem,
+    TrainingChunk,
+    raise_unless_success,
+    segment_grids,
+)
 from pynode_jl.backends._gradients import GradientMethod, parsed_gradient
-from pynode_jl.backends._precision import Precision, checked_precision
-from pynode_jl.backends._protocol import (
-    Adam,
+from pynode_jl.backends._precision import Precision
+from pynode_jl.backends._results import (
     Array,
     ChunkResult,
     Evaluation,
     Gradients,
-    Pullback,
     RetCode,
     Solution,
     Stats,
@@ -35,13 +41,12 @@ from pynode_jl.errors import (
     SolveError,
     WrongSolverError,
 )
-from pynode_jl.fields import Field, Weights
+from pynode_jl.fields import Field
 from pynode_jl.models import Model
-from pynode_jl.solvers import Solver, Tableau
+from pynode_jl.solvers import DenseMethod, Solver, Tableau
 
 _log = logging.getLogger("pynode_jl.julia")
 
-_MAX_STEPS = 100_000
 # Julia's return codes beyond ours, by what they come from.
 _CODES = {
     "DtNaN": RetCode.Unstable,
@@ -51,7 +56,7 @@ _CODES = {
 }
 
 
-class JuliaBackend:
+class JuliaBackend(Backend):
     """Solves, trains and evaluates in Julia, in this process.
 
     Args:
@@ -101,126 +106,56 @@ class JuliaBackend:
         """Versions of Julia, juliacall and the solvers."""
         return _process.versions()
 
-    def solve(
-        self,
-        field: Field,
-        weights: Mapping[str, Any],
-        y0: Any,
-        t_span: tuple[float, float],
-        solver: Solver,
-        *,
-        save_at: Sequence[float] | None = None,
-        save_steps: bool = False,
-        throw: bool = True,
-    ) -> Solution:
-        """Integrate y' = field(t, y) in one crossing.
+    def _check_solver(self, solver: Solver, dense: DenseMethod | None) -> None:
+        _algorithm(solver)
 
-        Args:
-            field: the vector field; a `FunctionField` holds a `JuliaSource` or a Julia function.
-            weights: its weights by name, as `field.init` gives them.
-            y0: initial states, ``(batch, *state_shape)``, float32 or float64; the solve runs in
-                their precision.
-            t_span: ``(t0, t1)``; t1 < t0 integrates backwards.
-            solver: the method, its step or tolerances, and its constructor's options.
-            save_at: times, monotone from t0 towards t1, that the steps hit exactly; the states
-                there are returned. Default: t1 alone.
-            save_steps: return t0, every accepted step and t1 instead.
-            throw: raise if the solve fails; else the last state comes back with its return code.
-
-        Raises:
-            SolveError: the solve failed and `throw` is true, or Julia raised an error (the cause).
-            BackendLacksSolverError: the Julia environment has no solver of that name.
-        """
-        initial = _arguments.batch("y0", y0, field.state_shape)
-        t0, t1 = _arguments.span(t_span)
-        stops = _arguments.stops(save_at, t0, t1)
-        if save_steps and save_at is not None:
-            raise InvalidValueError(
-                "save_steps", True, "False where save_at is given", "Ask for one of the two."
+    def _solve(self, problem: InitialValueProblem, save_steps: bool) -> Solution:
+        """Integrate in one crossing."""
+        flat = np.ascontiguousarray(problem.y0)
+        place = (flat.ctypes.data, flat.size, _fields.element(flat))
+        how = (problem.solver, problem.t0, problem.stops, save_steps)
+        field, solver = problem.field, problem.solver
+        weights, kept, call = _in_julia(field, problem.weights)
+        if _fields.in_python(field):
+            prepared = _made_ready(_fields.called_back(field, problem.weights), *how)
+        else:
+            prepared = _prepared(field, len(flat), flat.dtype.name, self._device, *how)
+        if save_steps:  # how many there are the solver decides
+            found, compiling = _run(solver, self._module.run, prepared, *place, *weights, call=call)
+            counts = found.retcode, found.nf, found.njac, found.naccept, found.nreject
+            times = np.array(found.t)
+            y = np.array(found.y).T.reshape(len(times), *flat.shape)
+        else:
+            stops = problem.stops
+            times, y = np.array(stops, flat.dtype), np.empty((len(stops), *flat.shape), flat.dtype)
+            *counts, reached, last, compiling = _run(
+                solver, self._run_at, y.ctypes.data, prepared, *place, *weights, call=call
             )
-        arrays = _arguments.weights(weights, field.weight_shapes(), initial.dtype)
-        solution = self._solve(field, arrays, initial, t0, stops, solver, save_steps)
-        if throw:
-            _raise_unless_success(solver, solution.stats.retcode)
-        return solution
+            # After the time where a solve failed there is nothing to return.
+            times, y = times[:reached], y[:reached]
+            times[-1] = last
+        del kept  # alive until here, as are `flat` and what it views
+        code, nf, njac, naccept, nreject = counts
+        stats = Stats(nf, njac, naccept, nreject, _retcode(code), 0.0, compiling > 0, compiling)
+        return Solution(times, y, stats)
 
-    def vjp(
+    def _pullback(
         self,
-        field: Field,
-        weights: Mapping[str, Any],
-        y0: Any,
-        t_span: tuple[float, float],
-        solver: Solver,
-        cotangent: Any,
-        *,
-        gradient: GradientMethod = "discrete",
-    ) -> tuple[Weights, Array]:
-        """Gradients of ``sum(cotangent * y(t1))``.
-
-        Args:
-            field, weights, y0, t_span, solver: as for `solve`; a field whose weights Julia knows: a
-                `VectorField` or a Lux layer.
-            cotangent: weights of the final state, of its shape.
-            gradient: one of `GRADIENTS`. "discrete" is the exact derivative of the steps of a
-                tableau, explicit or diagonally implicit, the step sizes that a controller chose
-                held constant. The others are SciMLSensitivity's and take any solver; an adjoint's
-                vector-Jacobian product may follow a colon.
-
-        Raises:
-            SolveError: the solve failed, or Julia raised an error (the cause).
-            WrongSolverError: "discrete" and a method without a tableau.
-        """
-        initial = np.ascontiguousarray(_arguments.batch("y0", y0, field.state_shape))
-        t0, t1 = _arguments.span(t_span)
-        shapes = field.weight_shapes()
-        flat = _arguments.flattened(_arguments.weights(weights, shapes, initial.dtype))
-        path = self._path(field, len(initial), initial.dtype, t0, t1, solver, gradient)
-        bar = np.array(_arguments.like("cotangent", cotangent, initial), order="C")
-        to_weights = np.zeros_like(flat)
-        code = _run(
-            solver,
-            self._module.vjp_b,
-            *map(_fields.at, (to_weights, bar.ravel())),
-            path,
-            *map(_fields.at, (flat, initial.ravel())),
-        )
-        _raise_unless_success(solver, _retcode(code))
-        return _arguments.unflattened(to_weights, shapes), bar
-
-    def pullback(
-        self,
-        field: Field,
-        weights: Mapping[str, Any],
-        y0: Any,
-        t_span: tuple[float, float],
-        solver: Solver,
-        *,
-        save_at: Sequence[float] | None = None,
-    ) -> tuple[Solution, Pullback]:
-        """Integrate once and keep the steps, to differentiate the states at several times.
-
-        Args:
-            field, weights, y0, t_span, solver, save_at: as for `vjp` and `solve`.
-
-        Returns:
-            The solution, and a function from cotangents, of the shape of its states, to
-            `Gradients`. The derivative is exact for the steps taken (their sizes, where a
-            controller chose them, held constant). It holds the weights as they were.
-
-        Raises:
-            SolveError: the solve failed, or Julia raised an error (the cause).
-            WrongSolverError: a method without a tableau.
-        """
-        initial = np.ascontiguousarray(_arguments.batch("y0", y0, field.state_shape))
-        t0, t1 = _arguments.span(t_span)
-        stops = _arguments.stops(save_at, t0, t1)
-        _arguments.check_distinct((t0, *stops), initial.dtype)
+        problem: InitialValueProblem,
+        gradient: GradientMethod,
+        dense: DenseMethod | None,
+        keep: bool,
+    ) -> tuple[Solution, Callable[[Array], Gradients]]:
+        """Integrate and save the trajectory in Julia; its reverse sweep is another crossing."""
+        if gradient != "discrete":
+            return self._adjoint(problem, gradient)
+        field, solver, stops = problem.field, problem.solver, problem.stops
+        initial = np.ascontiguousarray(problem.y0)
         shapes, batch = field.weight_shapes(), len(initial)
-        flat = _arguments.flattened(_arguments.weights(weights, shapes, initial.dtype))
+        flat = _arguments.flattened(problem.weights)
         rhs = self._differentiable(field, batch, initial.dtype)
         sweep = _sweep(field, batch, initial.dtype.name, self._device, _tableau(solver))
         states = np.empty((len(stops), *initial.shape), initial.dtype)
-        started = time.perf_counter()
         (kept, nf, njac, naccept, nreject, code), compiling = _run(
             solver,
             self._module.measured,
@@ -230,15 +165,13 @@ class JuliaBackend:
             sweep,
             _algorithm(solver),
             *map(_fields.at, (flat, initial.ravel())),
-            t0,
-            _steps(solver, t0, tuple(stops), True),
+            problem.t0,
+            _steps(solver, problem.t0, stops, True),
         )
-        seconds = time.perf_counter() - started
-        stats = Stats(nf, njac, naccept, nreject, _retcode(code), seconds, compiling > 0, compiling)
-        _raise_unless_success(solver, stats.retcode)
+        stats = Stats(nf, njac, naccept, nreject, _retcode(code), 0.0, compiling > 0, compiling)
 
-        def pull(cotangents: Any) -> Gradients:
-            bars = np.ascontiguousarray(_arguments.like("cotangents", cotangents, states))
+        def pull(cotangents: Array) -> Gradients:
+            bars = np.ascontiguousarray(cotangents)
             to_weights, to_y0 = np.empty_like(flat), np.empty_like(initial)
             to_times = np.empty(len(stops) + 1, initial.dtype)
             _run(
@@ -252,39 +185,69 @@ class JuliaBackend:
 
         return Solution(np.array(stops), states, stats), pull
 
-    def train(
-        self,
-        model: Model,
-        state: TrainState,
-        x: Any,
-        labels: Any,
-        batches: Array,
-        solver: Solver,
-        optimizer: Adam,
-        *,
-        gradient: GradientMethod = "discrete",
-        precision: Precision = "full",
-    ) -> ChunkResult:
-        """Run one iteration of training per row of `batches` in one crossing.
+    def _adjoint(
+        self, problem: InitialValueProblem, gradient: GradientMethod
+    ) -> tuple[Solution, Callable[[Array], Gradients]]:
+        """SciMLSensitivity's derivative at t1: it solves forwards and backwards when it is asked.
 
-        `ChunkResult` ends early, at the last good state, where an iteration meets a loss or a
-        gradient that is not finite or a solve that fails.
+        The times' gradients are the flow's own: dy(t1)/dt1 = f(t1, y1), dy(t1)/dt0 =
+        -dy(t1)/dy0 f(t0, y0).
         """
-        checked_precision(precision, solver, gradient, backend=self.name)
-        inputs = np.ascontiguousarray(_arguments.batch("x", x, model.input_shape))
+        field, solver, shapes = problem.field, problem.solver, problem.field.weight_shapes()
+        initial = np.ascontiguousarray(problem.y0)
+        flat = _arguments.flattened(problem.weights)
+        ends = (problem.t0, problem.t1)
+        path = self._path(field, len(initial), initial.dtype, *ends, solver, gradient)
+        solution = self._solve(problem, False)
+
+        def pull(cotangents: Array) -> Gradients:
+            bar = np.array(cotangents[0], order="C")
+            to_weights = np.zeros_like(flat)
+            code = _run(
+                solver,
+                self._module.vjp_b,
+                *map(_fields.at, (to_weights, bar.ravel())),
+                path,
+                *map(_fields.at, (flat, initial.ravel())),
+            )
+            raise_unless_success(solver, _retcode(code))
+            along = (
+                -np.sum(bar * self._rhs(field, problem.weights, ends[0], initial)),
+                np.sum(cotangents[0] * self._rhs(field, problem.weights, ends[1], solution.y1)),
+            )
+            to_times = np.array(along, initial.dtype)
+            return Gradients(_arguments.unflattened(to_weights, shapes), bar, to_times)
+
+        return solution, pull
+
+    def _rhs(self, field: Field, weights: dict[str, Array], t: float, y: Array) -> Array:
+        flat, slope = np.ascontiguousarray(y), np.empty(y.shape, y.dtype)
+        given, kept, call = _in_julia(field, weights)
+        rhs = (
+            _fields.called_back(field, weights)
+            if _fields.in_python(field)
+            else _fields.right_hand_side(field, len(flat), flat.dtype.name, self._device)
+        )
+        place = (flat.ctypes.data, flat.size, _fields.element(flat))
+        try:
+            call(self._module.derivative_b, slope.ctypes.data, rhs, t, *place, *given)
+        except _process.julia_error() as error:
+            raise SolveError("Failure", f"f(t, y). Julia says: {_first_line(error)}") from error
+        del kept
+        return slope
+
+    def _train(self, chunk: TrainingChunk) -> ChunkResult:
+        """Run the iterations in one crossing."""
+        model, solver, optimizer, state = chunk.model, chunk.solver, chunk.optimizer, chunk.state
+        inputs = np.ascontiguousarray(chunk.x)
+        targets, indices = map(np.ascontiguousarray, (chunk.labels, chunk.indices))
         dtype, shapes = inputs.dtype, model.weight_shapes()
-        targets = np.ascontiguousarray(_arguments.labels(labels, len(inputs), model.classes))
-        indices = np.ascontiguousarray(_arguments.batches(batches, len(inputs)))
         path = self._path(
-            model.field, indices.shape[1], dtype, model.t0, model.t1, solver, gradient
+            model.field, indices.shape[1], dtype, model.t0, model.t1, solver, chunk.gradient
         )
         # Copies that Julia updates in place: a failed iteration must leave `state` as it is.
-        flat = [
-            _arguments.flattened(_arguments.weights(each, shapes, dtype))
-            for each in (state.weights, state.mu, state.nu)
-        ]
+        flat = [_arguments.flattened(each) for each in (state.weights, state.mu, state.nu)]
         metrics = np.zeros((len(indices), 3), dtype)
-        started = time.perf_counter()
         done, code = _run(
             solver,
             self._module.train_b,
@@ -295,7 +258,6 @@ class JuliaBackend:
             self._module.Adam(optimizer.learning_rate, optimizer.b1, optimizer.b2, optimizer.eps),
             state.iteration,
         )
-        seconds = time.perf_counter() - started
         loss, accuracy, nf = metrics[:done].T
         weights, mu, nu = (_arguments.unflattened(each, shapes) for each in flat)
         return ChunkResult(
@@ -303,102 +265,45 @@ class JuliaBackend:
             loss.copy(),
             accuracy.copy(),
             nf.astype(np.int32),
-            seconds,
+            0.0,
             _retcode(code),
         )
 
-    def evaluate(
+    def _evaluate(
         self,
         model: Model,
-        weights: Mapping[str, Any],
-        x: Any,
+        weights: dict[str, Array],
+        x: Array,
         solver: Solver,
-        *,
-        precision: Precision = "full",
+        precision: Precision,
     ) -> Evaluation:
-        """A model's logits for inputs `x`, (n, *input_shape), solved as one batch.
-
-        A solve that fails is reported by its return code, its logits are what the state at that
-        point gives.
-        """
-        checked_precision(precision, solver, backend=self.name)
-        inputs = _arguments.batch("x", x, model.input_shape)
-        arrays = _arguments.weights(weights, model.weight_shapes(), inputs.dtype)
         prefix = "field."
-        field = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-        padding = [(0, 0), (0, model.augment)] + [(0, 0)] * (inputs.ndim - 2)
-        y0 = np.pad(inputs, padding) if model.augment else inputs
-        solution = self._solve(model.field, field, y0, model.t0, [model.t1], solver, False)
+        field = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+        solution = self._solve(
+            InitialValueProblem(
+                model.field, field, model.augmented(x), model.t0, (model.t1,), solver
+            ),
+            False,
+        )
         states = solution.y1
-        logits = states.reshape(len(states), -1) @ arrays["head.weight"].T + arrays["head.bias"]
+        logits = states.reshape(len(states), -1) @ weights["head.weight"].T + weights["head.bias"]
         return Evaluation(logits, states, solution.stats)
 
-    def step_jacobian(
-        self,
-        field: Field,
-        weights: Mapping[str, Any],
-        y: Any,
-        t: float,
-        dt: float,
-        solver: Solver,
-    ) -> Array:
-        """Jacobian of one step's map y -> y_next for each sample, (batch, size, size); row i is
-        the gradient of the next state's i-th number. For explicit tableaus."""
-        states = np.ascontiguousarray(_arguments.batch("y", y, field.state_shape))
-        flat = _arguments.flattened(
-            _arguments.weights(weights, field.weight_shapes(), states.dtype)
+    def _step_jacobian(self, problem: InitialValueProblem, dt: float) -> Array:
+        field, states = problem.field, np.ascontiguousarray(problem.y0)
+        path = self._path(
+            field, len(states), states.dtype, problem.t0, problem.t1, problem.solver, "discrete"
         )
-        t0, t1 = _arguments.span((t, t + dt))
-        step = solver.with_step(abs(t1 - t0))
-        path = self._path(field, len(states), states.dtype, t0, t1, step, "discrete")
         jacobian = np.zeros((len(states), field.size, field.size), states.dtype)
+        flat = _arguments.flattened(problem.weights)
         _run(
-            solver,
+            problem.solver,
             self._module.path_jacobian_b,
             _fields.at(jacobian),
             path,
             *map(_fields.at, (flat, states.ravel())),
         )
         return jacobian
-
-    def _solve(
-        self,
-        field: Field,
-        arrays: Mapping[str, Array],
-        initial: Array,
-        t0: float,
-        stops: list[float],
-        solver: Solver,
-        save_steps: bool,
-    ) -> Solution:
-        """Integrate checked arguments; a failed solve comes back with its return code."""
-        flat = np.ascontiguousarray(initial)
-        dtype = _fields.element(flat)
-        place = (flat.ctypes.data, flat.size, dtype)
-        how = (solver, t0, tuple(stops), save_steps)
-        if _fields.in_python(field):
-            weights, kept, call = (None,), None, _process.call_holding_the_lock
-            prepared = _made_ready(_fields.called_back(field, arrays), *how)
-        else:
-            weights, kept = _fields.parameters(field, arrays)
-            call = _process.call
-            prepared = _prepared(field, len(flat), dtype, self._device, *how)
-        started = time.perf_counter()
-        if save_steps:  # how many there are the solver decides
-            found, compiling = _run(solver, self._module.run, prepared, *place, *weights, call=call)
-            counts = found.retcode, found.nf, found.njac, found.naccept, found.nreject
-            times = np.array(found.t)
-            y = np.array(found.y).T.reshape(len(times), *flat.shape)
-        else:
-            times, y = np.array(stops, flat.dtype), np.empty((len(stops), *flat.shape), flat.dtype)
-            *counts, compiling = _run(
-                solver, self._run_at, y.ctypes.data, prepared, *place, *weights, call=call
-            )
-        seconds = time.perf_counter() - started
-        del kept  # alive until here, as are `flat` and what it views
-        code, nf, njac, naccept, nreject = counts
-        stats = Stats(nf, njac, naccept, nreject, _retcode(code), seconds, compiling > 0, compiling)
-        return Solution(times, y, stats)
 
     def _differentiable(self, field: Field, batch: int, dtype: np.dtype[Any]) -> Any:
         """The right-hand side of a field that Julia can take gradients of."""
@@ -438,6 +343,13 @@ class JuliaBackend:
             return _run(solver, self._module.node_path, rhs, algorithm, steps, t0)
         _process.need("adjoint")
         return _run(solver, self._module.adjoint_path, rhs, algorithm, steps, t0, method, product)
+
+
+def _in_julia(field: Field, arrays: Mapping[str, Array]) -> tuple[Any, Any, Any]:
+    """A field's weights as `run!` takes them, what keeps them alive, and how Julia is called."""
+    if _fields.in_python(field):
+        return (None,), None, _process.call_holding_the_lock
+    return *_fields.parameters(field, arrays), _process.call
 
 
 @lru_cache(maxsize=512)
@@ -560,7 +472,7 @@ def _steps(solver: Solver, t0: float, stops: tuple[float, ...], save_steps: bool
         longest,
         solver.rtol or 0.0,
         solver.atol or 0.0,
-        solver.max_steps or _MAX_STEPS,
+        solver.max_steps or MAX_STEPS,
         save_steps,
     )
 
@@ -577,8 +489,8 @@ def _step_ends(solver: Solver, t0: float, stops: list[float]) -> tuple[Array, fl
     if not solver.fixed:
         return np.zeros(0), 0.0
     ends, longest = [], 0.0
-    for start, stop in zip([t0, *stops[:-1]], stops, strict=True):
-        grid = solver.grid(start, stop)
+    times = (t0, *stops)
+    for (start, stop), grid in zip(pairwise(times), segment_grids(solver, times), strict=True):
         ends.append(np.append(start + grid.dt * np.arange(1, grid.n), stop))
         longest = max(longest, grid.dt, key=abs)
     return np.concatenate(ends), longest
@@ -633,8 +545,3 @@ def _first_line(error: Exception) -> str:
 def _retcode(code: str) -> RetCode:
     known = RetCode.__members__.get(str(code))
     return known or _CODES.get(str(code), RetCode.ConvergenceFailure)
-
-
-def _raise_unless_success(solver: Solver, code: RetCode) -> None:
-    if code != RetCode.Success:
-        raise SolveError(code, f"{solver.label}. {code.meaning}")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pynode_jl.backends import _arguments
-from pynode_jl.backends._protocol import Array
+from pynode_jl.backends._results import Array
 from pynode_jl.backends.julia import _process
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import Activation, Conv, Dense, Field, FunctionField, Layer, VectorField

@@ -12,13 +12,13 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pynode_jl.backends import Backend, Differentiator, Interpolator, Stats, get_backend
+from pynode_jl.backends import Backend, Stats, get_backend
 from pynode_jl.backends.torch._problem import CALLBACKS, checked_times
 from pynode_jl.errors import InvalidValueError, SolveError, UnknownNameError
 from pynode_jl.fields import VectorField
@@ -165,14 +165,11 @@ def _make_plan(func: nn.Module, call: _Call) -> CachedPlan:
     if name == "auto":
         _count_shape(func, (tuple(y0.shape), y0.dtype, len(times), method.name))
     backend = get_backend(_automatic() if name == "auto" else name)
-    assert isinstance(backend, Differentiator)
     if solver.name not in _solvers(backend):
         raise NotOffloadable(f"the {backend.name} backend has no {solver.name}")
     _announce(func, translation, backend)
-    steps = dense(method) if isinstance(backend, Interpolator) else None
-    return CachedPlan(
-        cast(Backend, backend), translation, solver, steps, times.tolist(), structure.parts
-    )
+    steps = dense(method) if backend.capabilities.dense_output else None
+    return CachedPlan(backend, translation, solver, steps, times.tolist(), structure.parts)
 
 
 def _automatic() -> str:
@@ -282,14 +279,10 @@ class _Solve(torch.autograd.Function):
             cached.solver,
         )
         wanted = any(ctx.needs_input_grad)
-        if cached.dense is not None:
-            interpolated = cast(Interpolator, cached.backend).interpolated
-            solution, ctx.pull = interpolated(
-                *arguments, method=cached.dense, save_at=stops, keep=wanted
+        if wanted or cached.dense is not None:
+            solution, ctx.pull = cached.backend.pullback(
+                *arguments, save_at=stops, dense=cached.dense, keep=wanted
             )
-        elif wanted:
-            pullback = cast(Differentiator, cached.backend).pullback
-            solution, ctx.pull = pullback(*arguments, save_at=stops)
         else:
             solution = cached.backend.solve(*arguments, save_at=stops)
         ctx.plan, plan.stats = plan, solution.stats

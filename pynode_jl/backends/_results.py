@@ -1,4 +1,4 @@
-"""What a backend takes and gives: plain arrays and frozen dataclasses, no framework.
+"""What a backend gives: plain arrays and frozen dataclasses, no framework.
 
 Arrays cross a backend's boundary once per solve or once per chunk of training, never once per
 evaluation of the right-hand side. States are ``(batch, *state_shape)``; anything with
@@ -8,20 +8,16 @@ evaluation of the right-hand side. States are ``(batch, *state_shape)``; anythin
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from pynode_jl.backends._gradients import GradientMethod
-from pynode_jl.backends._precision import Precision
 from pynode_jl.errors import InvalidValueError
-from pynode_jl.fields import Field, Weights
-from pynode_jl.models import Model
-from pynode_jl.solvers import DenseMethod, Solver
+from pynode_jl.fields import Weights
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -197,122 +193,3 @@ class Gradients(NamedTuple):
 
 #: ``cotangents -> Gradients``, cotangents of the shape of the solution's states.
 Pullback: TypeAlias = Callable[[Any], Gradients]
-
-
-@runtime_checkable
-class Differentiator(Protocol):
-    """A backend that solves once and keeps what the gradient needs."""
-
-    def pullback(
-        self,
-        field: Field,
-        weights: Mapping[str, Any],
-        y0: Any,
-        t_span: tuple[float, float],
-        solver: Solver,
-        *,
-        save_at: Sequence[float] | None = None,
-    ) -> tuple[Solution, Pullback]:
-        """`Backend.solve`, and the exact reverse derivative of its steps at the saved times."""
-
-
-@runtime_checkable
-class Interpolator(Protocol):
-    """A backend whose steps can go over the saved times, as torchdiffeq's do."""
-
-    def interpolated(
-        self,
-        field: Field,
-        weights: Mapping[str, Any],
-        y0: Any,
-        t_span: tuple[float, float],
-        solver: Solver,
-        *,
-        method: DenseMethod,
-        save_at: Sequence[float] | None = None,
-        keep: bool = True,
-    ) -> tuple[Solution, Pullback]:
-        """`Differentiator.pullback` with the tolerances of `solver` and the steps of `method`."""
-
-
-@runtime_checkable
-class Backend(Protocol):
-    """The one interface between the Python side and whatever integrates."""
-
-    name: str
-
-    def devices(self) -> tuple[str, ...]:
-        """Names of the kinds of devices at hand: "cpu", "gpu"."""
-
-    def solvers(self) -> tuple[str, ...]:
-        """Names of the solvers that this backend can run."""
-
-    def solve(
-        self,
-        field: Field,
-        weights: Mapping[str, Any],
-        y0: Any,
-        t_span: tuple[float, float],
-        solver: Solver,
-        *,
-        save_at: Sequence[float] | None = None,
-        save_steps: bool = False,
-        throw: bool = True,
-    ) -> Solution:
-        """Integrate y' = field(t, y) from `y0`, (batch, *state_shape), over `t_span`."""
-
-    def vjp(
-        self,
-        field: Field,
-        weights: Mapping[str, Any],
-        y0: Any,
-        t_span: tuple[float, float],
-        solver: Solver,
-        cotangent: Any,
-        *,
-        gradient: GradientMethod = "discrete",
-    ) -> tuple[Weights, Array]:
-        """Gradients of ``sum(cotangent * y(t1))`` to the weights and to `y0`."""
-
-    def train(
-        self,
-        model: Model,
-        state: TrainState,
-        x: Any,
-        labels: Any,
-        batches: Array,
-        solver: Solver,
-        optimizer: Adam,
-        *,
-        gradient: GradientMethod = "discrete",
-        precision: Precision = "full",
-    ) -> ChunkResult:
-        """One iteration per row of `batches`, (iterations, batch) indices into `x` and `labels`."""
-
-    def evaluate(
-        self,
-        model: Model,
-        weights: Mapping[str, Any],
-        x: Any,
-        solver: Solver,
-        *,
-        precision: Precision = "full",
-    ) -> Evaluation:
-        """Logits for all of `x`, (n, *input_shape), solved as one batch. Never throws on a failed
-        solve: the return code is in the stats."""
-
-    def step_jacobian(
-        self,
-        field: Field,
-        weights: Mapping[str, Any],
-        y: Any,
-        t: float,
-        dt: float,
-        solver: Solver,
-    ) -> Array:
-        """Jacobian of one step's map y -> y_next for each sample, (batch, size, size)."""
-
-
-def timed(stats: Stats, seconds: float, compiled: bool) -> Stats:
-    """`stats` with its wall time."""
-    return replace(stats, seconds=seconds, compiled=compiled)

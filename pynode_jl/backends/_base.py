@@ -1,0 +1,471 @@
+"""`Backend`: the one contract between the Python side and whatever integrates.
+
+The public methods are here, once: they check arguments, measure the time, and turn a failed solve
+into an exception. A backend fills in the hooks, whose names begin with an underscore, and takes
+checked arguments there. `tests/backends/test_contract.py` holds all backends to the same behaviour.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, ClassVar, final
+
+from pynode_jl.backends import _arguments
+from pynode_jl.backends._gradients import GradientMethod, parsed_gradient
+from pynode_jl.backends._precision import Precision, checked_precision
+from pynode_jl.backends._registry import BACKENDS, Capabilities
+from pynode_jl.backends._results import (
+    Adam,
+    Array,
+    ChunkResult,
+    Evaluation,
+    Gradients,
+    Pullback,
+    RetCode,
+    Solution,
+    TrainState,
+)
+from pynode_jl.errors import InvalidValueError, SolveError
+from pynode_jl.fields import Field, Weights
+from pynode_jl.models import Model
+from pynode_jl.solvers import DenseMethod, Solver, StepGrid
+
+#: The most steps of one solve, where the solver does not say. Julia's `maxiters`.
+MAX_STEPS = 100_000
+
+
+@dataclass(frozen=True)
+class InitialValueProblem:
+    """A checked initial value problem.
+
+    Attributes:
+        field: the vector field.
+        weights: its weights by name, in the precision of `y0`.
+        y0: ``(batch, *state_shape)``, float32 or float64; the solve runs in this precision.
+        t0: the time of `y0`.
+        stops: the times where states are wanted, strictly monotone; the last one ends the solve.
+        solver: the solver.
+    """
+
+    field: Field
+    weights: dict[str, Array]
+    y0: Array
+    t0: float
+    stops: tuple[float, ...]
+    solver: Solver
+
+    @property
+    def t1(self) -> float:
+        """The end of the interval."""
+        return self.stops[-1]
+
+    @property
+    def max_steps(self) -> int:
+        """The most steps of the whole solve, over all stops."""
+        return self.solver.max_steps or MAX_STEPS
+
+    def grids(self) -> list[StepGrid]:
+        """Return the fixed steps of each segment between stops; one segment may be one short step.
+
+        Raises:
+            WrongSolverError: the solver adapts its steps.
+        """
+        return segment_grids(self.solver, (self.t0, *self.stops))
+
+
+@dataclass(frozen=True)
+class TrainingChunk:
+    """Checked arguments of one call of `Backend.train`: one iteration per row of `indices`."""
+
+    model: Model
+    state: TrainState
+    x: Array
+    labels: Array
+    indices: Array
+    solver: Solver
+    optimizer: Adam
+    gradient: GradientMethod
+    precision: Precision
+
+
+def segment_grids(solver: Solver, times: Sequence[float]) -> list[StepGrid]:
+    """Return the fixed steps between each two of `times`: a save time cuts a longer step.
+
+    Raises:
+        InvalidValueError: the step is longer than the whole interval.
+        WrongSolverError: the solver adapts its steps.
+    """
+    if len(times) == 2:
+        return [solver.grid(*times)]
+    solver.grid(times[0], times[-1])
+    return [_cut(solver, abs(stop - start)).grid(start, stop) for start, stop in pairwise(times)]
+
+
+def _cut(solver: Solver, span: float) -> Solver:
+    return solver.with_step(span) if solver.dt is not None and solver.dt > span else solver
+
+
+class Backend(ABC):
+    """What integrates, trains and evaluates.
+
+    States are ``(batch, *state_shape)``. Anything with ``__dlpack__`` or ``__array__`` is taken,
+    NumPy arrays come back. Arrays cross once per solve or once per chunk of training.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this backend can do: its row of `BACKENDS`."""
+        return BACKENDS[self.name].capabilities
+
+    @abstractmethod
+    def devices(self) -> tuple[str, ...]:
+        """Return the kinds of devices at hand: "cpu", "gpu"."""
+
+    @abstractmethod
+    def solvers(self) -> tuple[str, ...]:
+        """Return the names of the solvers that this backend can run."""
+
+    @final
+    def solve(
+        self,
+        field: Field,
+        weights: Mapping[str, Any],
+        y0: Any,
+        t_span: tuple[float, float],
+        solver: Solver,
+        *,
+        save_at: Sequence[float] | None = None,
+        save_steps: bool = False,
+        throw: bool = True,
+    ) -> Solution:
+        """Integrate y' = field(t, y).
+
+        Args:
+            field: the vector field, with state shape ``state_shape``.
+            weights: its weights by name, as `field.init` gives them.
+            y0: initial states, ``(batch, *state_shape)``, float32 or float64; the solve runs in
+                their precision.
+            t_span: ``(t0, t1)``; t1 < t0 integrates backwards.
+            solver: the method and its step or tolerances. Its `max_steps` is one budget for the
+                whole solve. A fixed step longer than the interval is refused.
+            save_at: times, strictly monotone from t0 (left out) to at most t1. The steps end there
+                (Julia's ``tstops``): a step that would pass one is cut. Default: t1 alone.
+            save_steps: return t0, every accepted step and t1 instead.
+            throw: raise if the solve fails; else the times and states up to there come back, with
+                the return code in the stats.
+
+        Returns:
+            `Solution` with NumPy arrays.
+
+        Raises:
+            SolveError: the solve failed and `throw` is true.
+            BackendLacksSolverError: this backend does not have that solver.
+            InvalidValueError: an argument that cannot be used.
+
+        Example:
+            >>> import numpy as np, pynode_jl as pn
+            >>> field = pn.LinearField(1)
+            >>> weights = {"layers.0.weight": -np.eye(1), "layers.0.bias": np.zeros(1)}
+            >>> solution = pn.get_backend("jax").solve(
+            ...     field, weights, np.ones((1, 1)), (0.0, 1.0), pn.Solver("Euler", dt=1 / 2)
+            ... )
+            >>> solution.y1.item()
+            0.25
+        """
+        if save_steps and save_at is not None:
+            raise InvalidValueError(
+                "save_steps", True, "False where save_at is given", "Ask for one of the two."
+            )
+        problem = self._problem(field, weights, y0, t_span, solver, save_at)
+        started = time.perf_counter()
+        solution = self._solve(problem, save_steps)
+        solution = _timed(solution, started)
+        if throw:
+            raise_unless_success(solver, solution.stats.retcode)
+        return solution
+
+    @final
+    def pullback(
+        self,
+        field: Field,
+        weights: Mapping[str, Any],
+        y0: Any,
+        t_span: tuple[float, float],
+        solver: Solver,
+        *,
+        save_at: Sequence[float] | None = None,
+        gradient: GradientMethod = "discrete",
+        dense: DenseMethod | None = None,
+        keep: bool = True,
+    ) -> tuple[Solution, Pullback]:
+        """Integrate once, save the trajectory, and differentiate the states later.
+
+        Args:
+            field, weights, y0, t_span, solver, save_at: as for `solve`.
+            gradient: "discrete" differentiates the solver's own steps, exactly (the step sizes that
+                a controller chose held constant); the others are the adjoint ODE's, as `GRADIENTS`
+                describes them, at t1 only.
+            dense: step by this method over the saved times, and interpolate there; `solver` then
+                gives tolerances and budget only. For backends with `capabilities.dense_output`.
+            keep: whether to save the trajectory. Without it the pullback refuses.
+
+        Returns:
+            The solution, and a function from cotangents, of the shape of its states, to
+            `Gradients`. It holds the weights as they were.
+
+        Raises:
+            SolveError: the solve failed.
+            InvalidValueError: an argument that cannot be used.
+        """
+        parsed_gradient(gradient, self.name)
+        if dense is not None and not self.capabilities.dense_output:
+            raise InvalidValueError(
+                "dense", dense, f"None on the {self.name} backend", "Its steps end at each time."
+            )
+        problem = self._problem(field, weights, y0, t_span, solver, save_at, dense)
+        if gradient != "discrete" and (dense is not None or len(problem.stops) > 1):
+            raise InvalidValueError(
+                "gradient", gradient, '"discrete" where states are saved', "Leave save_at out."
+            )
+        started = time.perf_counter()
+        solution, pull = self._pullback(problem, gradient, dense, keep)
+        solution = _timed(solution, started)
+        raise_unless_success(solver, solution.stats.retcode)
+
+        def checked(cotangents: Any) -> Gradients:
+            if not keep:
+                raise InvalidValueError(
+                    "keep", keep, "True where a gradient is wanted", "The steps are gone."
+                )
+            return pull(_arguments.like("cotangents", cotangents, solution.y))
+
+        return solution, checked
+
+    @final
+    def vjp(
+        self,
+        field: Field,
+        weights: Mapping[str, Any],
+        y0: Any,
+        t_span: tuple[float, float],
+        solver: Solver,
+        cotangent: Any,
+        *,
+        gradient: GradientMethod = "discrete",
+    ) -> tuple[Weights, Array]:
+        """Return the gradients of ``sum(cotangent * y(t1))`` to the weights, by name, and to `y0`.
+
+        It is `pullback` at one time; arguments and errors are the same.
+        """
+        initial = _arguments.batch("y0", y0, field.state_shape)
+        weighting = _arguments.like("cotangent", cotangent, initial)
+        _, pull = self.pullback(field, weights, initial, t_span, solver, gradient=gradient)
+        gradients = pull(weighting[None])
+        return gradients.weights, gradients.y0
+
+    @final
+    def rhs(self, field: Field, weights: Mapping[str, Any], t: float, y: Any) -> Array:
+        """Return f(t, y) for states `y`, ``(batch, *state_shape)``."""
+        states = _arguments.batch("y", y, field.state_shape)
+        arrays = _arguments.weights(weights, field.weight_shapes(), states.dtype)
+        return self._rhs(field, arrays, float(t), states)
+
+    @final
+    def train(
+        self,
+        model: Model,
+        state: TrainState,
+        x: Any,
+        labels: Any,
+        batches: Array,
+        solver: Solver,
+        optimizer: Adam,
+        *,
+        gradient: GradientMethod = "discrete",
+        precision: Precision = "full",
+    ) -> ChunkResult:
+        """Run one iteration of training per row of `batches`.
+
+        Args:
+            model: the model.
+            state: where training stands.
+            x: all training inputs, ``(n, *input_shape)``.
+            labels: all training labels, ``(n,)``.
+            batches: indices into them, ``(iterations, batch)``.
+            solver: the solver to train with.
+            optimizer: Adam's constants.
+            gradient: as for `pullback`.
+            precision: what the field's layers work in, a name of `PRECISIONS`.
+
+        Returns:
+            `ChunkResult`; it ends early, at the last good state, where an iteration meets a loss or
+            gradient that is not finite or a solve that fails.
+
+        Raises:
+            InvalidValueError: an argument that cannot be used, or a batch that the device has no
+                memory for.
+        """
+        checked_precision(precision, solver, gradient, backend=self.name)
+        parsed_gradient(gradient, self.name)
+        self._check_solver(solver, None)
+        inputs = _arguments.batch("x", x, model.input_shape)
+        targets = _arguments.labels(labels, len(inputs), model.classes)
+        indices = _arguments.batches(batches, len(inputs))
+        if solver.fixed:
+            solver.grid(model.t0, model.t1)
+        shapes = model.weight_shapes()
+        weights, mu, nu = (
+            _arguments.weights(each, shapes, inputs.dtype)
+            for each in (state.weights, state.mu, state.nu)
+        )
+        checked = TrainState(weights, mu, nu, state.iteration)
+        started = time.perf_counter()
+        result = self._train(
+            TrainingChunk(
+                model, checked, inputs, targets, indices, solver, optimizer, gradient, precision
+            )
+        )
+        return replace(result, seconds=time.perf_counter() - started)
+
+    @final
+    def evaluate(
+        self,
+        model: Model,
+        weights: Mapping[str, Any],
+        x: Any,
+        solver: Solver,
+        *,
+        precision: Precision = "full",
+    ) -> Evaluation:
+        """Return a model's logits for inputs `x`, ``(n, *input_shape)``, solved as one batch.
+
+        An adaptive solver controls the error of the whole batch. A solve that fails is reported by
+        its return code; its logits are what the state at that point gives. In another `precision`
+        than full its answers are those that training saw.
+        """
+        checked_precision(precision, solver, backend=self.name)
+        self._check_solver(solver, None)
+        inputs = _arguments.batch("x", x, model.input_shape)
+        if solver.fixed:
+            solver.grid(model.t0, model.t1)
+        arrays = _arguments.weights(weights, model.weight_shapes(), inputs.dtype)
+        started = time.perf_counter()
+        found = self._evaluate(model, arrays, inputs, solver, precision)
+        seconds = time.perf_counter() - started
+        return replace(found, stats=replace(found.stats, seconds=seconds))
+
+    @final
+    def step_jacobian(
+        self,
+        field: Field,
+        weights: Mapping[str, Any],
+        y: Any,
+        t: float,
+        dt: float,
+        solver: Solver,
+    ) -> Array:
+        """Return the Jacobian of one step's map y -> y_next for each sample.
+
+        Args:
+            field, weights: as for `solve`.
+            y: states to take it at, ``(batch, *state_shape)``.
+            t, dt: where the step starts and how long it is (signed).
+            solver: whose method; its own step or tolerances play no part.
+
+        Returns:
+            ``(batch, size, size)``, row i the gradient of the next state's i-th number.
+        """
+        states = _arguments.batch("y", y, field.state_shape)
+        t0, t1 = _arguments.span((t, t + dt))
+        step = solver.with_step(abs(t1 - t0))
+        self._check_solver(step, None)
+        arrays = _arguments.weights(weights, field.weight_shapes(), states.dtype)
+        return self._step_jacobian(
+            InitialValueProblem(field, arrays, states, t0, (t1,), step), float(dt)
+        )
+
+    def _problem(
+        self,
+        field: Field,
+        weights: Mapping[str, Any],
+        y0: Any,
+        t_span: tuple[float, float],
+        solver: Solver,
+        save_at: Sequence[float] | None,
+        dense: DenseMethod | None = None,
+    ) -> InitialValueProblem:
+        self._check_solver(solver, dense)
+        initial = _arguments.batch("y0", y0, field.state_shape)
+        t0, t1 = _arguments.span(t_span)
+        stops = tuple(_arguments.stops(save_at, t0, t1))
+        _arguments.check_distinct((t0, *stops), initial.dtype)
+        if solver.fixed:
+            solver.grid(t0, stops[-1])  # refuses a step longer than the whole interval
+        arrays = _arguments.weights(weights, field.weight_shapes(), initial.dtype)
+        return InitialValueProblem(field, arrays, initial, t0, stops, solver)
+
+    @abstractmethod
+    def _check_solver(self, solver: Solver, dense: DenseMethod | None) -> None:
+        """Refuse a solver that this backend does not have, or not so.
+
+        Raises:
+            BackendLacksSolverError, WrongSolverError: what is wrong and what to do.
+        """
+
+    @abstractmethod
+    def _solve(self, problem: InitialValueProblem, save_steps: bool) -> Solution:
+        """Integrate. A failure is a return code; times after it are left out."""
+
+    @abstractmethod
+    def _pullback(
+        self,
+        problem: InitialValueProblem,
+        gradient: GradientMethod,
+        dense: DenseMethod | None,
+        keep: bool,
+    ) -> tuple[Solution, Callable[[Array], Gradients]]:
+        """Integrate and return what differentiates the states."""
+
+    @abstractmethod
+    def _rhs(self, field: Field, weights: dict[str, Array], t: float, y: Array) -> Array:
+        """Return f(t, y)."""
+
+    @abstractmethod
+    def _train(self, chunk: TrainingChunk) -> ChunkResult:
+        """Run the iterations of a chunk."""
+
+    @abstractmethod
+    def _evaluate(
+        self,
+        model: Model,
+        weights: dict[str, Array],
+        x: Array,
+        solver: Solver,
+        precision: Precision,
+    ) -> Evaluation:
+        """Return a model's logits and final states."""
+
+    @abstractmethod
+    def _step_jacobian(self, problem: InitialValueProblem, dt: float) -> Array:
+        """Return the Jacobians of the one step of `dt` that the problem asks for."""
+
+
+def raise_unless_success(solver: Solver, code: RetCode) -> None:
+    """Turn a return code into an exception.
+
+    Raises:
+        SolveError: the code is not `RetCode.Success`.
+    """
+    if code != RetCode.Success:
+        raise SolveError(code, f"{solver.label}. {code.meaning}")
+
+
+def _timed(solution: Solution, started: float) -> Solution:
+    seconds = time.perf_counter() - started
+    return Solution(solution.t, solution.y, replace(solution.stats, seconds=seconds))
