@@ -85,19 +85,19 @@ def solved(
     has cost, where a backend ran it."""
     chosen, rtol, atol, given = unpacked(method, rtol, atol, options)
 
-    def eagerly(y0: State, t: Tensor) -> Any:
+    def solve_eagerly(y0: State, t: Tensor) -> Any:
         problem = normalised(func, y0, t, rtol, atol, given, event_fn)
         return finished(problem, run(problem, chosen))
 
     plan = _offload.plan_offload(
-        backend, module, y0, t, rtol, atol, chosen, given, event_fn, eagerly
+        backend, module, y0, t, rtol, atol, chosen, given, event_fn, solve_eagerly
     )
     if plan is not None:
         assert isinstance(y0, Tensor)
         states = _offload.run_offloaded(plan, y0, t, fall_back=backend == "auto")
         if states is not None:
             return states, plan.stats
-    return eagerly(y0, t), None
+    return solve_eagerly(y0, t), None
 
 
 @untraced
