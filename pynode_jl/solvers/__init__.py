@@ -6,7 +6,13 @@ norm, Newton's stop, and the interpolants.
 
 from pynode_jl.solvers._catalogue import SolverInfo, catalogue, info
 from pynode_jl.solvers._controller import Controller, controller, torchdiffeq_controller
-from pynode_jl.solvers._dense import DenseMethod, dense_method
+from pynode_jl.solvers._dense import (
+    MIDDLE_WEIGHTS,
+    DenseMethod,
+    dense_method,
+    interpolant,
+    torchdiffeq_method,
+)
 from pynode_jl.solvers._newton import NEWTON_ITERATIONS, NEWTON_ROUNDINGS, newton_change
 from pynode_jl.solvers._solver import Solver, StepGrid
 from pynode_jl.solvers._step_control import (
@@ -23,6 +29,7 @@ from pynode_jl.solvers._step_control import (
 from pynode_jl.solvers._tableau import Tableau, tableau, tableau_names
 
 __all__ = [
+    "MIDDLE_WEIGHTS",
     "NEWTON_ITERATIONS",
     "NEWTON_ROUNDINGS",
     "SCALARS",
@@ -40,6 +47,7 @@ __all__ = [
     "error_scale",
     "info",
     "initial_step",
+    "interpolant",
     "newton_change",
     "reaches_stop",
     "rms",
@@ -47,5 +55,6 @@ __all__ = [
     "tableau",
     "tableau_names",
     "torchdiffeq_controller",
+    "torchdiffeq_method",
     "updated_memory",
 ]

@@ -80,21 +80,28 @@ def controller(name: str) -> Controller:
     return Controller(**(rule | own))
 
 
-def torchdiffeq_controller(order: int) -> Controller:
-    """torchdiffeq's rule at its defaults: an I control that shrinks no step after an accepted one.
+def torchdiffeq_controller(
+    order: int, *, safety: float = 0.9, ifactor: float = 10.0, dfactor: float = 0.2
+) -> Controller:
+    """Return torchdiffeq's rule: an I control that shrinks no step after an accepted one.
 
-    The steady band says the latter: it reaches from 1 to the largest q there is.
+    The steady band says the latter: it reaches from 1 to the largest q there is. The same rule but
+    for an error of exactly 1, where torchdiffeq shrinks.
+
+    Args:
+        order: order of the method.
+        safety, ifactor, dfactor: torchdiffeq's options.
     """
     return Controller(
         kind="I",
         beta1=1 / order,
         beta2=0.0,
         beta3=0.0,
-        gamma=0.9,
-        qmin=0.2,
-        qmax=10.0,
-        qmax_first_step=10.0,
+        gamma=safety,
+        qmin=dfactor,
+        qmax=ifactor,
+        qmax_first_step=ifactor,
         qsteady_min=1.0,
-        qsteady_max=5.0,
+        qsteady_max=1 / dfactor,
         qoldinit=1e-4,
     )

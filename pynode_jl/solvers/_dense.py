@@ -1,22 +1,57 @@
-"""Solves that step over their output times and interpolate, as torchdiffeq's do."""
+"""States inside a step: the cubic and the quartic, and methods that step over output times.
+
+At the share x of a step from y0 to y1, with the slopes f0 and f1 at its ends::
+
+    y(x) = y0 + c1 x + c2 x u + c3 x**2 u + c4 x**2 u**2        u = 1 - x
+
+The cubic (c4 = 0) meets states and slopes at both ends (Hermite); the quartic also meets a state in
+the middle of the step (Shampine, *Some practical Runge-Kutta formulas*, Math. Comp. 46, 1986).
+"""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cache, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pynode_jl.solvers._controller import Controller
-from pynode_jl.solvers._tableau import Tableau
+from pynode_jl.solvers._controller import Controller, torchdiffeq_controller
+from pynode_jl.solvers._tableau import Tableau, tableau
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
+
+
+def interpolant(change: Any, first: Any, last: Any, middle: Any = None) -> Callable[[Any], Any]:
+    """Return ``y(x) - y0``, as a function of x, of the cubic or of the quartic.
+
+    Args:
+        change: ``y1 - y0``; an array of any library.
+        first, last: the step's length times the slopes at its ends.
+        middle: the state in the middle of the step, minus y0; None for the cubic.
+    """
+    coefficients = _coefficients(change, first, last, middle)
+
+    def inside(x: Any) -> Any:
+        terms = (c * p for c, p in zip(coefficients, _basis(x), strict=False))
+        return reduce(operator.add, terms)
+
+    return inside
+
+
+def _coefficients(change: Any, first: Any, last: Any, middle: Any = None) -> tuple[Any, ...]:
+    cubic = change, first - change, 2 * change - first - last
+    return cubic if middle is None else (*cubic, 16 * middle - 8 * change - 2 * (first - last))
+
+
+def _basis(x: Any) -> tuple[Any, ...]:
+    u = 1 - x
+    return x, x * u, x * x * u, x * x * u * u
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +74,7 @@ class DenseMethod:
 
     def weights(self, x: Any) -> list[Any]:
         """w(x), a number or an array for each stage; None for a stage without weight."""
-        u = 1 - x
-        return self._mixed(x, x * u, x * x * u, x * x * u * u)
+        return self._mixed(*_basis(x))
 
     def slopes(self, x: Any) -> list[Any]:
         """w'(x), likewise: y' inside a step is their sum with the stages."""
@@ -56,8 +90,7 @@ class DenseMethod:
 
 
 def dense_method(table: Tableau, middle: Sequence[float], controller: Controller) -> DenseMethod:
-    """The quartic through the states and slopes at both ends and the state in the middle of a step
-    (Shampine, *Some practical Runge-Kutta formulas*, Math. Comp. 46, 1986).
+    """Return the method whose states inside a step are the quartic's.
 
     Args:
         table: an explicit method with an error estimate. Where its last stage is not f at the end
@@ -69,10 +102,7 @@ def dense_method(table: Tableau, middle: Sequence[float], controller: Controller
     first, last = np.eye(table.stages)[[0, -1]]
     half = np.zeros(table.stages)
     half[: len(middle)] = middle[: table.stages]
-    b = table.b
-    inside = np.stack(
-        [b, first - b, 2 * b - first - last, 16 * half - 8 * b - 2 * (first - last)], axis=1
-    )
+    inside = np.stack(_coefficients(table.b, first, last, half), axis=1)
     inside.setflags(write=False)
     return DenseMethod(table, inside, controller)
 
@@ -89,3 +119,56 @@ def _with_last_stage(table: Tableau) -> Tableau:
     return replace(
         table, c=c, a=a, b=b, b_error=longer(table.b_error), b_error2=longer(table.b_error2)
     )
+
+
+#: Weights of the stages in ``(y(1/2) - y0) / dt`` for the tableaus that torchdiffeq adapts, as it
+#: takes them; one more than the stages is f at the end of the step.
+MIDDLE_WEIGHTS: Mapping[str, tuple[float, ...]] = {
+    # Shampine 1986.
+    "DP5Shampine": (
+        6025192743 / 30085553152 / 2,
+        0.0,
+        51252292925 / 65400821598 / 2,
+        -2691868925 / 45128329728 / 2,
+        187940372067 / 1594534317056 / 2,
+        -1776094331 / 19743644256 / 2,
+        11237099 / 235043384 / 2,
+    ),
+    # Prince and Dormand's 8(7)13M.
+    "Dopri8": (
+        0.04103130360739393,
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+        0.05100562801991382,
+        0.2388930677412202,
+        0.3096870143996103,
+        -0.2172325471755352,
+        0.07833405679331928,
+        -0.0018614369715579948,
+        0.007072844202678841,
+        0.00690847373200576,
+        -0.013838404349047373,
+    ),
+    # Tsitouras 2011, by his free interpolant.
+    "Tsit5": (
+        0.10741235230100377,
+        0.01135625,
+        0.39560903056045305,
+        -0.34475214352593553,
+        1.3161853649581645,
+        -1.0170608542936508,
+        0.031249999999999993,
+    ),
+    "BS3": (0.0, 0.5, 0.0, 0.0),
+    "Fehlberg21": (0.0, 0.5, 0.0),
+    "Heun": (0.5, 0.0),
+}
+
+
+@cache
+def torchdiffeq_method(name: str) -> DenseMethod:
+    """Return the tableau `name` of `MIDDLE_WEIGHTS`, stepped and interpolated as in torchdiffeq."""
+    table = tableau(name)
+    return dense_method(table, MIDDLE_WEIGHTS[name], torchdiffeq_controller(table.order))

@@ -10,12 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from pynode_jl.solvers._tableau import ErrorRule
 
 # A step that misses a stop by so many roundings of the time ends there.
 _STOP_ROUNDINGS = 100
@@ -120,7 +117,7 @@ def rms(xp: Any, x: Any) -> Any:
 
 def scaled_error(
     xp: Any,
-    rule: ErrorRule,
+    rule: str,
     errors: Sequence[Any],
     norm: Callable[[Any], Any],
 ) -> Any:

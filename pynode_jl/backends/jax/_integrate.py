@@ -522,7 +522,7 @@ def _initial_step(
     span, direction = jnp.abs(t1 - t0), jnp.sign(t1 - t0)
     scale = error_scale(jnp, control.rtol, control.atol, y0)
 
-    def slope_change(size: jax.Array) -> jax.Array:
+    def slope_change(size: jax.Array) -> Any:
         f1 = rhs(t0 + direction * size, y0 + direction * size * f0)
         return rms(jnp, (f1 - f0) / scale)
 

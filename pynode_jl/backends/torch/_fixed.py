@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pynode_jl.backends.torch._adaptive import hermite
 from pynode_jl.backends.torch._coefficients import adams_weights, from_catalogue
 from pynode_jl.backends.torch._events import bisected
 from pynode_jl.backends.torch._problem import Problem
 from pynode_jl.backends.torch._rk_step import Time, runge_kutta
 from pynode_jl.errors import InvalidValueError, SolveError
-from pynode_jl.solvers import Solver
+from pynode_jl.solvers import Solver, interpolant
 
 if TYPE_CHECKING:
     from pynode_jl.frontends.torch._methods import Method
@@ -223,7 +222,8 @@ class Fixed:
         dt = torch.as_tensor(dt, dtype=x.dtype, device=x.device)
         if self._interp == "cubic":
             last = self._problem.rhs(self._tensor(end), y1)
-            return hermite(x, dt, y0, y1, slope, last)
+            inside = interpolant(y1 - y0, dt * slope, dt * last)
+            return y0 + inside(x)  # type: ignore[no-any-return]
         return y1 if value == _value(end) else y0 + x * (y1 - y0)
 
 

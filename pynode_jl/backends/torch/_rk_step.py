@@ -15,14 +15,10 @@ from torch import Tensor
 
 from pynode_jl.backends.torch._coefficients import Coefficients, Row
 from pynode_jl.errors import SolveError
+from pynode_jl.solvers import NEWTON_ITERATIONS, NEWTON_ROUNDINGS, newton_change
 
 Time: TypeAlias = float | Tensor
 RHS: TypeAlias = Callable[..., Tensor]
-
-_NEWTON_ITERATIONS = 25
-# Newton stops when its update is this many roundings of the terms that a stage is the sum of, as in
-# the JAX backend.
-_NEWTON_ROUNDINGS = 16
 
 
 class Step(NamedTuple):
@@ -140,16 +136,19 @@ def _solved(
             whole[i * size : (i + 1) * size] -= block.reshape(size, -1)
         return whole
 
+    def increments(ks: Tensor) -> Tensor:
+        return step * torch.einsum("ij,j...->i...", coupling, ks)
+
     with torch.no_grad():
         ks = guess.detach().expand(until - begin, *y.shape).clone()
         still = [base.detach() for base in bases]
-        tolerance = _NEWTON_ROUNDINGS * torch.finfo(y.dtype).eps
-        for _ in range(_NEWTON_ITERATIONS):
+        centre = torch.stack(still)
+        tolerance = NEWTON_ROUNDINGS * torch.finfo(y.dtype).eps
+        for _ in range(NEWTON_ITERATIONS):
             update = _solve(matrix(ks), residual(ks, step, still))
+            change = newton_change(torch, increments(update), centre, increments(ks))
             ks = ks + update
-            terms = 1.0 + still[0].abs().max() + abs(step) * ks.abs().max()
-            change = step * update.abs().max() / terms
-            if not bool(change.abs() > tolerance):
+            if not bool(change > tolerance):
                 break
         else:
             change = change * float("nan")

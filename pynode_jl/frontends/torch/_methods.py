@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal
 
 from pynode_jl.backends.torch import _coefficients
@@ -17,15 +16,14 @@ from pynode_jl.errors import (
     WrongProblemError,
 )
 from pynode_jl.solvers import (
+    MIDDLE_WEIGHTS,
     Controller,
     DenseMethod,
     Solver,
     catalogue,
     controller,
-    dense_method,
     info,
-    tableau,
-    torchdiffeq_controller,
+    torchdiffeq_method,
 )
 
 Kind = Literal["adaptive", "fixed", "adams", "scipy"]
@@ -62,7 +60,8 @@ class Method:
         return self.name not in TORCHDIFFEQ
 
 
-def _tabled(name: str, kind: Kind, solver: str, middle: Row | None = None) -> Method:
+def _tabled(name: str, kind: Kind, solver: str) -> Method:
+    middle = MIDDLE_WEIGHTS[solver] if kind == "adaptive" else None
     return Method(name, kind, solver, _coefficients.from_catalogue(solver), middle=middle)
 
 
@@ -70,58 +69,18 @@ def _own(name: str, coefficients: Coefficients) -> Method:
     return Method(name, "fixed", None, coefficients)
 
 
-# Shampine, "Some practical Runge-Kutta formulas", 1986: DP5's state in the middle of a step.
-_MIDDLE_DP5 = (
-    6025192743 / 30085553152 / 2,
-    0.0,
-    51252292925 / 65400821598 / 2,
-    -2691868925 / 45128329728 / 2,
-    187940372067 / 1594534317056 / 2,
-    -1776094331 / 19743644256 / 2,
-    11237099 / 235043384 / 2,
-)
-
-
-# Prince and Dormand's 8(7)13M, by the interpolant that torchdiffeq takes.
-_MIDDLE_DOPRI8 = (
-    0.04103130360739393,
-    0.0,
-    0.0,
-    0.0,
-    0.0,
-    0.05100562801991382,
-    0.2388930677412202,
-    0.3096870143996103,
-    -0.2172325471755352,
-    0.07833405679331928,
-    -0.0018614369715579948,
-    0.007072844202678841,
-    0.00690847373200576,
-    -0.013838404349047373,
-)
-# Tsitouras 2011, by his free interpolant.
-_MIDDLE_TSIT5 = (
-    0.10741235230100377,
-    0.01135625,
-    0.39560903056045305,
-    -0.34475214352593553,
-    1.3161853649581645,
-    -1.0170608542936508,
-    0.031249999999999993,
-)
-
 #: torchdiffeq's names. Its `adaptive_heun` and `fehlberg2` take the last stage for f at the end of
 #: a step, which it is not, and its `tsit5` goes on with the embedded solution: here all three do
 #: what their papers say.
 TORCHDIFFEQ: Mapping[str, Method] = {
     method.name: method
     for method in (
-        _tabled("dopri8", "adaptive", "Dopri8", _MIDDLE_DOPRI8),
-        _tabled("dopri5", "adaptive", "DP5Shampine", _MIDDLE_DP5),
-        _tabled("tsit5", "adaptive", "Tsit5", _MIDDLE_TSIT5),
-        _tabled("bosh3", "adaptive", "BS3", (0.0, 0.5, 0.0, 0.0)),
-        _tabled("fehlberg2", "adaptive", "Fehlberg21", (0.0, 0.5, 0.0)),
-        _tabled("adaptive_heun", "adaptive", "Heun", (0.5, 0.0)),
+        _tabled("dopri8", "adaptive", "Dopri8"),
+        _tabled("dopri5", "adaptive", "DP5Shampine"),
+        _tabled("tsit5", "adaptive", "Tsit5"),
+        _tabled("bosh3", "adaptive", "BS3"),
+        _tabled("fehlberg2", "adaptive", "Fehlberg21"),
+        _tabled("adaptive_heun", "adaptive", "Heun"),
         _tabled("euler", "fixed", "Euler"),
         _tabled("midpoint", "fixed", "Midpoint"),
         _tabled("heun2", "fixed", "Heun"),
@@ -144,14 +103,11 @@ TORCHDIFFEQ: Mapping[str, Method] = {
 }
 
 
-@cache
 def dense(method: Method) -> DenseMethod | None:
     """How a backend takes torchdiffeq's adaptive steps; None for other methods."""
     if method.julia or method.kind != "adaptive" or method.solver is None:
         return None
-    assert method.middle is not None
-    table = tableau(method.solver)
-    return dense_method(table, method.middle, torchdiffeq_controller(table.order))
+    return torchdiffeq_method(method.solver)
 
 
 def found(name: object, options: Mapping[str, Any]) -> Method:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
+from pynode_jl import solvers
 from pynode_jl.backends import Array
 from pynode_jl.training.step_adaptation._base import Probe
 
@@ -20,16 +22,23 @@ def initial_step(probe: Probe, order: int) -> float:
     span = model.t1 - model.t0
     y = model.augmented(probe.x).astype(np.float64)
     slope = probe.slope(model.t0, y)
-    d0, d1 = _mean_norm(y), _mean_norm(slope)
-    h0 = 1e-6 if min(d0, d1) < 1e-5 else 0.01 * d0 / d1
-    h0 = min(h0, abs(span))
-    signed = math.copysign(h0, span)
-    bent = probe.slope(model.t0 + signed, y + signed * slope)
-    d2 = _mean_norm(bent - slope) / h0
-    largest = max(d1, d2)
-    h1 = max(1e-6, 1e-3 * h0) if largest < 1e-15 else (0.01 / largest) ** (1 / (order + 1))
-    return min(100 * h0, h1, abs(span))
+
+    def slope_change(size: float) -> Any:
+        signed = math.copysign(size, span)
+        return _mean_norm(probe.slope(model.t0 + signed, y + signed * slope) - slope)
+
+    with np.errstate(all="ignore"):
+        step = solvers.initial_step(
+            np,
+            _mean_norm(y),
+            _mean_norm(slope),
+            slope_change,
+            order=order + 1,
+            smallest=0.0,
+            longest=abs(span),
+        )
+    return float(step)
 
 
-def _mean_norm(y: Array) -> float:
-    return float(np.linalg.norm(y.reshape(len(y), -1), axis=1).mean())
+def _mean_norm(y: Array) -> Any:
+    return np.linalg.norm(y.reshape(len(y), -1), axis=1).mean()
