@@ -24,7 +24,7 @@ from pynode_jl.errors import (
     UnknownNameError,
 )
 from pynode_jl.fields import MLP, Activation, ConvField1d, ConvField2d, Dense, VectorField
-from pynode_jl.frontends.torch._methods import dense, found
+from pynode_jl.frontends.torch._methods import dense_method, find_method
 from pynode_jl.frontends.torch._odeint import solved
 from pynode_jl.solvers import Solver, tableau
 from pynode_jl.torch import FieldModule, NeuralODE, UntranslatableError, odeint, translate
@@ -415,7 +415,7 @@ KEPT: dict[str, dict[str, Any]] = {
 def test_stages_that_are_kept_give_the_gradient(activation: type[nn.Module], name: str) -> None:
     module = Wide(activation).to(F64)
     field = translate(module, torch.zeros(3, 2, dtype=F64)).field
-    method = dense(found(name, {})) or tableau(name)
+    method = dense_method(find_method(name, {})) or tableau(name)
     assert keeping(field, method, name == "RK4", 0, 3, np.dtype("f8")).stages
     y0 = torch.randn(3, 2, dtype=F64)
     whole, here = (

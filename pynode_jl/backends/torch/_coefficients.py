@@ -35,9 +35,13 @@ class Coefficients(NamedTuple):
         """Whether the first stage is f(t, y)."""
         return self.c[0] == 0.0 and not any(self.a[0])
 
+    @property
+    def stages_for_solution(self) -> int:
+        """The number of stages that the solution needs; the rest serve error estimate and FSAL."""
+        return max(i + 1 for i, weight in enumerate(self.b) if weight != 0.0)
+
     def coupled(self, i: int) -> int:
-        """Where the block of stages ends that stage `i` has to be solved with; `i` itself if it
-        is explicit."""
+        """Return where the block of stages ends that stage `i` is solved with; `i` if explicit."""
         if not any(self.a[i][i:]):
             return i
         return len(self.b) if any(self.a[i][i + 1 :]) else i + 1

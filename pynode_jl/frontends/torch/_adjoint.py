@@ -12,16 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pynode_jl.backends.torch._method import Method
 from pynode_jl.backends.torch._problem import (
     CALLBACKS,
     Problem,
     State,
     mixed_norm,
-    normalised,
+    normalise,
     split,
 )
 from pynode_jl.errors import InvalidValueError
-from pynode_jl.frontends.torch._methods import Method, unpacked
+from pynode_jl.frontends.torch._methods import resolve
 from pynode_jl.frontends.torch._odeint import finished, odeint, run
 from pynode_jl.frontends.torch._untraced import untraced
 from pynode_jl.solvers import Solver
@@ -76,8 +77,8 @@ def odeint_adjoint(
     parameters = func.parameters() if adjoint_params is None else adjoint_params  # type: ignore[attr-defined]
     wanted = tuple(p for p in parameters if p.requires_grad)
 
-    chosen, rtol, atol, given = unpacked(method, rtol, atol, options)
-    problem = normalised(func, y0, t, rtol, atol, given, event_fn)
+    chosen, rtol, atol, given = resolve(method, rtol, atol, options)
+    problem = normalise(func, y0, t, rtol, atol, given, event_fn)
     back["norm"] = _adjoint_norm(back.get("norm"), problem)
     listeners = {
         name: getattr(func, f"{name}_adjoint")

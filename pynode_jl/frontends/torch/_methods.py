@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pynode_jl.backends.torch import _coefficients
-from pynode_jl.backends.torch._coefficients import Coefficients, Row
+from pynode_jl.backends.torch._coefficients import Coefficients
+from pynode_jl.backends.torch._method import Kind, Method, catalogue_method
 from pynode_jl.errors import (
     BackendLacksSolverError,
     InvalidValueError,
@@ -17,47 +17,12 @@ from pynode_jl.errors import (
 )
 from pynode_jl.solvers import (
     MIDDLE_WEIGHTS,
-    Controller,
     DenseMethod,
     Solver,
     catalogue,
-    controller,
     info,
     torchdiffeq_method,
 )
-
-Kind = Literal["adaptive", "fixed", "adams", "scipy"]
-
-
-@dataclass(frozen=True)
-class Method:
-    """How `odeint` steps under one name.
-
-    Attributes:
-        name: as the user wrote it.
-        kind: which loop runs it.
-        solver: the catalogue's name for its tableau, where it has one.
-        coefficients: the tableau; None for multistep methods and SciPy's.
-        control: Julia's step size control for a name of the catalogue; None for torchdiffeq's rule.
-            It also says how output times are met: Julia's end a step there, torchdiffeq's
-            interpolate.
-        middle: weights of the stages (and of f at the end, where they are one more) in the state
-            half-way through a step, for torchdiffeq's interpolation; None for a cubic one.
-        implicit: of an Adams method, whether it corrects.
-    """
-
-    name: str
-    kind: Kind
-    solver: str | None = None
-    coefficients: Coefficients | None = None
-    control: Controller | None = None
-    middle: Row | None = None
-    implicit: bool = False
-
-    @property
-    def julia(self) -> bool:
-        """Whether it steps by Julia's rules."""
-        return self.name not in TORCHDIFFEQ
 
 
 def _tabled(name: str, kind: Kind, solver: str) -> Method:
@@ -71,7 +36,8 @@ def _own(name: str, coefficients: Coefficients) -> Method:
 
 #: torchdiffeq's names. Its `adaptive_heun` and `fehlberg2` take the last stage for f at the end of
 #: a step, which it is not, and its `tsit5` goes on with the embedded solution: here all three do
-#: what their papers say.
+#: what their papers say. torchdiffeq itself runs none of them: it would be one more dependency, and
+#: beside its tableaus the loops here have to run the catalogue's, with the same events and options.
 TORCHDIFFEQ: Mapping[str, Method] = {
     method.name: method
     for method in (
@@ -103,15 +69,15 @@ TORCHDIFFEQ: Mapping[str, Method] = {
 }
 
 
-def dense(method: Method) -> DenseMethod | None:
-    """How a backend takes torchdiffeq's adaptive steps; None for other methods."""
-    if method.julia or method.kind != "adaptive" or method.solver is None:
+def dense_method(method: Method) -> DenseMethod | None:
+    """Return how a backend takes torchdiffeq's adaptive steps; None for other methods."""
+    if method.ends_at_outputs or method.kind != "adaptive" or method.solver is None:
         return None
     return torchdiffeq_method(method.solver)
 
 
-def found(name: object, options: Mapping[str, Any]) -> Method:
-    """The method called `name`.
+def find_method(name: object, options: Mapping[str, Any]) -> Method:
+    """Return the method called `name`.
 
     A name of the catalogue adapts its steps where its tableau has an error estimate, unless
     `options` gives a step or a grid.
@@ -144,19 +110,13 @@ def found(name: object, options: Mapping[str, Any]) -> Method:
         )
     stepped = options.get("step_size") is not None or options.get("grid_constructor") is not None
     adaptive = row.tableau.b_error is not None and not stepped
-    return Method(
-        name,
-        "adaptive" if adaptive else "fixed",
-        name,
-        _coefficients.from_catalogue(name),
-        controller(name) if adaptive else None,
-    )
+    return catalogue_method(name, adaptive=adaptive)
 
 
-def unpacked(
+def resolve(
     method: str | Solver | None, rtol: Any, atol: Any, options: Mapping[str, Any] | None
 ) -> tuple[Method, Any, Any, dict[str, Any]]:
-    """Method, tolerances and options; a `Solver` brings its own step or tolerances."""
+    """Return method, tolerances and options; a `Solver` brings its own step or tolerances."""
     given = dict(options or {})
     if isinstance(method, Solver):
         if method.fixed:
@@ -166,4 +126,5 @@ def unpacked(
         if method.max_steps is not None:
             given["max_num_steps"] = method.max_steps
         method = method.name
-    return found("dopri5" if method is None else method, given), rtol, atol, given
+    name = "dopri5" if method is None else method
+    return find_method(name, given), rtol, atol, given

@@ -13,9 +13,10 @@ from pynode_jl.backends.torch import _scipy
 from pynode_jl.backends.torch._adaptive import Adaptive
 from pynode_jl.backends.torch._events import EventGradient
 from pynode_jl.backends.torch._fixed import Fixed
-from pynode_jl.backends.torch._problem import Problem, State, joined, normalised, split
+from pynode_jl.backends.torch._method import Method
+from pynode_jl.backends.torch._problem import Problem, State, join, normalise, split
 from pynode_jl.frontends.torch import _offload
-from pynode_jl.frontends.torch._methods import Method, unpacked
+from pynode_jl.frontends.torch._methods import resolve
 from pynode_jl.frontends.torch._untraced import untraced
 from pynode_jl.solvers import Solver
 
@@ -83,10 +84,10 @@ def solved(
 ) -> tuple[Any, Stats | None]:
     """`odeint` of `func`, which is what `module` says where that can be read; and what the solve
     has cost, where a backend ran it."""
-    chosen, rtol, atol, given = unpacked(method, rtol, atol, options)
+    chosen, rtol, atol, given = resolve(method, rtol, atol, options)
 
     def solve_eagerly(y0: State, t: Tensor) -> Any:
-        problem = normalised(func, y0, t, rtol, atol, given, event_fn)
+        problem = normalise(func, y0, t, rtol, atol, given, event_fn)
         return finished(problem, run(problem, chosen))
 
     plan = _offload.plan_offload(
@@ -126,10 +127,10 @@ def odeint_event(
     start = t0.reshape(-1)
     t = torch.cat([start, start.detach() + (-1.0 if reverse_time else 1.0)])
     time, solution = odeint_interface(func, y0, t, event_fn=event_fn, **kwargs)
-    problem = normalised(func, y0, t, 0.0, 0.0, {}, event_fn)
+    problem = normalise(func, y0, t, 0.0, 0.0, {}, event_fn)
     assert problem.event is not None
     shapes = problem.shapes
-    end = solution[-1] if shapes is None else joined([part[-1] for part in solution])
+    end = solution[-1] if shapes is None else join([part[-1] for part in solution])
     sign = -1.0 if reverse_time else 1.0
     linked, end = EventGradient.apply(  # type: ignore[no-untyped-call]
         problem.rhs, problem.event, sign * time, end
@@ -143,7 +144,7 @@ def odeint_event(
 
 
 def run(problem: Problem, method: Method) -> Any:
-    """The solution of a normalised problem; with an event, the time and the solution."""
+    """The solution of a normalise problem; with an event, the time and the solution."""
     if method.kind == "scipy":
         return _scipy.solution(problem)
     loop = Adaptive(problem, method) if method.kind == "adaptive" else Fixed(problem, method)

@@ -19,10 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from pynode_jl.backends import BACKENDS, Backend, Stats, get_backend
+from pynode_jl.backends.torch._method import Method
 from pynode_jl.backends.torch._problem import CALLBACKS, checked_times
 from pynode_jl.errors import InvalidValueError, SolveError, UnknownNameError
 from pynode_jl.fields import VectorField
-from pynode_jl.frontends.torch._methods import Method, dense
+from pynode_jl.frontends.torch._methods import dense_method
 from pynode_jl.frontends.torch._structure import ModuleStructure, module_structure
 from pynode_jl.frontends.torch._translate import Translation, UntranslatableError, translate
 from pynode_jl.solvers import DenseMethod, Solver
@@ -196,7 +197,7 @@ def _make_plan(func: nn.Module, call: _Call) -> CachedPlan:
     if solver.name not in _solvers(backend):
         raise NotOffloadable(f"the {backend.name} backend has no {solver.name}")
     _announce(func, translation, backend)
-    steps = dense(method) if backend.capabilities.dense_output else None
+    steps = dense_method(method) if backend.capabilities.dense_output else None
     return CachedPlan(backend, translation, solver, steps, times.tolist(), structure.parts)
 
 
@@ -244,7 +245,7 @@ def _solver(
     if "step_size" not in given:
         return Solver(method.solver, dt=float(gaps.max()), max_steps=limit)  # one step for each gap
     step = float(given["step_size"])
-    if not method.julia:
+    if not method.ends_at_outputs:
         # torchdiffeq lays one grid over all times and interpolates between its points.
         if len(t) > 2 and times.requires_grad:
             raise NotOffloadable("gradients to times on the grid are torch's")
