@@ -193,6 +193,7 @@ def diffrax_run(steps: int) -> Callable[[int], Any]:
     import optax
 
     from pynode_jl.backends.jax import _fields
+    from pynode_jl.models import ModelWeights
 
     model, weights, x, labels, batches = problem()
     # The same right-hand side as ours, so that the loop and its gradient are what is compared.
@@ -200,7 +201,8 @@ def diffrax_run(steps: int) -> Callable[[int], Any]:
     optimizer = optax.adam(LEARNING_RATE)
 
     def loss_of(weights: Any, x: Any, labels: Any) -> Any:
-        prepared = prepare(_fields.field_weights(weights))
+        tree = ModelWeights.from_dict(weights)
+        prepared = prepare(tree.field)
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(lambda t, y, args: apply(args, t, y)),
             diffrax.Euler(),
@@ -212,7 +214,7 @@ def diffrax_run(steps: int) -> Callable[[int], Any]:
             adjoint=diffrax.RecursiveCheckpointAdjoint(),
             max_steps=steps,
         )
-        logits = _fields.readout(weights, solution.ys[-1])
+        logits = model.logits(solution.ys[-1], tree)
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     @jax.jit

@@ -22,14 +22,11 @@ data = pn.Dataset.from_arrays(x, labels, seed=0, name="pendulum")
 pull = np.float32(1.0)
 field = pn.FunctionField(slope, (2,), (("pull", pull),))
 model = pn.Model(field, classes=2)
-weights = {
-    "field.pull": pull,
-    "head.weight": np.array([[0.0, 0.0], [1.0, 1.0]], np.float32),
-    "head.bias": np.zeros(2, np.float32),
-}
+head = np.array([[0.0, 0.0], [1.0, 1.0]], np.float32)
+weights = pn.ModelWeights({"pull": pull}, head, np.zeros(2, np.float32)).to_dict()
 
 # Weights that were found elsewhere, with this solver; the certificate says what they rest on.
-trained = pn.Trained.of(model, weights, pn.Solver("Midpoint", dt=1 / 8))
+trained = pn.TrainedModel(model, weights, pn.Solver("Midpoint", dt=1 / 8))
 certificate = pn.certify(trained, data)
 page = pn.write_certificate(certificate, Path("runs/pendulum"), trained=trained, dataset=data)
 print(certificate.text)

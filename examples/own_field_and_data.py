@@ -32,6 +32,6 @@ data = pn.Dataset.from_arrays(y0, (end[:, 0] < 0).astype(int), name="pendulum")
 
 recipe = pn.Recipe(pn.Solver("RK4", dt=1 / 8), iterations=3000, optimizer=pn.Adam(1e-2))
 trained = pn.train(model, data, recipe)
-learned = {name: float(trained.weights[f"field.{name}"]) for name in truth}
+learned = {name: float(trained.field_weights[name]) for name in truth}
 print(f"learned {learned}")
 print(pn.swap(trained, data, ["RK4", "Vern7", "KenCarp4", "Tsit5:tol=1e-6"]).verdict.text)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pynode_jl.fields import LinearField as LinearField
     from pynode_jl.fields import VectorField as VectorField
     from pynode_jl.models import Model as Model
+    from pynode_jl.models import ModelWeights as ModelWeights
     from pynode_jl.reporting.pages import write_certificate as write_certificate
     from pynode_jl.runs import Config as Config
     from pynode_jl.runs import Run as Run
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from pynode_jl.solvers import catalogue as catalogue
     from pynode_jl.training import Recipe as Recipe
     from pynode_jl.training import Trained as Trained
+    from pynode_jl.training import TrainedModel as TrainedModel
     from pynode_jl.training import train as train
 
 _HOMES = {
@@ -60,11 +62,11 @@ _HOMES = {
     "datasets": ("Dataset", "cifar10", "concentric_spheres", "digits", "mnist", "three_minima"),
     "errors": ("PyNODEError",),
     "fields": ("MLP", "ConvField1d", "ConvField2d", "FunctionField", "LinearField", "VectorField"),
-    "models": ("Model",),
+    "models": ("Model", "ModelWeights"),
     "solvers": ("Solver", "catalogue"),
     "reporting.pages": ("write_certificate",),
     "runs": ("Config", "Run"),
-    "training": ("Recipe", "Trained", "train"),
+    "training": ("Recipe", "Trained", "TrainedModel", "train"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -3,15 +3,67 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import Field, Weights, kaiming_normal
 from pynode_jl.seeding import generator
+
+_FIELD, _HEAD_WEIGHT, _HEAD_BIAS = "field.", "head.weight", "head.bias"
+
+
+@dataclass(frozen=True)
+class ModelWeights:
+    """A model's weights as a tree; `to_dict` and `from_dict` convert it from and to a flat mapping.
+
+    The flat names are those of checkpoints, of `Model.init` and of `Trained.weights`: ``field.`` in
+    front of each of the field's own names, and ``head.weight``, ``head.bias``. The leaves are
+    arrays of any framework, or whatever else belongs to each weight, its shape for one.
+
+    Attributes:
+        field: by the field's own names.
+        head_weight: (classes, state size).
+        head_bias: (classes,).
+
+    Example:
+        >>> from pynode_jl.fields import LinearField
+        >>> sorted(ModelWeights.from_dict(Model(LinearField(2), classes=2).init(0)).field)
+        ['layers.0.bias', 'layers.0.weight']
+    """
+
+    field: Mapping[str, Any]
+    head_weight: Any
+    head_bias: Any
+
+    @classmethod
+    def from_dict(cls, weights: Mapping[str, Any]) -> ModelWeights:
+        """Return the tree of a flat mapping.
+
+        Raises:
+            InvalidValueError: the head's names are missing.
+        """
+        if _HEAD_WEIGHT not in weights or _HEAD_BIAS not in weights:
+            raise InvalidValueError(
+                "weights",
+                sorted(weights),
+                f"names that begin with {_FIELD}, and {_HEAD_WEIGHT}, {_HEAD_BIAS}",
+                "`Model.weight_shapes` lists them.",
+            )
+        field = {
+            name.removeprefix(_FIELD): value
+            for name, value in weights.items()
+            if name.startswith(_FIELD)
+        }
+        return cls(field, weights[_HEAD_WEIGHT], weights[_HEAD_BIAS])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the flat mapping, the field's weights first, in their order."""
+        field = {f"{_FIELD}{name}": value for name, value in self.field.items()}
+        return {**field, _HEAD_WEIGHT: self.head_weight, _HEAD_BIAS: self.head_bias}
 
 
 @dataclass(frozen=True)
@@ -26,8 +78,8 @@ class Model:
             an image) before the solve: Augmented Neural ODEs (Dupont et al. 2019). The field's
             state includes them.
 
-    Weights are the field's under ``field.`` and the head's ``head.weight`` (classes, state size),
-    ``head.bias`` (classes,).
+    Weights are a flat mapping, the form that is stored and passed around, or a tree
+    (`ModelWeights`).
     """
 
     field: Field
@@ -57,22 +109,47 @@ class Model:
         first, *rest = self.field.state_shape
         return (first - self.augment, *rest)
 
-    def augmented(self, x: npt.ArrayLike) -> npt.NDArray[Any]:
-        """The states at t0 of inputs ``(n, *input_shape)``: `augment` zeros appended to each."""
-        inputs = np.asarray(x)
-        return np.pad(inputs, [(0, 0), (0, self.augment), *[(0, 0)] * (inputs.ndim - 2)])
+    def initial_state(self, x: Any) -> Any:
+        """Return the states at t0 of inputs: `augment` zeros appended to each.
+
+        Args:
+            x: ``(n, *input_shape)``, an array of NumPy or JAX (traced, too), or nested numbers.
+
+        Returns:
+            ``(n, *field.state_shape)``, of the same framework and dtype; `x` itself where nothing
+            is appended.
+        """
+        inputs = x if hasattr(x, "__array_namespace__") else np.asarray(x)
+        if not self.augment:
+            return inputs
+        padding = [(0, 0), (0, self.augment), *[(0, 0)] * (inputs.ndim - 2)]
+        return inputs.__array_namespace__().pad(inputs, padding)
+
+    #: The former name of `initial_state`.
+    augmented = initial_state
+
+    def logits(self, states: Any, weights: ModelWeights) -> Any:
+        """Return the linear head's output for final states.
+
+        Args:
+            states: ``(n, *field.state_shape)``, an array of NumPy or JAX.
+            weights: their head's part, in arrays that multiply with `states`.
+
+        Returns:
+            ``(n, classes)``.
+        """
+        return states.reshape(len(states), -1) @ weights.head_weight.T + weights.head_bias
 
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name and shape of every weight array."""
-        shapes = {f"field.{name}": shape for name, shape in self.field.weight_shapes().items()}
-        shapes["head.weight"] = (self.classes, self.field.size)
-        shapes["head.bias"] = (self.classes,)
-        return shapes
+        """Return the shape of every weight array by its flat name."""
+        head = (self.classes, self.field.size)
+        return ModelWeights(self.field.weight_shapes(), head, (self.classes,)).to_dict()
 
     def init(self, seed: int) -> Weights:
-        """Initial weights, float32, from the seed: Kaiming-normal, biases zero."""
+        """Return initial weights, float32, from the seed: Kaiming-normal, biases zero."""
         random = generator(seed, "weights")
-        weights = {f"field.{name}": value for name, value in self.field.init(random).items()}
-        weights["head.weight"] = kaiming_normal((self.classes, self.field.size), random)
-        weights["head.bias"] = np.zeros(self.classes, np.float32)
-        return weights
+        return ModelWeights(
+            self.field.init(random),
+            kaiming_normal((self.classes, self.field.size), random),
+            np.zeros(self.classes, np.float32),
+        ).to_dict()

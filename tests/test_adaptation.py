@@ -27,11 +27,11 @@ from pynode_jl.runs._checkpoint import load_checkpoint, save_checkpoint
 from pynode_jl.solvers import Solver, info
 from pynode_jl.training import Recipe, Trained, train
 from pynode_jl.training.step_adaptation import (
-    Controller,
     ControlState,
     PaperController,
     Probe,
     SteadyController,
+    StepAdapter,
     finer_step,
     finer_tolerance,
     initial_step,
@@ -71,7 +71,7 @@ def sign_probe(
     )
 
 
-def begun(controller: Controller, solver: Solver, probe: Probe) -> ControlState:
+def begun(controller: StepAdapter, solver: Solver, probe: Probe) -> ControlState:
     return replace(controller.start(solver, probe)[0], solver=solver)
 
 
@@ -453,10 +453,9 @@ def test_every_evaluation_is_counted_and_checks_apart(
             self.evaluations += result.stats.nf
             return result
 
-        def solve(self, *args: Any, **kwargs: Any) -> Any:
-            result = super().solve(*args, **kwargs)
-            self.evaluations += result.stats.nf
-            return result
+        def rhs(self, *args: Any, **kwargs: Any) -> Any:
+            self.evaluations += 1
+            return super().rhs(*args, **kwargs)
 
         def train(self, *args: Any, **kwargs: Any) -> ChunkResult:
             result = super().train(*args, **kwargs)
@@ -526,7 +525,7 @@ def test_the_best_marked_weights_are_returned(
     # The finer solver's accuracy on the samples of that check is what the returned weights have.
     assert best.test_solver is not None
     assert best.test_accuracy == max(check.test_accuracy for check in trained.history.checks[2:])
-    assert trained.kept is None
+    assert trained.best_weights is None
 
 
 def test_held_out_samples_are_never_trained_on(model: Model, data: Dataset) -> None:

@@ -22,23 +22,23 @@ from pynode_jl.errors import InvalidValueError, WrongSolverError
 from pynode_jl.fields import MLP, ConvField1d, LinearField
 from pynode_jl.models import Model
 from pynode_jl.solvers import Solver
-from pynode_jl.training import Trained
+from pynode_jl.training import TrainedModel
 
 RANDOM = np.random.default_rng(0)
 
 
-def decay(rates: list[float], solver: Solver, t1: float = 1.0) -> Trained:
+def decay(rates: list[float], solver: Solver, t1: float = 1.0) -> TrainedModel:
     """y_i' = -rates[i] y_i."""
     model = Model(LinearField(len(rates)), classes=2, t1=t1)
     weights = model.init(0)
     weights["field.layers.0.weight"] = -np.diag(rates).astype(np.float32)
-    return Trained.of(model, weights, solver)
+    return TrainedModel(model, weights, solver)
 
 
-def network(solver: Solver, dim: int = 2, scale: float = 1.0) -> Trained:
+def network(solver: Solver, dim: int = 2, scale: float = 1.0) -> TrainedModel:
     model = Model(MLP(dim, width=16), classes=3)
     weights = {name: scale * value for name, value in model.init(4).items()}
-    return Trained.of(model, weights, solver)
+    return TrainedModel(model, weights, solver)
 
 
 def test_euler_folds_where_theory_says() -> None:
@@ -149,7 +149,7 @@ def test_determinants_against_finite_differences(dim: int, samples: int, name: s
 @pytest.mark.slow
 def test_determinants_in_dimension_900() -> None:
     model = Model(ConvField1d(900, channels=4, activation="tanh"), classes=2)
-    trained = Trained.of(model, model.init(0), Solver("Euler", dt=1.0))
+    trained = TrainedModel(model, model.init(0), Solver("Euler", dt=1.0))
     x = RANDOM.normal(size=(1, 900))
     report = folds(trained, x)
     backend, eps = get_backend(), 1e-6
@@ -239,7 +239,7 @@ def test_transport_that_cannot_be_measured_says_so() -> None:
     """A field of steep kinks, errors as large as states: no two resolutions agree."""
     model = Model(MLP(2, width=16, activation="relu"), classes=2)
     weights = {name: 2 * value for name, value in model.init(4).items()}
-    trained = Trained.of(model, weights, Solver("Euler", dt=1 / 2))
+    trained = TrainedModel(model, weights, Solver("Euler", dt=1 / 2))
     x = np.random.default_rng(5).normal(size=(6, 2))
     found = fan(trained, x, flow=Solver("Tsit5", rtol=1e-4, atol=1e-4))
     assert not found.measured
@@ -272,12 +272,12 @@ def test_share_of_the_margin() -> None:
     weights["head.weight"] = np.array([[1.0], [0.0]], np.float32)
     weights["head.bias"] = np.array([0.1, 0.0], np.float32)
     # One Euler step of h = 1 ends at 0, the flow at x / e: of the margin 0.1, -x / e is error.
-    found = fan(Trained.of(trained.model, weights, trained.solver), x)
+    found = fan(TrainedModel(trained.model, weights, trained.solver), x)
     np.testing.assert_allclose(found.margin, 0.1, rtol=1e-6)
     np.testing.assert_allclose(found.margin_error, -x[:, 0] / np.e, rtol=1e-5)
     # The error of -x / e against a margin of -0.1 the other way: here it alone decides.
     weights["head.bias"] = np.array([-0.1, 0.0], np.float32)
-    turned = fan(Trained.of(trained.model, weights, trained.solver), x)
+    turned = fan(TrainedModel(trained.model, weights, trained.solver), x)
     np.testing.assert_allclose(turned.margin_error, x[:, 0] / np.e, rtol=1e-5)
 
 

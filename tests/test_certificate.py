@@ -32,7 +32,7 @@ from pynode_jl.fields import FunctionField
 from pynode_jl.models import Model
 from pynode_jl.reporting.pages import write_certificate
 from pynode_jl.solvers import Solver
-from pynode_jl.training import Trained
+from pynode_jl.training import TrainedModel
 
 RANDOM = np.random.default_rng(0)
 
@@ -51,7 +51,7 @@ def halves(dim: int, reach: float = 1.0, tests: int = 300) -> Dataset:
     )
 
 
-def decay(rates: list[float], solver: Solver, sign: float = 1.0) -> Trained:
+def decay(rates: list[float], solver: Solver, sign: float = 1.0) -> TrainedModel:
     """y_i' = -rates[i] y_i; class 1 where `sign` times the first coordinate is positive at t1."""
     head = [sign] + [0.0] * (len(rates) - 1)
     return linear_model(-np.diag(rates), head, solver)
@@ -285,7 +285,7 @@ def test_a_jax_function_of_ones_own() -> None:
     field = FunctionField(slope, (2,), (("rate", np.ones(())),))
     model = Model(field, classes=2)
     weights = {"field.rate": np.ones(()), "head.weight": np.array([[0.0, 0], [1, 0]])}
-    trained = Trained.of(model, weights | {"head.bias": np.zeros(2)}, Solver("Heun", dt=1 / 8))
+    trained = TrainedModel(model, weights | {"head.bias": np.zeros(2)}, Solver("Heun", dt=1 / 8))
     found = certify(trained, halves(2), samples=8)
     assert found.verdict.kind == "valid"
     assert "FunctionField" in found.model

@@ -26,14 +26,14 @@ from pynode_jl.reporting import figures
 from pynode_jl.runs import AdaptConfig, Config, Run, checks_table, over_seeds, spread
 from pynode_jl.runs._adaptation_tables import FIXED_TESTS
 from pynode_jl.solvers import Solver
-from pynode_jl.training import History, Trained
+from pynode_jl.training import History, Recipe, TrainedLike, TrainedModel, start
 from pynode_jl.training.step_adaptation import PaperController, SteadyController
 
 X = np.linspace(-1.0, 1.0, 400, dtype=np.float32)[:, None]
 DATA = Dataset.from_arrays(X, X[:, 0] > 0, x_test=X, y_test=X[:, 0] > 0)
 
 
-def sign_model(solver: Solver, seed: int) -> tuple[Trained, Dataset]:
+def sign_model(solver: Solver, seed: int) -> tuple[TrainedModel, Dataset]:
     """y' = -(6 + seed) y by an odd number of steps: Euler turns signs where h (6 + seed) > 1.
 
     The head is turned along, as training would: right as trained, and wrong as an ODE.
@@ -46,7 +46,7 @@ def sign_model(solver: Solver, seed: int) -> tuple[Trained, Dataset]:
         "head.weight": 1e6 * turned * np.array([[-1.0], [1.0]], np.float32),
         "head.bias": np.zeros(2, np.float32),
     }
-    return Trained.of(Model(LinearField(1), classes=2), weights, solver), DATA
+    return TrainedModel(Model(LinearField(1), classes=2), weights, solver), DATA
 
 
 @pytest.mark.parametrize(("method", "trainings"), [("grid", 5), ("bisection", 4)])
@@ -107,17 +107,17 @@ def test_brackets_of_known_trials(
     assert (row["trainings"], row["cost"]) == (len(kinds), 7 * len(kinds))
 
 
-def noisy(open_at: set[float]) -> Callable[[Solver, int], tuple[Trained, Dataset]]:
+def noisy(open_at: set[float]) -> Callable[[Solver, int], tuple[TrainedLike, Dataset]]:
     """`sign_model`, but untrained (one answer for all) at some steps."""
 
-    def train(solver: Solver, seed: int) -> tuple[Trained, Dataset]:
+    def train(solver: Solver, seed: int) -> tuple[TrainedLike, Dataset]:
         trained, data = sign_model(solver, seed)
         if any(solver.dt == pytest.approx(dt) for dt in open_at):
             weights = trained.weights | {
                 "head.weight": np.zeros((2, 1), np.float32),
                 "head.bias": np.array([1.0, 0.0], np.float32),
             }
-            trained = Trained.of(trained.model, weights, solver)
+            trained = TrainedModel(trained.model, weights, solver)
         return trained, data
 
     return train
@@ -190,10 +190,11 @@ def test_confidence_decides(backend: JaxBackend) -> None:
 
 
 def test_failed_training_is_an_open_trial(backend: JaxBackend) -> None:
-    def train(solver: Solver, seed: int) -> tuple[Trained, Dataset]:
+    def train(solver: Solver, seed: int) -> tuple[TrainedLike, Dataset]:
         trained, data = sign_model(solver, seed)
         if solver.dt == 1.0:
-            trained = replace(trained, retcode=RetCode.Unstable)
+            begun = start(trained.model, Recipe(solver), trained.weights)
+            return replace(begun, retcode=RetCode.Unstable), data
         return trained, data
 
     coarse, fine = Solver("Euler", dt=1.0), Solver("Euler", dt=1 / 27)

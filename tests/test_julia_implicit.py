@@ -22,7 +22,7 @@ from pynode_jl.errors import (
 from pynode_jl.fields import MLP, FunctionField
 from pynode_jl.models import Model
 from pynode_jl.solvers import Solver, info
-from pynode_jl.training import Trained
+from pynode_jl.training import TrainedModel
 
 pytestmark = needs_julia
 
@@ -270,7 +270,7 @@ def test_a_swap_goes_on_past_a_julia_error(julia: Any) -> None:
     model = Model(field, classes=2)
     data = concentric_spheres(seed=0, n_train=16, n_test=16)
     data = replace(data, x_test=data.x_test.astype(np.float64))
-    trained = Trained.of(model, model.init(0), Solver("Euler", dt=1 / 4))
+    trained = TrainedModel(model, model.init(0), Solver("Euler", dt=1 / 4))
     tests = [Solver("TRBDF2", dt=1 / 4), Solver("Midpoint", dt=1 / 4)]
     table = swap(trained, data, tests, backend=julia).table
     codes = dict(zip(table["label"], table["retcode"], strict=True))

@@ -25,15 +25,15 @@ from pynode_jl.proportions import mean_interval
 from pynode_jl.reporting import figures
 from pynode_jl.runs import Config, Run, find_runs
 from pynode_jl.solvers import Solver
-from pynode_jl.training import Trained
+from pynode_jl.training import TrainedModel
 
 
-def model_of(seed: int, solver: Solver) -> tuple[Trained, Dataset]:
+def model_of(seed: int, solver: Solver) -> tuple[TrainedModel, Dataset]:
     """An untrained model: a matrix asks what changes, not whether answers are right."""
     model = Model(MLP(2, width=8), classes=2)
     weights = {name: 2 * value for name, value in model.init(seed).items()}
     data = concentric_spheres(n_train=8, n_test=60, seed=seed)
-    return Trained.of(model, weights, solver), data
+    return TrainedModel(model, weights, solver), data
 
 
 EULER, RK4 = Solver("Euler", dt=0.5), Solver("RK4", dt=0.5)
@@ -96,7 +96,7 @@ def test_one_seed_has_the_exact_interval_of_its_flips_and_none_of_its_accuracy()
     assert matrix.trained[["as trained, low", "as an ODE, high"]].isna().all(axis=None)
 
 
-def sign_model(rate: float, head: float) -> tuple[Trained, Dataset]:
+def sign_model(rate: float, head: float) -> tuple[TrainedModel, Dataset]:
     """y' = -rate y under one Euler step over [0, 1], answers by the sign times `head`."""
     x = np.linspace(-1.0, 1.0, 400, dtype=np.float32)[:, None]
     data = Dataset.from_arrays(x, x[:, 0] > 0, x_test=x, y_test=x[:, 0] > 0)
@@ -106,13 +106,13 @@ def sign_model(rate: float, head: float) -> tuple[Trained, Dataset]:
         "head.weight": head * np.array([[-1.0], [1.0]], np.float32),
         "head.bias": np.array([0.5, 0.0] if head == 0 else [0.0, 0.0], np.float32),
     }
-    return Trained.of(Model(LinearField(1), classes=2), weights, Solver("Euler", dt=1.0)), data
+    return TrainedModel(Model(LinearField(1), classes=2), weights, Solver("Euler", dt=1.0)), data
 
 
 def test_verdicts_are_counted_by_every_kind_that_occurs() -> None:
     """One step with h rate = 3 turns signs, which the ODE does not; 0.5 does not."""
     broken, data = sign_model(0.5, 1.0)
-    broken = Trained.of(
+    broken = TrainedModel(
         broken.model, broken.weights | {"head.bias": np.full(2, np.nan, np.float32)}, broken.solver
     )
     models = [sign_model(0.5, 1.0), sign_model(0.4, 1.0), sign_model(3.0, -1.0)]
@@ -149,7 +149,7 @@ def test_one_compilation_serves_all_explicit_solvers() -> None:
     model = Model(MLP(2, width=9), classes=2)
     names = ["Euler", "Midpoint", "Heun", "Ralston", "BS3", "RK4", "SSPRK33", "RK38"]
     data = concentric_spheres(n_train=8, n_test=52, seed=0)
-    models = [(Trained.of(model, model.init(0), Solver(n, dt=0.5)), data) for n in names]
+    models = [(TrainedModel(model, model.init(0), Solver(n, dt=0.5)), data) for n in names]
     assert isinstance(backend, Backend)
     swap_matrix(models, names, factors=[1.0], backend=backend)
     compiled = [found for found in backend.seen if found.stats.compiled]

@@ -39,8 +39,7 @@ def test_every_row_is_a_command() -> None:
 def xor_ends(solver: Solver) -> np.ndarray:
     model, weights = _fig3.xor_model()
     assert isinstance(model.field, FunctionField)
-    own = {name.removeprefix("field."): value for name, value in weights.items() if "field" in name}
-    return get_backend().solve(model.field, own, _fig3.CORNERS, (0.0, 1.0), solver).y1
+    return get_backend().solve(model.field, weights.field, _fig3.CORNERS, (0.0, 1.0), solver).y1
 
 
 def test_xor_is_separable_at_the_coarse_step_only() -> None:
@@ -64,11 +63,12 @@ def test_xor_flow_grows_and_quickens(corner: tuple[float, float], t1: float, tur
     The corner (0, 1) winds slowly: it is followed for twice as long.
     """
     model, weights = _fig3.xor_model()
-    own = {name.removeprefix("field."): value for name, value in weights.items() if "field" in name}
     times = np.linspace(0.0, t1, 4001)
     exact = Solver("Vern9", rtol=1e-10, atol=1e-10)
     begin = np.array([corner])
-    found = get_backend().solve(model.field, own, begin, (0.0, t1), exact, save_at=list(times[1:]))
+    found = get_backend().solve(
+        model.field, weights.field, begin, (0.0, t1), exact, save_at=list(times[1:])
+    )
     sizes, speeds = _fig3.growth_and_speed(times, np.concatenate([begin, found.y[:, 0]]))
     assert len(sizes) >= turns
     assert (sizes[1:] > 1.1 * sizes[:-1]).all()

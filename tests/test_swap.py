@@ -21,7 +21,7 @@ from pynode_jl.errors import (
 from pynode_jl.fields import MLP, ConvField1d, LinearField
 from pynode_jl.models import Model
 from pynode_jl.solvers import Solver
-from pynode_jl.training import Recipe, Trained, train
+from pynode_jl.training import Recipe, Trained, TrainedModel, train
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +35,14 @@ def coarse(data: Dataset) -> Trained:
     return train(Model(ConvField1d(2), classes=2), data, recipe)
 
 
-def rotation(turns: float) -> Trained:
+def rotation(turns: float) -> TrainedModel:
     """An exact ODE: a rotation, then a head that tells left from right."""
     model = Model(LinearField(2), classes=2)
     weights = model.init(0)
     angle = 2 * np.pi * turns
     weights["field.layers.0.weight"] = np.array([[0, -angle], [angle, 0]], np.float32)
     weights["head.weight"] = np.array([[1, 0], [-1, 0]], np.float32)
-    return Trained.of(model, weights, Solver("Euler", dt=1 / 512))
+    return TrainedModel(model, weights, Solver("Euler", dt=1 / 512))
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_a_model_that_leans_on_its_steps_is_tied(halves: Dataset) -> None:
     weights = dict(base.weights)
     weights["field.layers.0.weight"] = np.diag([-3.0, -3.0]).astype(np.float32)
     weights["head.weight"] = -weights["head.weight"]
-    lean = Trained.of(base.model, weights, Solver("Euler", dt=1.0))
+    lean = TrainedModel(base.model, weights, Solver("Euler", dt=1.0))
     report = swap(lean, halves, ["Euler", "Tsit5"], factors=[1.0, 0.01])
     assert report.trained == 1.0
     assert report.ode == 0.0
@@ -149,7 +149,7 @@ def test_failed_solves_are_rows_not_crashes(halves: Dataset) -> None:
     trained = rotation(1.0)
     weights = dict(trained.weights)
     weights["field.layers.0.weight"] = np.diag([300.0, -300.0]).astype(np.float32)
-    explosive = Trained.of(trained.model, weights, Solver("Euler", dt=1 / 512))
+    explosive = TrainedModel(trained.model, weights, Solver("Euler", dt=1 / 512))
     report = swap(explosive, halves, ["RK4", "Tsit5:tol=1e-3"])
     assert set(report.table["retcode"]) - {"Success"}
     failed = report.table[report.table["retcode"] != "Success"]
@@ -177,7 +177,7 @@ def test_a_backend_that_refuses_one_solver_makes_a_failed_row(
 
 def test_adaptive_training_solver_swaps_by_tolerance(halves: Dataset) -> None:
     base = rotation(1.0)
-    adaptive = Trained.of(base.model, base.weights, Solver("Fehlberg21", rtol=1e-4, atol=1e-4))
+    adaptive = TrainedModel(base.model, base.weights, Solver("Fehlberg21", rtol=1e-4, atol=1e-4))
     report = swap(adaptive, halves)
     assert list(report.table["test_solver"].unique()) == ["Fehlberg21", "DP5"]
     assert sorted(report.table["factor"].unique()) == [0.1, 1.0, 10.0]
@@ -187,7 +187,7 @@ def test_adaptive_training_solver_swaps_by_tolerance(halves: Dataset) -> None:
 
 def test_steps_longer_than_the_interval_are_left_out(halves: Dataset) -> None:
     base = rotation(1.0)
-    long = Trained.of(base.model, base.weights, Solver("Euler", dt=0.75))
+    long = TrainedModel(base.model, base.weights, Solver("Euler", dt=0.75))
     table = swap(long, halves, ["Euler"], factors=[1.0, 4 / 3, 2.0]).table
     assert list(table["step"]) == pytest.approx([0.75, 1.0])
 
@@ -213,11 +213,11 @@ def test_bad_settings(coarse: Trained, data: Dataset) -> None:
         swap(coarse, data, margin=3)
     with pytest.raises(UnknownSolverError, match="did you mean Tsit5"):
         swap(coarse, data, ["Tsitt5"])
-    adaptive = Trained.of(coarse.model, coarse.weights, Solver("Tsit5"))
+    adaptive = TrainedModel(coarse.model, coarse.weights, Solver("Tsit5"))
     with pytest.raises(WrongSolverError, match=r"tests = 'Euler'.*tolerances.*Euler:dt=1/16"):
         swap(adaptive, data, ["Euler"])
     with pytest.raises(DataError, match="state_shape"):
-        swap(Trained.of(Model(MLP(3), 2), {}, Solver("Tsit5")), data)
+        swap(TrainedModel(Model(MLP(3), 2), {}, Solver("Tsit5")), data)
 
 
 class TorchField(torch.nn.Module):

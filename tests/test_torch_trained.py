@@ -1,4 +1,4 @@
-"""torch modules as `Trained`: the same answers as torch's own, and a certificate of them."""
+"""torch modules as `TrainedModel`: the same answers as torch's own, and a certificate of them."""
 
 from __future__ import annotations
 

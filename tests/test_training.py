@@ -23,7 +23,14 @@ from pynode_jl.errors import (
 from pynode_jl.fields import MLP, ConvField1d
 from pynode_jl.models import Model
 from pynode_jl.solvers import Solver
-from pynode_jl.training import Recipe, Trained, batch_indices, train
+from pynode_jl.training import (
+    Recipe,
+    Trained,
+    TrainedModel,
+    as_trained_model,
+    batch_indices,
+    train,
+)
 
 RECIPE = Recipe(
     Solver("Euler", dt=1 / 4), iterations=40, batch_size=32, optimizer=Adam(1e-2), chunk=16
@@ -139,7 +146,6 @@ def test_a_model_is_held_to_the_data_it_was_trained_on(
         assert said in str(caught.value)
     unknown = replace(half, fingerprint="")
     assert train(model, scaled, RECIPE, resume=unknown).fingerprint == scaled.fingerprint
-    assert Trained.of(model, trained.weights, RECIPE.solver).fingerprint == ""
 
 
 def test_data_that_do_not_fit(model: Model, data: Dataset) -> None:
@@ -162,11 +168,34 @@ def test_recipe_refuses(name: str, value: object) -> None:
         Recipe(Solver("Euler", dt=1 / 2), **{name: value})  # type: ignore[arg-type]
 
 
-def test_model_trained_elsewhere(model: Model) -> None:
+def test_a_model_from_elsewhere_is_no_training(model: Model) -> None:
     weights = model.init(5)
     foreign = Trained.of(model, weights, Solver("Tsit5"))
-    assert foreign.solver == Solver("Tsit5")
+    assert foreign == TrainedModel(model, weights, Solver("Tsit5"))
     assert foreign.weights["head.bias"] is weights["head.bias"]
+    # No iteration of it is known: it has neither begun nor finished.
+    assert not {"finished", "recipe", "state", "history"} & set(dir(foreign))
+
+
+def test_diagnostics_see_a_training_and_its_model_alike(trained: Trained, data: Dataset) -> None:
+    narrow = replace(trained, recipe=replace(RECIPE, precision="bfloat16"))
+    for result in (trained, narrow):
+        model = as_trained_model(result)
+        assert model == result.trained_model == as_trained_model(model)
+        assert (model.solver, model.precision) == (result.solver, result.recipe.precision)
+    for call in (pn.swap, pn.certify):
+        with pytest.raises(InvalidValueError, match=r"trained = 7: .*TrainedModel"):
+            call(7, data)  # type: ignore[operator]
+
+
+def test_weights_from_elsewhere_are_trained_on(
+    trained: Trained, model: Model, data: Dataset
+) -> None:
+    anew = train(model, data, RECIPE, resume=TrainedModel(model, model.init(0), RECIPE.solver))
+    assert equal(anew, trained)
+    further = train(model, data, RECIPE, resume=trained.trained_model)
+    assert (further.state.iteration, len(further.history)) == (40, 40)
+    assert further.history.loss.mean() < trained.history.loss.mean()
 
 
 @pytest.mark.parametrize(

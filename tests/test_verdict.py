@@ -18,13 +18,13 @@ from pynode_jl.diagnostics import Verdict, swap
 from pynode_jl.diagnostics._verdict import compare
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.solvers import Solver
-from pynode_jl.training import Trained
+from pynode_jl.training import TrainedModel
 
 EULER16 = Solver("Euler", dt=1 / 16)
 DECAY = linear_model(-np.diag([1.0, 2.0]), [1, 1], EULER16)
 
 
-def answers(trained: Trained, x: np.ndarray) -> np.ndarray:
+def answers(trained: TrainedModel, x: np.ndarray) -> np.ndarray:
     """What the model answers as trained."""
     return (
         get_backend("jax").evaluate(trained.model, trained.weights, x, trained.solver).predictions
@@ -36,7 +36,7 @@ def flow_answers(matrix: np.ndarray, head: list[float], x: np.ndarray) -> np.nda
     return (x.astype(float) @ expm(matrix).T @ np.array(head) > 0).astype(int)
 
 
-def as_trained(trained: Trained, x: np.ndarray) -> Dataset:
+def as_trained(trained: TrainedModel, x: np.ndarray) -> Dataset:
     return labelled(x, answers(trained, x))
 
 
@@ -145,7 +145,7 @@ def test_ten_classes_at_55_percent_are_trained() -> None:
     weights["head.bias"] = np.zeros(10, np.float32)
     centres = np.stack([[a, b] for a in (-0.3, 0.3) for b in (0, 0.1, 0.2, 0.3, 0.4)])
     weights["head.weight"] = centres.astype(np.float32)
-    trained = Trained.of(trained.model, weights, trained.solver)
+    trained = TrainedModel(trained.model, weights, trained.solver)
     right = np.random.default_rng(0).random(1000) < 0.55
     own = answers(trained, x)
     labels = np.where(right, own, (own + 1 + sides % 9) % 10)
@@ -233,7 +233,7 @@ def test_weights_that_are_not_finite_are_named() -> None:
     weights = dict(DECAY.weights)
     weights["head.weight"] = np.full_like(weights["head.weight"], np.nan)
     x = normal(100, 2)
-    report = swap(Trained.of(DECAY.model, weights, EULER16), as_trained(DECAY, x), ["RK4"])
+    report = swap(TrainedModel(DECAY.model, weights, EULER16), as_trained(DECAY, x), ["RK4"])
     assert report.verdict.kind == "non-finite"
     assert "4 of 4 numbers of head.weight" in report.verdict.text
     assert not report.table["finer"].any()

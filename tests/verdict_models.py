@@ -13,7 +13,7 @@ from pynode_jl.datasets import Dataset
 from pynode_jl.fields import LinearField
 from pynode_jl.models import Model
 from pynode_jl.solvers import Solver
-from pynode_jl.training import Trained
+from pynode_jl.training import TrainedModel
 
 
 def linear_model(
@@ -23,7 +23,7 @@ def linear_model(
     *,
     bias: float = 0.0,
     classes: int = 2,
-) -> Trained:
+) -> TrainedModel:
     """y' = matrix y on [0, 1]; class 1 where head . y(1) + bias > 0, class 0 elsewhere."""
     a = np.asarray(matrix, np.float32)
     model = Model(LinearField(len(a)), classes=classes)
@@ -32,7 +32,7 @@ def linear_model(
     weights["head.weight"][1] = head
     weights["head.bias"][1] = bias
     weights["head.bias"][2:] = -1e3
-    return Trained.of(model, weights, solver)
+    return TrainedModel(model, weights, solver)
 
 
 def labelled(x: np.ndarray, labels: np.ndarray, *, classes: int | None = None) -> Dataset:
@@ -72,7 +72,7 @@ class RandomModel:
     """
 
     kind: str
-    trained: Trained
+    trained: TrainedModel
     dataset: Dataset
     rate: float
     class_rate: float
@@ -98,7 +98,7 @@ def random_model(seed: int, pool: int = _POOL) -> RandomModel:
     head, bias = _head(own, exact, random)
     weights = dict(start.weights)
     weights["head.weight"], weights["head.bias"] = head, bias
-    trained = Trained.of(start.model, weights, solver)
+    trained = TrainedModel(start.model, weights, solver)
     answers = _answers(own, head, bias)
     ode = _answers(exact, head, bias)
     learned = ode if random.random() < 0.5 else answers
@@ -162,7 +162,7 @@ def _samples(n: int, dim: int, random: np.random.Generator) -> np.ndarray:
     return x.astype(np.float32)
 
 
-def _final_states(trained: Trained, x: np.ndarray) -> np.ndarray:
+def _final_states(trained: TrainedModel, x: np.ndarray) -> np.ndarray:
     """Final states under the training solver; at fixed steps a matrix, by one solve of the unit
     vectors."""
     backend = get_backend("jax")

@@ -28,7 +28,7 @@ from pynode_jl.diagnostics._swap import SwapReport, swap
 from pynode_jl.diagnostics._verdict import Criterion, Verdict
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.solvers import Solver
-from pynode_jl.training import Trained, check_fit
+from pynode_jl.training import TrainedLike, TrainedModel, as_trained_model, check_fit
 
 #: All diagnostics, in the order in which they are run and shown.
 DIAGNOSTICS: tuple[Diagnostic, ...] = (
@@ -142,7 +142,7 @@ class Certificate:
 
 
 def certify(
-    trained: Trained,
+    trained: TrainedLike,
     dataset: Dataset,
     *,
     samples: int = 64,
@@ -156,9 +156,8 @@ def certify(
     """Give the verdict on a trained model, and run all diagnostics on it.
 
     Args:
-        trained: the model, its weights and training solver: of `train`, or `Trained.of` for one
-            that was trained elsewhere (a `FunctionField` around a JAX function, a translated torch
-            module).
+        trained: what `train` returned, or a `TrainedModel` that was trained elsewhere (a
+            `FunctionField` around a JAX function, a translated torch module).
         dataset: whose test part is used.
         samples: test samples for diagnostics that cost a Jacobian each at every step; fewer are
             taken where states are large.
@@ -181,8 +180,8 @@ def certify(
     """
     if samples < 1:
         raise InvalidValueError("samples", samples, "1 or more", "64 is the default.")
+    backend, trained = as_backend(backend), as_trained_model(trained)
     check_fit(trained.model, dataset)
-    backend = as_backend(backend)
     _tell(on_stage, "swaps")
     swapped = swap(
         trained,
@@ -217,7 +216,7 @@ def _tell(on_stage: Callable[[str], None] | None, name: str) -> None:
         on_stage(name)
 
 
-def _described(trained: Trained) -> str:
+def _described(trained: TrainedModel) -> str:
     model = trained.model
     shape = "x".join(map(str, model.field.state_shape))
     weights = sum(math.prod(shape) for shape in model.weight_shapes().values())

@@ -24,7 +24,7 @@ from pynode_jl.diagnostics._swap import _check_rule, swap
 from pynode_jl.diagnostics._verdict import Criterion
 from pynode_jl.errors import InvalidValueError, WrongSolverError
 from pynode_jl.solvers import Solver
-from pynode_jl.training import Trained
+from pynode_jl.training import History, Trained, TrainedLike
 
 Method = Literal["grid", "bisection"]
 # The finer half of the paper's factors.
@@ -40,7 +40,8 @@ class Trial:
         accuracy: on the test set, as trained; nan where training has failed.
         drop: accuracy lost under the worst solve that the verdict rests on (nan without).
         kind: the verdict's word.
-        nf: evaluations of the right-hand side in one forward solve, over the whole training a mean.
+        nf: evaluations of the right-hand side in one forward solve, over the whole training a mean
+            (nan of a model without a history).
         training_nf: in all forward solves of the training.
         flips, low, high: share of answers that the decisive comparison changes, and its interval
             (nan without one).
@@ -166,7 +167,7 @@ class CriticalReport:
 
 
 def critical(
-    train: Callable[[Solver, int], tuple[Trained, Dataset]],
+    train: Callable[[Solver, int], tuple[TrainedLike, Dataset]],
     coarse: Solver,
     fine: Solver,
     *,
@@ -188,9 +189,9 @@ def critical(
     at the worst as many as the grid has, and none moves the bracket.
 
     Args:
-        train: trains a model with a solver and a seed to its end; gives it and its data. It may
-            well take up stored runs. A model whose training has failed (`Trained.retcode`) is a
-            trial of the kind "failed".
+        train: trains a model with a solver and a seed to its end; returns it and its data. It may
+            well take up stored runs. A `Trained` whose training has failed (`Trained.retcode`) is a
+            trial of the kind "failed". A `TrainedModel` has no history: its cost is not counted.
         coarse, fine: the same method at the two ends.
         method: "grid" trains at all steps, each `ratio` times finer than the one before;
             "bisection" at the ends and at grid points between them.
@@ -221,9 +222,9 @@ def critical(
 
     def attempt(solver: Solver, seed: int) -> Trial:
         trained, dataset = train(solver, seed)
-        history = trained.history
+        history = trained.history if isinstance(trained, Trained) else History()
         nf = float(history.nf.mean()) if len(history) else math.nan
-        if trained.retcode != RetCode.Success:
+        if isinstance(trained, Trained) and trained.retcode != RetCode.Success:
             trial = Trial(seed, solver, math.nan, math.nan, "failed", nf, history.training_nf)
         else:
             report = swap(

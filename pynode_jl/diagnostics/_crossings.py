@@ -20,7 +20,7 @@ from pynode_jl.diagnostics._reference import REFERENCE
 from pynode_jl.diagnostics._sentences import points
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.solvers import Solver
-from pynode_jl.training import Trained
+from pynode_jl.training import TrainedLike, as_trained_model
 
 # So many samples are dense enough, and triangles of them are looked at quickly.
 _SAMPLES = 500
@@ -73,7 +73,7 @@ class CrossingReport:
 
 
 def order_violations(
-    trained: Trained,
+    trained: TrainedLike,
     x: npt.ArrayLike,
     *,
     solver: Solver | None = None,
@@ -96,10 +96,10 @@ def order_violations(
         InvalidValueError: another dimension, too few samples, or samples on a line of the plane.
         SolveError: a solve failed.
     """
-    backend = as_backend(backend)
+    backend, trained = as_backend(backend), as_trained_model(trained)
     solver = trained.solver if solver is None else solver
     model, weights = trained.model, trained.field_weights
-    start = model.augmented(x).astype(np.float64)
+    start = model.initial_state(x).astype(np.float64)
     _check_plane("x.shape", start)
     span = (model.t0, model.t1)
     own = backend.solve(model.field, weights, start, span, solver, save_steps=True)

@@ -20,7 +20,7 @@ from pynode_jl.diagnostics._sentences import points
 from pynode_jl.diagnostics._swap import SwapReport
 from pynode_jl.errors import PyNODEError
 from pynode_jl.solvers import Solver
-from pynode_jl.training import Trained
+from pynode_jl.training import TrainedModel
 
 Outcome = Literal["supports", "contradicts", "inconclusive", "not run"]
 
@@ -125,7 +125,7 @@ class Context:
         samples: how many test samples those take that cost a Jacobian each at every step.
     """
 
-    trained: Trained
+    trained: TrainedModel
     dataset: Dataset
     backend: Backend
     swap: SwapReport

@@ -28,8 +28,9 @@ from pynode_jl.diagnostics._error_share import error_share
 from pynode_jl.diagnostics._reference import REFERENCE
 from pynode_jl.diagnostics._step_maps import flow_over_steps, step_jacobians, step_lengths
 from pynode_jl.errors import BackendLacksSolverError, SolveError
+from pynode_jl.models import ModelWeights
 from pynode_jl.solvers import Solver
-from pynode_jl.training import Trained
+from pynode_jl.training import TrainedLike, TrainedModel, as_trained_model
 
 _EXPLICIT, _IMPLICIT = "Vern7", "KenCarp5"
 # Sub-steps of each step that are tried in turn, by method.
@@ -93,7 +94,7 @@ class Fan:
 
 
 def fan(
-    trained: Trained,
+    trained: TrainedLike,
     x: npt.ArrayLike,
     *,
     solver: Solver | None = None,
@@ -113,10 +114,10 @@ def fan(
     Raises:
         SolveError: a solve failed, the solver's or the flow's.
     """
-    backend = as_backend(backend)
+    backend, trained = as_backend(backend), as_trained_model(trained)
     solver = trained.solver if solver is None else solver
     model, weights = trained.model, trained.field_weights
-    y0 = model.augmented(x).astype(np.float64)
+    y0 = model.initial_state(x).astype(np.float64)
     n = y0.shape[0]
     span = (model.t0, model.t1)
     path = backend.solve(model.field, weights, y0, span, solver, save_steps=True)
@@ -135,9 +136,8 @@ def fan(
     if len(t) > 1:
         transport = _Transport(backend, trained, y, t, dt, flow, local, {2: halves}, small)
         carried = transport.carried()
-    head, bias = (trained.weights[f"head.{each}"].astype(float) for each in ("weight", "bias"))
-    own, ode = (each.reshape(n, -1) @ head.T + bias for each in (path.y[-1], exact))
-    margins = error_share(own, ode)
+    tree = ModelWeights.from_dict(trained.weights)
+    margins = error_share(*(model.logits(each, tree) for each in (path.y[-1], exact)))
     return Fan(
         solver,
         path.t[1:],
@@ -168,7 +168,7 @@ class _Transport:
     """The variational equation over a path's steps, at growing resolution."""
 
     backend: Backend
-    trained: Trained
+    trained: TrainedModel
     y: Array
     t: Array
     dt: Array

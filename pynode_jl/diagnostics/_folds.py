@@ -32,7 +32,7 @@ from pynode_jl.diagnostics._diagnostic import (
 from pynode_jl.diagnostics._step_maps import step_jacobians, step_lengths
 from pynode_jl.errors import InvalidValueError, PyNODEError, SolveError
 from pynode_jl.solvers import Solver
-from pynode_jl.training import Trained
+from pynode_jl.training import TrainedLike, as_trained_model
 
 # The most steps of a scan.
 _MOST_STEPS = 512
@@ -75,7 +75,7 @@ class FoldReport:
 
 
 def folds(
-    trained: Trained,
+    trained: TrainedLike,
     x: npt.ArrayLike,
     *,
     solver: Solver | None = None,
@@ -93,11 +93,11 @@ def folds(
         SolveError: the solve failed, or a step's Jacobian is not finite.
         BackendLacksSolverError: a method whose steps the backend cannot differentiate.
     """
-    backend = as_backend(backend)
+    backend, trained = as_backend(backend), as_trained_model(trained)
     solver = trained.solver if solver is None else solver
     model, weights = trained.model, trained.field_weights
     # In float64: near a fold float32 cannot tell a determinant's sign.
-    start = model.augmented(x).astype(np.float64)
+    start = model.initial_state(x).astype(np.float64)
     solution = backend.solve(
         model.field, weights, start, (model.t0, model.t1), solver, save_steps=True
     )
@@ -110,7 +110,7 @@ def folds(
 
 
 def fold_step(
-    trained: Trained,
+    trained: TrainedLike,
     x: npt.ArrayLike,
     *,
     finest: int = 1024,
@@ -137,6 +137,7 @@ def fold_step(
         InvalidValueError: `finest` below 1.
     """
     _check_finest(finest)
+    trained = as_trained_model(trained)
     span = abs(trained.model.t1 - trained.model.t0)
 
     def folded(n: int) -> bool:
@@ -185,7 +186,7 @@ class FoldScan:
 
 
 def fold_scan(
-    trained: Trained,
+    trained: TrainedLike,
     x: npt.ArrayLike,
     *,
     finest: int = 512,
@@ -209,6 +210,7 @@ def fold_scan(
         WrongSolverError: a method without fixed steps.
     """
     _check_finest(finest)
+    trained = as_trained_model(trained)
     span = abs(trained.model.t1 - trained.model.t0)
     counts = [2**k for k in range(finest.bit_length()) if 2**k <= finest]
     shares = []

@@ -18,7 +18,7 @@ from pynode_jl.diagnostics._diagnostic import Context, Diagnostic, Finding
 from pynode_jl.diagnostics._reference import REFERENCE
 from pynode_jl.errors import InvalidValueError, WrongSolverError
 from pynode_jl.solvers import Solver
-from pynode_jl.training import Trained
+from pynode_jl.training import TrainedLike, as_trained_model
 
 # Differences of final states below this many roundings show rounding, not an order.
 _ROUNDINGS = 200
@@ -77,7 +77,7 @@ class OrderReport:
 
 
 def order_test(
-    trained: Trained,
+    trained: TrainedLike,
     x: npt.ArrayLike,
     *,
     halvings: int = 6,
@@ -102,7 +102,7 @@ def order_test(
         WrongSolverError: an adaptive solver, or one of no fixed order.
         SolveError: a solve failed.
     """
-    backend = as_backend(backend)
+    backend, trained = as_backend(backend), as_trained_model(trained)
     solver = trained.solver if solver is None else solver
     if solver.dt is None:
         raise WrongSolverError(
@@ -114,15 +114,13 @@ def order_test(
         )
     if halvings < 2:
         raise InvalidValueError("halvings", halvings, "2 or more", "Three steps show an order.")
-    model = trained.model
-    y0 = model.augmented(x).astype(np.float64)
+    model, weights = trained.model, trained.field_weights
+    y0 = model.initial_state(x).astype(np.float64)
     span = (model.t0, model.t1)
     solvers = [solver.scaled(0.5**i) for i in range(halvings + 1)]
-    states = [
-        backend.solve(model.field, trained.field_weights, y0, span, each).y1 for each in solvers
-    ]
+    states = [backend.solve(model.field, weights, y0, span, each).y1 for each in solvers]
     if exact is None:
-        exact = backend.solve(model.field, trained.field_weights, y0, span, REFERENCE).y1
+        exact = backend.solve(model.field, weights, y0, span, REFERENCE).y1
     ode = np.asarray(exact, np.float64)
     differences = np.array([_distance(coarse, fine) for coarse, fine in pairwise(states)])
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -38,7 +38,7 @@ from pynode_jl.diagnostics._verdict import (
 )
 from pynode_jl.errors import InvalidValueError, SolveError, WrongSolverError
 from pynode_jl.solvers import Solver, info
-from pynode_jl.training import Trained, check_fit
+from pynode_jl.training import TrainedLike, TrainedModel, as_trained_model, check_fit
 from pynode_jl.training.step_adaptation import next_order_solver
 
 #: The paper's factors on the training step or tolerance.
@@ -144,7 +144,7 @@ class SwapReport:
 
 
 def swap(
-    trained: Trained,
+    trained: TrainedLike,
     dataset: Dataset,
     tests: Sequence[str | Solver] | None = None,
     *,
@@ -158,7 +158,7 @@ def swap(
     """Evaluate a trained model under other solvers, on the whole test set.
 
     Args:
-        trained: the model, its weights and the solver it was trained with (`train`, `Trained.of`).
+        trained: what `train` returned, or a `TrainedModel` that was trained elsewhere.
         dataset: whose test part is used.
         tests: what to swap in. A name takes the training solver's step or tolerances times each of
             `factors`; a `Solver` (or text such as ``"Tsit5:rtol=1e-6"``) is taken as it is.
@@ -185,6 +185,7 @@ def swap(
         >>> report.verdict.kind  # doctest: +SKIP
         'valid'
     """
+    trained = as_trained_model(trained)
     model, weights, train_solver = trained.model, trained.weights, trained.solver
     check_fit(model, dataset)
     backend = as_backend(backend)
@@ -252,7 +253,7 @@ def swap(
         verdict = judge(context, found, counted)
         if criterion == "three-points":
             verdict = _three_points(verdict, table, train_solver)
-    if trained.recipe.precision != "full":
+    if trained.precision != "full":
         rounding = _rounding(trained, dataset, base, found, counted, margin, backend)
         verdict = replace(verdict, rounding=rounding)
     assert context.skill is not None
@@ -283,7 +284,7 @@ def _check_rule(margin: float, confidence: float, criterion: str) -> None:
 
 
 def _unfit(
-    verdict: Verdict, trained: Trained, dataset: Dataset, base: Evaluation, backend: Backend
+    verdict: Verdict, trained: TrainedModel, dataset: Dataset, base: Evaluation, backend: Backend
 ) -> Verdict | None:
     """The verdict on a model whose answers there is no point in comparing; None for all others."""
     broken = {
@@ -372,7 +373,7 @@ def _last_code(reference: Reference) -> str:
 
 
 def _rounding(
-    trained: Trained,
+    trained: TrainedModel,
     dataset: Dataset,
     base: Evaluation,
     found: Comparisons,
@@ -380,14 +381,13 @@ def _rounding(
     margin: float,
     backend: Backend,
 ) -> Rounding:
-    precision = trained.recipe.precision
     rounded = backend.evaluate(
-        trained.model, trained.weights, dataset.x_test, trained.solver, precision=precision
+        trained.model, trained.weights, dataset.x_test, trained.solver, precision=trained.precision
     )
     rows = np.append(counted, found.solved)
     shares = found.flips[rows] / found.samples
     return Rounding(
-        precision,
+        trained.precision,
         rounded.accuracy(dataset.y_test),
         float(np.mean(rounded.predictions != base.predictions)),
         float(shares.max()) if shares.size else None,

@@ -21,7 +21,7 @@ from pynode_jl.diagnostics._verdict import Criterion, Kind
 from pynode_jl.errors import InvalidValueError, WrongSolverError
 from pynode_jl.proportions import mean_interval
 from pynode_jl.solvers import Solver
-from pynode_jl.training import Trained
+from pynode_jl.training import TrainedLike
 
 MATRIX_COLUMNS = (
     "train_solver",
@@ -92,7 +92,7 @@ class Clusters:
 
 
 def swap_matrix(
-    models: Sequence[tuple[Trained, Dataset]],
+    models: Sequence[tuple[TrainedLike, Dataset]],
     tests: Sequence[str | Solver] | None = None,
     *,
     factors: Sequence[float] | None = None,

@@ -11,11 +11,11 @@ import pandas as pd
 
 from pynode_jl.diagnostics import folds, order_violations
 from pynode_jl.fields import LinearField
-from pynode_jl.models import Model
+from pynode_jl.models import Model, ModelWeights
 from pynode_jl.paper._context import Desk, Plate
 from pynode_jl.reporting.figures import TrajectoryPanel, trajectories
 from pynode_jl.solvers import Solver
-from pynode_jl.training import Trained
+from pynode_jl.training import TrainedModel
 
 RATES = (3.0, 2.0)
 STEPS = (1.0, 0.4, 0.25)
@@ -26,15 +26,15 @@ def make(desk: Desk) -> Plate:
     """Trajectories of one square of points at three steps, with what the measures find."""
     field = LinearField(2)
     model = Model(field, classes=2, t1=_END)
-    weights = model.init(0)
-    weights["field.layers.0.weight"] = -np.diag(RATES).astype(np.float32)
+    rates = {"layers.0.weight": -np.diag(RATES).astype(np.float32), "layers.0.bias": np.zeros(2)}
+    weights = ModelWeights(rates, np.zeros((2, 2)), np.zeros(2)).to_dict()
     side = np.array([0.5, 1.0])
     x = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     dense = np.random.default_rng(0).uniform(0.5, 1.0, size=(60, 2))
     times = list(np.linspace(0, _END, 41)[1:])
     panels, rows = [], []
     for dt in STEPS:
-        trained = Trained.of(model, weights, Solver("Euler", dt=dt))
+        trained = TrainedModel(model, weights, Solver("Euler", dt=dt))
         solve = desk.integrator.solve
         own = solve(field, trained.field_weights, x, (0.0, _END), trained.solver, save_steps=True)
         exact = np.exp(-np.array(RATES) * np.array([0.0, *times])[:, None, None]) * x

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pynode_jl.backends import Array
+from pynode_jl.models import ModelWeights
 from pynode_jl.paper._context import Desk, Plate
 from pynode_jl.paper._sphere_experiments import COARSE, SPHERE
 from pynode_jl.reporting.figures import DecisionPanel, decision_regions
@@ -47,13 +48,14 @@ def make(desk: Desk) -> Plate:
 
 
 def _outputs(run: Run, title: str, states: Array) -> DecisionPanel:
-    weights = run.trained.weights
     tail = (1 - _SHOWN) / 2
     low, high = np.quantile(states, [tail, 1 - tail], axis=0)
     half = 0.6 * float((high - low).max())
     x, y = (np.linspace(c - half, c + half, _GRID) for c in (low + high) / 2)
     grid = np.stack(np.meshgrid(x, y), axis=-1)
-    classes = np.argmax(grid @ weights["head.weight"].T + weights["head.bias"], axis=-1)
+    head = ModelWeights.from_dict(run.trained.weights)
+    logits = run.model.logits(grid.reshape(-1, 2), head)
+    classes = np.argmax(logits, axis=-1).reshape(_GRID, _GRID)
     shown = (np.abs(states - (low + high) / 2) <= half).all(axis=1)
     return DecisionPanel(
         title, x, y, classes, states[shown], run.dataset.y_test[shown], names=("$y_1$", "$y_2$")

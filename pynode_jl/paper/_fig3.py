@@ -18,11 +18,11 @@ import pandas as pd
 from pynode_jl.backends import Array
 from pynode_jl.diagnostics import REFERENCE, fan
 from pynode_jl.fields import FunctionField
-from pynode_jl.models import Model
+from pynode_jl.models import Model, ModelWeights
 from pynode_jl.paper._context import Desk, Plate
 from pynode_jl.reporting.figures import EndsPanel, FanPanel, windermere_fan
 from pynode_jl.solvers import Solver
-from pynode_jl.training import Trained
+from pynode_jl.training import TrainedModel
 
 ALPHA, BETA, GAMMA, DELTA = 0.4, 1.12, 72.0, 0.8
 CORNERS = np.array([[0.0, 0.0], [1.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
@@ -36,8 +36,8 @@ _DENSE = 4001
 _EXACT = REFERENCE.with_tolerance(1e-9, 1e-9)
 
 
-def xor_model() -> tuple[Model, dict[str, Array]]:
-    """The field of the demonstration as a model of two classes, with a head of zeros."""
+def xor_model() -> tuple[Model, ModelWeights]:
+    """Return the demonstration's field as a model of two classes, with a head of zeros."""
     linear = np.array([[ALPHA, 1.0], [0.0, BETA]])
     coupling = np.array([[0.0, 0.0], [-GAMMA, 0.0]])
 
@@ -47,13 +47,7 @@ def xor_model() -> tuple[Model, dict[str, Array]]:
         return z @ weights["linear"].T + size * (z @ weights["coupling"].T)
 
     field = FunctionField(slope, (2,), (("linear", linear), ("coupling", coupling)))
-    model = Model(field, classes=2)
-    return model, {
-        "field.linear": linear,
-        "field.coupling": coupling,
-        "head.weight": np.zeros((2, 2)),
-        "head.bias": np.zeros(2),
-    }
+    return Model(field, classes=2), ModelWeights(dict(field.initial), np.zeros((2, 2)), np.zeros(2))
 
 
 def growth_and_speed(times: Array, path: Array) -> tuple[Array, Array]:
@@ -81,11 +75,10 @@ def make(desk: Desk) -> Plate:
     """The fan at h = 10^-2.5, and the corners' final states at both steps and under the flow."""
     model, weights = xor_model()
     solve = desk.integrator.solve
-    trained = Trained.of(model, weights, Solver("Euler", dt=STEPS[0]))
-    field, own = model.field, trained.field_weights
+    field, own, euler = model.field, weights.field, Solver("Euler", dt=STEPS[0])
     span = (model.t0, model.t1)
 
-    coarse = solve(field, own, CORNERS, span, trained.solver, save_steps=True)
+    coarse = solve(field, own, CORNERS, span, euler, save_steps=True)
     flows = []
     for i in np.linspace(0, len(coarse.t) - 2, _FLOWS).astype(int):
         begin = coarse.y[i, _FANNED : _FANNED + 1]
@@ -98,12 +91,9 @@ def make(desk: Desk) -> Plate:
     sizes, speeds = growth_and_speed(times, np.concatenate([CORNERS[_FANNED, None], flow.y[:, 0]]))
     rows, panels = [], []
     normal, offset = widest_gap(coarse.y1)[1:]
-    read_out = weights | {
-        "head.weight": np.stack([normal, -normal]),
-        "head.bias": np.array([-offset, offset]),
-    }
+    read_out = ModelWeights(own, np.stack([normal, -normal]), np.array([-offset, offset]))
     for dt in (*STEPS, None):
-        solver = _EXACT if dt is None else trained.solver.with_step(dt)
+        solver = _EXACT if dt is None else euler.with_step(dt)
         ends = solve(field, own, CORNERS, span, solver).y1
         gap, a, c = widest_gap(ends)
         separable = gap > 0
@@ -118,7 +108,8 @@ def make(desk: Desk) -> Plate:
             "gap": gap,
         }
         if dt is not None:
-            errors = fan(Trained.of(model, read_out, solver), CORNERS, backend=desk.integrator)
+            trained = TrainedModel(model, read_out.to_dict(), solver)
+            errors = fan(trained, CORNERS, backend=desk.integrator)
             row["steps"] = len(errors.t)
             row["global error"] = float(np.linalg.norm(errors.global_error, axis=1).max())
             # A sum that misses by more than itself has no first order to speak of.

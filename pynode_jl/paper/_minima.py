@@ -86,8 +86,7 @@ def _panel(title: str, run: Run, x: Array, y: Array, starts: Array) -> PhasePane
     trained, model, solve = run.trained, run.model, run.backend.solve
     grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     weights = trained.field_weights
-    # One Euler step of length 1 is y + f(y).
-    moved = solve(model.field, weights, grid, (model.t0, model.t0 + 1), Solver("Euler", dt=1.0)).y1
+    slopes = run.backend.rhs(model.field, weights, model.t0, grid)
     answers = run.backend.evaluate(model, trained.weights, grid, trained.solver).predictions
     paths = solve(
         model.field, weights, starts, (model.t0, model.t1), trained.solver, save_steps=True
@@ -96,7 +95,7 @@ def _panel(title: str, run: Run, x: Array, y: Array, starts: Array) -> PhasePane
         title,
         x,
         y,
-        (moved - grid).reshape(len(y), len(x), 2),
+        slopes.reshape(len(y), len(x), 2),
         answers.reshape(len(y), len(x)),
         paths=list(np.moveaxis(paths, 1, 0)),
     )

@@ -39,8 +39,8 @@ def save_checkpoint(path: Path, trained: Trained) -> None:
         f"{part}/{name}": value for part in _STATE for name, value in getattr(state, part).items()
     }
     arrays |= {f"history/{name}": getattr(history, name) for name in _HISTORY}
-    if trained.kept is not None:
-        arrays |= {f"kept/{name}": value for name, value in trained.kept.items()}
+    if trained.best_weights is not None:
+        arrays |= {f"kept/{name}": value for name, value in trained.best_weights.items()}
     facts = {
         "format": _FORMAT,
         "iteration": state.iteration,

@@ -25,7 +25,7 @@ from pynode_jl.models import Model
 from pynode_jl.seeding import checked_seed
 from pynode_jl.solvers import Solver, info
 from pynode_jl.training import Recipe
-from pynode_jl.training.step_adaptation import CONTROLLERS, Controller
+from pynode_jl.training.step_adaptation import CONTROLLERS, StepAdapter
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class AdaptConfig:
     controller: str = "none"
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def make(self) -> Controller | None:
+    def make(self) -> StepAdapter | None:
         """The controller; None for "none".
 
         Raises:

@@ -26,7 +26,7 @@ from pynode_jl.solvers._step_control import (
     scaled_error,
     updated_memory,
 )
-from pynode_jl.solvers._tableau import Tableau, tableau, tableau_names
+from pynode_jl.solvers._tableau import ErrorRule, Tableau, tableau, tableau_names
 
 __all__ = [
     "MIDDLE_WEIGHTS",
@@ -37,6 +37,7 @@ __all__ = [
     "ControlMemory",
     "Controller",
     "DenseMethod",
+    "ErrorRule",
     "Solver",
     "SolverInfo",
     "StepGrid",

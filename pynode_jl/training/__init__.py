@@ -5,13 +5,22 @@ from __future__ import annotations
 from pynode_jl.training._batches import batch_indices, check_fit, check_same_data
 from pynode_jl.training._history import History
 from pynode_jl.training._recipe import Recipe
-from pynode_jl.training._trained import Trained, start
+from pynode_jl.training._trained import (
+    Trained,
+    TrainedLike,
+    TrainedModel,
+    as_trained_model,
+    start,
+)
 from pynode_jl.training._trainer import train
 
 __all__ = [
     "History",
     "Recipe",
     "Trained",
+    "TrainedLike",
+    "TrainedModel",
+    "as_trained_model",
     "batch_indices",
     "check_fit",
     "check_same_data",

@@ -14,7 +14,7 @@ from pynode_jl.backends import (
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.seeding import checked_seed
 from pynode_jl.solvers import Solver
-from pynode_jl.training.step_adaptation import Controller
+from pynode_jl.training.step_adaptation import StepAdapter
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Recipe:
     """How to train: the paper's protocol by default (Ott et al. 2021).
 
     Attributes:
-        solver: the solver to train with; under a controller, the one to start from.
+        solver: the solver to train with; with a step adapter, the one to start from.
         iterations: updates in all.
         batch_size: samples in a batch; an epoch's last, smaller batch is left out.
         optimizer: Adam's constants.
@@ -31,8 +31,9 @@ class Recipe:
         precision: "full", or "bfloat16" for the field's layers while training (`PRECISIONS`); what
             is evaluated afterwards is evaluated in full.
         chunk: iterations per compiled call; between two of them progress is shown and state kept.
-            Under a controller its check interval stands for it.
-        controller: adapts the solver's step or tolerance between chunks; None leaves it fixed.
+            With a step adapter its check interval stands for it.
+        controller: a step adapter: sets the solver's step or tolerance between chunks; None leaves
+            the solver as it is.
     """
 
     solver: Solver
@@ -43,7 +44,7 @@ class Recipe:
     gradient: GradientMethod = "discrete"
     precision: Precision = "full"
     chunk: int = 50
-    controller: Controller | None = None
+    controller: StepAdapter | None = None
 
     def __post_init__(self) -> None:
         if self.controller is not None:

@@ -1,14 +1,15 @@
-"""A model with its weights and how they came about."""
+"""A trained model, and how it came about where it was trained here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
-from pynode_jl.backends import RetCode, TrainState
+from pynode_jl.backends import Precision, RetCode, TrainState
+from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import Weights
-from pynode_jl.models import Model
+from pynode_jl.models import Model, ModelWeights
 from pynode_jl.solvers import Solver
 from pynode_jl.training._history import History
 from pynode_jl.training._recipe import Recipe
@@ -16,14 +17,53 @@ from pynode_jl.training.step_adaptation import ControlState, Validation
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A model with its weights and how they came about.
+class TrainedModel:
+    """A model with its weights and the solver that it was trained with, wherever that was.
 
-    `retcode` is Success, or why training ended before its last iteration: `state` is then the last
-    good one. Under a controller, `control` is where that stands (None before the first iteration),
-    and `validation` what it says of the finished model, if it promises anything. If it marks
-    weights as best, the last so marked are `kept` until training ends and become the model's there.
-    `fingerprint` is that of the data it was trained on (`Dataset.fingerprint`); "" where unknown.
+    This is what diagnostics take. `train` returns a `Trained`, which is a training's whole result
+    and stands for its `Trained.trained_model` in every diagnostic.
+
+    Attributes:
+        model: the model.
+        weights: by flat name (`Model.weight_shapes`), arrays of any float type.
+        solver: the training solver.
+        precision: of the field's layers in training (`PRECISIONS`).
+
+    Example:
+        >>> from pynode_jl.fields import LinearField
+        >>> model = Model(LinearField(2), classes=2)
+        >>> foreign = TrainedModel(model, model.init(0), Solver("Euler", dt=1 / 8))
+        >>> foreign.solver.label
+        'Euler h=1/8'
+    """
+
+    model: Model
+    weights: Weights
+    solver: Solver
+    precision: Precision = "full"
+
+    @property
+    def field_weights(self) -> Weights:
+        """The field's part of the weights, under the field's own names."""
+        return dict(ModelWeights.from_dict(self.weights).field)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The result of a training so far: the model, its weights, and how they came about.
+
+    Attributes:
+        model, recipe: what is trained, and how.
+        state: weights, Adam's moments, and the number of iterations done.
+        history: what each iteration saw.
+        retcode: Success, or why training ended before its last iteration: `state` is then the last
+            good one.
+        seconds: wall time of training.
+        control: where the step adapter stands; None without one, and before the first iteration.
+        validation: what the step adapter says of the finished model, if it promises anything.
+        best_weights: the last that the step adapter marked as best; when training ends they become
+            the model's, and this is None.
+        fingerprint: of the training data (`Dataset.fingerprint`); "" where unknown.
     """
 
     model: Model
@@ -34,7 +74,7 @@ class Trained:
     seconds: float = 0.0
     control: ControlState | None = None
     validation: Validation | None = None
-    kept: Weights | None = None
+    best_weights: Weights | None = None
     fingerprint: str = ""
 
     @property
@@ -43,32 +83,72 @@ class Trained:
         return self.state.iteration >= self.recipe.iterations
 
     @property
+    def ended(self) -> bool:
+        """Whether nothing is left to do: all iterations were done, or one has failed."""
+        return self.finished or self.retcode != RetCode.Success
+
+    @property
     def solver(self) -> Solver:
-        """The solver in force: the recipe's, the controller's last, or the one validated."""
+        """The solver in force: the recipe's, the step adapter's last, or the one validated."""
         if self.validation is not None:
             return self.validation.solver
         return self.recipe.solver if self.control is None else self.control.solver
 
     @property
     def weights(self) -> Weights:
-        """The weights, by name."""
+        """The weights, by flat name."""
         return self.state.weights
 
     @property
     def field_weights(self) -> Weights:
         """The field's part of the weights, under the field's own names."""
-        return {
-            name.removeprefix("field."): value
-            for name, value in self.weights.items()
-            if name.startswith("field.")
-        }
+        return self.trained_model.field_weights
+
+    @property
+    def trained_model(self) -> TrainedModel:
+        """The model as diagnostics take it: without its history."""
+        return TrainedModel(self.model, self.weights, self.solver, self.recipe.precision)
+
+    @property
+    def kept(self) -> Weights | None:
+        """The former name of `best_weights`."""
+        return self.best_weights
 
     @classmethod
-    def of(cls, model: Model, weights: Mapping[str, Any], solver: Solver) -> Trained:
-        """A model that was trained elsewhere, with `solver`, to be analysed here."""
-        return cls(model, Recipe(solver, iterations=1), TrainState.start(dict(weights)), History())
+    def of(cls, model: Model, weights: Mapping[str, Any], solver: Solver) -> TrainedModel:
+        """Return the `TrainedModel` of a model that was trained elsewhere, with `solver`."""
+        return TrainedModel(model, dict(weights), solver)
 
 
-def start(model: Model, recipe: Recipe) -> Trained:
-    """A model before its first iteration, with the initial weights of the recipe's seed."""
-    return Trained(model, recipe, TrainState.start(model.init(recipe.seed)), History())
+#: What diagnostics take: either of the two.
+TrainedLike: TypeAlias = Trained | TrainedModel
+
+
+def as_trained_model(trained: TrainedLike) -> TrainedModel:
+    """Return the model of a training's result; a `TrainedModel` as it is.
+
+    Raises:
+        InvalidValueError: neither of the two.
+    """
+    if isinstance(trained, Trained):
+        return trained.trained_model
+    if isinstance(trained, TrainedModel):
+        return trained
+    raise InvalidValueError(
+        "trained",
+        trained,
+        "a Trained or a TrainedModel",
+        "`train` returns the one; TrainedModel(model, weights, solver) makes the other.",
+    )
+
+
+def start(model: Model, recipe: Recipe, weights: Mapping[str, Any] | None = None) -> Trained:
+    """Return a model before its first iteration.
+
+    Args:
+        model: the model.
+        recipe: how it will be trained.
+        weights: by flat name; default the initial ones of the recipe's seed.
+    """
+    weights = model.init(recipe.seed) if weights is None else dict(weights)
+    return Trained(model, recipe, TrainState.start(weights), History())

@@ -42,7 +42,7 @@ from pynode_jl.errors import (
     WrongSolverError,
 )
 from pynode_jl.fields import Field
-from pynode_jl.models import Model
+from pynode_jl.models import Model, ModelWeights
 from pynode_jl.solvers import DenseMethod, Solver, Tableau
 
 _log = logging.getLogger("pynode_jl.julia")
@@ -277,17 +277,12 @@ class JuliaBackend(Backend):
         solver: Solver,
         precision: Precision,
     ) -> Evaluation:
-        prefix = "field."
-        field = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-        solution = self._solve(
-            InitialValueProblem(
-                model.field, field, model.augmented(x), model.t0, (model.t1,), solver
-            ),
-            False,
+        tree, y0 = ModelWeights.from_dict(weights), model.initial_state(x)
+        problem = InitialValueProblem(
+            model.field, dict(tree.field), y0, model.t0, (model.t1,), solver
         )
-        states = solution.y1
-        logits = states.reshape(len(states), -1) @ weights["head.weight"].T + weights["head.bias"]
-        return Evaluation(logits, states, solution.stats)
+        solution = self._solve(problem, False)
+        return Evaluation(model.logits(solution.y1, tree), solution.y1, solution.stats)
 
     def _step_jacobian(self, problem: InitialValueProblem, dt: float) -> Array:
         field, states = problem.field, np.ascontiguousarray(problem.y0)

@@ -11,6 +11,7 @@ import numpy as np
 
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import FunctionField
+from pynode_jl.models import ModelWeights
 
 
 def tree_field(
@@ -42,11 +43,16 @@ def tree_field(
 
 
 def as_tree(weights: Mapping[str, Any], like: Any) -> Any:
-    """The weights of a `tree_field` in the structure of `like`, the parameters it was made of.
+    """Return the weights of a `tree_field` in the structure of `like`, what it was made of.
 
-    A trained model's weights have the prefix ``field.`` and a head; both are left out.
+    Args:
+        weights: of the field, or of a model that was trained with it: its head is left out.
+        like: the parameters that `tree_field` was given.
+
+    Raises:
+        InvalidValueError: a parameter is missing.
     """
-    own = {name.removeprefix("field."): value for name, value in weights.items()}
+    own = ModelWeights.from_dict(weights).field if "head.weight" in weights else weights
     paths, structure = jax.tree_util.tree_flatten_with_path(like)
     names = [_name(path) for path, _ in paths]
     missing = [name for name in names if name not in own]

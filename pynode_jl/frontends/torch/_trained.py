@@ -1,4 +1,4 @@
-"""A trained torch model as a `Trained`, to be swapped and certified."""
+"""A trained torch model as a `TrainedModel`, to be swapped and certified."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.frontends.torch._module import NeuralODE
 from pynode_jl.frontends.torch._translate import translate
-from pynode_jl.models import Model
+from pynode_jl.models import Model, ModelWeights
 from pynode_jl.solvers import Solver
-from pynode_jl.training import Trained
+from pynode_jl.training import TrainedModel
 
 
 def to_trained(
@@ -20,7 +20,7 @@ def to_trained(
     *,
     solver: Solver | None = None,
     t_span: tuple[float, float] = (0.0, 1.0),
-) -> Trained:
+) -> TrainedModel:
     """The classifier head(flatten(y(t1))), y' = field(t, y), y(t0) = input, as `certify` takes it.
 
     Args:
@@ -58,8 +58,9 @@ def to_trained(
             "Flatten the final state before it.",
         )
     model = Model(translation.field, head.out_features, *t_span)
-    weights = {f"field.{name}": w.copy() for name, w in translation.weights(field).items()}
     bias = torch.zeros(head.out_features) if head.bias is None else head.bias
-    for name, value in (("weight", head.weight), ("bias", bias)):
-        weights[f"head.{name}"] = value.detach().cpu().numpy().copy()
-    return Trained.of(model, weights, solver)
+    weights = ModelWeights(
+        {name: weight.copy() for name, weight in translation.weights(field).items()},
+        *(value.detach().cpu().numpy().copy() for value in (head.weight, bias)),
+    )
+    return TrainedModel(model, weights.to_dict(), solver)

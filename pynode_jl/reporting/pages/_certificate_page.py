@@ -25,7 +25,7 @@ from pynode_jl.reporting.html import (
 )
 from pynode_jl.reporting.pages._panels import FLOW, decision_panel, in_the_plane, trajectory_panel
 from pynode_jl.solvers import Solver
-from pynode_jl.training import Trained
+from pynode_jl.training import TrainedLike
 
 _HEADLINES = {
     "valid": "An ODE, as far as these solves and samples tell",
@@ -44,7 +44,7 @@ def write_certificate(
     certificate: Certificate,
     folder: str | Path,
     *,
-    trained: Trained | None = None,
+    trained: TrainedLike | None = None,
     dataset: Dataset | None = None,
     backend: BackendLike = None,
 ) -> Path:
@@ -190,7 +190,7 @@ def _report(certificate: Certificate, name: str) -> Any:
 def _pictures(
     certificate: Certificate,
     folder: Path,
-    trained: Trained | None,
+    trained: TrainedLike | None,
     dataset: Dataset | None,
     backend: BackendLike,
 ) -> list[Picture]:

@@ -9,7 +9,7 @@ from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics import REFERENCE
 from pynode_jl.reporting.figures import DecisionPanel, TrajectoryPanel
 from pynode_jl.solvers import Solver
-from pynode_jl.training import Trained
+from pynode_jl.training import TrainedLike
 
 #: The ODE, for the eye: a picture needs no tighter flow, and its grid reaches beyond the data.
 FLOW = REFERENCE.with_tolerance(1e-5, 1e-5)
@@ -20,16 +20,16 @@ _GRID = 160
 _ROOM = 1.1
 
 
-def in_the_plane(trained: Trained) -> bool:
+def in_the_plane(trained: TrainedLike) -> bool:
     """Whether the model's states can be drawn as they are."""
     return trained.model.field.state_shape == (2,) and trained.model.augment == 0
 
 
 def trajectory_panel(
-    title: str, trained: Trained, dataset: Dataset, backend: Backend, flow: Solver = FLOW
+    title: str, trained: TrainedLike, dataset: Dataset, backend: Backend, flow: Solver = FLOW
 ) -> TrajectoryPanel:
     """The first test samples under the training solver's steps and under the ODE's `flow`."""
-    model, x = trained.model, trained.model.augmented(dataset.x_test[:_SAMPLES])
+    model, x = trained.model, trained.model.initial_state(dataset.x_test[:_SAMPLES])
     span = (model.t0, model.t1)
     steps = backend.solve(
         model.field, trained.field_weights, x, span, trained.solver, save_steps=True, throw=False
@@ -44,7 +44,7 @@ def trajectory_panel(
 
 
 def decision_panel(
-    title: str, trained: Trained, dataset: Dataset, backend: Backend, solver: Solver
+    title: str, trained: TrainedLike, dataset: Dataset, backend: Backend, solver: Solver
 ) -> DecisionPanel:
     """What the model answers over a square around the test samples, and on these, under `solver`.
 

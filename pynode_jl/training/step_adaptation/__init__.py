@@ -1,4 +1,4 @@
-"""Controllers of the training solver's step or tolerance: what keeps a model an ODE in training."""
+"""Step adapters: what sets the training solver's step or tolerance, to keep a model an ODE."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from types import MappingProxyType
 
 from pynode_jl.training.step_adaptation._base import (
     Check,
-    Controller,
     ControlState,
     Probe,
+    StepAdapter,
     Validation,
 )
 from pynode_jl.training.step_adaptation._initial_step import initial_step
@@ -27,10 +27,10 @@ __all__ = [
     "NEXT_ORDER",
     "Check",
     "ControlState",
-    "Controller",
     "PaperController",
     "Probe",
     "SteadyController",
+    "StepAdapter",
     "Validation",
     "finer_step",
     "finer_tolerance",
@@ -38,7 +38,7 @@ __all__ = [
     "next_order_solver",
 ]
 
-#: Every controller that a configuration can name. A new one is one file and one row here.
+#: Every step adapter that a configuration can name. A new one is one file and one row here.
 CONTROLLERS: Mapping[str, type[SteadyController] | type[PaperController]] = MappingProxyType(
     {"steady": SteadyController, "paper": PaperController}
 )

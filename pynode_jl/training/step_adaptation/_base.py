@@ -1,4 +1,4 @@
-"""What a controller is: a frozen configuration with pure transitions on a small frozen state."""
+"""What a step adapter is: a frozen configuration with pure transitions on a small frozen state."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 
 from pynode_jl.backends import Array, Backend, Evaluation
 from pynode_jl.fields import Weights
-from pynode_jl.models import Model
+from pynode_jl.models import Model, ModelWeights
 from pynode_jl.seeding import generator
 from pynode_jl.solvers import Solver
 
 
 @dataclass(frozen=True)
 class ControlState:
-    """Where a controller stands: the solver in force, and what else it remembers, as plain JSON
+    """Where a step adapter stands: the solver in force, and what else it remembers, as plain JSON
     values, so that a killed run goes on from its checkpoint bit for bit."""
 
     solver: Solver
@@ -105,36 +105,21 @@ class Validation:
     @property
     def text(self) -> str:
         """One or two sentences with its figures."""
-        counted = self.lost if self.flips is None else self.flips
-        what = "lost" if self.flips is None else "changed"
-        text = (
-            f"{counted} of {self.samples} held-out answers under {self.solver.label} are {what} by"
-            f" the ODE ({self.test_solver.label}): at most {self.bound:.1%} of all are, with"
-            f" {self.confidence:.0%} confidence"
-        )
-        text = f"passed: {text}." if self.passed else f"NOT passed: {text}; the margin is"
-        if not self.passed:
-            text += f" {self.margin:.1%}."
-        if not self.passed and self.samples < self.needed:
-            text += (
-                f" So few cannot pass: {self.needed} samples must be held out, even if no answer"
-                " changes."
-            )
-        if self.solver != self.trained_with:
-            text += f" It was trained with {self.trained_with.label} and tightened at the end."
-        return text
+        from pynode_jl.training.step_adaptation._sentences import validation_text
+
+        return validation_text(self)
 
 
 class Probe:
-    """What a controller may look at between two chunks; it counts every evaluation.
+    """What a step adapter may look at between two chunks; it counts every evaluation.
 
     Attributes:
         model: the model.
-        seed: the run's; a controller's draws come from its stream "controller".
+        seed: the run's; a step adapter's draws come from its stream "controller".
         iteration: updates made so far, of `iterations` in all.
         x, labels: the last iteration's batch (the first one's, before any).
         pool: training samples that batches are drawn from, ``(n, *input_shape)``; `pool_labels`.
-        held: samples kept out of training, as many as the controller asked for; `held_labels`.
+        held: samples kept out of training, as many as it asked for; `held_labels`.
         recent_nf: evaluations in each of the last five iterations' forward solves.
         nf: evaluations made through this probe.
     """
@@ -172,20 +157,10 @@ class Probe:
         return evaluation
 
     def slope(self, t: float, y: Array) -> Array:
-        """f(t, y) in float64, by one unit step of Euler's: its y1 - y0."""
-        weights = {
-            name.removeprefix("field."): value
-            for name, value in self._weights.items()
-            if name.startswith("field.")
-        }
-        y0 = np.asarray(y, np.float64)
-        unit = Solver("Euler", dt=1.0)
-        solution = self._backend.solve(
-            self.model.field, weights, y0, (t, t + 1.0), unit, throw=False
-        )
-        self.nf += solution.stats.nf
-        slope: Array = solution.y1 - y0
-        return slope
+        """Return f(t, y), in float64, for states ``(n, *state_shape)``."""
+        self.nf += 1
+        weights = ModelWeights.from_dict(self._weights).field
+        return self._backend.rhs(self.model.field, weights, t, np.asarray(y, np.float64))
 
     def sample(self, count: int) -> tuple[Array, Array]:
         """`count` samples of the pool, drawn anew at each iteration, and their labels."""
@@ -195,8 +170,11 @@ class Probe:
 
 
 @runtime_checkable
-class Controller(Protocol):
-    """What `training.train` asks between chunks; transitions are functions of their arguments."""
+class StepAdapter(Protocol):
+    """What decides the training solver's step or tolerance, between two chunks of training.
+
+    All that it remembers is in the `ControlState` that it returns and is given back.
+    """
 
     @property
     def every(self) -> int:
@@ -207,13 +185,13 @@ class Controller(Protocol):
         """The share of the training samples to be kept out of training."""
 
     def check_solver(self, solver: Solver) -> None:
-        """Refuse a training solver that it cannot adapt."""
+        """Refuse a training solver that cannot be adapted."""
 
     def start(self, solver: Solver, probe: Probe) -> tuple[ControlState, Check]:
-        """Before the first iteration."""
+        """Choose the first solver, before the first iteration."""
 
     def check(self, state: ControlState, probe: Probe) -> tuple[ControlState, Check]:
-        """After every `every` iterations."""
+        """Choose the next solver, after every `every` iterations."""
 
     def validate(self, state: ControlState, probe: Probe) -> Validation | None:
-        """After the last iteration; None for a controller that promises nothing."""
+        """Test the finished model; None from a step adapter that promises nothing."""

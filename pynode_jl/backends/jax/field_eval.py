@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from pynode_jl.backends._precision import Precision
-from pynode_jl.backends.jax._pieces import in_pieces
-from pynode_jl.backends.jax._winograd import conv3x3, conv3x3_reverse
+from pynode_jl.backends.jax.batching import in_batches
+from pynode_jl.backends.jax.winograd import conv3x3, conv3x3_reverse
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import Activation, Conv, Dense, Field, FunctionField, Layer, VectorField
 
@@ -64,7 +64,7 @@ _REVERSIBLE: Mapping[str, Callable[[jax.Array], jax.Array]] = {
 }
 
 
-class RightHandSide(NamedTuple):
+class FieldEvaluator(NamedTuple):
     """`apply(prepare(weights), t, y)` is f(t, y) for a batch of states."""
 
     prepare: Callable[[Mapping[str, jax.Array]], Any]
@@ -73,7 +73,7 @@ class RightHandSide(NamedTuple):
 
 def right_hand_side(
     field: Field, *, reverse_only: bool = False, precision: Precision = "full"
-) -> RightHandSide:
+) -> FieldEvaluator:
     """The JAX function of a field.
 
     `reverse_only` gives up derivatives in forward mode for faster ones in reverse. `precision` is
@@ -90,7 +90,7 @@ def right_hand_side(
                 '"full" with a FunctionField',
                 "A function of yours chooses its own: cast y and the weights in it.",
             )
-        return RightHandSide(dict, _checked(field))
+        return FieldEvaluator(dict, _checked(field))
     first = next(layer for layer in field.layers if not isinstance(layer, Activation))
     axes = first.axes if isinstance(first, Conv) else 0
     # Spatial lengths, known before tracing: they choose how a convolution is written.
@@ -116,9 +116,9 @@ def right_hand_side(
         return _features_last_inverse(h, axes)
 
     def apply(prepared: list[dict[str, jax.Array]], t: jax.Array, y: jax.Array) -> jax.Array:
-        return in_pieces(chain, (prepared, t), y, pieces_of)
+        return in_batches(chain, (prepared, t), y, pieces_of)
 
-    return RightHandSide(prepare, apply)
+    return FieldEvaluator(prepare, apply)
 
 
 def is_dense(field: Field) -> bool:
@@ -128,7 +128,7 @@ def is_dense(field: Field) -> bool:
     )
 
 
-def right_hand_side_of_columns(field: VectorField) -> RightHandSide:
+def right_hand_side_of_columns(field: VectorField) -> FieldEvaluator:
     """A dense field on states with the batch last, ``(features, batch)``.
 
     On a CPU narrow layers and their gradients take two thirds of the time so: every loop then runs
@@ -156,11 +156,11 @@ def right_hand_side_of_columns(field: VectorField) -> RightHandSide:
                 h = matrix @ h + bias
         return h
 
-    return RightHandSide(prepare, apply)
+    return FieldEvaluator(prepare, apply)
 
 
 def width(field: Field) -> int:
-    """What `in_pieces` asks for: `widest` for images, 0 for other states, which are small."""
+    """What `in_batches` asks for: `widest` for images, 0 for other states, which are small."""
     images = isinstance(field, VectorField) and len(field.state_shape) == 3
     return widest(field) if images else 0
 
@@ -189,23 +189,6 @@ def _checked(field: FunctionField) -> Callable[[Any, jax.Array, jax.Array], jax.
         return slope.astype(y.dtype)
 
     return apply
-
-
-def readout(weights: Mapping[str, jax.Array], y: jax.Array) -> jax.Array:
-    """The head: logits of the flattened final state."""
-    return y.reshape(y.shape[0], -1) @ weights["head.weight"].T + weights["head.bias"]
-
-
-def field_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """The field's part of a model's weights, without the prefix."""
-    return {k.removeprefix("field."): v for k, v in weights.items() if k.startswith("field.")}
-
-
-def augment(x: jax.Array, zeros: int) -> jax.Array:
-    """Input samples (n, *input_shape) padded with `zeros` zeros along their first axis."""
-    if not zeros:
-        return x
-    return jnp.pad(x, [(0, 0), (0, zeros)] + [(0, 0)] * (x.ndim - 2))
 
 
 def _features_last(y: jax.Array, axes: int) -> jax.Array:

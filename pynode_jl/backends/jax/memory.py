@@ -1,4 +1,4 @@
-"""What a run will need of memory, said before it starts rather than by a killed process.
+"""Estimate peak memory before compilation, and reject batches that do not fit.
 
 An estimate, for a compilation would take longer than the answer is worth: what XLA says of compiled
 kernels is at most 1.2 times as much, and at least half (tests hold it to that).
@@ -13,9 +13,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from pynode_jl.backends.jax import _fields
-from pynode_jl.backends.jax._integrate import Room
-from pynode_jl.backends.jax._pieces import CPU_BYTES, OTHER_BYTES, piece_size
+from pynode_jl.backends.jax import field_eval
+from pynode_jl.backends.jax.batching import CPU_BYTES, OTHER_BYTES, batch_size
+from pynode_jl.backends.jax.numerics.trajectory import CheckpointPolicy
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.models import Model
 from pynode_jl.solvers import Tableau
@@ -27,13 +27,13 @@ _STATES = 8
 
 
 def training_bytes(
-    model: Model, batch: int, n: int, tableau: Tableau, room: Room, itemsize: int, *, cpu: bool
+    model: Model, batch: int, n: int, tableau: Tableau, policy: CheckpointPolicy, itemsize: int, *, cpu: bool
 ) -> int:
     """Bytes that training on batches of `batch` of `n` samples takes."""
     state = batch * model.field.size * itemsize
     weights = sum(int(np.prod(shape)) for shape in model.weight_shapes().values()) * itemsize
     data = n * int(np.prod(model.input_shape)) * itemsize
-    states = (room.states + 2 * tableau.stages + _STATES) * state
+    states = (policy.held_states + 2 * tableau.stages + _STATES) * state
     return data + states + 8 * weights + _field_bytes(model, batch, tableau, itemsize, cpu)
 
 
@@ -47,7 +47,7 @@ def evaluation_bytes(
 
 
 def check_batch(
-    argument: str, batch: int, needed: Callable[[int], int], device: Any, mend: str
+    argument: str, batch: int, needed: Callable[[int], int], device: Any, hint: str
 ) -> None:
     """Refuse a batch that the device has no memory for.
 
@@ -64,7 +64,7 @@ def check_batch(
         argument,
         batch,
         f"{allowed}, by an estimate: {batch} need {_text(needed(batch))}, {_text(free)} are free",
-        mend,
+        hint,
     )
 
 
@@ -85,13 +85,13 @@ def on_cpu(device: Any) -> bool:
 
 def _field_bytes(model: Model, batch: int, tableau: Tableau, itemsize: int, cpu: bool) -> int:
     field = model.field
-    sample = _fields.widest(field) * itemsize
+    sample = field_eval.widest(field) * itemsize
     at_once = (
-        piece_size(batch, sample, CPU_BYTES if cpu else OTHER_BYTES)
-        if _fields.width(field)
+        batch_size(batch, sample, CPU_BYTES if cpu else OTHER_BYTES)
+        if field_eval.width(field)
         else batch
     )
-    layers = (_IMAGE_LAYERS if _fields.width(field) else _LAYERS) * at_once * sample
+    layers = (_IMAGE_LAYERS if field_eval.width(field) else _LAYERS) * at_once * sample
     if not tableau.explicit:
         # Newton's matrices, and a tangent of the widest layer for each of their columns.
         layers += batch * field.size * (4 * field.size * itemsize + sample)

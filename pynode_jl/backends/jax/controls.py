@@ -1,0 +1,150 @@
+"""A `Solver` as the kernels take it: its tableau, and its steps or tolerances as numbers."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pynode_jl.backends._base import segment_grids
+from pynode_jl.backends.jax.numerics.loop import (
+    AdaptiveControl,
+    Control,
+    FixedControl,
+    Stepper,
+    explicit_first,
+)
+from pynode_jl.backends.jax.numerics.rhs import RHS
+from pynode_jl.backends.jax.numerics.rk_step import PaddedTableau, padded
+from pynode_jl.errors import BackendLacksSolverError, WrongSolverError
+from pynode_jl.solvers import DenseMethod, ErrorRule, Solver, Tableau, controller
+
+# Stage counts that tableaus are padded to: few compilations, little idle work.
+_PADDED_STAGES = (4, 8, 16, 40)
+
+
+def tableau_of(solver: Solver) -> Tableau:
+    """Return the solver's tableau.
+
+    Raises:
+        BackendLacksSolverError: it has none, or no error weights where it is to adapt its steps.
+        WrongSolverError: it has options, which are Julia's.
+    """
+    info = solver.info
+    if info.tableau is None or "jax" not in info.backends:
+        raise BackendLacksSolverError(
+            "solver",
+            solver.name,
+            "a solver with a Butcher tableau (`pynode-jl solvers --backend jax`)",
+            'The zoo runs it: backend="julia".',
+        )
+    if solver.options:
+        raise WrongSolverError(
+            "options",
+            dict(solver.options),
+            "none on the JAX backend",
+            'Constructor options belong to Julia\'s algorithms: drop them, or backend="julia".',
+        )
+    if not solver.fixed and info.tableau.b_error is None:
+        raise BackendLacksSolverError(
+            "solver",
+            solver.name,
+            "a method with embedded error weights where tolerances are given",
+            f'Give it a step, Solver("{solver.name}", dt=...), or adapt it with backend="julia".',
+        )
+    return info.tableau
+
+
+class PaddedKind(NamedTuple):
+    """What of a tableau a padded kernel is compiled for; the numbers themselves are arguments."""
+
+    stages: int
+    implicit: bool
+    explicit_first: bool
+    error_rule: ErrorRule
+
+    @classmethod
+    def of(cls, table: Tableau) -> PaddedKind:
+        """Return the kind of a tableau."""
+        stages = next(size for size in _PADDED_STAGES if size >= table.stages)
+        return cls(stages, not table.explicit, explicit_first(table), table.error_rule)
+
+
+class PaddedArguments(NamedTuple):
+    """The numbers of a tableau, as a padded kernel takes them."""
+
+    tableau: PaddedTableau
+    fsal: np.bool_
+
+    @classmethod
+    def of(cls, table: Tableau, *, with_error: bool, dtype: np.dtype[Any]) -> PaddedArguments:
+        """Return a tableau's numbers in a precision."""
+        stages = PaddedKind.of(table).stages
+        return cls(padded(table, stages, with_error=with_error, dtype=dtype), np.bool_(table.fsal))
+
+    def stepper(self, kind: PaddedKind, rhs: RHS) -> Stepper:
+        """Return the step of these numbers."""
+        return Stepper.padded(
+            self.tableau,
+            rhs,
+            implicit=kind.implicit,
+            explicit_first=kind.explicit_first,
+            fsal=self.fsal,
+            error_rule=kind.error_rule,
+        )
+
+
+def controls_of(
+    solver: Solver,
+    times: tuple[float, ...],
+    dtype: np.dtype[Any],
+    dense: DenseMethod | None = None,
+) -> Control:
+    """Return how the solver steps between each two of `times`, one row for each segment.
+
+    A dense method brings its own rule of the step size.
+    """
+    real = dtype.type
+    if solver.fixed:
+        rows: list[Control] = [
+            FixedControl(np.int32(grid.n), real(grid.dt), real(grid.dt_last))
+            for grid in segment_grids(solver, times)
+        ]
+    else:
+        rule = controller(solver.name) if dense is None else dense.controller
+        order = solver.info.order or 1
+        assert solver.rtol is not None
+        assert solver.atol is not None
+        row = AdaptiveControl.of(rule, order, solver.rtol, solver.atol)
+        rows = [AdaptiveControl(*map(real, row))] * (len(times) - 1)
+    stacked: Control = jax.tree.map(lambda *each: np.stack(each), *rows)
+    return stacked
+
+
+class Schedule(NamedTuple):
+    """Controls, times and the budget of a solve, on the device; `steps` where they are fixed."""
+
+    controls: Any
+    times: Any
+    max_steps: Any
+    steps: int
+
+
+@lru_cache(maxsize=512)
+def schedule_of(
+    solver: Solver,
+    dense: DenseMethod | None,
+    times: tuple[float, ...],
+    dtype: np.dtype[Any],
+    max_steps: int,
+) -> Schedule:
+    """Return the schedule of a solve; the same one again costs no transfer."""
+    return Schedule(
+        jax.tree.map(jnp.asarray, controls_of(solver, times, dtype, dense)),
+        jnp.asarray(np.array(times, dtype)),
+        jnp.asarray(np.int32(max_steps)),
+        sum(grid.n for grid in segment_grids(solver, times)) if solver.fixed else 0,
+    )

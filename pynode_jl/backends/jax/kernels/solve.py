@@ -1,0 +1,58 @@
+"""Solves without a gradient: the tableau is data, so that one compilation serves many solvers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import jax.numpy as jnp
+
+from pynode_jl.backends._precision import Precision
+from pynode_jl.backends.jax import field_eval
+from pynode_jl.backends.jax.controls import PaddedArguments, PaddedKind
+from pynode_jl.backends.jax.jit import jitted
+from pynode_jl.backends.jax.numerics.loop import Control, integrate
+from pynode_jl.backends.jax.numerics.rhs import RHS
+from pynode_jl.backends.jax.numerics.trajectory import CheckpointPolicy
+from pynode_jl.fields import Field
+from pynode_jl.models import Model, ModelWeights
+
+
+@lru_cache(maxsize=256)
+def solve_kernel(field: Field, kind: PaddedKind, policy: CheckpointPolicy) -> Callable[..., Any]:
+    """Return ``(weights, tableau, controls, times, y0, max_steps) -> (times, states, counts,
+    trajectory)``, compiled."""
+    prepare, apply = field_eval.right_hand_side(field)
+
+    @jitted
+    def kernel(
+        weights: Any, table: PaddedArguments, controls: Control, times: Any, y0: Any, max_steps: Any
+    ) -> Any:
+        rhs = RHS(apply, prepare(weights))
+        found = integrate(
+            rhs, table.stepper(kind, rhs), controls, times, y0, max_steps, policy=policy
+        )
+        return found.times, found.states, found.counts, found.trajectory
+
+    return kernel
+
+
+@lru_cache(maxsize=256)
+def evaluate_kernel(model: Model, kind: PaddedKind, precision: Precision) -> Callable[..., Any]:
+    """Return ``(weights, tableau, controls, x, max_steps) -> (logits, states, counts)``, compiled."""
+    prepare, apply = field_eval.right_hand_side(model.field, precision=precision)
+
+    @jitted
+    def kernel(
+        weights: Any, table: PaddedArguments, controls: Control, x: Any, max_steps: Any
+    ) -> Any:
+        parts = ModelWeights.from_dict(weights)
+        rhs = RHS(apply, prepare(parts.field))
+        times = jnp.array([model.t0, model.t1], x.dtype)
+        y0 = model.initial_state(x)
+        found = integrate(rhs, table.stepper(kind, rhs), controls, times, y0, max_steps)
+        y1 = found.states[0]
+        return model.logits(y1, parts), y1, found.counts
+
+    return kernel

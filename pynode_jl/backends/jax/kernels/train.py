@@ -1,0 +1,136 @@
+"""Training: a chunk of iterations, each a solve, a reverse sweep and an update, compiled whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from pynode_jl.backends._gradients import GradientMethod
+from pynode_jl.backends._precision import Precision
+from pynode_jl.backends._results import Adam, RetCode
+from pynode_jl.backends.jax import field_eval
+from pynode_jl.backends.jax.jit import jitted
+from pynode_jl.backends.jax.numerics.differentiable import differentiable_solve
+from pynode_jl.backends.jax.numerics.loop import CODES, SolveCounts
+from pynode_jl.backends.jax.numerics.trajectory import CheckpointPolicy
+from pynode_jl.fields import Field
+from pynode_jl.models import Model, ModelWeights
+from pynode_jl.solvers import Tableau
+
+
+@lru_cache(maxsize=256)
+def train_kernel(
+    model: Model,
+    table: Tableau,
+    fixed: bool,
+    policy: CheckpointPolicy,
+    gradient: GradientMethod,
+    optimizer: Adam,
+    precision: Precision,
+) -> Callable[..., Any]:
+    """Return ``(state, x, labels, batches, rows, controls, max_steps) -> (state, metrics, done,
+    code)``, compiled.
+
+    `state` is weights, Adam's moments and the count; of `batches` the first `rows` are run; the
+    metrics are loss, accuracy and evaluations, one of each for each row.
+    """
+    if gradient == "discrete":
+        solve = discrete_solve(model.field, table, policy, fixed, precision)
+    else:
+        solve = adjoint_solve(model.field, table, policy)
+    adam = optax.scale_by_adam(optimizer.b1, optimizer.b2, optimizer.eps)
+
+    def loss_of(weights: Any, x: Any, labels: Any, controls: Any, max_steps: Any) -> Any:
+        parts = ModelWeights.from_dict(weights)
+        times = jnp.array([model.t0, model.t1], x.dtype)
+        states, counts = solve(parts.field, controls, times, max_steps, model.initial_state(x))
+        logits = model.logits(states[0], parts)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return losses.mean(), (jnp.mean(jnp.argmax(logits, axis=1) == labels), counts)
+
+    @jitted
+    def kernel(
+        state: Any, x: Any, labels: Any, batches: Any, rows: Any, controls: Any, max_steps: Any
+    ) -> Any:
+        def unfinished(carry: Any) -> Any:
+            i, _, _, code = carry
+            return (i < rows) & (code == 0)
+
+        def iterate(carry: Any) -> Any:
+            i, (weights, mu, nu, count), metrics, _ = carry
+            index = batches[i]
+            (loss, (accuracy, counts)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
+                weights, x[index], labels[index], controls, max_steps
+            )
+            update, moments = adam.update(gradient, optax.ScaleByAdamState(count, mu, nu))
+            updated = jax.tree.map(lambda w, u: w - optimizer.learning_rate * u, weights, update)
+            finite = jnp.stack([jnp.isfinite(g).all() for g in jax.tree.leaves((loss, gradient))])
+            unstable = CODES.index(RetCode.Unstable)
+            code = jnp.where(
+                counts.code != 0, counts.code, jnp.where(finite.all(), 0, unstable)
+            )
+            new = (updated, moments.mu, moments.nu, moments.count)
+            # An iteration that failed leaves the state as it was.
+            state = jax.tree.map(
+                lambda a, b: jnp.where(code == 0, a, b), new, (weights, mu, nu, count)
+            )
+            values = (loss, accuracy.astype(loss.dtype), counts.nf)
+            metrics = tuple(row.at[i].set(v) for row, v in zip(metrics, values, strict=True))
+            return i + (code == 0), state, metrics, code.astype(jnp.int32)
+
+        size = batches.shape[0]
+        metrics = (jnp.zeros(size, x.dtype), jnp.zeros(size, x.dtype), jnp.zeros(size, jnp.int32))
+        done, state, metrics, code = jax.lax.while_loop(
+            unfinished, iterate, (jnp.int32(0), state, metrics, jnp.int32(0))
+        )
+        return state, metrics, done, code
+
+    return kernel
+
+
+def discrete_solve(
+    field: Field, table: Tableau, policy: CheckpointPolicy, fixed: bool, precision: Precision
+) -> Callable[..., tuple[jax.Array, SolveCounts]]:
+    """Return a solve whose derivative is that of its own steps (`differentiable_solve`)."""
+    prepare, apply = field_eval.right_hand_side(field, precision=precision)
+    reverse = field_eval.right_hand_side(field, reverse_only=True, precision=precision).apply
+    return differentiable_solve(
+        prepare,
+        apply,
+        table,
+        policy,
+        adaptive=not fixed,
+        wrt_times=False,
+        # Newton's Jacobians are taken in forward mode.
+        apply_reverse=reverse if table.explicit else None,
+        batch_width=field_eval.width(field),
+    )
+
+
+def adjoint_solve(
+    field: Field, table: Tableau, policy: CheckpointPolicy
+) -> Callable[..., tuple[jax.Array, SolveCounts]]:
+    """Return the same with the derivative of the adjoint ODE, by diffrax."""
+    # diffrax takes over a second to import, and is of use here only.
+    from pynode_jl.backends.jax import diffrax_adapter
+
+    prepare, apply = field_eval.right_hand_side(field)
+
+    def solve(weights: Any, controls: Any, times: Any, max_steps: Any, y0: Any) -> Any:
+        del max_steps  # diffrax compiles its limit in: the capacity
+        control = jax.tree.map(lambda row: row[0], controls)
+        y, steps, reached = diffrax_adapter.backsolve(
+            apply, prepare, table.name, weights, control, times[0], times[1], y0, policy.capacity
+        )
+        zero = jnp.int32(0)
+        # diffrax counts steps, not evaluations; FSAL saves one in all steps but the first.
+        nf = steps * (table.stages - table.fsal) + int(table.fsal)
+        code = jnp.where(reached, zero, CODES.index(RetCode.MaxIters))
+        return y[None], SolveCounts(nf, zero, steps, zero, code)
+
+    return solve
