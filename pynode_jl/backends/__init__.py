@@ -31,7 +31,7 @@ from pynode_jl.backends._results import (
     Stats,
     TrainState,
 )
-from pynode_jl.errors import InvalidValueError, UnknownNameError
+from pynode_jl.errors import BackendUnavailableError, InvalidValueError, UnknownNameError
 
 
 def _jax(device: str | None) -> Backend:
@@ -46,12 +46,25 @@ def _julia(device: str | None) -> Backend:
     return JuliaBackend(device)
 
 
+def _torch(device: str | None) -> Backend:
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise BackendUnavailableError(
+            "backend = 'torch': torch is not installed. `pip install torch`."
+        ) from error
+    from pynode_jl.backends.torch import TorchBackend
+
+    return TorchBackend(device)
+
+
 register_backend(
     "jax",
     _jax,
     Capabilities(("discrete", "BacksolveAdjoint"), ("full", "bfloat16"), dense_output=True),
 )
 register_backend("julia", _julia, Capabilities(tuple(GRADIENTS)))
+register_backend("torch", _torch)
 
 
 def get_backend(name: str = "auto", device: str | None = None) -> Backend:

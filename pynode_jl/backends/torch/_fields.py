@@ -130,6 +130,13 @@ def call_with_rhs(
     """
     if isinstance(field, VectorField):
         return work(partial(_evaluate, field, partial(_apply_layers, field, weights)))
+    if field.backend != "torch":
+        raise InvalidValueError(
+            "field.backend",
+            field.backend,
+            '"torch", for a function of torch tensors',
+            f'Or use backend="{field.backend}".',
+        )
     function = field.function
     if not isinstance(function, nn.Module):
         bound = partial(function, weights) if field.initial else function

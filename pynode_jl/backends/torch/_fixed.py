@@ -97,10 +97,10 @@ class Fixed:
             end = _value(interval.end)
             self.t, self.y = end, new
             while j < len(outputs) and end >= outputs[j]:
-                self.states.append(self._between(interval, y, new, slope, t[j], outputs[j]))
-                j += 1
                 if problem.strict and not bool(torch.isfinite(new).all()):
                     raise SolveError(RetCode.Unstable, RetCode.Unstable.meaning)
+                self.states.append(self._between(interval, y, new, slope, t[j], outputs[j]))
+                j += 1
         return torch.stack(self.states)
 
     def until_event(self) -> tuple[Tensor, Tensor]:
