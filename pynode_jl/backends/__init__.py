@@ -32,6 +32,7 @@ from pynode_jl.backends._results import (
     TrainState,
 )
 from pynode_jl.errors import BackendUnavailableError, InvalidValueError, UnknownNameError
+from pynode_jl.fields import Field, FunctionField
 
 
 def _jax(device: str | None) -> Backend:
@@ -89,16 +90,23 @@ def get_backend(name: str = "auto", device: str | None = None) -> Backend:
 BackendLike: TypeAlias = Backend | str | None
 
 
-def as_backend(backend: BackendLike) -> Backend:
-    """The backend that is meant by itself, by its name, or by None.
+def as_backend(backend: BackendLike, field: Field | None = None) -> Backend:
+    """Return the backend that is given by itself, by its name, or by None.
+
+    Args:
+        backend: None is `get_backend()`'s choice, except for a `FunctionField`.
+        field: what it is for. A `FunctionField` chooses the backend that it is written for.
 
     Raises:
         UnknownNameError: no backend has that name.
         InvalidValueError: it is none of these.
         BackendUnavailableError: it is not at hand.
     """
-    if backend is None or isinstance(backend, str):
-        return get_backend("auto" if backend is None else backend)
+    if backend is None:
+        own = field.backend if isinstance(field, FunctionField) else ""
+        return get_backend(own if own in BACKENDS else "auto")
+    if isinstance(backend, str):
+        return get_backend(backend)
     if isinstance(backend, Backend):
         return backend
     names = ", ".join(("auto", *BACKENDS))

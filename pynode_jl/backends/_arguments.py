@@ -11,6 +11,7 @@ import numpy as np
 
 from pynode_jl.backends._results import Array
 from pynode_jl.errors import BackendLacksSolverError, InvalidValueError, WrongSolverError
+from pynode_jl.fields import FunctionField
 from pynode_jl.solvers import Solver, Tableau
 
 
@@ -104,6 +105,21 @@ def unflattened(flat: Array, shapes: Mapping[str, tuple[int, ...]]) -> dict[str,
         arrays[name] = flat[start:stop].reshape(shape).copy()
         start = stop
     return arrays
+
+
+def check_framework(field: FunctionField, backend: str) -> None:
+    """Refuse a function that is written for another backend.
+
+    Raises:
+        InvalidValueError: it is.
+    """
+    if field.backend != backend:
+        raise InvalidValueError(
+            "field.backend",
+            field.backend,
+            f'"{backend}" on the {backend} backend, for a function in its arrays',
+            f'Or use backend="{field.backend}".',
+        )
 
 
 def checked_tableau(solver: Solver, backend: str) -> Tableau:

@@ -96,7 +96,8 @@ def order_violations(
         InvalidValueError: another dimension, too few samples, or samples on a line of the plane.
         SolveError: a solve failed.
     """
-    backend, trained = as_backend(backend), as_trained_model(trained)
+    trained = as_trained_model(trained)
+    backend = as_backend(backend, trained.model.field)
     solver = trained.solver if solver is None else solver
     model, weights = trained.model, trained.field_weights
     start = model.initial_state(x).astype(np.float64)

@@ -93,7 +93,8 @@ def folds(
         SolveError: the solve failed, or a step's Jacobian is not finite.
         BackendLacksSolverError: a method whose steps the backend cannot differentiate.
     """
-    backend, trained = as_backend(backend), as_trained_model(trained)
+    trained = as_trained_model(trained)
+    backend = as_backend(backend, trained.model.field)
     solver = trained.solver if solver is None else solver
     model, weights = trained.model, trained.field_weights
     # In float64: near a fold float32 cannot tell a determinant's sign.

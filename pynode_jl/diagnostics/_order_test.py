@@ -102,7 +102,8 @@ def order_test(
         WrongSolverError: an adaptive solver, or one of no fixed order.
         SolveError: a solve failed.
     """
-    backend, trained = as_backend(backend), as_trained_model(trained)
+    trained = as_trained_model(trained)
+    backend = as_backend(backend, trained.model.field)
     solver = trained.solver if solver is None else solver
     if solver.dt is None:
         raise WrongSolverError(

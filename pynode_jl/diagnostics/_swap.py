@@ -188,7 +188,7 @@ def swap(
     trained = as_trained_model(trained)
     model, weights, train_solver = trained.model, trained.weights, trained.solver
     check_fit(model, dataset)
-    backend = as_backend(backend)
+    backend = as_backend(backend, model.field)
     _check_rule(margin, confidence, criterion)
     plan = list(_planned(train_solver, tests, factors, abs(model.t1 - model.t0)))
     x, labels = dataset.x_test, dataset.y_test

@@ -142,7 +142,7 @@ class TorchBackend(Backend):
             for weight, gradient in zip(weights.values(), gradients, strict=True):
                 weight.grad = gradient
             optimizer.step()
-            rows.append((float(loss), float(accuracy), end.stats.nf))
+            rows.append((float(loss.detach()), float(accuracy), end.stats.nf))
         loss_row, accuracy_row, nf_row = zip(*rows, strict=True) if rows else ((), (), ())
         arrays = [{k: _array(each) for k, each in tree.items()} for tree in (weights, mu, nu)]
         return ChunkResult(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
+from pynode_jl.backends import _arguments
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import (
     Activation,
@@ -130,13 +131,7 @@ def call_with_rhs(
     """
     if isinstance(field, VectorField):
         return work(partial(_evaluate, field, partial(_apply_layers, field, weights)))
-    if field.backend != "torch":
-        raise InvalidValueError(
-            "field.backend",
-            field.backend,
-            '"torch", for a function of torch tensors',
-            f'Or use backend="{field.backend}".',
-        )
+    _arguments.check_framework(field, "torch")
     function = field.function
     if not isinstance(function, nn.Module):
         bound = partial(function, weights) if field.initial else function
