@@ -192,12 +192,12 @@ def diffrax_run(steps: int) -> Callable[[int], Any]:
     import numpy as np
     import optax
 
-    from pynode_jl.backends.jax import _fields
+    from pynode_jl.backends.jax import field_eval
     from pynode_jl.models import ModelWeights
 
     model, weights, x, labels, batches = problem()
     # The same right-hand side as ours, so that the loop and its gradient are what is compared.
-    prepare, apply = _fields.right_hand_side(model.field)
+    prepare, apply = field_eval.right_hand_side(model.field)
     optimizer = optax.adam(LEARNING_RATE)
 
     def loss_of(weights: Any, x: Any, labels: Any) -> Any:

@@ -5,7 +5,7 @@ draw scores by the smallest of three gaps: between XOR's classes at h = 10^-2.5,
 at h = 10^-3.5 and at h = 10^-4. Only draws whose flow grows and quickens count, as the paper's text
 says of its own: from the corner (1, 1), the largest |z| in a half turn and the angular speed must
 rise from each half turn to the next. `python benchmarks/xor_constants.py` takes a minute and prints
-the best draws, with the constants of `reproduce._fig3` below them. Those were found by an earlier
+the best draws, with the constants of `paper._figure3` below them. Those were found by an earlier
 search and rounded: a minute's draws reach a score of 0.2, they have 0.41. The gap is narrow in the
 constants: beta = 1.10 has +0.447 at h = 10^-2.5 where 1.12 has +0.644.
 """
@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 
-from pynode_jl.paper._fig3 import (
+from pynode_jl.paper._figure3 import (
     ALPHA,
     BETA,
     CORNERS,
@@ -86,7 +86,7 @@ def main() -> None:
     print("   score     gap    fine  finest   alpha    beta   gamma   delta")
     for row in [*sorted(best, reverse=True)[:10], *scored(np.array([[ALPHA, BETA, GAMMA, DELTA]]))]:
         print("".join(f"{value:8.3f}" for value in row))
-    print("(the last: reproduce._fig3)")
+    print("(the last: paper._figure3)")
 
 
 def scored(draws: np.ndarray) -> list[tuple[float, ...]]:

@@ -21,6 +21,7 @@ PACKAGE = "pynode_jl"
 #: From the bottom up: what a layer is, and its packages and modules. Imports go to lower layers.
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("errors", ("errors",)),
+    ("arguments, files", ("_validation", "_io")),
     ("seeds, intervals", ("seeding", "proportions")),
     ("plain data", ("fields", "solvers", "datasets")),
     ("the model", ("models",)),

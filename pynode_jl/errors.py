@@ -1,6 +1,6 @@
 """Every error that pynode_jl raises on purpose.
 
-An error names the argument, the value it got, what is allowed, and what mends it. All of them are
+An error names the argument, its value, what was expected, and how to fix it. All of them are
 `PyNODEError`s, so ``except PyNODEError`` catches what this package refuses and nothing else. Those
 that refuse a value are `ValueError`s too, as NumPy and the standard library would have it.
 """
@@ -19,18 +19,44 @@ class PyNODEError(Exception):
 
 
 class InvalidValueError(PyNODEError, ValueError):
-    """An argument has a value that is not allowed."""
+    """An argument has a value that cannot be used.
 
-    def __init__(self, argument: str, value: object, allowed: str, mend: str) -> None:
+    Attributes:
+        argument, value: which one, and what it was.
+        expected: what it should have been, as a noun phrase.
+        hint: how to fix it, as a sentence.
+
+    Example:
+        >>> raise InvalidValueError("dt", -1.0, "a positive step", "Use dt=1/16.")
+        Traceback (most recent call last):
+        pynode_jl.errors.InvalidValueError: dt = -1.0: expected a positive step. Use dt=1/16.
+    """
+
+    def __init__(self, argument: str, value: object, expected: str, hint: str) -> None:
         self.argument = argument
         self.value = value
-        self.allowed = allowed
-        self.mend = mend
-        super().__init__(f"{argument} = {_short(value)}: allowed is {allowed}. {mend}")
+        self.expected = expected
+        self.hint = hint
+        super().__init__(f"{argument} = {_short(value)}: expected {expected}. {hint}")
+
+    @property
+    def allowed(self) -> str:
+        """The former name of `expected`."""
+        return self.expected
+
+    @property
+    def mend(self) -> str:
+        """The former name of `hint`."""
+        return self.hint
 
 
 class UnknownNameError(PyNODEError, ValueError):
-    """A name that no table knows; the message carries the nearest ones that it does."""
+    """A name that is in no table; the message has the nearest ones that are.
+
+    Attributes:
+        kind, name: of what, and which.
+        nearest: up to three known names.
+    """
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.kind = kind
@@ -40,9 +66,9 @@ class UnknownNameError(PyNODEError, ValueError):
         if self.nearest:
             hint = f"did you mean {', '.join(self.nearest)}?"
         elif len(names) <= _SHORT_TABLE:
-            hint = f"allowed is {', '.join(names)}."
+            hint = f"expected {', '.join(names)}."
         else:
-            hint = "no name is near."
+            hint = "no similar name."
         super().__init__(f"unknown {kind} {name!r}: {hint}{self._listing()}")
 
     def _listing(self) -> str:
@@ -107,12 +133,30 @@ class DivergedError(PyNODEError):
     """Training met a loss or a weight that is not finite; the last good state is kept."""
 
 
+class OutputError(InvalidValueError):
+    """A file or folder that cannot be written: a full disk, a missing right, a folder removed."""
+
+
 class BackendUnavailableError(PyNODEError):
-    """A backend, or an optional package, that is not installed or not found."""
+    """A backend that is not installed or not found."""
+
+
+class MissingDependencyError(BackendUnavailableError):
+    """An optional package that is not installed.
+
+    Attributes:
+        package: its name.
+        hint: how to install it, or what to do without it.
+    """
+
+    def __init__(self, package: str, purpose: str, hint: str) -> None:
+        self.package = package
+        self.hint = hint
+        super().__init__(f"{purpose} needs {package}, which is not installed. {hint}")
 
 
 def nearest_names(name: str, known: Iterable[str], count: int = 3) -> tuple[str, ...]:
-    """The `count` known names nearest to `name`; those equal but for case come first."""
+    """Return the `count` known names nearest to `name`; those equal but for case come first."""
     table = {k.lower(): k for k in known}
     folded = name.lower()
     hits = [table[folded]] if folded in table else []

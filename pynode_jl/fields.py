@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from pynode_jl._validation import whole_number
 from pynode_jl.errors import InvalidValueError, UnknownNameError
 from pynode_jl.seeding import generator
 
@@ -236,7 +237,7 @@ def MLP(
     time_dependent: bool = False,
 ) -> VectorField:
     """A multilayer perceptron on states ``(dim,)`` with `depth` hidden layers of `width`."""
-    _positive(dim=dim, width=width, depth=depth)
+    _check_sizes(dim=dim, width=width, depth=depth)
     widths = [dim + time_dependent, *[width] * depth, dim]
     return VectorField((dim,), _chain(Dense, widths, activation), time_dependent)
 
@@ -252,7 +253,7 @@ def ConvField1d(
 
     Kernels 1, 3, 1 and channels 1 -> `channels` -> `channels` -> 1 (Ott et al. 2021, spheres).
     """
-    _positive(dim=dim, channels=channels)
+    _check_sizes(dim=dim, channels=channels)
     layers = _convs(1, channels, activation, 1, time_dependent)
     return VectorField((dim,), layers, time_dependent)
 
@@ -267,14 +268,14 @@ def ConvField2d(
     """The paper's `odenet` for images ``(c, height, width)``: kernels 1, 3, 1 (Ott et al. 2021)."""
     if len(shape) != 3:
         raise InvalidValueError("shape", shape, "(channels, height, width)", "Give three lengths.")
-    _positive(channels=channels)
+    _check_sizes(channels=channels)
     layers = _convs(shape[0], channels, activation, 2, time_dependent)
     return VectorField(tuple(shape), layers, time_dependent)
 
 
 def LinearField(dim: int) -> VectorField:
     """y' = A y + b, one `Dense` layer: the field whose flow is known in closed form."""
-    _positive(dim=dim)
+    _check_sizes(dim=dim)
     return VectorField((dim,), (Dense(dim, dim),))
 
 
@@ -303,10 +304,9 @@ def _convs(
     return _chain(lambda i, o: Conv(i, o, next(kernels), axes), widths, activation)
 
 
-def _positive(**values: int) -> None:
+def _check_sizes(**values: int) -> None:
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InvalidValueError(name, value, "an integer of 1 or more", "Give its size.")
+        whole_number(name, value)
 
 
 #: What a configuration may name: kind -> maker. The first argument is the state: its only length

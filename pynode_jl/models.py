@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from pynode_jl._validation import real_number, whole_number
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import Field, Weights, kaiming_normal
 from pynode_jl.seeding import generator
@@ -89,13 +89,13 @@ class Model:
     augment: int = 0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.t0) and math.isfinite(self.t1)) or self.t0 == self.t1:
-            raise InvalidValueError(
-                "(t0, t1)", (self.t0, self.t1), "two finite, different times", "Give an interval."
-            )
-        if self.classes < 2:
-            raise InvalidValueError("classes", self.classes, "2 or more", "Count the labels.")
-        if not 0 <= self.augment < self.field.state_shape[0]:
+        times = [
+            real_number(name, getattr(self, name), "0 to 1 is usual.") for name in ("t0", "t1")
+        ]
+        if times[0] == times[1]:
+            raise InvalidValueError("t1", self.t1, "another time than t0", "Give an interval.")
+        whole_number("classes", self.classes, 2, hint="Count the labels.")
+        if whole_number("augment", self.augment, 0) >= self.field.state_shape[0]:
             raise InvalidValueError(
                 "augment",
                 self.augment,

@@ -10,7 +10,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from pynode_jl.errors import InvalidValueError, UnknownNameError
+from pynode_jl._validation import whole_number
+from pynode_jl.errors import UnknownNameError
 
 #: Spawn key of each stream. A number here is part of every stored result: add, never change.
 STREAMS: Mapping[str, int] = MappingProxyType(
@@ -19,13 +20,13 @@ STREAMS: Mapping[str, int] = MappingProxyType(
 
 
 def generator(seed: int, stream: str, *index: int) -> np.random.Generator:
-    """The generator of `stream` for `seed`; the same arguments always give the same numbers.
+    """Return the generator of `stream` for `seed`; the same arguments always give the same numbers.
 
     `index` numbers independent parts of a stream, epochs for one, so that each can be drawn without
     those before it.
 
     Raises:
-        InvalidValueError: `seed` is not an integer >= 0 (a bool is none).
+        InvalidValueError: `seed` is not an integer of 0 or more (a bool is none).
         UnknownNameError: `stream` is not in `STREAMS`.
     """
     if stream not in STREAMS:
@@ -36,7 +37,5 @@ def generator(seed: int, stream: str, *index: int) -> np.random.Generator:
 
 
 def checked_seed(seed: int) -> int:
-    """`seed` as a plain int >= 0, or an `InvalidValueError`."""
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise InvalidValueError("seed", seed, "an integer >= 0", "Pass a seed such as 0.")
-    return int(seed)
+    """Return `seed` as a plain int of 0 or more, or raise an `InvalidValueError`."""
+    return whole_number("seed", seed, 0)

@@ -120,7 +120,7 @@ def test_test_tolerances_are_the_papers() -> None:
         (SteadyController, {"every": 0}, "every = 0"),
         (SteadyController, {"allowed": 1.5}, "allowed"),
         (SteadyController, {"holdout": 0}, "holdout"),
-        (SteadyController, {"explore": 0.6}, "hold = 0.5: allowed is above explore = 0.6"),
+        (SteadyController, {"explore": 0.6}, "hold = 0.5: expected a share above explore = 0.6"),
         (SteadyController, {"samples": True}, "samples"),
     ],
 )

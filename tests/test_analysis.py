@@ -76,7 +76,7 @@ def test_fold_step_without_a_bracket() -> None:
 
 
 def test_no_folds_at_one_step_do_not_exclude_them_below() -> None:
-    """PAPER.md's warning, in closed form: (1 - 3 h)(1 - 2 h) is negative for 1/3 < h < 1/2 only."""
+    """In closed form: (1 - 3 h)(1 - 2 h) is negative for 1/3 < h < 1/2 only."""
     x = RANDOM.normal(size=(5, 2)).astype(np.float32)
     trained = decay([3.0, 2.0], Solver("Euler", dt=1.0), t1=2.0)
     seen = {

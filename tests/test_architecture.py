@@ -39,10 +39,7 @@ UPWARD = {
     ("pynode_jl.backends.julia._discovery", "pynode_jl"),  # for the folder that the package is in
 }
 #: Imports within a package that close a circle.
-CIRCLES = {
-    ("pynode_jl.diagnostics._reference", "pynode_jl.diagnostics._sentences"),
-    ("pynode_jl.diagnostics._verdict", "pynode_jl.diagnostics._sentences"),
-}
+CIRCLES: set[tuple[str, str]] = set()
 #: File names that several packages have, for one and the same thing.
 SHARED_NAMES = {
     "__init__": "the public names of a package",
@@ -50,45 +47,28 @@ SHARED_NAMES = {
     "_fields": "how a backend evaluates vector fields",
     "_module": "the module classes of a front end",
     "_odeint": "the odeint of a front end",
+    "_sentences": "English made from a package's data",
     "_step": "one step of a Runge-Kutta method",
 }
 #: File names that mean two things.
-AMBIGUOUS_NAMES = {"_arguments", "_arrays", "_images", "_trained"}
+AMBIGUOUS_NAMES = {"_arrays", "_images", "_trained"}
 #: Imports of a private module or name of another package.
 PRIVATE = {
     ("pynode_jl.analysis", "pynode_jl.backends._conformance"),
-    ("pynode_jl.cli._julia", "pynode_jl.backends.julia._install"),
-    ("pynode_jl.cli._matrix", "pynode_jl.diagnostics._verdict"),
-    ("pynode_jl.cli._reproduce", "pynode_jl.paper._context"),
     ("pynode_jl.diagnostics", "pynode_jl.backends._conformance"),
     ("pynode_jl.dlpack", "pynode_jl.backends.julia._arrays"),
-    ("pynode_jl.frontends.jax", "pynode_jl.backends.jax._diffrax"),
-    ("pynode_jl.frontends.jax._module", "pynode_jl.backends.jax._fields"),
-    ("pynode_jl.frontends.jax._odeint", "pynode_jl.backends.jax._integrate"),
-    ("pynode_jl.frontends.jax._odeint", "pynode_jl.backends.jax._pullback"),
-    ("pynode_jl.frontends.jax._odeint", "pynode_jl.backends.jax._step"),
-    ("pynode_jl.paper._minima", "pynode_jl.datasets._three_minima"),
-    ("pynode_jl.reporting.pages._run_page", "pynode_jl.runs._run"),
-    ("pynode_jl.runs._config", "pynode_jl.diagnostics._swap"),
 }
 MOST_LINES = 500
 LONG_MODULES = {
-    "pynode_jl.backends.jax._backend",
-    "pynode_jl.backends.jax._integrate",
     "pynode_jl.backends.julia._backend",
     "pynode_jl.diagnostics._swap",
     "pynode_jl.frontends.torch._translate",
 }
 MOST_LINES_OF_A_FUNCTION = 80
 LONG_FUNCTIONS = {
-    "pynode_jl.backends.jax._backend.solve",
-    "pynode_jl.backends.jax._backend.train",
-    "pynode_jl.backends.jax._integrate._adaptive",
-    "pynode_jl.backends.jax._integrate.differentiable",
+    "pynode_jl.backends.jax.numerics.loop._adaptive",
     "pynode_jl.diagnostics._critical_step.critical",
     "pynode_jl.diagnostics._swap.swap",
-    "pynode_jl.reporting.figures._accuracy_against_count.accuracy_against_count",
-    "pynode_jl.reporting.pages._run_page.write_run_report",
     "pynode_jl.training._trainer.train",
 }
 UNPLACED = {architecture.PACKAGE, *architecture.REEXPORTS}

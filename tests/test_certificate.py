@@ -23,6 +23,7 @@ from pynode_jl.diagnostics import (
     Context,
     Diagnostic,
     Finding,
+    _certificate,
     _swap,
     certify,
     settled_from,
@@ -198,7 +199,9 @@ def test_settled_is_the_largest_step_without_flips_below(
     assert settled_from(table.assign(flips_high=table["flips"] + 0.01), 0.03) == settled
 
 
-def test_a_new_diagnostic_shows_up_everywhere(tmp_path: Path) -> None:
+def test_a_new_row_of_diagnostics_shows_up_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def weigh(context: Context) -> Finding:
         n = len(context.dataset.x_test)
         return Finding("", "contradicts", f"It weighs {n} grams.", "", {"grams": n}, "it is heavy")
@@ -211,7 +214,8 @@ def test_a_new_diagnostic_shows_up_everywhere(tmp_path: Path) -> None:
 
     failing = Diagnostic("failing", broken, "")
     trained, stages = decay([1.0], Solver("Euler", dt=1 / 16)), list[str]()
-    found = certify(trained, halves(1), diagnostics=[toy, idle, failing], on_stage=stages.append)
+    monkeypatch.setattr(_certificate, "DIAGNOSTICS", (toy, idle, failing))
+    found = certify(trained, halves(1), on_stage=stages.append)
     assert stages == ["swaps", "weight", "idle", "failing"]
     assert outcomes(found) == {"weight": "contradicts", "idle": "not run", "failing": "not run"}
     assert "a state of nine numbers; here a state has 1" in found_by(found, "idle").text
@@ -223,6 +227,8 @@ def test_a_new_diagnostic_shows_up_everywhere(tmp_path: Path) -> None:
     values = json.loads((tmp_path / "certificate.json").read_text())
     assert values["diagnostics"][0]["data"] == {"grams": 300}
     assert values["weakened by"] == ["weight"]
+    alone = certify(trained, halves(1), diagnostics=[idle])
+    assert outcomes(alone) == {"idle": "not run"}
 
 
 def test_the_reference_is_solved_once(monkeypatch: pytest.MonkeyPatch) -> None:

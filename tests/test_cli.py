@@ -102,7 +102,7 @@ def test_solvers_lists_and_filters() -> None:
     assert "Vern7" in invoke("solvers", "--family", "verner")
 
 
-def test_doctor_finds_the_embedded_backend() -> None:
+def test_doctor_finds_the_jax_backend() -> None:
     text = invoke("doctor")
     assert "ok backend jax" in text
     assert "!!" not in text
@@ -135,7 +135,7 @@ def test_installed_command_prints_errors_without_a_traceback(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_quickstart_shows_the_papers_effect(tmp_path: Path) -> None:
-    """Issue 2: coarse collapses below 75 % under finer solvers, fine holds within 3 points."""
+    """Coarse collapses below 75 % under finer solvers, fine holds within 3 points."""
     text = invoke("quickstart", "--out", tmp_path / "quickstart")
     verdicts = {
         name: json.loads((tmp_path / "quickstart" / name / "verdict.json").read_text())

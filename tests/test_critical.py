@@ -19,9 +19,8 @@ from pynode_jl.diagnostics import CRITERIA, Criterion, CriticalReport, Trial, cr
 from pynode_jl.errors import ConfigError, InvalidValueError, UnknownNameError, WrongSolverError
 from pynode_jl.fields import LinearField, Weights
 from pynode_jl.models import Model
-from pynode_jl.paper._context import Desk
-from pynode_jl.paper._table1 import SPHERE2, row, summary
-from pynode_jl.paper._table1_cifar10 import CIFAR10
+from pynode_jl.paper import ReproductionContext
+from pynode_jl.paper._table1 import CIFAR10, SPHERE2, make_row, summarise
 from pynode_jl.reporting import figures
 from pynode_jl.runs import AdaptConfig, Config, Run, checks_table, over_seeds, spread
 from pynode_jl.runs._adaptation_tables import FIXED_TESTS
@@ -411,7 +410,7 @@ FOUND = pd.DataFrame(
 
 def test_table_1_leaves_out_seeds_by_name_and_shows_all_beside() -> None:
     """Sample deviations (n - 1), Student's intervals, and a threshold that is stated."""
-    table = summary(FOUND, ADAPTED, SPHERE2.paper, 0.9).set_index("how")
+    table = summarise(FOUND, ADAPTED, SPHERE2.paper, 0.9).set_index("how")
     paper = table.loc["adaptation, the paper's"]
     assert paper["seeds"] == "2 of 4"
     assert paper["left out"] == "seed 2 (50.0%), seed 3 (no accuracy)"
@@ -441,10 +440,10 @@ def test_table_1_leaves_out_seeds_by_name_and_shows_all_beside() -> None:
 
 
 def test_one_seed_has_no_interval_and_none_no_mean() -> None:
-    one = summary(FOUND[:1], ADAPTED[:1], SPHERE2.paper, 0.9)
+    one = summarise(FOUND[:1], ADAPTED[:1], SPHERE2.paper, 0.9)
     assert one["accuracy"].tolist() == ["97.0 %", "98.0 %"]
     assert one["evaluations"].tolist() == ["32-64", "100.0"]
-    none = summary(FOUND[3:], ADAPTED[3:4], SPHERE2.paper, 0.9)
+    none = summarise(FOUND[3:], ADAPTED[3:4], SPHERE2.paper, 0.9)
     assert none["seeds"].tolist() == ["0 of 1", "1 of 1"] * 2
     assert set(none["accuracy"]) == {"-"}
     assert "+-" not in " ".join([*one["accuracy"], *none["accuracy"], *one["evaluations"]])
@@ -453,16 +452,16 @@ def test_one_seed_has_no_interval_and_none_no_mean() -> None:
 
 
 @pytest.mark.parametrize("full", [True, False])
-def test_every_problem_states_its_threshold(full: bool) -> None:
-    for problem in (SPHERE2, CIFAR10):
-        dataset_chance = {"Sphere 2D": 0.5, "CIFAR-10": 0.1}[problem.name]
-        assert dataset_chance < problem.success[full] < 1
+def test_every_spec_states_its_threshold(full: bool) -> None:
+    for spec in (SPHERE2, CIFAR10):
+        dataset_chance = {"Sphere 2D": 0.5, "CIFAR-10": 0.1}[spec.name]
+        assert dataset_chance < spec.success[full] < 1
 
 
 def test_table_1_of_small_runs_names_its_criterion(tmp_path: Path) -> None:
     """From the runs to the page; a training that fails costs a seed, not the table."""
     base = Config.from_toml(_file(tmp_path))
-    problem = replace(
+    spec = replace(
         SPHERE2,
         configs=dict.fromkeys((True, False), base),
         coarse=1 / 2,
@@ -470,16 +469,16 @@ def test_table_1_of_small_runs_names_its_criterion(tmp_path: Path) -> None:
         success={True: 0.0, False: 0.0},
         short_controls={"every": 10},
     )
-    desk = Desk(tmp_path / "desk", seeds=1, criterion="ten-points")
-    plate = row(desk, problem)
-    assert "the paper's check" in plate.caption
-    assert "no interval" in plate.caption
-    assert plate.facts["criterion"] == "ten-points"
-    assert plate.numbers["how"].tolist()[0] == "critical step, by bisection"
-    assert (desk.publish("table1", plate)[-1]).exists()
+    context = ReproductionContext(tmp_path / "context", seeds=1, criterion="ten-points")
+    result = make_row(context, spec)
+    assert "the paper's check" in result.caption
+    assert "no interval" in result.caption
+    assert result.facts["criterion"] == "ten-points"
+    assert result.numbers["how"].tolist()[0] == "critical step, by bisection"
+    assert (context.publish("table1", result)[-1]).exists()
     wild = replace(base, train=replace(base.train, learning_rate=1e30))
-    broken = replace(problem, configs=dict.fromkeys((True, False), wild), stem="wild")
-    failed = row(desk, broken).numbers
+    broken = replace(spec, configs=dict.fromkeys((True, False), wild), stem="wild")
+    failed = make_row(context, broken).numbers
     assert set(failed["accuracy"]) == {"-"}
     assert failed["seeds"].tolist() == ["0 of 1", "1 of 1"] * 3
 

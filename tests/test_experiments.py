@@ -31,7 +31,7 @@ from pynode_jl.errors import (
     UnknownNameError,
     UnknownSolverError,
 )
-from pynode_jl.paper._context import Desk
+from pynode_jl.paper import ReproductionContext
 from pynode_jl.reporting.pages import write_run_report
 from pynode_jl.runs import (
     Config,
@@ -418,17 +418,17 @@ def test_searches_and_reproductions_refuse_changed_data(tmp_path: Path) -> None:
     search = ["critical", file, "--out", tmp_path / "search"]
     search += ["--coarse", "dt=1", "--fine", "dt=1/2"]
     adapt = ["adapt", file, "--out", tmp_path / "adapt", "--set", "adapt.every=10"]
-    desk = Desk(tmp_path / "desk")
+    context = ReproductionContext(tmp_path / "context")
     for command in (search, adapt):
         invoke(command)
-    made = desk.trained("blobs", run.config)
+    made = context.train_run("blobs", run.config)
     recorded = made.recorded_fingerprint
     write_arrays(tmp_path / "data.npz", _SHIFTED["scaled"])
     for command in (search, adapt):
         with pytest.raises(DataError, match=recorded):
             invoke(command)
     with pytest.raises(DataError, match=recorded):
-        desk.trained("blobs", run.config)
+        context.train_run("blobs", run.config)
 
 
 def test_old_checkpoints_resume_bit_for_bit(run: Run, interrupted: Run) -> None:

@@ -160,7 +160,7 @@ def test_every_kind_can_be_made_by_name() -> None:
 def test_what_does_not_fit_is_refused(make: Callable[[], Any], argument: str) -> None:
     with pytest.raises(InvalidValueError, match=argument) as caught:
         make()
-    assert caught.value.allowed
+    assert caught.value.expected
     assert caught.value.mend
 
 
@@ -205,9 +205,9 @@ def test_model_init_has_the_shapes_it_states(field: VectorField) -> None:
 @pytest.mark.parametrize(
     ("arguments", "argument"),
     [
-        ({"t0": 1.0, "t1": 1.0}, "t0, t1"),
-        ({"t1": math.inf}, "t0, t1"),
-        ({"t0": math.nan}, "t0, t1"),
+        ({"t0": 1.0, "t1": 1.0}, "t1 = 1.0: expected another time"),
+        ({"t1": math.inf}, "t1 = inf"),
+        ({"t0": math.nan}, "t0 = nan"),
         ({"classes": 1}, "classes"),
         ({"augment": -1}, "augment"),
         ({"augment": 2}, "augment"),

@@ -21,9 +21,8 @@ from pynode_jl.diagnostics import swap
 from pynode_jl.errors import DataError
 from pynode_jl.fields import ConvField2d
 from pynode_jl.models import Model
-from pynode_jl.paper import _fig4, _fig5
-from pynode_jl.paper._context import Desk
-from pynode_jl.paper._experiments import Subject
+from pynode_jl.paper import ReproductionContext, _figure4, _figure5
+from pynode_jl.paper._experiments import ExperimentSpec
 from pynode_jl.paper._image_experiments import CIFAR10_CONFIGS, DIGITS_CONFIG
 from pynode_jl.runs import Config, Run
 from pynode_jl.solvers import Solver
@@ -116,7 +115,7 @@ def test_figures_are_of_the_recipes() -> None:
 def test_figures_4_and_5_of_an_image_set(tmp_path: Path) -> None:
     """All but the length of training."""
     short = replace(DIGITS_CONFIG, train=replace(DIGITS_CONFIG.train, iterations=8))
-    subject = Subject(
+    spec = ExperimentSpec(
         name="Small digits",
         stem="digits",
         configs={False: short},
@@ -125,19 +124,20 @@ def test_figures_4_and_5_of_an_image_set(tmp_path: Path) -> None:
     )
     begun: list[str] = []
 
-    def watch(name: str) -> AbstractContextManager[None]:
+    def show_progress(name: str) -> AbstractContextManager[None]:
         begun.append(name)
         return nullcontext()
 
-    desk = Desk(tmp_path, seeds=1, backend="jax", watch=watch)
-    drawn = _fig4.plate(desk, subject, {"a": _fig4.Part("RK4", ("dt=1", "dt=1/2"), ("dt=1/4",))})
+    context = ReproductionContext(tmp_path, seeds=1, backend="jax", show_progress=show_progress)
+    panels = {"a": _figure4.PanelSpec("RK4", ("dt=1", "dt=1/2"), ("dt=1/4",))}
+    drawn = _figure4.make_figure(context, spec, panels)
     assert list(drawn.more) == ["a"]
     assert drawn.caption.startswith("Small digits.")
     numbers = drawn.numbers
     assert set(numbers["train_solver"]) == {"RK4 h=1", "RK4 h=1/2"}
     # Each training step's own row, and those of half and three quarters of it at least.
     assert {"RK4 h=1", "RK4 h=1/2", "RK4 h=0.75", "RK4 h=1/4"} <= set(numbers["label"])
-    trace = _fig5.plate(desk, subject).numbers
+    trace = _figure5.make_figure(context, spec).numbers
     looks = trace[trace["iteration"] > 0].groupby("controller")["iteration"].apply(list)
     assert looks.to_dict() == {"paper controller": [4], "steady controller": [4]}
     assert begun == [

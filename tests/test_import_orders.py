@@ -1,4 +1,4 @@
-"""The frameworks and the front doors in every order of import, each in a process of its own.
+"""The frameworks and the front ends in every order of import, each in a process of its own.
 
 Julia's part of this matrix is in tests/test_julia_process.py, where a Julia is at hand.
 """
@@ -17,7 +17,7 @@ import pynode_jl
 USES = {
     "torch": "import torch; assert torch.ones(2).sum() == 2",
     "jax": "import jax; assert jax.numpy.ones(2).sum() == 2",
-    "doors": """
+    "front ends": """
 import pynode_jl.torch, pynode_jl.jax
 import torch, jax
 assert torch.__file__ != pynode_jl.torch.__file__ and jax.__file__ != pynode_jl.jax.__file__
@@ -47,18 +47,18 @@ def test_every_order(order: tuple[str, ...], compiled_once: dict[str, str]) -> N
     subprocess.run([sys.executable, "-c", code], check=True, env=compiled_once)
 
 
-@pytest.mark.parametrize("door", ["torch", "jax"])
-def test_a_door_loads_only_its_own_framework(door: str) -> None:
-    other = {"torch": "jax", "jax": "torch"}[door]
-    code = f"import pynode_jl.{door}, sys; assert {other!r} not in sys.modules"
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_a_front_end_loads_only_its_own_framework(name: str) -> None:
+    other = {"torch": "jax", "jax": "torch"}[name]
+    code = f"import pynode_jl.{name}, sys; assert {other!r} not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("door", ["torch", "jax"])
-def test_run_from_inside_the_package_it_says_what_is_wrong(door: str) -> None:
-    """There the door's folder hides the framework: a clear error, not a broken half of it."""
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_run_from_inside_the_package_it_says_what_is_wrong(name: str) -> None:
+    """There the front end's folder hides the framework: a clear error, not a broken half of it."""
     run = subprocess.run(
-        [sys.executable, "-c", f"import {door}"],
+        [sys.executable, "-c", f"import {name}"],
         cwd=os.path.dirname(pynode_jl.__file__),
         capture_output=True,
         text=True,

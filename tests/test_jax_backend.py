@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from pynode_jl.backends import Adam, Backend, RetCode, Stats, TrainState
-from pynode_jl.backends.jax import JaxBackend, _fields
+from pynode_jl.backends.jax import JaxBackend, field_eval
 from pynode_jl.errors import (
     BackendLacksSolverError,
     InvalidValueError,
@@ -675,7 +675,7 @@ def test_failing_solve_ends_training(backend: Any, task: Task) -> None:
 
 def _right_hand_side(field: VectorField, weights: Any, t: float, y: np.ndarray) -> np.ndarray:
     with jax.enable_x64(y.dtype == np.float64):
-        prepare, apply = _fields.right_hand_side(field)
+        prepare, apply = field_eval.right_hand_side(field)
         return np.asarray(apply(prepare(jax.tree.map(jnp.asarray, weights)), jnp.asarray(t), y))
 
 

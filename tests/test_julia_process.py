@@ -65,8 +65,8 @@ IMPORTS = {
     "juliacall": "import pynode_jl; b = pynode_jl.get_backend('julia')",
 }
 AFTERWARDS = """
-import pynode_jl.torch as door
-node = door.NeuralODE(pynode_jl.MLP(2, width=3), pynode_jl.Solver("Euler", dt=0.5), backend="julia")
+from pynode_jl.torch import NeuralODE
+node = NeuralODE(pynode_jl.MLP(2, width=3), pynode_jl.Solver("Euler", dt=0.5), backend="julia")
 node(torch.ones(1, 2)).sum().backward()
 assert all(each.grad is not None for each in node.parameters())
 assert jax.grad(lambda x: x**2)(3.0) == 6.0

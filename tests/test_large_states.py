@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pynode_jl.backends import Adam, TrainState
-from pynode_jl.backends.jax import _backend, _integrate, _memory, _pieces, _winograd
+from pynode_jl.backends.jax import JaxBackend, _backend, batching, checkpointing, memory, winograd
+from pynode_jl.backends.jax.kernels.train import train_kernel
+from pynode_jl.backends.jax.numerics.trajectory import CheckpointPolicy
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import MLP, ConvField1d, ConvField2d
 from pynode_jl.models import Model
@@ -49,9 +51,9 @@ def test_winograd_is_the_convolution(shape: tuple[int, ...]) -> None:
             for conv, f in (
                 (direct, pulled),
                 (direct, pushed),
-                (_winograd.conv3x3, pulled),
-                (_winograd.conv3x3, pushed),
-                (_winograd.conv3x3_reverse, pulled),
+                (winograd.conv3x3, pulled),
+                (winograd.conv3x3, pushed),
+                (winograd.conv3x3_reverse, pulled),
             )
         }
     for (_, f), values in derivatives.items():
@@ -67,15 +69,15 @@ def test_winograd_rounds_as_the_direct_sum_does() -> None:
     single = jnp.asarray(h, jnp.float32), jnp.asarray(kernel, jnp.float32)
     errors = {
         f: np.linalg.norm(f(*single) - exact) / np.linalg.norm(exact)
-        for f in (direct, _winograd.conv3x3)
+        for f in (direct, winograd.conv3x3)
     }
-    assert errors[_winograd.conv3x3] < 1e-6
-    assert errors[_winograd.conv3x3] < 4 * errors[direct]
+    assert errors[winograd.conv3x3] < 1e-6
+    assert errors[winograd.conv3x3] < 4 * errors[direct]
 
 
 @given(st.integers(1, 5000), st.integers(0, 2**22), st.integers(1, 2**21))
-def test_pieces_are_alike_and_fit(batch: int, sample: int, most: int) -> None:
-    size = _pieces.piece_size(batch, sample, most)
+def test_parts_are_alike_and_fit(batch: int, sample: int, most: int) -> None:
+    size = batching.batch_size(batch, sample, most)
     assert 1 <= size <= batch
     assert size == 1 or size * sample <= most
     pieces = -(-batch // size)
@@ -83,7 +85,7 @@ def test_pieces_are_alike_and_fit(batch: int, sample: int, most: int) -> None:
 
 
 def train_once(field: Any, solver: Solver, batch: int = 7) -> Any:
-    backend = _backend.JaxBackend("cpu")
+    backend = JaxBackend("cpu")
     random = np.random.default_rng(0)
     model = Model(field, classes=3)
     x = random.random((batch, *field.state_shape))  # float64
@@ -108,22 +110,20 @@ def assert_same(one: Any, other: Any) -> None:
         pytest.param(Solver("BS3", rtol=1e-3, atol=1e-5), marks=pytest.mark.slow),
     ],
 )
-def test_a_batch_in_pieces_trains_the_same(solver: Solver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_in_parts_trains_the_same(solver: Solver, monkeypatch: pytest.MonkeyPatch) -> None:
     def anew() -> Any:
         # Kernels are kept by field: this one is to be traced again.
-        _backend._train_kernel.cache_clear()
-        _backend._differentiable.cache_clear()
+        train_kernel.cache_clear()
         return train_once(ConvField2d((1, 5, 6), channels=3, time_dependent=True), solver)
 
     whole = anew()
     split: list[int] = []
-    cut = _pieces._split
-    monkeypatch.setattr(_pieces, "_split", lambda y, size: (split.append(size), cut(y, size))[1])
-    monkeypatch.setattr(_pieces, "CPU_BYTES", 3 * 5 * 6 * 3 * 8)  # three samples at a time
+    cut = batching._split
+    monkeypatch.setattr(batching, "_split", lambda y, size: (split.append(size), cut(y, size))[1])
+    monkeypatch.setattr(batching, "CPU_BYTES", 3 * 5 * 6 * 3 * 8)  # three samples at a time
     assert_same(anew(), whole)
     assert set(split) == {3}
-    _backend._train_kernel.cache_clear()
-    _backend._differentiable.cache_clear()
+    train_kernel.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -137,29 +137,54 @@ def test_a_batch_in_pieces_trains_the_same(solver: Solver, monkeypatch: pytest.M
     ],
     ids=lambda solver: solver.label,
 )
-def test_recording_in_segments_gives_the_same_gradient(
+def test_dropped_states_gives_the_same_gradient(
     solver: Solver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     field = MLP(3, width=5, time_dependent=True)
     whole = train_once(field, solver)
     for every in (2, 4):
-        chosen = _integrate.Room(16, every)
-        monkeypatch.setattr(_backend, "_gradient_room", lambda *_, room=chosen: room)
+        chosen = CheckpointPolicy(16, every)
+        monkeypatch.setattr(_backend, "training_policy", lambda *_, policy=chosen: policy)
         assert_same(train_once(field, solver), whole)
 
 
+@pytest.mark.parametrize("name", ["RK4", "KenCarp4"])
+def test_a_pullback_drops_states_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    field, backend, solver = (
+        MLP(3, width=5, time_dependent=True),
+        JaxBackend(),
+        Solver(name, dt=0.1),
+    )
+    weights = {key: value.astype(float) for key, value in field.init(0).items()}
+    y0 = np.random.default_rng(0).normal(size=(4, 3))
+    arguments = (field, weights, y0, (0.0, 1.3), solver)
+
+    def gradients() -> Any:
+        _, pull = backend.pullback(*arguments, save_at=[0.35, 0.9, 1.3])
+        return pull(np.cos(np.arange(36.0).reshape(3, 4, 3)))
+
+    whole = gradients()
+    for stride in (2, 4, 8):
+        chosen = CheckpointPolicy(32, stride)
+        monkeypatch.setattr(_backend, "pullback_policy", lambda *_, policy=chosen: policy)
+        found = gradients()
+        np.testing.assert_allclose(found.y0, whole.y0, rtol=1e-12)
+        np.testing.assert_allclose(found.times, whole.times, rtol=1e-9, atol=1e-12)
+        for key, value in whole.weights.items():
+            np.testing.assert_allclose(found.weights[key], value, rtol=1e-10, atol=1e-13)
+
+
 @given(st.integers(1, 4096), st.integers(1, 2**26))
-def test_room_for_fixed_steps(n: int, state_bytes: int) -> None:
+def test_capacity_for_fixed_steps(n: int, state_bytes: int) -> None:
     solver = Solver("Euler", dt=1 / n)
-    control = _integrate.FixedControl(n, 1 / n, 1 / n)
-    room = _backend._gradient_room(solver, control, state_bytes)
-    assert room.steps >= n
-    held = room.states * state_bytes
-    assert held <= _backend._RECORD_BYTES or room.states <= 3 * np.sqrt(room.steps)
+    policy = checkpointing.training_policy(solver, n, state_bytes)
+    assert policy.capacity >= n
+    held = policy.held_states * state_bytes
+    assert held <= checkpointing._STATES_BYTES or policy.held_states <= 3 * np.sqrt(policy.capacity)
     if 512 * state_bytes <= 2**24 and n <= 512:
-        assert room.steps == 512  # another step size compiles nothing
+        assert policy.capacity == 512  # another step size compiles nothing
     else:
-        assert room.steps < 2 * n  # 1.6 GB would be reserved for 16 steps at CIFAR-10 size
+        assert policy.capacity < 2 * n  # 1.6 GB would be reserved for 16 steps at CIFAR-10 size
 
 
 class _CompiledError(Exception):
@@ -192,16 +217,16 @@ def test_memory_is_foretold(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
         found = kernel.lower(*arguments).compile().memory_analysis()
         raise _CompiledError(found.temp_size_in_bytes + found.argument_size_in_bytes)
 
-    monkeypatch.setattr(_backend, "_timed", compile_only)
+    monkeypatch.setattr(_backend, "_run", compile_only)
     estimates: list[int] = []
     monkeypatch.setattr(
-        _memory, "check_batch", lambda _, batch, needed, *rest: estimates.append(needed(batch))
+        memory, "check_batch", lambda _, batch, needed, *rest: estimates.append(needed(batch))
     )
     x = np.zeros((2 * batch, *field.state_shape), np.float32)
     state = TrainState.start(model.init(0))
     rows = np.zeros((1, batch), int)
     with pytest.raises(_CompiledError) as caught:
-        _backend.JaxBackend("cpu").train(model, state, x, np.zeros(len(x)), rows, solver, Adam())
+        JaxBackend("cpu").train(model, state, x, np.zeros(len(x)), rows, solver, Adam())
     (found,) = caught.value.args
     (estimate,) = estimates
     assert found < 1.2 * estimate
@@ -215,8 +240,8 @@ def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(
 ) -> None:
     model = Model(ConvField2d((3, 32, 32), channels=4), classes=10)
     x = np.zeros((256, 3, 32, 32), np.float32)
-    monkeypatch.setattr(_memory, "free_bytes", lambda device: 60 * 2**20)
-    backend = _backend.JaxBackend("cpu")
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 60 * 2**20)
+    backend = JaxBackend("cpu")
 
     def train(batch: int) -> None:
         backend.train(
@@ -231,19 +256,19 @@ def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(
 
     with pytest.raises(InvalidValueError, match=r"batch_size = 256: .*60 MiB are free") as caught:
         train(256)
-    fitting = int(caught.value.allowed.split()[2].rstrip(","))
+    fitting = int(caught.value.expected.split()[2].rstrip(","))
     assert 1 < fitting < 256
     train(fitting)
     with pytest.raises(InvalidValueError, match="at most"):
         train(fitting + 1)
-    monkeypatch.setattr(_memory, "free_bytes", lambda device: 30 * 2**20)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 30 * 2**20)
     with pytest.raises(InvalidValueError, match=r"len\(x\) = 256: .*at a time"):
         backend.evaluate(model, model.init(0), x, Solver("Euler", dt=1 / 2))
     with pytest.raises(InvalidValueError, match="not even one sample fits"):
-        _memory.check_batch("batch_size", 5, lambda batch: 2**40 * batch, None, "")
+        memory.check_batch("batch_size", 5, lambda batch: 2**40 * batch, None, "")
 
 
 def test_free_memory_is_found_here() -> None:
-    free = _memory.free_bytes(None)
+    free = memory.free_bytes(None)
     assert free is not None
     assert 2**20 < free < 2**44

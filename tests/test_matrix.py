@@ -267,7 +267,7 @@ def test_runs_that_cannot_take_part_are_named_and_passed_over(tmp_path: Path) ->
     for name, reason in reasons.items():
         assert any(f"{runs / name}: " in line and reason in line for line in lines), name
     assert any("absent: no run" in line for line in lines)
-    assert "passed over" not in result.stdout
+    assert "skipped" not in result.stdout
     skipped: list[str] = []
     assert len(find_runs([runs], lambda folder, reason: skipped.append(folder.name))) == 1
     assert sorted(skipped) == sorted(reasons)

@@ -18,7 +18,7 @@ import torchdiffeq
 from scipy.integrate import solve_ivp
 
 from pynode_jl.backends import Adam, RetCode, TrainState
-from pynode_jl.backends.jax import _fields
+from pynode_jl.backends.jax import field_eval
 from pynode_jl.fields import MLP, ConvField1d, VectorField
 from pynode_jl.models import Model
 from pynode_jl.solvers import Solver, info, tableau_names
@@ -212,7 +212,7 @@ STEP = (0.15, 0.4)
 @contextlib.contextmanager
 def _diffrax_step() -> Iterator[Callable[..., tuple[np.ndarray, np.ndarray]]]:
     def step(shared: Shared, peer: str) -> tuple[np.ndarray, np.ndarray]:
-        prepare, apply = _fields.right_hand_side(shared.field)
+        prepare, apply = field_eval.right_hand_side(shared.field)
         prepared = prepare({k: jnp.asarray(v) for k, v in shared.weights.items()})
         term: Any = diffrax.ODETerm(lambda t, y, args: apply(prepared, t, y))
         kind = getattr(diffrax, peer)

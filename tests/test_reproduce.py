@@ -12,12 +12,11 @@ from typer.testing import CliRunner
 
 from pynode_jl.backends import get_backend
 from pynode_jl.cli._app import app
-from pynode_jl.datasets import _three_minima as three_minima
+from pynode_jl.datasets import particle
 from pynode_jl.diagnostics import certify
 from pynode_jl.errors import InvalidValueError, UnknownNameError
 from pynode_jl.fields import FunctionField
-from pynode_jl.paper import REPRODUCTIONS, _fig3, _fig4, make
-from pynode_jl.paper._context import Desk
+from pynode_jl.paper import REPRODUCTIONS, ReproductionContext, _figure3, _figure4, make
 from pynode_jl.paper._sphere_experiments import COARSE, SPHERE
 from pynode_jl.proportions import mean_interval
 from pynode_jl.reporting import figures
@@ -26,9 +25,9 @@ from pynode_jl.solvers import Solver
 
 def test_unknown_names_and_no_seeds_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="fig9"):
-        make("fig9", Desk(tmp_path))
+        make("fig9", ReproductionContext(tmp_path))
     with pytest.raises(InvalidValueError, match="seeds"):
-        Desk(tmp_path, seeds=0)
+        ReproductionContext(tmp_path, seeds=0)
 
 
 def test_every_row_is_a_command() -> None:
@@ -37,9 +36,9 @@ def test_every_row_is_a_command() -> None:
 
 
 def xor_ends(solver: Solver) -> np.ndarray:
-    model, weights = _fig3.xor_model()
+    model, weights = _figure3.xor_model()
     assert isinstance(model.field, FunctionField)
-    return get_backend().solve(model.field, weights.field, _fig3.CORNERS, (0.0, 1.0), solver).y1
+    return get_backend().solve(model.field, weights.field, _figure3.CORNERS, (0.0, 1.0), solver).y1
 
 
 def test_xor_is_separable_at_the_coarse_step_only() -> None:
@@ -51,7 +50,9 @@ def test_xor_is_separable_at_the_coarse_step_only() -> None:
         -0.361: Solver("Vern9", rtol=1e-10, atol=1e-10),
     }
     for gap, solver in solvers.items():
-        assert _fig3.widest_gap(xor_ends(solver))[0] == pytest.approx(gap, abs=2e-3), solver.label
+        assert _figure3.widest_gap(xor_ends(solver))[0] == pytest.approx(gap, abs=2e-3), (
+            solver.label
+        )
 
 
 @pytest.mark.parametrize(
@@ -62,14 +63,14 @@ def test_xor_flow_grows_and_quickens(corner: tuple[float, float], t1: float, tur
 
     The corner (0, 1) winds slowly: it is followed for twice as long.
     """
-    model, weights = _fig3.xor_model()
+    model, weights = _figure3.xor_model()
     times = np.linspace(0.0, t1, 4001)
     exact = Solver("Vern9", rtol=1e-10, atol=1e-10)
     begin = np.array([corner])
     found = get_backend().solve(
         model.field, weights.field, begin, (0.0, t1), exact, save_at=list(times[1:])
     )
-    sizes, speeds = _fig3.growth_and_speed(times, np.concatenate([begin, found.y[:, 0]]))
+    sizes, speeds = _figure3.growth_and_speed(times, np.concatenate([begin, found.y[:, 0]]))
     assert len(sizes) >= turns
     assert (sizes[1:] > 1.1 * sizes[:-1]).all()
     assert (speeds[1:] > 1.03 * speeds[:-1]).all()
@@ -80,7 +81,7 @@ def test_growth_and_speed_of_a_known_spiral() -> None:
     t = np.linspace(0, 3, 6001)
     angle = -(4 * t + t**2)
     path = np.exp(t)[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    sizes, speeds = _fig3.growth_and_speed(t, path)
+    sizes, speeds = _figure3.growth_and_speed(t, path)
     ends = -2 + np.sqrt(4 + np.pi * np.arange(len(sizes) + 1))
     assert len(sizes) == 6
     np.testing.assert_allclose(sizes, np.exp(ends[1:]), rtol=2e-3)
@@ -89,16 +90,16 @@ def test_growth_and_speed_of_a_known_spiral() -> None:
 
 def test_widest_gap_on_known_points() -> None:
     apart = np.array([[-1.0, 0.0], [-1.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
-    gap, normal, offset = _fig3.widest_gap(apart)
+    gap, normal, offset = _figure3.widest_gap(apart)
     assert gap == pytest.approx(2.0, rel=1e-5)
     # Class 0, the first two corners, lies on the positive side.
     np.testing.assert_array_equal(np.sign(apart @ normal - offset), [1, 1, -1, -1])
     # XOR itself: along the diagonal one class lies in the middle of the other.
-    assert _fig3.widest_gap(_fig3.CORNERS)[0] == pytest.approx(-np.sqrt(0.5), rel=1e-3)
+    assert _figure3.widest_gap(_figure3.CORNERS)[0] == pytest.approx(-np.sqrt(0.5), rel=1e-3)
 
 
 def test_the_blind_spot_is_shown(tmp_path: Path) -> None:
-    numbers = make("blindspot", Desk(tmp_path)).numbers.set_index("h")
+    numbers = make("blindspot", ReproductionContext(tmp_path)).numbers.set_index("h")
     assert numbers["folded"].to_dict() == {1.0: False, 0.4: True, 0.25: False}
     np.testing.assert_allclose(
         numbers["determinant"], (1 - 3 * numbers.index) * (1 - 2 * numbers.index), rtol=1e-5
@@ -107,23 +108,23 @@ def test_the_blind_spot_is_shown(tmp_path: Path) -> None:
 
 def test_the_particles_field() -> None:
     """At rest in a minimum; energy is lost by 0.2 v^2 on every path."""
-    at_rest = np.stack([three_minima.MINIMA, np.zeros(3)], axis=1)
-    np.testing.assert_allclose(three_minima.slope(at_rest), 0, atol=1e-12)
+    at_rest = np.stack([particle.MINIMA, np.zeros(3)], axis=1)
+    np.testing.assert_allclose(particle.particle_field(at_rest), 0, atol=1e-12)
     states = np.random.default_rng(0).uniform(-1, 1, (5, 2))
-    force, moved = three_minima.POTENTIAL.deriv()(states[:, 0]), three_minima.slope(states)
+    force, moved = particle.POTENTIAL.deriv()(states[:, 0]), particle.particle_field(states)
     loss = force * moved[:, 0] + states[:, 1] * moved[:, 1]
-    np.testing.assert_allclose(loss, -three_minima.DAMPING * states[:, 1] ** 2, rtol=1e-10)
+    np.testing.assert_allclose(loss, -particle.DAMPING * states[:, 1] ** 2, rtol=1e-10)
 
 
 @pytest.mark.slow
 def test_coarse_is_folded_and_tied_and_figure_2_shows_it(tmp_path: Path) -> None:
-    """Issue 5, seen working: the coarse Sphere-2D run. Figure 2 shows halving its step."""
-    desk = Desk(tmp_path, seeds=1)
-    plate = make("fig2", desk)
-    accuracies = plate.numbers["accuracy"].tolist()
+    """The coarse Sphere-2D run: its diagnostics, and Figure 2, where halving its step shows."""
+    context = ReproductionContext(tmp_path, seeds=1)
+    result = make("fig2", context)
+    accuracies = result.numbers["accuracy"].tolist()
     assert accuracies[0] > 0.95
     assert accuracies[1] < 0.75
-    run = SPHERE.run(desk, COARSE)
+    run = SPHERE.run(context, COARSE)
     found = certify(run.trained, run.dataset, samples=32)
     assert found.verdict.kind == "tied"
     folds = found.finding("folds")
@@ -131,11 +132,11 @@ def test_coarse_is_folded_and_tied_and_figure_2_shows_it(tmp_path: Path) -> None
     assert folds.outcome == "contradicts"
     report, _ = folds.report
     assert report.share > 0.3
-    page = desk.publish("fig2", plate)[-1]
+    page = context.publish("fig2", result)[-1]
     assert page.name == "fig2.html"
-    # The shelf has the run now: nothing is trained again.
+    # The run cache has the run now: nothing is trained again.
     stamp = (run.folder / "checkpoint.safetensors").stat().st_mtime_ns
-    make("fig2", desk)
+    make("fig2", context)
     assert (run.folder / "checkpoint.safetensors").stat().st_mtime_ns == stamp
 
 
@@ -160,7 +161,7 @@ def seed_table(accuracy: float, failed: bool = False) -> pd.DataFrame:
 
 def test_figure_4_has_intervals_over_seeds_and_none_for_one() -> None:
     seeds = [0.90, 0.94, 0.98]
-    table = _fig4._mean([seed_table(seeds[0], failed=True), *map(seed_table, seeds[1:])])
+    table = _figure4._mean([seed_table(seeds[0], failed=True), *map(seed_table, seeds[1:])])
     mean, low, high = mean_interval(seeds)
     assert table.loc[0, ["accuracy", "low", "high"]].tolist() == pytest.approx(
         [mean, low, min(high, 1.0)]
@@ -179,7 +180,7 @@ def test_figure_4_has_intervals_over_seeds_and_none_for_one() -> None:
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert "95 % interval" in legend
 
-    one = _fig4._mean([seed_table(0.9)])
+    one = _figure4._mean([seed_table(0.9)])
     assert one[["low", "high"]].isna().all(axis=None)
     alone = figures.accuracy_against_step({"a": one}, x="step")
     assert not [each for each in alone.axes[0].collections if each.get_gid() == "interval"]
@@ -187,7 +188,7 @@ def test_figure_4_has_intervals_over_seeds_and_none_for_one() -> None:
 
 
 def test_one_point_has_a_bar() -> None:
-    table = _fig4._mean([seed_table(0.9)[:1], seed_table(0.94)[:1]])
+    table = _figure4._mean([seed_table(0.9)[:1], seed_table(0.94)[:1]])
     figure = figures.accuracy_against_step({"a": table}, x="step")
     (bar,) = [each for each in figure.axes[0].collections if each.get_gid() == "interval"]
     _, low, high = mean_interval([0.9, 0.94])
@@ -203,4 +204,4 @@ def test_fig3_leaves_its_files(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     for suffix in (".png", ".pdf", ".csv", ".json", ".html"):
         assert (tmp_path / f"fig3{suffix}").stat().st_size > 0
-    assert json.loads((tmp_path / "fig3.json").read_text())["gamma"] == _fig3.GAMMA
+    assert json.loads((tmp_path / "fig3.json").read_text())["gamma"] == _figure3.GAMMA

@@ -1,94 +1,58 @@
 """Every tableau: row sums, rooted-tree order conditions, and equality with its named peers."""
 
+import copy
+import json
 import math
-from functools import cache
+import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pynode_jl.errors import UnknownSolverError
+from pynode_jl.errors import InvalidValueError, UnknownSolverError
 from pynode_jl.frontends.torch._methods import dense_method, find_method
-from pynode_jl.solvers import Tableau, info, tableau, tableau_names
+from pynode_jl.solvers import (
+    TORCHDIFFEQ_TABLEAUS,
+    Tableau,
+    collocation,
+    info,
+    tableau,
+    tableau_names,
+)
+from pynode_jl.solvers._order_conditions import order_misses, rooted_trees, satisfied_order
 from pynode_jl.solvers._tableau import row
 
 # Up to here every rooted tree is checked for every tableau; above it, those of the high-order ones.
 FULL_ORDER = 8
-
-
-@cache
-def trees(order):
-    """The rooted trees of `order` vertices: (children, gamma), children as (order, index) pairs."""
-    if order == 1:
-        return (((), 1),)
-    found = []
-
-    def extend(left, largest, children):
-        if left == 0:
-            gamma = order * math.prod(trees(o)[i][1] for o, i in children)
-            found.append((tuple(children), gamma))
-            return
-        for o in range(min(left, largest[0]), 0, -1):
-            last = largest[1] if o == largest[0] else len(trees(o)) - 1
-            for i in range(last, -1, -1):
-                extend(left - o, (o, i), [*children, (o, i)])
-
-    extend(order - 1, (order - 1, len(trees(order - 1)) - 1), [])
-    return tuple(found)
+ALL = (*tableau_names(), *TORCHDIFFEQ_TABLEAUS)
 
 
 def test_the_trees_are_all_there():
-    assert [len(trees(n)) for n in range(1, 11)] == [1, 1, 2, 4, 9, 20, 48, 115, 286, 719]
+    assert [len(rooted_trees(n)) for n in range(1, 11)] == [1, 1, 2, 4, 9, 20, 48, 115, 286, 719]
 
 
-def weights(a, order):
-    """The elementary weight vectors of all trees up to `order`: a list of (trees, s) arrays."""
-    phi = [None]
-    images = [None]
-    for n in range(1, order + 1):
-        rows = np.ones((len(trees(n)), a.shape[0]))
-        for t, (children, _) in enumerate(trees(n)):
-            for o, i in children:
-                rows[t] *= images[o][i]
-        phi.append(rows)
-        images.append(rows @ a.T)
-    return phi
+def named(name: str) -> Tableau:
+    return TORCHDIFFEQ_TABLEAUS.get(name) or tableau(name)
 
 
-def misses(table: Tableau, b, order, target=True):
-    """By order, the largest miss of sum(b phi) = 1/gamma (or 0), over its rounding scale."""
-    phi, size = weights(table.a, order), weights(np.abs(table.a), order)
-    out = []
-    for n in range(1, order + 1):
-        gamma = np.array([g for _, g in trees(n)], dtype=float)
-        wanted = 1.0 / gamma if target else 0.0
-        scale = 1.0 + size[n] @ np.abs(b)
-        out.append(float(np.max(np.abs(phi[n] @ b - wanted) / scale)))
-    return out
+def tolerance(name: str) -> float:
+    return 1e-14 if name in TORCHDIFFEQ_TABLEAUS else float(row(name).get("accuracy", 1e-14))
 
 
-def tolerance(name):
-    return row(name).get("accuracy", 1e-14)
-
-
-def satisfied(missed, allowed):
-    """The order up to which no condition is missed by more than `allowed`."""
-    return next((n for n, miss in enumerate(missed) if miss > allowed), len(missed))
-
-
-@pytest.mark.parametrize("name", tableau_names())
+@pytest.mark.parametrize("name", ALL)
 def test_c_is_the_row_sums(name):
-    table = tableau(name)
+    table = named(name)
     scale = 1.0 + np.abs(table.a).sum(axis=1)
     assert np.max(np.abs(table.a.sum(axis=1) - table.c) / scale) < 1e-14
 
 
-@pytest.mark.parametrize("name", tableau_names())
+@pytest.mark.parametrize("name", ALL)
 def test_the_order_is_what_the_row_says_and_no_more(name):
-    table = tableau(name)
+    table = named(name)
     checked = min(table.order, FULL_ORDER)
-    missed = misses(table, table.b, checked + (table.order < FULL_ORDER))
-    assert satisfied(missed[:checked], tolerance(name)) == checked
+    missed = order_misses(table.a, table.b, checked + (table.order < FULL_ORDER))
+    assert satisfied_order(missed[:checked], tolerance(name)) == checked
     if table.order < FULL_ORDER:
         assert missed[-1] > 1e-10
 
@@ -97,7 +61,7 @@ def test_the_order_is_what_the_row_says_and_no_more(name):
 def test_high_orders(name):
     table = tableau(name)
     order = min(table.order, 10)
-    assert satisfied(misses(table, table.b, order), 1e-14) == order
+    assert satisfied_order(order_misses(table.a, table.b, order), 1e-14) == order
     for k in range(1, table.order + 1):
         assert table.b @ table.c ** (k - 1) == pytest.approx(1 / k, abs=1e-14 * sum(abs(table.b)))
 
@@ -105,30 +69,30 @@ def test_high_orders(name):
 @pytest.mark.parametrize("name", ["Feagin12", "Feagin14"])
 def test_the_highest_orders_tree_by_tree(name):
     table = tableau(name)
-    assert satisfied(misses(table, table.b, table.order), 1e-14) == table.order
+    assert satisfied_order(order_misses(table.a, table.b, table.order), 1e-14) == table.order
 
 
 @pytest.mark.parametrize("name", [n for n in tableau_names() if tableau(n).b_error is not None])
 def test_the_companion_has_the_embedded_order(name):
     table = tableau(name)
     order = min(table.embedded_order, FULL_ORDER)
-    reached = [
-        satisfied(misses(table, table.b + sign * table.b_error, order + 1), tolerance(name))
-        for sign in (1.0, -1.0)
-    ]
+    companions = (table.b + table.b_error, table.b - table.b_error)
+    misses = [order_misses(table.a, b, order + 1) for b in companions]
+    reached = [satisfied_order(each, tolerance(name)) for each in misses]
     assert max(reached) >= order
     if table.embedded_order < FULL_ORDER:
         assert max(reached) == order
     # An error estimate vanishes where both methods are exact.
     both = min(order, table.order)
-    assert satisfied(misses(table, table.b_error, both, target=False), tolerance(name)) == both
+    missed = order_misses(table.a, table.b_error, both, vanishing=True)
+    assert satisfied_order(missed, tolerance(name)) == both
 
 
 def test_two_error_estimates():
     dp8, bs5 = tableau("DP8"), tableau("BS5")
     assert (dp8.error_rule, bs5.error_rule) == ("hairer", "max")
-    assert satisfied(misses(dp8, dp8.b_error2, 5, target=False), 1e-14) == 3
-    assert satisfied(misses(bs5, bs5.b_error2, 6, target=False), 1e-14) == 4
+    assert satisfied_order(order_misses(dp8.a, dp8.b_error2, 5, vanishing=True), 1e-14) == 3
+    assert satisfied_order(order_misses(bs5.a, bs5.b_error2, 6, vanishing=True), 1e-14) == 4
     others = [n for n in tableau_names() if tableau(n).b_error2 is not None]
     assert sorted(others) == ["BS5", "DP8"]
 
@@ -155,14 +119,84 @@ def test_unknown_tableau():
         tableau("tsit5")
 
 
-def test_a_wrong_tableau_is_refused():
-    one = np.ones(1)
-    with pytest.raises(ValueError, match="row sums"):
-        Tableau("wrong", one, np.zeros((1, 1)), one, None, 1, None, "nowhere")
-    with pytest.raises(ValueError, match="does not fit"):
-        Tableau("wrong", one, np.zeros((1, 1)), np.ones(2), None, 1, None, "nowhere")
-    with pytest.raises(ValueError, match="above its diagonal"):
-        Tableau("wrong", np.ones(2), np.eye(2)[::-1], np.ones(2), None, 1, None, "nowhere")
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"c": [0.0, 0.5]}, "c\\[1\\] = 0.5: .*0.666.*row sums"),
+        ({"b": [0.25, 0.75, 0.0]}, "shape of a = \\(2, 2\\): .*\\(3, 3\\), as b has 3 stages"),
+        ({"a": [[0.0, 0.0], [2 / 3]]}, "a = .*an array of numbers"),
+        ({"a": [0.0, 2 / 3]}, "a = \\(2,\\): .*\\(stages, stages\\)"),
+        ({"b": [0.25, math.nan]}, "b = .*finite numbers.*NaN"),
+        ({"b_error": [1.0]}, "shape of b_error"),
+        ({"b_error": [math.inf, 0.0]}, "b_error = .*finite"),
+        ({"b": []}, "b = \\(0,\\)"),
+        ({"order": -1}, "order = -1: .*1 or more"),
+        ({"order": 2.5}, "order = 2.5"),
+        ({"b": [0.5, 0.75]}, "order = 0: .*1 or more"),  # not even consistent
+        ({"name": ""}, "name = ''"),
+        ({"name": None}, "name = None"),
+        ({"error_rule": "max"}, "error_rule = 'max'.*b_error2"),
+        ({"error_rule": "mean", "b_error2": [1.0, -1.0]}, "error_rule = 'mean'"),
+    ],
+)
+def test_a_wrong_tableau_is_refused(changed: dict[str, Any], text: str) -> None:
+    given = {"name": "X", "c": [0.0, 2 / 3], "a": [[0.0, 0.0], [2 / 3, 0.0]], "b": [0.25, 0.75]}
+    with pytest.raises(InvalidValueError, match=text):
+        Tableau(**(given | changed))
+
+
+def test_kinds_and_blocks() -> None:
+    assert {tableau(name).kind for name in tableau_names()} == {"explicit", "dirk"}
+    euler, trapezoid, gauss = tableau("Euler"), tableau("Trapezoid"), TORCHDIFFEQ_TABLEAUS["gl6"]
+    lobatto = collocation("Lobatto IIIA", [0.0, 0.5, 1.0])
+    assert [each.kind for each in (euler, trapezoid, gauss, lobatto)] == [
+        "explicit", "dirk", "full", "full"
+    ]  # fmt: skip
+    assert [trapezoid.coupled(i) for i in range(2)] == [0, 2]
+    assert [gauss.coupled(i) for i in range(3)] == [3, 3, 3]
+    assert [lobatto.coupled(i) for i in range(3)] == [0, 3, 3]
+    assert (lobatto.implicit_stages, gauss.implicit_stages) == ((1, 2), (0, 1, 2))
+    assert (lobatto.fsal, lobatto.order, gauss.fsal) == (True, 4, False)
+
+
+@pytest.mark.parametrize("nodes", [[], [0.5, 0.5], [1.5], [[0.5]], [-0.1, 1.0]])
+def test_collocation_needs_different_nodes_in_the_step(nodes: Any) -> None:
+    with pytest.raises(InvalidValueError, match="nodes"):
+        collocation("X", nodes)
+
+
+def test_equality_is_that_of_the_numbers() -> None:
+    tsit5 = tableau("Tsit5")
+    again = Tableau.from_dict(json.loads(json.dumps(tsit5.to_dict())))
+    assert again is not tsit5
+    assert (again, hash(again)) == (tsit5, hash(tsit5))
+    assert replace(tsit5, source="elsewhere") == tsit5
+    renamed = replace(tsit5, name="Mine")
+    assert renamed != tsit5
+    assert renamed.same_method(tsit5)
+    assert not tsit5.same_method(tableau("DP5"))
+    moved = tsit5.b.copy()
+    moved[0] = np.nextafter(moved[0], 1)
+    assert replace(tsit5, b=moved) != tsit5
+    for copied in (pickle.loads(pickle.dumps(tsit5)), copy.deepcopy(tsit5)):
+        assert copied == tsit5
+        assert not copied.a.flags.writeable
+
+
+def test_the_arrays_are_copies() -> None:
+    b = np.array([1.0])
+    table = Tableau("X", [0.0], [[0.0]], b)
+    b[0] = 2.0
+    assert table.b[0] == 1.0
+    assert b.flags.writeable
+
+
+@pytest.mark.parametrize(
+    "values", [{"name": "X"}, {"name": "X", "c": 0, "a": 0, "b": 0, "d": 0}, 5]
+)
+def test_from_dict_refuses_what_it_does_not_know(values: Any) -> None:
+    with pytest.raises(InvalidValueError, match="a table with name, c, a, b"):
+        Tableau.from_dict(values)
 
 
 # Peers. Their arrays as (c, a, b, b_error), padded with idle stages where theirs has fewer or more.

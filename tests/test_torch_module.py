@@ -16,7 +16,7 @@ import torch
 import torchdiffeq
 from torch import Tensor, nn
 
-from pynode_jl.backends.jax._pullback import keeping
+from pynode_jl.backends.jax.checkpointing import pullback_policy
 from pynode_jl.errors import (
     BackendLacksSolverError,
     InvalidValueError,
@@ -415,8 +415,9 @@ KEPT: dict[str, dict[str, Any]] = {
 def test_stages_that_are_kept_give_the_gradient(activation: type[nn.Module], name: str) -> None:
     module = Wide(activation).to(F64)
     field = translate(module, torch.zeros(3, 2, dtype=F64)).field
-    method = dense_method(find_method(name, {})) or tableau(name)
-    assert keeping(field, method, name == "RK4", 0, 3, np.dtype("f8")).stages
+    method = dense_method(find_method(name, {}))
+    table = tableau(name) if method is None else method.tableau
+    assert pullback_policy(field, table, name == "RK4", 0, 3, np.dtype("f8")).save_residuals
     y0 = torch.randn(3, 2, dtype=F64)
     whole, here = (
         _pulled(

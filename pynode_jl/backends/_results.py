@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from pynode_jl.errors import InvalidValueError
+from pynode_jl._validation import real_number
 from pynode_jl.fields import Weights
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -132,10 +132,7 @@ class Adam:
     eps: float = 1e-8
 
     def __post_init__(self) -> None:
-        if not self.learning_rate > 0:
-            raise InvalidValueError(
-                "learning_rate", self.learning_rate, "a number above 0", "The paper's is 1e-4."
-            )
+        real_number("learning_rate", self.learning_rate, "The paper's is 1e-4.", above=0)
 
 
 @dataclass(frozen=True)

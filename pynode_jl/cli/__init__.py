@@ -1,4 +1,4 @@
-"""The command line: commands over experiments. Nothing computes here."""
+"""The command line: a file for each command. Nothing is computed here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Run ``pynode-jl``; what the package refuses ends in one message and exit status 2."""
+    """Run ``pynode-jl``; an error of the package becomes one message and exit status 2."""
     from rich.console import Console
 
     from pynode_jl.cli._app import app
@@ -20,5 +20,8 @@ def main() -> None:
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from the last checkpoint.", file=sys.stderr)
+        print(
+            "\nstopped; run the same command again to resume from the last checkpoint.",
+            file=sys.stderr,
+        )
         sys.exit(130)

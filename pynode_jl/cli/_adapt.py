@@ -1,4 +1,4 @@
-"""``pynode-jl adapt`` and ``pynode-jl critical``: train so that the model stays an ODE."""
+"""``pynode-jl adapt`` and ``pynode-jl critical``: find steps at which a model stays an ODE."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pynode_jl._io import write_text
 from pynode_jl.cli._running import settings, train_with_bar
 from pynode_jl.errors import DivergedError
 
@@ -37,7 +38,7 @@ _Setting = Annotated[
 
 def adapt(
     config: _ConfigFile = None,
-    out: Annotated[Path, typer.Option(help="Where the runs, their table and figure go.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for the runs, their table and figure.")] = Path(
         "runs/adapt"
     ),
     controller: Annotated[
@@ -47,7 +48,7 @@ def adapt(
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from the file's on.")] = 1,
     setting: _Setting = None,
 ) -> None:
-    """Adapt the step or tolerance in training; started again, it goes on."""
+    """Adapt the step or tolerance while training; run again, it resumes."""
     import pandas as pd
 
     from pynode_jl.reporting import figures
@@ -69,7 +70,7 @@ def adapt(
         traces[run.folder.name] = checks_table(trained.history)
         fixed = trained.solver.fixed
     table = pd.DataFrame(rows)
-    table.to_csv(out / f"{wanted}.csv", index=False)
+    write_text(out / f"{wanted}.csv", table.to_csv(index=False))
     paths = figures.save(
         figures.adaptation_trace(dict(list(traces.items())[:4]), fixed=fixed),
         out / f"{wanted}-trace",
@@ -80,7 +81,7 @@ def adapt(
 
 def critical(
     config: _ConfigFile = None,
-    out: Annotated[Path, typer.Option(help="Where the runs and the table go.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for the runs and the table.")] = Path(
         "runs/critical"
     ),
     coarse: Annotated[str, typer.Option(help="The coarse end: dt=1/4, or tol=1e-1.")] = "dt=1/4",
@@ -114,12 +115,12 @@ def critical(
 
     def train(solver: Solver, seed: int) -> tuple[Trained, Dataset]:
         wanted = replace(base, seed=seed, train=replace(base.train, solver=str(solver)))
-        text = solver.label.split(" ", 1)[1].replace("/", "_").replace(" ", "-")
+        text = solver.stepping.label.replace("/", "_").replace(" ", "-")
         run = Run.create(wanted, out / f"{name}-{text}-s{seed}")
         try:
             train_with_bar(_console, run, run.folder.name)
         except DivergedError as error:
-            # A step at which training fails is a trial too, and says nothing of finer ones.
+            # A step at which training fails is a trial too. It says nothing about finer ones.
             _console.print(f"{run.folder.name}: {error}", markup=False, highlight=False)
         return run.trained, run.dataset
 
@@ -149,8 +150,8 @@ def critical(
         backend=get_backend(base.backend, base.device or None),
         on_trial=show,
     )
-    report.table.to_csv(out / "trials.csv", index=False)
-    report.brackets.to_csv(out / "critical.csv", index=False)
+    write_text(out / "trials.csv", report.table.to_csv(index=False))
+    write_text(out / "critical.csv", report.brackets.to_csv(index=False))
     title = f"{name}: where models begin to hold ({method}, by {report.criterion})"
     _console.print(_frame(title, report.brackets))
     _console.print(f"tables: {out}/critical.csv, {out}/trials.csv", soft_wrap=True)

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pynode_jl._io import write_text
 from pynode_jl.cli._adapt import adapt, critical
 from pynode_jl.cli._certify import certify
 from pynode_jl.cli._julia import app as julia_app
@@ -38,12 +39,12 @@ _Folder = Annotated[Path, typer.Argument(help="The run's folder.", show_default=
 
 @app.command()
 def quickstart(
-    out: Annotated[Path, typer.Option(help="Where the runs and the report go.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for the runs and the report.")] = Path(
         "runs/quickstart"
     ),
     seed: Annotated[int, typer.Option(help="Decides data, weights and batches.")] = 0,
 ) -> None:
-    """Train Sphere 2D with a coarse and a fine Euler, swap the solver, report. Minutes."""
+    """Train Sphere 2D with a coarse and a fine Euler step, swap solvers, report. Takes minutes."""
     from pynode_jl.runs import Run, quickstart_configs
 
     begun = time.monotonic()
@@ -59,13 +60,13 @@ def quickstart(
 @app.command()
 def train(
     config: Annotated[Path, typer.Argument(help="A TOML file.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="The run's folder: new, or the run to go on with.")],
+    out: Annotated[Path, typer.Option(help="The run's folder: new, or a run to resume.")],
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", help='Change a key: "train.iterations=100". Repeatable.'),
     ] = None,
 ) -> None:
-    """Train the run of a configuration; started again, it goes on from its checkpoint."""
+    """Train the run of a configuration; run again, it resumes from its checkpoint."""
     from pynode_jl.runs import Config, Run
 
     run = Run.create(Config.from_toml(config).changed(settings(setting or [])), out)
@@ -109,8 +110,7 @@ def swap(
         factors=tuple(factor or run.config.swap.factors),
         **{name: value for name, value in rule.items() if value is not None},
     )
-    run.config = replace(run.config, swap=chosen)
-    _report({folder.name: run}, folder, f"Run {folder.name}")
+    _report({folder.name: run.with_swap(chosen)}, folder, f"Run {folder.name}")
 
 
 @app.command()
@@ -152,7 +152,7 @@ def zoo(
     family: Annotated[str | None, typer.Option(help="A part of the family's name.")] = None,
     out: Annotated[Path | None, typer.Option(help="A CSV file to write, row by row.")] = None,
 ) -> None:
-    """Measure every solver's order of convergence here; suspects are named. Julia: an hour."""
+    """Measure the order of convergence of every solver; name suspects. Julia's take an hour."""
     import pandas as pd
 
     from pynode_jl.backends import get_backend
@@ -172,25 +172,25 @@ def zoo(
             f"claimed {row.claimed}, {seen}", markup=False, highlight=False, soft_wrap=True
         )
         if out is not None:
-            pd.DataFrame(map(asdict, found)).to_csv(out, index=False)
+            write_text(out, pd.DataFrame(map(asdict, found)).to_csv(index=False))
     suspects = [row.name for row in found if row.suspect]
-    silent = [row.name for row in found if row.problem]
+    unmeasured = [row.name for row in found if row.problem]
     _console.print(f"{len(found)} solvers, {len(suspects)} suspects: {', '.join(suspects)}")
-    _console.print(f"{len(silent)} not measured: {', '.join(silent)}")
+    _console.print(f"{len(unmeasured)} not measured: {', '.join(unmeasured)}")
 
 
 @app.command()
 def doctor() -> None:
-    """Say what is found, what is missing, and the command that mends it."""
+    """Report what is found, what is missing, and how to fix it."""
     from pynode_jl.cli._doctor import findings
 
-    ill = 0
+    failures = 0
     for finding in findings():
         sign = "[green]ok[/]" if finding.well else "[bold red]!![/]"
         _console.print(f"{sign} {finding.subject:<12}", end=" ")
         _console.print(finding.text, markup=False, highlight=False, soft_wrap=True)
-        ill += not finding.well
-    raise typer.Exit(1 if ill else 0)
+        failures += not finding.well
+    raise typer.Exit(1 if failures else 0)
 
 
 def _report(runs: dict[str, Any], folder: Path, title: str) -> None:

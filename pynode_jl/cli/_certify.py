@@ -14,13 +14,13 @@ _console = Console()
 def certify(
     folder: Annotated[Path, typer.Argument(help="The run's folder.", show_default=False)],
     out: Annotated[
-        Path | None, typer.Option(help="Where the certificate goes; default: the run's folder.")
+        Path | None, typer.Option(help="Folder for the certificate; default: the run's.")
     ] = None,
     samples: Annotated[
         int, typer.Option(help="Test samples for diagnostics that need Jacobians.")
     ] = 64,
 ) -> None:
-    """Is a trained run an ODE? Give the verdict, and what each diagnostic finds."""
+    """Decide whether a trained run is an ODE: the verdict, and what each diagnostic finds."""
     from pynode_jl.diagnostics import certify as ask
     from pynode_jl.errors import RunFolderError
     from pynode_jl.reporting.pages import write_certificate
@@ -30,7 +30,10 @@ def certify(
     trained = run.trained
     if not trained.finished:
         raise RunFolderError(
-            "folder", str(folder), "a run that is trained to its end", "`pynode-jl train` goes on."
+            "folder",
+            str(folder),
+            "a run that is trained to its end",
+            "`pynode-jl train` resumes it.",
         )
     with _console.status("running") as status:
         certificate = ask(

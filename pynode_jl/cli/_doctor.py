@@ -1,4 +1,4 @@
-"""What is installed, what is missing, and the command that mends it."""
+"""What is installed, what is missing, and how to fix it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Finding(NamedTuple):
-    """What was looked at, whether it is well, and what was found or what mends it."""
+    """One check: its subject, whether all is well, and what was found or how to fix it."""
 
     subject: str
     well: bool
@@ -19,13 +19,13 @@ class Finding(NamedTuple):
 
 
 _OPTIONAL = {
-    "torch": "tensors of torch in and out: pip install 'pynode-jl[torch]'",
-    "torchdiffeq": "the oracle of the tests: pip install 'pynode-jl[test]'",
+    "torch": "for pynode_jl.torch: pip install 'pynode-jl[torch]'",
+    "torchdiffeq": "for the tests: pip install 'pynode-jl[test]'",
 }
 
 
 def findings() -> Iterator[Finding]:
-    """Look at Python, the embedded backend, its devices and the optional packages."""
+    """Check Python, the JAX backend, its devices and the optional packages."""
     yield Finding(
         "python",
         sys.version_info >= (3, 11),
@@ -33,33 +33,33 @@ def findings() -> Iterator[Finding]:
     )
     for package in ("jax", "jaxlib", "diffrax", "optax"):
         yield Finding(package, *_version(package))
-    yield _embedded()
-    yield _julia()
-    for package, mend in _OPTIONAL.items():
+    yield _jax_backend()
+    yield _julia_backend()
+    for package, hint in _OPTIONAL.items():
         found, text = _version(package)
-        yield Finding(package, True, text if found else f"not installed, optional. {mend}")
+        yield Finding(package, True, text if found else f"not installed, optional, {hint}")
 
 
-def _julia() -> Finding:
+def _julia_backend() -> Finding:
     from pynode_jl.backends.julia import JuliaBackend, discover, set_at_hand
 
     discovery = discover()
     if not discovery.found:
-        return Finding("backend julia", True, f"not at hand, optional. {discovery.text}")
+        return Finding("backend julia", True, f"not found, optional. {discovery.text}")
     try:
         backend = JuliaBackend()
         versions = backend.versions()
     except Exception as failure:
         return Finding("backend julia", False, f"{type(failure).__name__}: {failure}")
     found = ", ".join(f"{name} {number}" for name, number in versions.items() if number)
-    lacking = [name for name, number in versions.items() if not number]
-    if lacking:
-        found += f"; not there, optional: {', '.join(lacking)} (using Pkg; Pkg.add({lacking}))"
+    absent = [name for name, number in versions.items() if not number]
+    if absent:
+        found += f"; not installed, optional: {', '.join(absent)} (using Pkg; Pkg.add({absent}))"
     missing = len(backend.missing_solvers())
     compiled = len(backend.compiled_solvers())
     text = f"{len(backend.solvers())} solvers, {compiled} compiled ahead"
     if not compiled:
-        text += " (seconds each when first used; pynode-jl julia precompile)"
+        text += " (seconds each on first use; pynode-jl julia precompile)"
     if missing:
         text += f" ({missing} more in other packages or versions: backend.missing_solvers())"
     text += f"; {set_at_hand(versions['OrdinaryDiffEqCore'])}; {found}; {discovery.text}"
@@ -73,7 +73,7 @@ def _version(package: str) -> tuple[bool, str]:
         return False, f"not installed. pip install {package}"
 
 
-def _embedded() -> Finding:
+def _jax_backend() -> Finding:
     import numpy as np
 
     from pynode_jl.backends import get_backend

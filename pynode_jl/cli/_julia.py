@@ -1,4 +1,4 @@
-"""``pynode-jl julia``: setting Julia up."""
+"""``pynode-jl julia``: set up Julia."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def julia() -> None:
 def install(
     gpu: Annotated[bool, typer.Option("--gpu", help="LuxCUDA too, for device gpu.")] = False,
 ) -> None:
-    """Download Julia, where none fits, and its packages (1-2 GB). Nothing else ever downloads."""
-    from pynode_jl.backends.julia._install import install
+    """Download Julia, if no installed one fits, and its packages (1-2 GB)."""
+    from pynode_jl.backends.julia import install as install_julia
 
-    project = install(gpu=gpu)
+    project = install_julia(gpu=gpu)
     _console.print(f"installed into {project}; `pynode-jl doctor` starts it", soft_wrap=True)
 
 
@@ -43,11 +43,11 @@ def precompile(
             help="Solvers, sub-libraries, parts of families: Vern7, LowOrderRK. Default: all."
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Julias at a time, 2 GB of memory each.")] = max(
-        1, (os.cpu_count() or 2) // 2
-    ),
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Processes at a time; each takes 2 GB of memory.")
+    ] = max(1, (os.cpu_count() or 2) // 2),
 ) -> None:
-    """Compile solvers once, for all later processes: seconds a solver, a minute an implicit one."""
+    """Compile solvers ahead of time: seconds for a solver, a minute for an implicit one."""
     from pynode_jl.backends.julia import build_images, solvers_by_library
 
     libraries = solvers_by_library(wanted or ())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -20,7 +20,7 @@ def matrix(
     folders: Annotated[
         list[Path], typer.Argument(help="Runs, or folders that hold runs.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option(help="Where table, heat map and page go.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for table, heat map and page.")] = Path(
         "runs/matrix"
     ),
     solver: Annotated[
@@ -40,16 +40,16 @@ def matrix(
         str, typer.Option(help="flips, or a rule of the paper: three-points, ten-points.")
     ] = "flips",
 ) -> None:
-    """Swap matrix: training solvers by test solvers by factors, seeds aggregated."""
+    """Make a swap matrix: training solvers by test solvers, seeds averaged."""
     from pynode_jl.cli._progress import swap_bar
-    from pynode_jl.diagnostics._verdict import Kind
+    from pynode_jl.reporting.html import VERDICTS
     from pynode_jl.reporting.pages import write_matrix_report
     from pynode_jl.runs import explicit_zoo, find_runs, runs_matrix
 
     begun = time.monotonic()
 
     def skip(folder: Path, reason: str) -> None:
-        _stderr.print(f"passed over {folder}: {reason}", markup=False, soft_wrap=True)
+        _stderr.print(f"skipped {folder}: {reason}", markup=False, soft_wrap=True)
 
     runs = find_runs(folders, skip)
     tests = [*(solver or ()), *(explicit_zoo() if zoo else ())]
@@ -77,7 +77,7 @@ def matrix(
             str(row["seeds"]),
         )
     _console.print(table)
-    kinds = [name for name in get_args(Kind) if name in found.trained]
+    kinds = [name for name in VERDICTS if name in found.trained]
     verdicts = Table("trained with", "as trained", "as an ODE", *kinds, title="seeds by verdict")
     for row in found.trained.to_dict("records"):
         verdicts.add_row(
@@ -98,7 +98,7 @@ def matrix(
 
 
 def _with_interval(share: float, low: float, high: float) -> str:
-    """A share with its interval where it has one: "84.8% (82.1 to 87.2)"."""
+    """Return a share, with its interval where it has one: "84.8% (82.1 to 87.2)"."""
     if math.isnan(share):
         return "-"
     return f"{share:.1%}" + ("" if math.isnan(low) else f" ({100 * low:.1f} to {100 * high:.1f})")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def training_bar(console: Console, name: str) -> Iterator[Callable[[Trained], None]]:
-    """A bar that `on_chunk` moves: iterations, loss, batch accuracy, evaluations a solve."""
+    """Show a bar that `on_chunk` moves: iterations, loss, batch accuracy, evaluations."""
     with _bar(console, "{task.fields[seen]}") as progress:
         task = progress.add_task(f"train {name}", total=None, seen="compiling")
 
@@ -35,7 +35,7 @@ def training_bar(console: Console, name: str) -> Iterator[Callable[[Trained], No
 
 @contextmanager
 def swap_bar(console: Console, name: str) -> Iterator[Callable[[int, int, str], None]]:
-    """A bar that `on_solve` moves: solves done and the one in hand."""
+    """Show a bar that `on_solve` moves: solves done, and the current one."""
     with _bar(console, "{task.fields[seen]}") as progress:
         task = progress.add_task(f"swap {name}", total=None, seen="")
 
@@ -49,7 +49,7 @@ def swap_bar(console: Console, name: str) -> Iterator[Callable[[int, int, str], 
 
 @contextmanager
 def counting_bar(console: Console, name: str, total: int) -> Iterator[Callable[[str], None]]:
-    """A bar that each call moves by one, with what was done last."""
+    """Show a bar that each call moves by one, with what was done last."""
     with _bar(console, "{task.fields[seen]}") as progress:
         task = progress.add_task(name, total=total, seen="")
 

@@ -1,4 +1,4 @@
-"""``pynode-jl reproduce``: the paper's figures and tables, one command each."""
+"""``pynode-jl reproduce``: the paper's figures and tables, a command for each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from pynode_jl.paper import REPRODUCTIONS
 
 app = typer.Typer(
-    help="The paper's figures and tables, from runs of our own.",
+    help="The figures and tables of Ott et al. (2021), from runs of our own.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -22,7 +22,7 @@ _console = Console()
 
 
 _Out = Annotated[
-    Path, typer.Option(help="Where figures go; their trained runs in its folder runs.")
+    Path, typer.Option(help="Folder for the figures; trained runs go to its folder runs.")
 ]
 _Seeds = Annotated[int, typer.Option(help="Seeds behind each mean.")]
 _Full = Annotated[
@@ -41,7 +41,7 @@ def _command(name: str) -> Callable[..., None]:
         full: _Full = False,
         backend: _Backend = "auto",
     ) -> None:
-        _made(name, out, seeds, full, backend)
+        _make(name, out, seeds, full, backend)
 
     def table(
         out: _Out = Path("runs/reproduce"),
@@ -50,28 +50,29 @@ def _command(name: str) -> Callable[..., None]:
         backend: _Backend = "auto",
         criterion: _Criterion = "flips",
     ) -> None:
-        _made(name, out, seeds, full, backend, criterion)
+        _make(name, out, seeds, full, backend, criterion)
 
     return table if name.startswith("table1") else figure
 
 
-def _made(
+def _make(
     name: str, out: Path, seeds: int, full: bool, backend: str, criterion: str = "flips"
 ) -> None:
     from pynode_jl.cli._progress import training_bar
-    from pynode_jl.paper import make
-    from pynode_jl.paper._context import Desk
+    from pynode_jl.paper import ReproductionContext, make
 
     begun = time.monotonic()
     bar = partial(training_bar, _console)
-    desk = Desk(out, seeds, full, backend, bar, cast(Any, criterion))  # checked there
-    plate = make(name, desk)
-    paths = desk.publish(name, plate)
-    _console.print(plate.caption, highlight=False)
+    context = ReproductionContext(
+        out, seeds, full, backend, bar, cast(Any, criterion)
+    )  # checked there
+    result = make(name, context)
+    paths = context.publish(name, result)
+    _console.print(result.caption, highlight=False)
     for path in paths:
         _console.print(str(path), soft_wrap=True, highlight=False)
     _console.print(f"{time.monotonic() - begun:.0f} s")
 
 
-for _name, _help in REPRODUCTIONS.items():
-    app.command(_name, help=_help)(_command(_name))
+for _name, _row in REPRODUCTIONS.items():
+    app.command(_name, help=_row.summary)(_command(_name))

@@ -1,4 +1,4 @@
-"""What several commands share: settings from the command line, and training with a bar."""
+"""Shared by several commands: settings from the command line, training with a progress bar."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def train_with_bar(console: Console, run: Run, name: str) -> None:
-    """Train a run from where it stands to its end.
+    """Train a run to its end, from its last checkpoint.
 
     Raises:
-        DivergedError: it ended before.
+        DivergedError: it ended before its last iteration.
     """
     from pynode_jl.backends import RetCode
     from pynode_jl.cli._progress import training_bar
@@ -37,7 +37,7 @@ def train_with_bar(console: Console, run: Run, name: str) -> None:
 
 
 def settings(texts: list[str]) -> dict[str, Any]:
-    """``key=value`` texts, their values read as TOML where they are that, as text where not."""
+    """Read ``key=value`` texts; a value is TOML, or text where it is no TOML."""
     made: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")

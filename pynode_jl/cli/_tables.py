@@ -15,7 +15,7 @@ _AS_GIVEN = "as given"
 
 
 def swap_table(name: str, report: SwapReport) -> Table:
-    """Test accuracy by test solver (rows) and factor on the training step or tolerance (columns).
+    """Return test accuracy by test solver (rows) and factor on the training step (columns).
 
     Bold: the solver trained with. Dim: a solve on which the verdict does not rest.
     """

@@ -1,4 +1,4 @@
-"""The data sets: functions, seeded where chance has a part, returning a `Dataset`; their table."""
+"""Data sets: functions that return a `Dataset`, seeded where chance has a part, and their table."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ DATASETS: Mapping[str, Callable[..., Dataset]] = MappingProxyType(
 
 
 def load(name: str, **options: object) -> Dataset:
-    """The data set `name` of `DATASETS`, built with the options of its function.
+    """Return the data set `name` of `DATASETS`, built with the options of its function.
 
     Raises:
         UnknownNameError: no data set has that name.

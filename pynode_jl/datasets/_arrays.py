@@ -26,7 +26,7 @@ Arrays: TypeAlias = ArrayLike | SupportsDLPack
 
 
 def float_states(argument: str, values: Arrays) -> Floats:
-    """A read-only float32 copy, shape (n, *state) with n and every state axis >= 1, all finite.
+    """Return a read-only float32 copy, shape (n, *state), no axis empty, all finite.
 
     Raises:
         DataError: anything else; a value that is not finite is named by its index.
@@ -58,7 +58,7 @@ def float_states(argument: str, values: Arrays) -> Floats:
 
 
 def class_labels(argument: str, values: Arrays, classes: int | None = None) -> Labels:
-    """A read-only int32 copy, shape (n,), n >= 1, each label in range(`classes`) (if given).
+    """Return a read-only int32 copy, shape (n,), n >= 1, each label in range(`classes`) (if given).
 
     Floats and bools are taken where they are whole numbers.
 

@@ -54,7 +54,7 @@ def cifar10(
     Raises:
         DataError: an archive that is missing, damaged, cut short, or of another format.
         InvalidValueError: an argument that is not allowed.
-        BackendUnavailableError: a download is needed and pooch is not installed.
+        MissingDependencyError: a download is needed and pooch is not installed.
     """
     if archive is not None and archive not in FORMATS:
         raise InvalidValueError(

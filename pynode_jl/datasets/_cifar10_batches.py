@@ -30,7 +30,7 @@ Batch: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.integer[Any]]]
 
 
 def read_batches(path: Path, kind: str) -> tuple[Batch, Batch]:
-    """The training batches, joined in order, and the test batch of the archive `path`.
+    """Return the training batches, joined in order, and the test batch of the archive `path`.
 
     Raises:
         DataError: an archive that is damaged, cut short, or lacks a batch; a damaged batch.
@@ -43,7 +43,7 @@ def read_batches(path: Path, kind: str) -> tuple[Batch, Batch]:
 
 
 def _members(path: Path, names: list[str]) -> dict[str, bytes]:
-    """The contents of the files `names` of a gzipped tar file, whatever folder they are in."""
+    """Return the contents of the files `names` of a gzipped tar file, in whatever folder."""
     found: dict[str, bytes] = {}
     try:
         with gzip.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
@@ -78,7 +78,7 @@ def _members(path: Path, names: list[str]) -> dict[str, bytes]:
 
 
 def _binary(path: Path, name: str, data: bytes) -> Batch:
-    """Records of a label and then the red, green and blue planes, row by row."""
+    """Read records of a label and then the red, green and blue planes, row by row."""
     record = 1 + _PIXELS
     if len(data) % record or not data:
         raise DataError(
@@ -92,7 +92,7 @@ def _binary(path: Path, name: str, data: bytes) -> Batch:
 
 
 def _python(path: Path, name: str, data: bytes) -> Batch:
-    """A pickled dictionary of Python 2: b"data", (n, 3072) bytes, and b"labels", a list."""
+    """Read a pickled dictionary of Python 2: b"data", (n, 3072) bytes, and b"labels", a list."""
     argument = f"{path.name}: {name}"
     allowed = f"a pickled dictionary of b'data', (n, {_PIXELS}) bytes, and b'labels', n integers"
     try:

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
-from pynode_jl.datasets._arguments import whole_number
+from pynode_jl._validation import whole_number
 from pynode_jl.datasets._arrays import Arrays, Floats, Labels, class_labels, float_states
 from pynode_jl.datasets._split import stratified_split
 from pynode_jl.errors import DataError, InvalidValueError
@@ -82,7 +82,7 @@ class Dataset:
         seed: int = 0,
         name: str = "arrays",
     ) -> Dataset:
-        """A user's own arrays: NumPy, torch, JAX, lists, anything with __array__ or __dlpack__.
+        """Take arrays of your own: NumPy, torch, JAX, lists, what has __array__ or __dlpack__.
 
         With `x_test` and `y_test`, `x` and `y` are the training examples and nothing is drawn.
         Without, a seeded stratified split takes `test_fraction` (0.2 unless told) for the test.
@@ -109,7 +109,7 @@ class Dataset:
             raise InvalidValueError(
                 "test_fraction",
                 test_fraction,
-                "absent where x_test and y_test are given",
+                "None where x_test and y_test are given",
                 "Leave out test_fraction, or x_test and y_test.",
             )
         seed = checked_seed(seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pynode_jl.datasets._dataset import Dataset
-from pynode_jl.errors import BackendUnavailableError
+from pynode_jl.errors import MissingDependencyError
 
 
 def digits(*, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
@@ -20,14 +20,14 @@ def digits(*, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
 
     Raises:
         InvalidValueError: an argument that is not allowed.
-        BackendUnavailableError: scikit-learn is not installed.
+        MissingDependencyError: scikit-learn is not installed.
     """
     try:
         # Here, not above: it takes a second to import.
         from sklearn.datasets import load_digits  # type: ignore[import-untyped, unused-ignore]
     except ImportError as cause:
-        raise BackendUnavailableError(
-            "data set 'digits' needs scikit-learn: `pip install scikit-learn`"
+        raise MissingDependencyError(
+            "scikit-learn", "data set 'digits'", "Use `pip install scikit-learn`."
         ) from cause
     pixels, labels = load_digits(return_X_y=True)
     images = (np.asarray(pixels) / 16.0).reshape(-1, 1, 8, 8)

@@ -33,7 +33,7 @@ _MOST_BYTES = 2**34
 
 
 def read_idx(path: Path, axes: int, code: int = 0x08) -> NDArray[Any]:
-    """The array in the gzipped IDX file `path`, in the machine's byte order.
+    """Return the array in the gzipped IDX file `path`, in the machine's byte order.
 
     Args:
         path: the file.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode_jl.datasets._arguments import whole_number
+from pynode_jl._validation import whole_number
 from pynode_jl.datasets._arrays import Floats
 from pynode_jl.errors import DataError
 
@@ -18,7 +18,7 @@ def unit_pixels(pixels: NDArray[np.uint8]) -> Floats:
 
 
 def first(name: str, count: int | None, rows: NDArray[Any]) -> NDArray[Any]:
-    """The first `count` of `rows`; all of them for None.
+    """Return the first `count` of `rows`; all of them for None.
 
     Raises:
         InvalidValueError: not an integer >= 1.

@@ -65,7 +65,7 @@ def mnist(
     Raises:
         DataError: a file that is missing, damaged, cut short, or of another format.
         InvalidValueError: an argument that is not allowed.
-        BackendUnavailableError: a download is needed and pooch is not installed.
+        MissingDependencyError: a download is needed and pooch is not installed.
     """
     where = data_folder(folder)
     paths = [public_file(file, where, download=download, verify=verify) for file in MNIST_FILES]

@@ -25,7 +25,7 @@ def arrays(
     classes: int | None = None,
     seed: int = 0,
 ) -> Dataset:
-    """The data in the file `path`, as ``numpy.savez`` writes it; named after the file.
+    """Read the data in the file `path`, as ``numpy.savez`` writes it; named after the file.
 
     It holds x_train, y_train, x_test, y_test, or x, y, which a seeded stratified split divides.
     Other arrays in it are not read, and pickled objects never are: a pickle can run code.

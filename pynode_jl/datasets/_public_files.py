@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pynode_jl.errors import BackendUnavailableError, DataError
+from pynode_jl.errors import DataError, MissingDependencyError
 
 #: Environment variable that names the folder of downloaded files; the system's cache folder unless
 #: it is set.
@@ -37,7 +37,7 @@ def data_folder(folder: str | os.PathLike[str] | None) -> Path:
 
 
 def public_file(file: PublicFile, folder: Path, *, download: bool, verify: bool) -> Path:
-    """The path of `file` in `folder`, where it is put if it is not there.
+    """Return the path of `file` in `folder`; download it if it is not there.
 
     Args:
         file: what is wanted.
@@ -47,7 +47,7 @@ def public_file(file: PublicFile, folder: Path, *, download: bool, verify: bool)
 
     Raises:
         DataError: not at hand and not to be had, or at hand with other content.
-        BackendUnavailableError: a download is needed and pooch is not installed.
+        MissingDependencyError: a download is needed and pooch is not installed.
     """
     path = folder / file.name
     if path.exists():
@@ -85,9 +85,10 @@ def _downloaded(file: PublicFile, folder: Path) -> Path:
     try:
         import pooch  # here, not above: only a download needs it
     except ImportError as cause:
-        raise BackendUnavailableError(
-            f"downloading {file.name} needs pooch: `pip install 'pynode-jl[images]'`, or put the"
-            f" file into {folder} yourself"
+        raise MissingDependencyError(
+            "pooch",
+            f"downloading {file.name}",
+            f"Use `pip install 'pynode-jl[images]'`, or put the file into {folder} yourself.",
         ) from cause
     failures = []
     for address in file.addresses:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pynode_jl.datasets._arguments import whole_number
+from pynode_jl._validation import whole_number
 from pynode_jl.datasets._arrays import Floats, Labels
 from pynode_jl.datasets._dataset import Dataset
 from pynode_jl.seeding import generator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode_jl.datasets._arguments import real_between
+from pynode_jl._validation import real_number
 from pynode_jl.datasets._arrays import Labels
 from pynode_jl.errors import DataError
 
@@ -13,7 +13,7 @@ from pynode_jl.errors import DataError
 def stratified_split(
     labels: Labels, test_fraction: float, random: np.random.Generator
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Indices (train, test), shuffled; together each example once.
+    """Return indices (train, test), shuffled; together each example once.
 
     The test part has round(n * test_fraction) examples, shared among the classes by largest
     remainder; fewer only where a class would otherwise have no training example left. It is
@@ -23,7 +23,9 @@ def stratified_split(
         InvalidValueError: `test_fraction` is not between 0 and 1.
         DataError: too few examples for a test part.
     """
-    test_fraction = real_between("test_fraction", test_fraction, 0.0, 1.0, 0.2)
+    test_fraction = real_number(
+        "test_fraction", test_fraction, "Try test_fraction=0.2.", above=0, below=1
+    )
     shuffled = random.permutation(labels.size)
     names, counts = np.unique(labels, return_counts=True)
     shares = counts * test_fraction

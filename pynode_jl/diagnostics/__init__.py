@@ -42,9 +42,11 @@ from pynode_jl.diagnostics._verdict import (
     ClassFlips,
     Criterion,
     Flips,
+    Kind,
     Rounding,
     Skill,
     Verdict,
+    check_rule,
 )
 
 __all__ = [
@@ -72,6 +74,7 @@ __all__ = [
     "Flips",
     "FoldReport",
     "FoldScan",
+    "Kind",
     "OrderReport",
     "OrderRow",
     "Reference",
@@ -85,6 +88,7 @@ __all__ = [
     "Verdict",
     "by_step",
     "certify",
+    "check_rule",
     "clusters",
     "critical",
     "error_share",

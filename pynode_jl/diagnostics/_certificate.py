@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from pynode_jl._validation import whole_number
 from pynode_jl.backends import BackendLike, as_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics._crossings import CROSSINGS
@@ -23,10 +24,10 @@ from pynode_jl.diagnostics._error_share import ERROR_SHARE
 from pynode_jl.diagnostics._fan import ERROR_TRANSPORT
 from pynode_jl.diagnostics._folds import FOLDS
 from pynode_jl.diagnostics._order_test import ORDER
+from pynode_jl.diagnostics._sentences import weakness_text
 from pynode_jl.diagnostics._step_sweep import ANSWERS_BY_STEP
 from pynode_jl.diagnostics._swap import SwapReport, swap
 from pynode_jl.diagnostics._verdict import Criterion, Verdict
-from pynode_jl.errors import InvalidValueError
 from pynode_jl.solvers import Solver
 from pynode_jl.training import TrainedLike, TrainedModel, as_trained_model, check_fit
 
@@ -84,10 +85,7 @@ class Certificate:
     @property
     def weakness(self) -> str:
         """What weakens a valid verdict, as a sentence; "" where nothing does."""
-        if not self._against:
-            return ""
-        clauses = "; ".join(each.clause or f"{each.name} contradict it" for each in self._against)
-        return f"valid by its answers; {clauses}."
+        return weakness_text({each.name: each.clause for each in self._against})
 
     @property
     def text(self) -> str:
@@ -149,7 +147,7 @@ def certify(
     margin: float = 0.03,
     confidence: float = 0.95,
     criterion: Criterion = "flips",
-    diagnostics: Sequence[Diagnostic] = DIAGNOSTICS,
+    diagnostics: Sequence[Diagnostic] | None = None,
     backend: BackendLike = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> Certificate:
@@ -164,7 +162,7 @@ def certify(
         margin: the share of answers that may change while a model still holds.
         confidence: of all intervals.
         criterion: the verdict's rule, as for `swap`.
-        diagnostics: what to run beside the swap.
+        diagnostics: what to run beside the swap; default `DIAGNOSTICS`.
         backend: what integrates, or its name; default `get_backend()`.
         on_stage: called before the swap and before each diagnostic, with its name.
 
@@ -178,8 +176,7 @@ def certify(
         ... # doctest: +SKIP
         ['folds']
     """
-    if samples < 1:
-        raise InvalidValueError("samples", samples, "1 or more", "64 is the default.")
+    whole_number("samples", samples, hint="64 is the default.")
     trained = as_trained_model(trained)
     backend = as_backend(backend, trained.model.field)
     check_fit(trained.model, dataset)
@@ -195,7 +192,7 @@ def certify(
     context = Context(trained, dataset, backend, swapped, samples)
     unfit = _UNFIT.get(swapped.verdict.kind)
     findings = []
-    for diagnostic in diagnostics:
+    for diagnostic in DIAGNOSTICS if diagnostics is None else diagnostics:
         if unfit is not None:
             findings.append(diagnostic.not_run(unfit))
             continue

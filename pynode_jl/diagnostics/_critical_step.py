@@ -14,14 +14,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import pandas as pd
 
+from pynode_jl._validation import choice, real_number
 from pynode_jl.backends import BackendLike, RetCode, as_backend
 from pynode_jl.datasets import Dataset
-from pynode_jl.diagnostics._swap import _check_rule, swap
-from pynode_jl.diagnostics._verdict import Criterion
+from pynode_jl.diagnostics._swap import swap
+from pynode_jl.diagnostics._verdict import Criterion, check_rule
 from pynode_jl.errors import InvalidValueError, WrongSolverError
 from pynode_jl.solvers import Solver
 from pynode_jl.training import History, Trained, TrainedLike
@@ -76,7 +77,7 @@ class Trial:
     @property
     def size(self) -> float:
         """Its step, or relative tolerance."""
-        return _size(self.solver)
+        return self.solver.stepping.size
 
 
 @dataclass(frozen=True)
@@ -212,11 +213,10 @@ def critical(
             criterion, a margin or confidence out of range, no seed.
     """
     grid = _grid(coarse, fine, ratio)
-    if method not in ("grid", "bisection"):
-        raise InvalidValueError("method", method, "'grid' or 'bisection'", "Take one.")
+    choice("method", method, get_args(Method))
     if not seeds:
         raise InvalidValueError("seeds", seeds, "at least one seed", "The paper has five.")
-    _check_rule(margin, confidence, criterion)
+    check_rule(margin, confidence, criterion)
     backend = as_backend(backend)
     trials: list[Trial] = []
 
@@ -290,18 +290,11 @@ def _grid(coarse: Solver, fine: Solver, ratio: float) -> list[Solver]:
         raise WrongSolverError(
             "fine", fine.label, f"{coarse.name} again, stepping as {coarse.label}", "Change one."
         )
-    if not math.isfinite(ratio) or ratio <= 1:
-        raise InvalidValueError("ratio", ratio, "a number above 1", "2 halves the step.")
-    span = _size(coarse) / _size(fine)
+    real_number("ratio", ratio, "2 halves the step.", above=1)
+    span = coarse.stepping.size / fine.stepping.size
     if span <= 1:
         raise InvalidValueError(
             "fine", fine.label, f"finer than {coarse.label}", "Exchange the two."
         )
     count = max(1, math.ceil(math.log(span) / math.log(ratio) - 1e-9))
     return [*(coarse.scaled(ratio**-i) for i in range(count)), fine]
-
-
-def _size(solver: Solver) -> float:
-    size = solver.dt if solver.dt is not None else solver.rtol
-    assert size is not None
-    return size

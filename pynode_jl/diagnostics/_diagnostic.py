@@ -1,8 +1,8 @@
 """Diagnostics: measurements that explain a verdict, each with an outcome and its limits.
 
 A `Diagnostic` has a name and a function from a `Context` to a `Finding`. A new one is a function in
-a module of its own and a row of `DIAGNOSTICS` (`analysis._certificate`): the certificate, its page,
-its JSON and the command are loops over that tuple.
+a module of its own and a row of `DIAGNOSTICS` (in `diagnostics._certificate`): the certificate, its
+page, its JSON and the command are loops over that tuple.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics._reference import REFERENCE, Reference
 from pynode_jl.diagnostics._sentences import points
 from pynode_jl.diagnostics._swap import SwapReport
-from pynode_jl.errors import PyNODEError
+from pynode_jl.errors import InvalidValueError, PyNODEError, SolveError
 from pynode_jl.solvers import Solver
 from pynode_jl.training import TrainedModel
 
@@ -143,9 +143,27 @@ class Context:
 
     @property
     def reference(self) -> Reference:
-        """The shared reference solve of the whole test set."""
-        assert self.swap.reference is not None
+        """The shared reference solve of the whole test set.
+
+        Raises:
+            InvalidValueError: the swap report has none: it was read from a file.
+        """
+        if self.swap.reference is None:
+            raise InvalidValueError(
+                "swap", self.swap, "a report with its reference", "Make it anew with `swap`."
+            )
         return self.swap.reference
+
+    @property
+    def exact(self) -> Evaluation:
+        """The whole test set under the reference.
+
+        Raises:
+            SolveError: the ODE could not be solved.
+        """
+        if self.reference.evaluation is None:
+            raise SolveError("Failure", "the ODE could not be solved")
+        return self.reference.evaluation
 
     @property
     def flow(self) -> Solver:

@@ -66,10 +66,8 @@ def signed_share(share: float) -> str:
 
 
 def _run(context: Context) -> Finding:
-    reference = context.reference
-    assert reference.evaluation is not None
-    found = error_share(context.own.logits, reference.evaluation.logits)
-    share, open_ = found.share, reference.unsure
+    found = error_share(context.own.logits, context.exact.logits)
+    share, open_ = found.share, context.reference.unsure
 
     def at_least(limit: float) -> int:
         return int(np.sum(share >= limit))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -232,11 +233,11 @@ class _Transport:
                 self.backend, field, weights, self.y, self.t, self.dt, self.flow, parts
             )
         solver = Solver(name, dt=float(np.abs(self.dt).max()))
-        over_step: Array | None = None
-        for part in range(parts):
+
+        def over_part(part: int) -> Array:
             begin = self.y if part == 0 else self.states[parts][:, part - 1]
             # The first step's own Jacobian carries nothing.
-            over_part = step_jacobians(
+            return step_jacobians(
                 self.backend,
                 field,
                 weights,
@@ -245,8 +246,8 @@ class _Transport:
                 self.dt[1:] / parts,
                 solver,
             )
-            over_step = over_part if over_step is None else over_part @ over_step
-        assert over_step is not None
+
+        over_step = reduce(lambda before, last: last @ before, map(over_part, range(parts)))
         carried = [self.local[-1]]
         to_end = np.broadcast_to(np.eye(field.size), over_step.shape[1:])
         with np.errstate(over="ignore", invalid="ignore"):

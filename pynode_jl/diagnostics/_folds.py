@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pynode_jl._validation import whole_number
 from pynode_jl.backends import Array, BackendLike, as_backend
 from pynode_jl.diagnostics._diagnostic import (
     NUMBERS,
@@ -30,7 +31,7 @@ from pynode_jl.diagnostics._diagnostic import (
     has_jacobians,
 )
 from pynode_jl.diagnostics._step_maps import step_jacobians, step_lengths
-from pynode_jl.errors import InvalidValueError, PyNODEError, SolveError
+from pynode_jl.errors import PyNODEError, SolveError
 from pynode_jl.solvers import Solver
 from pynode_jl.training import TrainedLike, as_trained_model
 
@@ -137,7 +138,7 @@ def fold_step(
     Raises:
         InvalidValueError: `finest` below 1.
     """
-    _check_finest(finest)
+    whole_number("finest", finest, hint="512 is fine enough for most.")
     trained = as_trained_model(trained)
     span = abs(trained.model.t1 - trained.model.t0)
 
@@ -210,7 +211,7 @@ def fold_scan(
         InvalidValueError: `finest` below 1.
         WrongSolverError: a method without fixed steps.
     """
-    _check_finest(finest)
+    whole_number("finest", finest, hint="512 is fine enough for most.")
     trained = as_trained_model(trained)
     span = abs(trained.model.t1 - trained.model.t0)
     counts = [2**k for k in range(finest.bit_length()) if 2**k <= finest]
@@ -224,11 +225,6 @@ def fold_scan(
         except SolveError:
             shares.append(float("nan"))
     return FoldScan(trained.solver, span / np.array(counts, float), np.array(shares))
-
-
-def _check_finest(finest: int) -> None:
-    if finest < 1:
-        raise InvalidValueError("finest", finest, "1 or more steps", "512 is fine enough for most.")
 
 
 def _finest_scan(context: Context) -> int:

@@ -13,10 +13,11 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from pynode_jl._validation import whole_number
 from pynode_jl.backends import Array, BackendLike, as_backend
 from pynode_jl.diagnostics._diagnostic import Context, Diagnostic, Finding
 from pynode_jl.diagnostics._reference import REFERENCE
-from pynode_jl.errors import InvalidValueError, WrongSolverError
+from pynode_jl.errors import WrongSolverError
 from pynode_jl.solvers import Solver
 from pynode_jl.training import TrainedLike, as_trained_model
 
@@ -63,7 +64,7 @@ class OrderReport:
         two must be so, and agree with each other as well; where fewer than two were observed, since
         states have converged to rounding, there is no such range. None where there is none.
         """
-        order = self.solver.info.order or 0
+        order = self.solver.order
         seen = np.flatnonzero(np.isfinite(self.observed))
         if seen.size < 2:
             return None
@@ -105,16 +106,12 @@ def order_test(
     trained = as_trained_model(trained)
     backend = as_backend(backend, trained.model.field)
     solver = trained.solver if solver is None else solver
-    if solver.dt is None:
+    if not solver.fixed:
         raise WrongSolverError(
             "solver", solver.label, "a fixed step, to be halved", "Use solver.with_step(1 / 16)."
         )
-    if solver.info.order is None:
-        raise WrongSolverError(
-            "solver", solver.label, "a method of a fixed order", "Its order varies: take another."
-        )
-    if halvings < 2:
-        raise InvalidValueError("halvings", halvings, "2 or more", "Three steps show an order.")
+    order = solver.order
+    whole_number("halvings", halvings, 2, hint="Three steps show an order.")
     model, weights = trained.model, trained.field_weights
     y0 = model.initial_state(x).astype(np.float64)
     span = (model.t0, model.t1)
@@ -127,10 +124,10 @@ def order_test(
     with np.errstate(divide="ignore", invalid="ignore"):
         observed = np.log2(differences[:-1] / differences[1:])
     observed[differences[1:] <= _ROUNDINGS * np.finfo(np.float64).eps] = np.nan
-    extrapolated = states[-1] + (states[-1] - states[-2]) / (2.0**solver.info.order - 1.0)
+    extrapolated = states[-1] + (states[-1] - states[-2]) / (2.0**order - 1.0)
     return OrderReport(
         solver,
-        np.array([each.dt for each in solvers]),
+        np.array([each.stepping.size for each in solvers]),
         differences,
         observed,
         extrapolated,
@@ -147,21 +144,19 @@ def _distance(a: Array, b: Array) -> float:
 
 
 def _run(context: Context) -> Finding:
-    reference = context.reference
-    assert reference.evaluation is not None
     report = order_test(
         context.trained,
         context.x,
         solver=context.stepped,
-        exact=reference.evaluation.states[: len(context.x)],
-        floor=reference.error,
+        exact=context.exact.states[: len(context.x)],
+        floor=context.reference.error,
         backend=context.backend,
     )
     first = report.holds_from()
     holds = first is not None and first >= float(report.steps[0]) * (1 - 1e-9)
     data = {
         "solver": report.solver.label,
-        "order": report.solver.info.order,
+        "order": report.solver.order,
         "steps": report.steps.tolist(),
         "observed": report.observed.tolist(),
         "errors": report.errors.tolist(),
@@ -172,7 +167,7 @@ def _run(context: Context) -> Finding:
 
 
 def _text(report: OrderReport) -> str:
-    order, first = report.solver.info.order, report.holds_from()
+    order, first = report.solver.order, report.holds_from()
     finite = report.observed[np.isfinite(report.observed)]
     seen = (
         f"observed orders {', '.join(f'{each:.2f}' for each in finite)}, from"

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pynode_jl.backends import Array, Evaluation, RetCode, Stats
+from pynode_jl.diagnostics._sentences import reference_text
 from pynode_jl.solvers import Solver
 
 #: The explicit method at its tightest. Tighter solves cost minutes on ReLU fields, at whose kinks
@@ -82,8 +83,6 @@ class ReferenceCost:
     @property
     def text(self) -> str:
         """One sentence with its figures."""
-        from pynode_jl.diagnostics._sentences import reference_text
-
         return reference_text(self)
 
     def to_dict(self) -> dict[str, Any]:

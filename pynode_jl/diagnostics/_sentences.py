@@ -1,9 +1,19 @@
-"""Sentences made from verdicts. Nothing reads them back: the values are in `Verdict`."""
+"""Sentences made from verdicts, references and certificates. Nothing reads them back.
+
+A diagnostic's own sentences stand in its module: it is one file and one row.
+"""
 
 from __future__ import annotations
 
-from pynode_jl.diagnostics._reference import ReferenceCost
-from pynode_jl.diagnostics._verdict import ODE, Flips, Rounding, Skill, Verdict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pynode_jl.diagnostics._reference import ReferenceCost
+    from pynode_jl.diagnostics._verdict import Flips, Rounding, Skill, Verdict
+
+#: The label of the comparison with the reference solve.
+ODE = "its ODE"
 
 
 def verdict_text(verdict: Verdict) -> str:
@@ -36,6 +46,18 @@ def reference_text(cost: ReferenceCost) -> str:
         return f"The reference failed: {last.label} ended with {last.retcode} ({spent})."
     unsure = f"{cost.unsure} answers open" if cost.unsure else "no answer open"
     return f"Reference: {cost.solver}, state error below {cost.error:.1e}, {unsure} ({spent})."
+
+
+def weakness_text(clauses: Mapping[str, str]) -> str:
+    """Return what weakens a valid verdict, from the clauses of the diagnostics that contradict it.
+
+    Args:
+        clauses: by the diagnostic's name; "" from one that gives none.
+    """
+    if not clauses:
+        return ""
+    said = "; ".join(clause or f"{name} contradict it" for name, clause in clauses.items())
+    return f"valid by its answers; {said}."
 
 
 def points(value: float) -> str:
@@ -142,7 +164,9 @@ def _undecided(verdict: Verdict) -> str:
     return f"{text} About {verdict.needed} test samples would decide at this rate."
 
 
-def _skilled(skill: Skill) -> str:
+def _skilled(skill: Skill | None) -> str:
+    if skill is None:
+        return "the most frequent label's share"
     return (
         f"{skill.frequent:.1%}, the most frequent label's share"
         f" ({100 * (skill.accuracy - skill.frequent):+.1f} points, {100 * skill.low:+.1f} to"
@@ -151,7 +175,6 @@ def _skilled(skill: Skill) -> str:
 
 
 def _untrained(verdict: Verdict) -> str:
-    assert verdict.skill is not None
     return (
         f"untrained: {_as_trained(verdict)} is not surely above {_skilled(verdict.skill)}. Train it"
         " further, or take more test samples, then ask."
@@ -159,12 +182,12 @@ def _untrained(verdict: Verdict) -> str:
 
 
 def _overfitted(verdict: Verdict) -> str:
-    assert verdict.skill is not None
-    assert verdict.train_skill is not None
+    learned = verdict.train_skill
+    better = "better" if learned is None else f"{learned.accuracy:.1%}"
     return (
         f"overfitted: {_as_trained(verdict)} is not surely above {_skilled(verdict.skill)}, but"
-        f" {verdict.train_skill.accuracy:.1%} on its training data. More training data or a smaller"
-        " model may help; more training will not."
+        f" {better} on its training data. More training data or a smaller model may help; more"
+        " training will not."
     )
 
 

@@ -37,7 +37,7 @@ def by_step(context: Context) -> pd.DataFrame:
     for test in _settings(context):
         found = _evaluated(context, test)
         row = {
-            "setting": test.dt if test.dt is not None else test.rtol,
+            "setting": test.stepping.size,
             "label": test.label,
             "own": test == context.trained.solver,
             "nf": 0 if found is None else found.stats.nf,
@@ -83,24 +83,22 @@ def settled_from(table: pd.DataFrame, margin: float) -> float | None:
 
 def _settings(context: Context) -> list[Solver]:
     model, solver = context.trained.model, context.trained.solver
-    if solver.dt is not None:
-        span, own = abs(model.t1 - model.t0), context.own_steps
-        most = max(_MOST_STEPS, 2 * own)
-        counts = sorted({2**k for k in range(most.bit_length()) if 2**k <= most} | {own})
+    if solver.fixed:
+        span, steps = abs(model.t1 - model.t0), context.own_steps
+        most = max(_MOST_STEPS, 2 * steps)
+        counts = sorted({2**k for k in range(most.bit_length()) if 2**k <= most} | {steps})
         # As it was trained: with its own shortened last step.
-        return [solver if n == own else solver.with_step(span / n) for n in counts]
-    own_tolerance = solver.rtol or 0.0
-    others = [
-        solver.with_tolerance(t, t) for t in _TOLERANCES if not math.isclose(t, own_tolerance)
-    ]
-    return sorted([solver, *others], key=lambda s: -(s.rtol or 0.0))
+        return [solver if n == steps else solver.with_step(span / n) for n in counts]
+    own = solver.stepping.size
+    others = [solver.with_tolerance(t, t) for t in _TOLERANCES if not math.isclose(t, own)]
+    return sorted([solver, *others], key=lambda s: -s.stepping.size)
 
 
 def _evaluated(context: Context, test: Solver) -> Evaluation | None:
     trained, x = context.trained, context.dataset.x_test
     if test == trained.solver:
         return context.own
-    if test.rtol is not None and test.rtol < _FLOAT32_TOLERANCE:
+    if not test.fixed and test.stepping.size < _FLOAT32_TOLERANCE:
         x = x.astype(np.float64)
     try:
         return context.backend.evaluate(trained.model, trained.weights, x, test)

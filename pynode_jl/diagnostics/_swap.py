@@ -3,7 +3,7 @@
 A model is measured under many solvers and against its own ODE (`reference_solve`). A test solve is
 *finer* if its states are measured to be as near to the ODE's as the training solve's, or nearer:
 order and step decide nothing. The verdict compares the answers of the finer solves, and the ODE's,
-with those of the training solver (`analysis._verdict`). An ODE keeps its answers.
+with those of the training solver (`diagnostics._verdict`). An ODE keeps its answers.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pynode_jl._validation import real_number
 from pynode_jl.backends import Array, Backend, BackendLike, Evaluation, RetCode, Stats, as_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics._reference import REFERENCE as REFERENCE
@@ -26,18 +27,19 @@ from pynode_jl.diagnostics._reference import (
     reference_solve,
 )
 from pynode_jl.diagnostics._verdict import (
-    CRITERIA,
     ODE,
     Comparisons,
     Criterion,
     Rounding,
+    Skill,
     Verdict,
+    check_rule,
     compare,
     judge,
     skill,
 )
-from pynode_jl.errors import InvalidValueError, SolveError, WrongSolverError
-from pynode_jl.solvers import Solver, info
+from pynode_jl.errors import SolveError, WrongSolverError
+from pynode_jl.solvers import Solver
 from pynode_jl.training import TrainedLike, TrainedModel, as_trained_model, check_fit
 from pynode_jl.training.step_adaptation import next_order_solver
 
@@ -178,7 +180,8 @@ def swap(
 
     Raises:
         InvalidValueError: a factor, margin or confidence out of range, or an unknown criterion.
-        WrongSolverError: a test solver by name that cannot step as the training solver does.
+        WrongSolverError: a test solver by name that cannot step as the training solver does, or a
+            training solver of no one order where the criterion is "three-points".
 
     Example:
         >>> report = swap(trained, data, ["RK4", "Tsit5:tol=1e-6"])  # doctest: +SKIP
@@ -189,7 +192,9 @@ def swap(
     model, weights, train_solver = trained.model, trained.weights, trained.solver
     check_fit(model, dataset)
     backend = as_backend(backend, model.field)
-    _check_rule(margin, confidence, criterion)
+    check_rule(margin, confidence, criterion)
+    if criterion == "three-points":
+        _ = train_solver.order  # the rule is about orders
     plan = list(_planned(train_solver, tests, factors, abs(model.t1 - model.t0)))
     x, labels = dataset.x_test, dataset.y_test
     steps = len(plan) + 2
@@ -204,6 +209,7 @@ def swap(
             return _failed_evaluation(len(x), model.classes, model.field.state_shape, error)
 
     base = solve(1, train_solver, x)
+    learned = skill(base.predictions, labels, confidence)
     context = Verdict(
         "undecided",
         "",
@@ -213,9 +219,9 @@ def swap(
         confidence,
         margin,
         base.accuracy(labels),
-        skill=skill(base.predictions, labels, confidence),
+        skill=learned,
     )
-    unfit = _unfit(context, trained, dataset, base, backend)
+    unfit = _unfit(context, learned, trained, dataset, base, backend)
     # Of a model that has learned nothing, or of no answers at all, a reference tells no more.
     asked = unfit is None and (len(plan) > 0 or criterion != "ten-points")
     reference = not_asked(len(labels))
@@ -252,39 +258,28 @@ def swap(
     else:
         verdict = judge(context, found, counted)
         if criterion == "three-points":
-            verdict = _three_points(verdict, table, train_solver)
+            verdict = _three_points(verdict, table, train_solver, float(found.accuracy[-1]))
     if trained.precision != "full":
         rounding = _rounding(trained, dataset, base, found, counted, margin, backend)
         verdict = replace(verdict, rounding=rounding)
-    assert context.skill is not None
     return SwapReport(
         table,
         context.trained,
         reference.accuracy(labels),
-        context.skill.frequent,
+        learned.frequent,
         verdict,
         reference,
         reference.cost,
     )
 
 
-def _check_rule(margin: float, confidence: float, criterion: str) -> None:
-    if not 0 < margin < 1:
-        raise InvalidValueError(
-            "margin", margin, "a number between 0 and 1", "0.03 is three points."
-        )
-    if not 0.5 < confidence < 1:
-        raise InvalidValueError(
-            "confidence", confidence, "a number between 0.5 and 1", "0.95 is usual."
-        )
-    if criterion not in CRITERIA:
-        raise InvalidValueError(
-            "criterion", criterion, " or ".join(map(repr, CRITERIA)), '"flips" is the default.'
-        )
-
-
 def _unfit(
-    verdict: Verdict, trained: TrainedModel, dataset: Dataset, base: Evaluation, backend: Backend
+    verdict: Verdict,
+    learned: Skill,
+    trained: TrainedModel,
+    dataset: Dataset,
+    base: Evaluation,
+    backend: Backend,
 ) -> Verdict | None:
     """The verdict on a model whose answers there is no point in comparing; None for all others."""
     broken = {
@@ -300,12 +295,11 @@ def _unfit(
         return replace(verdict, kind="non-finite", reason=f"{said} are NaN or infinite")
     if base.stats.retcode != RetCode.Success:
         return replace(verdict, kind="failed", reason=base.stats.retcode.meaning)
-    assert verdict.skill is not None
-    if verdict.skill.sure:
+    if learned.sure:
         return None
     x, labels = dataset.x_train[:_TRAINING_SAMPLES], dataset.y_train[:_TRAINING_SAMPLES]
-    learned = backend.evaluate(trained.model, trained.weights, x, trained.solver)
-    train_skill = skill(learned.predictions, labels, verdict.confidence)
+    answers = backend.evaluate(trained.model, trained.weights, x, trained.solver).predictions
+    train_skill = skill(answers, labels, verdict.confidence)
     return replace(
         verdict,
         kind="overfitted" if train_skill.sure else "untrained",
@@ -314,16 +308,16 @@ def _unfit(
     )
 
 
-def _three_points(verdict: Verdict, table: pd.DataFrame, train_solver: Solver) -> Verdict:
-    """The paper's swap: accuracy under all solvers that claim to be finer, and the ODE."""
-    size = train_solver.dt or train_solver.rtol or np.inf
+def _three_points(
+    verdict: Verdict, table: pd.DataFrame, train_solver: Solver, accuracy: float
+) -> Verdict:
+    """The paper's swap: accuracy under all solvers that claim to be finer, and under the ODE."""
     comparable = table["fixed"] == train_solver.fixed
-    claims = (table["order"] >= (train_solver.info.order or 0)) & (
-        table["step"] <= size * (1 + 1e-9)
+    claims = (table["order"] >= train_solver.order) & (
+        table["step"] <= train_solver.stepping.size * (1 + 1e-9)
     )
     claims = claims.where(comparable, table["finer"]) & (table["retcode"] == RetCode.Success)
-    assert verdict.ode is not None
-    accuracy, worst = verdict.ode.accuracy, ODE
+    worst = ODE
     finer = table[claims & (table["label"] != train_solver.label)]
     if len(finer) and finer["accuracy"].min() < accuracy:
         lowest = finer.sort_values("accuracy").iloc[0]
@@ -341,8 +335,8 @@ def _ten_points(
 ) -> Verdict:
     """The check of the paper's step adaptation, on the whole test set."""
     test = next_order_solver(train_solver)
-    if test.dt is not None:
-        test = test.with_step(min(test.dt, span))
+    if test.fixed:
+        test = test.with_step(min(test.stepping.size, span))
     # With tolerances float32 may not reach the finer one.
     evaluation = solve(2, test, x if test.fixed else x.astype(np.float64))
     return _by_drop(verdict, evaluation.accuracy(labels), test.label, TEN_POINTS, both_ways=True)
@@ -436,14 +430,14 @@ def _planned(
     fixed = train_solver.fixed
     if tests is None:
         names = FIXED_TEST_SOLVERS if fixed else ADAPTIVE_TEST_SOLVERS
-        order = train_solver.info.order or 0
-        tests = [name for name in names if (info(name).order or 0) > order]
-        tests = [train_solver.name, *tests]
+        # Of a method that varies its order each of them may be the finer one.
+        order = train_solver.info.order
+        above = (name for name in names if order is None or _like(train_solver, name).order > order)
+        tests = [train_solver.name, *above]
     if factors is None:
         factors = STEP_FACTORS if fixed else TOLERANCE_FACTORS
     for factor in factors:
-        if not (np.isfinite(factor) and factor > 0):
-            raise InvalidValueError("factors", factor, "numbers above 0", "0.5 halves the step.")
+        real_number("factors", factor, "0.5 halves the step.", above=0)
     for test in tests:
         if isinstance(test, str) and ":" in test:
             test = Solver.parse(test)
@@ -452,14 +446,16 @@ def _planned(
             continue
         for factor in factors:
             solver = _like(train_solver, test).scaled(factor)
-            if solver.dt is None or solver.dt <= span * (1 + 1e-6):
+            if not solver.fixed or solver.stepping.size <= span * (1 + 1e-6):
                 yield solver, float(factor)
 
 
 def _like(train_solver: Solver, name: str) -> Solver:
     """The method `name` with the training solver's step or tolerances."""
     try:
-        return Solver(name, dt=train_solver.dt, rtol=train_solver.rtol, atol=train_solver.atol)
+        own = train_solver.own_tableau
+        method = own if own is not None and name == own.name else name
+        return Solver(method, train_solver.stepping)
     except WrongSolverError as error:
         how = "steps" if train_solver.fixed else "tolerances"
         raise WrongSolverError(
@@ -486,7 +482,7 @@ def _row(
         "order": solver.info.order,
         "factor": factor,
         "label": solver.label,
-        "step": solver.dt if solver.dt is not None else solver.rtol,
+        "step": solver.stepping.size,
         "fixed": solver.fixed,
         "accuracy": evaluation.accuracy(labels),
         "agreement": float(np.mean(evaluation.predictions == base.predictions)),

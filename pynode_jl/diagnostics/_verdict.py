@@ -26,15 +26,27 @@ from typing import Any, Literal
 import numpy as np
 
 from pynode_jl import proportions
+from pynode_jl._validation import choice, real_number
 from pynode_jl.backends import Array
+from pynode_jl.diagnostics._sentences import ODE as ODE
+from pynode_jl.diagnostics._sentences import rounding_text, verdict_text
 
 Kind = Literal["valid", "tied", "undecided", "untrained", "overfitted", "non-finite", "failed"]
 #: How a verdict is reached: by flips as above, or by one of the paper's own rules on accuracies.
 Criterion = Literal["flips", "three-points", "ten-points"]
 CRITERIA: tuple[Criterion, ...] = ("flips", "three-points", "ten-points")
 
-#: The label of the comparison with the reference solve.
-ODE = "its ODE"
+
+def check_rule(margin: float, confidence: float, criterion: str) -> None:
+    """Refuse settings that no verdict can be made with.
+
+    Raises:
+        InvalidValueError: a margin outside (0, 1), a confidence outside (0.5, 1), or an unknown
+            criterion.
+    """
+    real_number("margin", margin, "0.03 is three points.", above=0, below=1)
+    real_number("confidence", confidence, "0.95 is usual.", above=0.5, below=1)
+    choice("criterion", criterion, CRITERIA)
 
 
 @dataclass(frozen=True)
@@ -127,8 +139,6 @@ class Rounding:
     @property
     def text(self) -> str:
         """One sentence with its figures, and a warning where they are too large."""
-        from pynode_jl.diagnostics._sentences import rounding_text
-
         return rounding_text(self)
 
 
@@ -185,8 +195,6 @@ class Verdict:
     @property
     def text(self) -> str:
         """The verdict in one or two sentences, with its figures."""
-        from pynode_jl.diagnostics._sentences import verdict_text
-
         return verdict_text(self)
 
     def to_dict(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pandas as pd
 from pynode_jl.diagnostics import folds, order_violations
 from pynode_jl.fields import LinearField
 from pynode_jl.models import Model, ModelWeights
-from pynode_jl.paper._context import Desk, Plate
+from pynode_jl.paper._context import FigureResult, ReproductionContext
 from pynode_jl.reporting.figures import TrajectoryPanel, trajectories
 from pynode_jl.solvers import Solver
 from pynode_jl.training import TrainedModel
@@ -22,8 +22,8 @@ STEPS = (1.0, 0.4, 0.25)
 _END = 2.0
 
 
-def make(desk: Desk) -> Plate:
-    """Trajectories of one square of points at three steps, with what the measures find."""
+def make(context: ReproductionContext) -> FigureResult:
+    """Draw trajectories of a square of points at three steps, with what the diagnostics find."""
     field = LinearField(2)
     model = Model(field, classes=2, t1=_END)
     rates = {"layers.0.weight": -np.diag(RATES).astype(np.float32), "layers.0.bias": np.zeros(2)}
@@ -35,11 +35,11 @@ def make(desk: Desk) -> Plate:
     panels, rows = [], []
     for dt in STEPS:
         trained = TrainedModel(model, weights, Solver("Euler", dt=dt))
-        solve = desk.integrator.solve
+        solve = context.integrator.solve
         own = solve(field, trained.field_weights, x, (0.0, _END), trained.solver, save_steps=True)
         exact = np.exp(-np.array(RATES) * np.array([0.0, *times])[:, None, None]) * x
-        found = folds(trained, x, backend=desk.integrator)
-        crossed = order_violations(trained, dense, backend=desk.integrator)
+        found = folds(trained, x, backend=context.integrator)
+        crossed = order_violations(trained, dense, backend=context.integrator)
         seen = "folds" if found.folded.any() else "no folds"
         panels.append(TrajectoryPanel(f"Euler, h = {dt:g}: {seen}", own.y, [0, 1, 1, 0], exact))
         rows.append(
@@ -52,7 +52,7 @@ def make(desk: Desk) -> Plate:
                 "neighbours reversed": crossed.share,
             }
         )
-    return Plate(
+    return FigureResult(
         "No folds at one step do not exclude them below it",
         f"y' = -(3 y1, 2 y2), four points and their exact flow up to t = {_END:g}. At h = 1 an"
         " Euler step reverses both directions: a half-turn, whose determinant is positive; no"

@@ -1,4 +1,9 @@
-"""Where reproductions are made: a folder, a shelf of trained runs in it, and what is written."""
+"""What a reproduction is made in, and what it gives.
+
+A `ReproductionContext` has the settings of all reproductions, the folder that they are written to,
+and in it the run cache: trained runs by name. A `FigureResult` is a figure or table before it is
+written.
+"""
 
 from __future__ import annotations
 
@@ -11,30 +16,34 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pynode_jl._io import make_folder, write_text
+from pynode_jl._validation import choice, whole_number
 from pynode_jl.backends import Backend, RetCode, get_backend
 from pynode_jl.diagnostics import CRITERIA, Criterion
-from pynode_jl.errors import DivergedError, InvalidValueError
-from pynode_jl.reporting import figures
-from pynode_jl.reporting.html import Facts, Picture, Section, Table, Text, write_report
+from pynode_jl.errors import DivergedError
+from pynode_jl.reporting.html import Facts, Section, Text
+from pynode_jl.reporting.pages import Drawing, table, write_page
 from pynode_jl.runs import Config, Run
 from pynode_jl.training import Trained
 
-#: What shows a training's progress: by the run's name, a context that gives an `on_chunk`.
-Watch = Callable[[str], AbstractContextManager[Callable[[Trained], None] | None]]
+#: Shows the progress of a training: by the run's name, a context that gives an `on_chunk`.
+ShowProgress = Callable[[str], AbstractContextManager[Callable[[Trained], None] | None]]
+
+_MOST_ROWS_OPEN = 25
 
 
 @dataclass(frozen=True)
-class Plate:
+class FigureResult:
     """A figure or table that was made, before it is written.
 
     Attributes:
         title: the page's heading.
         caption: what is shown, from which runs, and what is to be seen in it.
-        figure: the picture; None for a table alone, or where all pictures have letters.
+        figure: the figure; None for a table alone, or where all figures have letters.
         numbers: what the figure shows, row by row.
-        formats: by column of `numbers`, how it is shown (`report.Table`).
+        formats: by column of `numbers`, how it is shown, where not as `reporting.formats` has it.
         facts: by name, constants and settings that decide it.
-        more: pictures under the same caption by the letter that their names end in.
+        more: figures under the same caption, by the letter that their names end in.
     """
 
     title: str
@@ -47,45 +56,44 @@ class Plate:
 
 
 @dataclass(frozen=True)
-class Desk:
+class ReproductionContext:
     """Where and how reproductions are made.
 
     Attributes:
-        folder: what they are written to.
+        folder: what they are written to; its folder ``runs`` is the run cache.
         seeds: how many seeds stand behind a mean.
         full: the paper's protocol, hours of it, in place of the short one.
         backend: a name of `BACKENDS`.
-        watch: shows progress.
-        criterion: what verdicts rest on in Table 1 (`analysis.CRITERIA`).
+        show_progress: shows the progress of a training.
+        criterion: what verdicts rest on in Table 1 (`diagnostics.CRITERIA`).
+
+    Raises:
+        InvalidValueError: no seed, or an unknown criterion.
     """
 
     folder: Path
     seeds: int = 2
     full: bool = False
     backend: str = "auto"
-    watch: Watch = lambda name: nullcontext()
+    show_progress: ShowProgress = lambda name: nullcontext()
     criterion: Criterion = "flips"
 
     def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise InvalidValueError("seeds", self.seeds, "1 or more", "The paper has 5.")
-        if self.criterion not in CRITERIA:
-            raise InvalidValueError(
-                "criterion", self.criterion, " or ".join(map(repr, CRITERIA)), "Take one."
-            )
+        whole_number("seeds", self.seeds, hint="The paper has 5.")
+        choice("criterion", self.criterion, CRITERIA)
 
     @property
     def integrator(self) -> Backend:
         """The backend itself."""
         return get_backend(self.backend)
 
-    def trained(self, name: str, config: Config, *, may_fail: bool = False) -> Run:
-        """The run of `config`, trained to its end: the one on the shelf, or a new one.
+    def train_run(self, name: str, config: Config, *, may_fail: bool = False) -> Run:
+        """Return the run of `config`, trained to its end: from the run cache, or a new one.
 
         Args:
-            name: its folder on the shelf. One name, one configuration.
+            name: its folder in the run cache. One name, one configuration.
             config: what decides it.
-            may_fail: give a run whose training has failed, as it stands, in place of an error.
+            may_fail: return a run whose training has failed, as it stands, and raise no error.
 
         Raises:
             DivergedError: training ended before its last iteration.
@@ -94,40 +102,39 @@ class Desk:
         """
         run = Run.create(config, self.folder / "runs" / name)
         if not run.trained.finished:
-            with self.watch(name) as show:
-                trained = run.train(show)
+            with self.show_progress(name) as on_chunk:
+                trained = run.train(on_chunk)
             if trained.retcode != RetCode.Success and not may_fail:
                 raise DivergedError(f"run {run.folder}: {trained.retcode.meaning}")
         return run
 
-    def publish(self, name: str, plate: Plate) -> list[Path]:
-        """Write a plate: PNG and PDF, its numbers as CSV, constants as JSON, and an HTML page.
+    def publish(self, name: str, result: FigureResult) -> list[Path]:
+        """Write a result: figures as PNG and PDF, numbers as CSV, constants as JSON, and a page.
 
         Returns:
             The paths, the page last.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         base = self.folder / name
         paths = [base.with_suffix(".csv"), base.with_suffix(".json")]
-        plate.numbers.to_csv(paths[0], index=False)
-        facts = {"title": plate.title, "caption": plate.caption, **plate.facts}
-        paths[1].write_text(json.dumps(facts, indent=1, default=str), encoding="utf-8")
-        shown: list[Picture | Text] = [Text(plate.caption)]
-        pictures = {} if plate.figure is None else {"": plate.figure}
-        for letter, figure in (pictures | dict(plate.more)).items():
-            paths += figures.save(figure, base.with_name(name + letter))
-            shown.append(Picture(figure, f"{plate.title} {letter}".strip(), name + letter))
-        page = write_report(
-            base.with_suffix(".html"),
-            title=plate.title,
-            subtitle="Ott et al., ResNet After All?, ICLR 2021, reproduced by pynode_jl",
-            sections=[
-                Section("What is seen", shown),
-                Section(
-                    "Numbers",
-                    [Table(plate.numbers, plate.formats, folded=len(plate.numbers) > 25)],
-                ),
-                Section("What decides it", [Facts(plate.facts)]),
-            ],
+        write_text(paths[0], result.numbers.to_csv(index=False))
+        facts = {"title": result.title, "caption": result.caption, **result.facts}
+        write_text(paths[1], json.dumps(facts, indent=1, default=str))
+        figures = {} if result.figure is None else {"": result.figure}
+        drawings = {
+            name + letter: Drawing(figure, name + letter, f"{result.title} {letter}".strip())
+            for letter, figure in (figures | dict(result.more)).items()
+        }
+        numbers = table(
+            result.numbers, formats=result.formats, folded=len(result.numbers) > _MOST_ROWS_OPEN
         )
-        return [*paths, page]
+        written = write_page(
+            base.with_suffix(".html"),
+            title=result.title,
+            subtitle="Ott et al., ResNet After All?, ICLR 2021, reproduced by pynode_jl",
+            found=[Section("What is seen", [Text(result.caption)])],
+            drawings=drawings,
+            numbers=[Section("Numbers", [numbers])],
+            facts=[Facts(result.facts)],
+        )
+        return [*paths, *written]

@@ -1,11 +1,11 @@
-"""Image sets as figures and tables need them: CIFAR-10 as the paper has it, digits for a CPU."""
+"""Image sets, as figures and tables train them: the paper's CIFAR-10, and digits for a CPU."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pynode_jl.paper._context import Desk
-from pynode_jl.paper._experiments import Subject
+from pynode_jl.paper._context import ReproductionContext
+from pynode_jl.paper._experiments import ExperimentSpec
 from pynode_jl.runs import Config, DataConfig, FieldConfig, ModelConfig, TrainConfig
 
 #: By protocol, full or not: the paper's, and one for a look at it without a GPU.
@@ -39,14 +39,14 @@ _DIGITS_WORDS = (
 )
 
 
-CIFAR10 = Subject(
+CIFAR10 = ExperimentSpec(
     name="CIFAR-10",
     stem="cifar10",
     configs=CIFAR10_CONFIGS,
     words=_CIFAR10_WORDS,
     short_controls={"every": 20},
 )
-DIGITS = Subject(
+DIGITS = ExperimentSpec(
     name="Digits (8x8)",
     stem="digits",
     configs=dict.fromkeys((True, False), DIGITS_CONFIG),
@@ -55,6 +55,6 @@ DIGITS = Subject(
 )
 
 
-def images(desk: Desk) -> Subject:
-    """What the figures for images show: the paper's CIFAR-10 in full, digits in short."""
-    return CIFAR10 if desk.full else DIGITS
+def image_experiment(context: ReproductionContext) -> ExperimentSpec:
+    """Return what the figures for images show: CIFAR-10 in the full protocol, digits in short."""
+    return CIFAR10 if context.full else DIGITS

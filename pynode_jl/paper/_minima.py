@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from pynode_jl.backends import Array
-from pynode_jl.datasets._three_minima import MINIMA, resting_minimum, slope
+from pynode_jl.datasets.particle import MINIMA, advance, particle_field, resting_minimum
 from pynode_jl.diagnostics import swap
-from pynode_jl.paper._context import Desk, Plate
+from pynode_jl.paper._context import FigureResult, ReproductionContext
 from pynode_jl.reporting.figures import PhasePanel, phase_portrait
 from pynode_jl.runs import Config, DataConfig, FieldConfig, Run, TrainConfig
 from pynode_jl.solvers import Solver
@@ -22,9 +22,9 @@ _PATHS = 3
 _PARTICLE_TIME, _PARTICLE_STEP = 30.0, 1 / 64
 
 
-def make(desk: Desk) -> Plate:
-    """The damped particle, a model trained with h = 1/2 and one with h = 1/64."""
-    runs = {solver: _run(desk, solver) for solver in (_COARSE, _FINE)}
+def make(context: ReproductionContext) -> FigureResult:
+    """Draw the damped particle, a model trained with h = 1/2 and one with h = 1/64."""
+    runs = {solver: _run(context, solver) for solver in (_COARSE, _FINE)}
     x, y = np.linspace(-1, 2, _GRID), np.linspace(-2, 2, _GRID)
     grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     starts = np.array([[-0.9, 1.4], [1.8, -1.2], [0.9, 1.0]][:_PATHS])
@@ -33,7 +33,7 @@ def make(desk: Desk) -> Plate:
         "the particle: where it comes to rest",
         x,
         y,
-        slope(grid).reshape(_GRID, _GRID, 2),
+        particle_field(grid).reshape(_GRID, _GRID, 2),
         resting_minimum(grid[:, 0], grid[:, 1], t_end=100.0).reshape(_GRID, _GRID),
         np.stack([MINIMA, np.zeros(3)], axis=1),
         list(np.moveaxis(_particle(starts), 1, 0)),
@@ -51,18 +51,17 @@ def make(desk: Desk) -> Plate:
                 "verdict": report.verdict.kind,
             }
         )
-    return Plate(
+    return FigureResult(
         "Three minima: phase portraits",
         "Left: the damped particle in its potential of three wells; the colour is the well that"
         " catches it, the lines are its field, with three of its trajectories. Then: the fields"
         " that two models have learned for the same task, a linear head reading the class off"
         " their final state; the colour is the model's answer under its training solver, the"
         " trajectories are that solver's from the same starts. A model need not find the particle's"
-        f" field: it only has to part the classes. Seed 0; {_protocol(desk.full)}.",
+        f" field: it only has to part the classes. Seed 0; {_protocol(context.full)}.",
         phase_portrait(panels, names=("$x$", "$v$")),
         pd.DataFrame(rows),
-        {"as trained": ".1%", "as an ODE": ".1%"},
-        {"runs": ", ".join(run.folder.name for run in runs.values())},
+        facts={"runs": ", ".join(run.folder.name for run in runs.values())},
     )
 
 
@@ -70,16 +69,18 @@ def _protocol(full: bool) -> str:
     return "10,000 iterations at 1e-4" if full else "3,000 iterations at learning rate 3e-3"
 
 
-def _run(desk: Desk, solver: str) -> Run:
-    training = TrainConfig(solver=solver) if desk.full else TrainConfig(solver=solver, **_SHORT)
+def _run(context: ReproductionContext, solver: str) -> Run:
+    training = TrainConfig(solver=solver) if context.full else TrainConfig(solver=solver, **_SHORT)
     config = Config(
-        backend=desk.backend,
+        backend=context.backend,
         data=DataConfig("three_minima"),
         field=FieldConfig("mlp", {"width": 32}),
         train=training,
     )
-    steps = round(1 / (Solver.parse(solver).dt or 1.0))
-    return desk.trained(f"minima-euler-h{steps}-{'full' if desk.full else 'short'}-s0", config)
+    steps = round(1 / Solver.parse(solver).stepping.size)
+    return context.train_run(
+        f"minima-euler-h{steps}-{'full' if context.full else 'short'}-s0", config
+    )
 
 
 def _panel(title: str, run: Run, x: Array, y: Array, starts: Array) -> PhasePanel:
@@ -102,12 +103,9 @@ def _panel(title: str, run: Run, x: Array, y: Array, starts: Array) -> PhasePane
 
 
 def _particle(starts: Array) -> Array:
-    """The particle's trajectories, (times, n, 2), by the classical Runge-Kutta method."""
-    h, states = _PARTICLE_STEP, [starts]
-    for _ in range(round(_PARTICLE_TIME / h)):
-        z = states[-1]
-        k1 = slope(z)
-        k2 = slope(z + h / 2 * k1)
-        k3 = slope(z + h / 2 * k2)
-        states.append(z + h / 6 * (k1 + 2 * (k2 + k3) + slope(z + h * k3)))
+    """Return the particle's trajectories, (times, n, 2)."""
+    states = [starts]
+    for _ in range(round(_PARTICLE_TIME / _PARTICLE_STEP)):
+        x, v = states[-1].T
+        states.append(np.stack(advance(x, v, _PARTICLE_STEP), axis=1))
     return np.stack(states)

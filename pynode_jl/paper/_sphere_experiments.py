@@ -1,14 +1,14 @@
-"""Sphere 2D as the paper's figures need it."""
+"""Sphere 2D, as the paper's figures train it."""
 
 from __future__ import annotations
 
-from pynode_jl.paper._experiments import Subject
+from pynode_jl.paper._experiments import ExperimentSpec
 from pynode_jl.runs import Config, TrainConfig
 
 #: The two models of Figures 1 and 2: what a solver's error has made, and what an ODE can do.
 COARSE, FINE = "Euler:dt=1/2", "Euler:dt=1/256"
 
-SPHERE = Subject(
+SPHERE = ExperimentSpec(
     name="Sphere 2D",
     stem="sphere2",
     configs={

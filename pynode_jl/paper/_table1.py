@@ -1,4 +1,4 @@
-"""Table 1: grid search against adaptation, the paper's figures beside ours; one data set a row."""
+"""Table 1: grid search against adaptation, published numbers beside ours; one data set a row."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import pandas as pd
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics import critical
 from pynode_jl.errors import DivergedError
-from pynode_jl.paper._context import Desk, Plate
-from pynode_jl.paper._experiments import CONTROLLERS, Subject
+from pynode_jl.paper._context import FigureResult, ReproductionContext
+from pynode_jl.paper._experiments import CONTROLLERS, ExperimentSpec
+from pynode_jl.paper._image_experiments import CIFAR10 as IMAGES
 from pynode_jl.paper._sphere_experiments import SPHERE
 from pynode_jl.proportions import mean_interval
 from pynode_jl.runs import adaptation_row, over_seeds
@@ -23,7 +24,7 @@ from pynode_jl.training import Trained
 
 
 @dataclass(frozen=True, kw_only=True)
-class Problem(Subject):
+class TableRow(ExperimentSpec):
     """A row of the paper's table.
 
     Attributes:
@@ -41,7 +42,7 @@ class Problem(Subject):
     paper: Mapping[str, tuple[str, str]]
 
 
-SPHERE2 = Problem(
+SPHERE2 = TableRow(
     **vars(SPHERE),
     coarse=1 / 16,
     fine=1 / 256,
@@ -49,6 +50,16 @@ SPHERE2 = Problem(
     paper={
         "grid search": ("65-129", "98.7 +- 1.0 %"),
         "adaptation, the paper's": ("100.5", "98.9 +- 0.6 %"),
+    },
+)
+CIFAR10 = TableRow(
+    **vars(IMAGES),
+    coarse=1 / 4,
+    fine=1 / 64,
+    success={True: 0.5, False: 0.15},
+    paper={
+        "grid search": ("17-33", "54.7 +- 0.3 %"),
+        "adaptation, the paper's": ("21.9", "55.0 +- 0.8 %"),
     },
 )
 _NAMES = {"paper": "adaptation, the paper's", "steady": "adaptation, ours (steady)"}
@@ -62,46 +73,50 @@ _RULES = {
 }
 
 
-def make(desk: Desk) -> Plate:
-    """The row of Sphere 2D."""
-    return row(desk, SPHERE2)
+def make(context: ReproductionContext) -> FigureResult:
+    """Make the row of Sphere 2D."""
+    return make_row(context, SPHERE2)
 
 
-def row(desk: Desk, problem: Problem) -> Plate:
-    """`problem`, Euler: the critical step by bisection, and both controllers, over seeds."""
-    adapted = adapted_rows(desk, problem)
-    found = search(desk, problem)
-    threshold = problem.success[desk.full]
-    table = summary(found, adapted, problem.paper, threshold)
+def make_for_cifar10(context: ReproductionContext) -> FigureResult:
+    """Make the row of CIFAR-10: in the full protocol days on a CPU, meant for a GPU."""
+    return make_row(context, CIFAR10)
+
+
+def make_row(context: ReproductionContext, spec: TableRow) -> FigureResult:
+    """Find the critical step by bisection, train under both controllers, over seeds; Euler."""
+    adapted = adapted_rows(context, spec)
+    found = search_critical_step(context, spec)
+    threshold = spec.success[context.full]
+    table = summarise(found, adapted, spec.paper, threshold)
     each = adapted[
         ["controller", "seed", "solver", "accuracy", "verdict", "flips", "under", "drop", "spread"]
     ]
     deviations = (
-        f"Means +- sample deviations over {desk.seeds} seeds (the paper: 5), with Student's 95 %"
+        f"Means +- sample deviations over {context.seeds} seeds (the paper: 5), with Student's 95 %"
         " interval of the mean in brackets."
-        if desk.seeds > 1
+        if context.seeds > 1
         else "One seed (the paper: 5): no deviation and no interval."
     )
-    return Plate(
+    return FigureResult(
         "Table 1: grid search and adaptation",
-        f"{problem.name}, Euler. evaluations: of the right-hand side an iteration; for the"
+        f"{spec.name}, Euler. evaluations: of the right-hand side an iteration; for the"
         " search in one forward solve at the step that fails and at the one that holds, for"
         " adaptation over all of training, the controllers' checks included (and apart). accuracy:"
         " as trained; for the search, as in the paper, at the smallest step above the critical"
-        f" one, and beside it at the step that holds. Criterion {desk.criterion}:"
-        f" {_RULES[desk.criterion]}. drop: accuracy lost under the worst of the ODE and those of"
+        f" one, and beside it at the step that holds. Criterion {context.criterion}:"
+        f" {_RULES[context.criterion]}. drop: accuracy lost under the worst of the ODE and those of"
         " Midpoint and RK4 at the step in force and half of it, and of Tsit5 at 1e-6, that are"
         " measured to be finer. spread: standard deviation of log h over the last half of training."
         " The search bisects on powers of two, where the paper takes every step of its grid."
         f" {deviations} As in the paper, a row leaves out seeds that did not train successfully,"
         f" here to a test accuracy of {threshold:.0%} (our threshold); where it leaves out any, a"
-        f" second row has all seeds. Trained for {problem.words[desk.full]}.",
+        f" second row has all seeds. Trained for {spec.words[context.full]}.",
         None,
         table,
-        {"largest drop": ".1%", "spread": ".3f"},
-        {
-            "seeds": desk.seeds,
-            "criterion": desk.criterion,
+        facts={
+            "seeds": context.seeds,
+            "criterion": context.criterion,
             "success threshold": threshold,
             "search": found.to_dict("records"),
             "adaptation": each.to_dict("records"),
@@ -116,14 +131,14 @@ def row(desk: Desk, problem: Problem) -> Plate:
     )
 
 
-def adapted_rows(desk: Desk, subject: Subject) -> pd.DataFrame:
-    """One row for each controller and seed (`adaptation_row`); nan where training has failed."""
+def adapted_rows(context: ReproductionContext, spec: ExperimentSpec) -> pd.DataFrame:
+    """Return a row for each controller and seed (`adaptation_row`); nan where training failed."""
     rows: list[dict[str, object]] = []
-    for seed in range(desk.seeds):
+    for seed in range(context.seeds):
         for controller in CONTROLLERS:
             row: dict[str, object] = {"controller": controller, "seed": seed}
             try:
-                run = subject.adapted(desk, controller, seed)
+                run = spec.adapted(context, controller, seed)
             except DivergedError as error:
                 rows.append({**row, "verdict": "failed", "validation": str(error)})
                 continue
@@ -134,30 +149,30 @@ def adapted_rows(desk: Desk, subject: Subject) -> pd.DataFrame:
     return table.reindex(columns=[*dict.fromkeys([*columns, *table.columns])])
 
 
-def search(desk: Desk, problem: Problem = SPHERE2) -> pd.DataFrame:
-    """The critical step's bracket for every seed, from runs on the shelf or new."""
+def search_critical_step(context: ReproductionContext, spec: TableRow) -> pd.DataFrame:
+    """Return the critical step's bracket for every seed."""
 
     def train(solver: Solver, seed: int) -> tuple[Trained, Dataset]:
-        run = problem.run(desk, str(solver), seed, may_fail=True)
+        run = spec.run(context, str(solver), seed, may_fail=True)
         return run.trained, run.dataset
 
     return critical(
         train,
-        Solver("Euler", dt=problem.coarse),
-        Solver("Euler", dt=problem.fine),
-        criterion=desk.criterion,
-        seeds=range(desk.seeds),
-        backend=desk.integrator,
+        Solver("Euler", dt=spec.coarse),
+        Solver("Euler", dt=spec.fine),
+        criterion=context.criterion,
+        seeds=range(context.seeds),
+        backend=context.integrator,
     ).brackets
 
 
-def summary(
+def summarise(
     found: pd.DataFrame,
     adapted: pd.DataFrame,
     paper: Mapping[str, tuple[str, str]],
     threshold: float,
 ) -> pd.DataFrame:
-    """The table: the search and each controller over the seeds that trained successfully.
+    """Return the table: the search and each controller over the seeds that trained successfully.
 
     Where a seed is left out, the row is followed by one of all seeds.
 
@@ -184,7 +199,7 @@ def summary(
 def _filtered(
     how: str, table: pd.DataFrame, column: str, threshold: float
 ) -> list[tuple[dict[str, object], pd.DataFrame]]:
-    """The first cells and the seeds of a row, and of the row of all seeds where that differs."""
+    """Return a row's first cells and its seeds, and those of all seeds where that differs."""
     trained = table[column] >= threshold
     others = table[~trained]
     left_out = ", ".join(
@@ -234,7 +249,7 @@ def _percent(accuracy: pd.Series[float]) -> str:
 
 
 def _with_interval(values: npt.ArrayLike, within: tuple[float, float], unit: str = "") -> str:
-    """Mean, sample deviation and 95 % interval: "98.7 +- 1.0 % (97.5 to 99.9)"; one value alone."""
+    """Return mean, sample deviation and 95 % interval: "98.7 +- 1.0 % (97.5 to 99.9)"."""
     text = over_seeds(values)
     if text == "-":
         return text

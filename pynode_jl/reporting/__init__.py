@@ -1,1 +1,1 @@
-"""Reporting: figures, HTML and the pages made of both."""
+"""Figures, HTML, and the pages made of both."""

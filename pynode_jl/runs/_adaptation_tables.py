@@ -11,7 +11,7 @@ import pandas as pd
 from pynode_jl.backends import Backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics import swap
-from pynode_jl.solvers import Solver, info
+from pynode_jl.solvers import Solver
 from pynode_jl.training import History, Trained
 
 #: What an adapted model is swapped to: at the step in force and at half of it, and its own ODE.
@@ -21,18 +21,18 @@ _FACTORS = {True: (0.5, 1.0), False: (0.1, 1.0)}
 
 
 def checks_table(history: History) -> pd.DataFrame:
-    """A controller's checks, one a row; step is the one in force before the check."""
+    """Return a controller's checks, one a row; step is the one in force before the check."""
     return pd.DataFrame(
         {
             "iteration": check.iteration,
             "solver": check.solver.label,
-            "step": _size(check.solver),
+            "step": check.solver.stepping.size,
             "test_solver": "" if check.test_solver is None else check.test_solver.label,
             "accuracy": check.accuracy,
             "test_accuracy": check.test_accuracy,
             "statistic": check.statistic,
             "action": check.action,
-            "next_step": _size(check.chosen),
+            "next_step": check.chosen.stepping.size,
             "nf": check.nf,
             "best": check.best,
         }
@@ -41,7 +41,7 @@ def checks_table(history: History) -> pd.DataFrame:
 
 
 def spread(history: History) -> float:
-    """Standard deviation of the step's (or tolerance's) logarithm over the last half of training.
+    """Return the standard deviation of the step's (tolerance's) log over the last half of training.
 
     It tells how much a controller oscillates; 0 for a fixed step. It is over all of these
     iterations, not over a sample of them.
@@ -65,7 +65,7 @@ def over_seeds(values: npt.ArrayLike, digits: int = 1) -> str:
 
 
 def adaptation_row(trained: Trained, dataset: Dataset, backend: Backend) -> dict[str, object]:
-    """The figures of one adapted run.
+    """Return the figures of one adapted run.
 
     Returns:
         seed, solver (in force at the end), accuracy (test set, with it), ode (the ODE's accuracy),
@@ -78,8 +78,9 @@ def adaptation_row(trained: Trained, dataset: Dataset, backend: Backend) -> dict
     """
     solver = trained.solver
     tests = FIXED_TESTS if solver.fixed else ADAPTIVE_TESTS
-    order = solver.info.order or 0
-    fine_enough = [name for name in tests if ":" in name or (info(name).order or 0) >= order]
+    fine_enough = [
+        name for name in tests if ":" in name or Solver(name, solver.stepping).order >= solver.order
+    ]
     report = swap(trained, dataset, fine_enough, factors=_FACTORS[solver.fixed], backend=backend)
     verdict = report.verdict
     found = verdict.decisive
@@ -103,9 +104,3 @@ def adaptation_row(trained: Trained, dataset: Dataset, backend: Backend) -> dict
         "spread": spread(history),
         "validation": "none" if validation is None else validation.text,
     }
-
-
-def _size(solver: Solver) -> float:
-    size = solver.dt if solver.dt is not None else solver.rtol
-    assert size is not None
-    return size

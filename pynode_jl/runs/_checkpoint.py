@@ -1,13 +1,12 @@
 """One file that holds where a training run stands: weights, moments, history, control, its end.
 
-safetensors, written whole to a neighbour and moved into place: whoever kills the process finds the
-last checkpoint or the one before it, never half of one.
+safetensors, written whole or not at all (`_io`): whoever kills the process finds the last
+checkpoint or the one before it, never half of one.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
+from pynode_jl._io import write_bytes
 from pynode_jl.backends import RetCode, TrainState
 from pynode_jl.errors import RunFolderError
 from pynode_jl.models import Model
@@ -33,7 +33,11 @@ _HISTORY = ("loss", "accuracy", "nf", "step")
 
 
 def save_checkpoint(path: Path, trained: Trained) -> None:
-    """Write `trained` to `path`, atomically and durably."""
+    """Write `trained` to `path`.
+
+    Raises:
+        OutputError: it cannot be written; the checkpoint before it stays.
+    """
     state, history = trained.state, trained.history
     arrays = {
         f"{part}/{name}": value for part in _STATE for name, value in getattr(state, part).items()
@@ -52,18 +56,13 @@ def save_checkpoint(path: Path, trained: Trained) -> None:
         "validation": _plain(trained.validation),
         "data": trained.fingerprint,
     }
-    part = path.with_suffix(".part")
     # safetensors writes an array's memory, whatever its strides.
-    save_file(
-        {k: np.ascontiguousarray(v) for k, v in arrays.items()}, part, {"facts": json.dumps(facts)}
-    )
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    rows = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+    write_bytes(path, save(rows, {"facts": json.dumps(facts)}))
 
 
 def load_checkpoint(path: Path, model: Model, recipe: Recipe) -> Trained:
-    """What `save_checkpoint` wrote.
+    """Read what `save_checkpoint` wrote.
 
     Raises:
         RunFolderError: a damaged file, or one of another model.
@@ -149,7 +148,7 @@ def _facts(file: Any) -> dict[str, Any]:
 
 
 def _plain(record: Check | ControlState | Validation | None) -> dict[str, Any] | None:
-    """A record as JSON values; Python's JSON gives every float back as it was, NaN too."""
+    """Return a record as JSON values; Python's JSON gives every float back as it was, NaN too."""
     if record is None:
         return None
     return {
@@ -159,7 +158,7 @@ def _plain(record: Check | ControlState | Validation | None) -> dict[str, Any] |
 
 
 def _made(kind: type[_Record], values: dict[str, Any]) -> _Record:
-    """What `_plain` wrote."""
+    """Read what `_plain` wrote."""
     made: dict[str, Any] = {
         name: Solver.from_dict(value) if name in _SOLVERS and value else value
         for name, value in values.items()

@@ -17,8 +17,7 @@ import tomli_w
 
 from pynode_jl.backends import BACKENDS, Adam
 from pynode_jl.datasets import DATASETS, Dataset, load, takes_seed
-from pynode_jl.diagnostics import Criterion
-from pynode_jl.diagnostics._swap import _check_rule
+from pynode_jl.diagnostics import Criterion, check_rule
 from pynode_jl.errors import ConfigError, PyNODEError, UnknownNameError, nearest_names
 from pynode_jl.fields import FIELDS, VectorField
 from pynode_jl.models import Model
@@ -74,7 +73,7 @@ class AdaptConfig:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def make(self) -> StepAdapter | None:
-        """The controller; None for "none".
+        """Return the step adapter; None for "none".
 
         Raises:
             UnknownNameError: no controller has that name.
@@ -113,7 +112,7 @@ class SwapConfig:
     criterion: Criterion = "flips"
 
     def __post_init__(self) -> None:
-        _check_rule(self.margin, self.confidence, self.criterion)
+        check_rule(self.margin, self.confidence, self.criterion)
 
 
 @dataclass(frozen=True)
@@ -155,14 +154,14 @@ class Config:
             Solver.parse(text) if ":" in text else info(text)
 
     def dataset(self) -> Dataset:
-        """The data, made from the seed where chance has a part in them."""
+        """Make the data, from the seed where chance has a part in them."""
         options = dict(self.data.options)
         if takes_seed(self.data.name):
             options.setdefault("seed", self.seed)
         return load(self.data.name, **options)
 
     def make_model(self, dataset: Dataset) -> Model:
-        """The model for these data.
+        """Make the model for these data.
 
         Raises:
             ConfigError: options that the field does not have.
@@ -206,12 +205,12 @@ class Config:
         return values
 
     def to_toml(self) -> str:
-        """The text of a TOML file that `from_toml` reads back."""
+        """Return the text of a TOML file that `from_toml` reads back."""
         return tomli_w.dumps(self.to_dict())
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
-        """A configuration from plain nested values.
+        """Make a configuration from plain nested values.
 
         Raises:
             ConfigError: an unknown key, a value of the wrong type.
@@ -232,7 +231,7 @@ class Config:
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Config:
-        """The configuration in a TOML file.
+        """Read the configuration in a TOML file.
 
         Raises:
             ConfigError: no such file, or not TOML, or not a configuration.
@@ -244,7 +243,7 @@ class Config:
             raise ConfigError("config", str(path), "a readable TOML file", f"{error}.") from error
 
     def changed(self, settings: Mapping[str, Any]) -> Config:
-        """This configuration with dotted keys set: ``{"train.iterations": 100}``.
+        """Return this configuration with dotted keys set: ``{"train.iterations": 100}``.
 
         Raises:
             ConfigError: an unknown key.
@@ -255,7 +254,10 @@ class Config:
             target = values if not table else values.get(table)
             if not isinstance(target, dict):
                 raise ConfigError(
-                    key, value, f"table.key with a table of {', '.join(_TABLES)}", "Mend the key."
+                    key,
+                    value,
+                    f"table.key with a table of {', '.join(_TABLES)}",
+                    "Correct the key.",
                 )
             target[name] = value
         return Config.from_dict(values)
@@ -295,7 +297,7 @@ def _read_table(name: str, values: object) -> Any:
     _check_keys(name, values, keys)
     for key, value in values.items():
         if isinstance(value, bool) or not isinstance(value, _TYPES[keys[key]]):
-            raise ConfigError(f"{name}.{key}", value, keys[key], "Mend its type.")
+            raise ConfigError(f"{name}.{key}", value, keys[key], "Correct its type.")
     made = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
     return table(**made)
 

@@ -36,7 +36,7 @@ _TRAINING: Mapping[str, tuple[str, int]] = MappingProxyType(
 
 
 def quickstart_configs(seed: int = 0) -> dict[str, Config]:
-    """The two configurations of `pynode-jl quickstart`, by name."""
+    """Return the two configurations of `pynode-jl quickstart`, by name."""
     return {
         name: Config(
             seed=seed,

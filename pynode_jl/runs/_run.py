@@ -34,10 +34,11 @@ from pathlib import Path
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from pynode_jl._io import make_folder, write_text
 from pynode_jl.backends import Backend, get_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics import ReferenceCost, SwapReport, Verdict, swap
-from pynode_jl.errors import RunFolderError
+from pynode_jl.errors import OutputError, RunFolderError
 from pynode_jl.models import Model
 from pynode_jl.runs._adaptation_tables import checks_table
 from pynode_jl.runs._checkpoint import (
@@ -45,7 +46,7 @@ from pynode_jl.runs._checkpoint import (
     recorded_fingerprint,
     save_checkpoint,
 )
-from pynode_jl.runs._config import Config
+from pynode_jl.runs._config import Config, SwapConfig
 from pynode_jl.training import Trained, check_same_data, start, train
 
 # Between two checkpoints: what a kill costs at most.
@@ -67,7 +68,7 @@ class Run:
 
     @classmethod
     def create(cls, config: Config, folder: str | Path) -> Run:
-        """The run of `config` in `folder`: a new one, or the one that is there already.
+        """Make the run of `config` in `folder`, or open it if it is there already.
 
         Raises:
             RunFolderError: the folder holds another configuration's run, or something else.
@@ -90,13 +91,13 @@ class Run:
             raise RunFolderError(
                 "folder", str(path), "an empty or new folder, or a run's", "Take another folder."
             )
-        path.mkdir(parents=True, exist_ok=True)
-        _write_text(file, config.to_toml())
+        make_folder(path)
+        write_text(file, config.to_toml())
         return cls(config, path)
 
     @classmethod
     def open(cls, folder: str | Path) -> Run:
-        """The run that is in `folder`.
+        """Open the run that is in `folder`.
 
         Raises:
             RunFolderError: there is none.
@@ -110,6 +111,10 @@ class Run:
                 "`pynode-jl train` makes one.",
             )
         return cls(Config.from_toml(path / "config.toml"), path)
+
+    def with_swap(self, settings: SwapConfig) -> Run:
+        """Return the run under other settings of the swap; its config.toml stays as it is."""
+        return Run(replace(self.config, swap=settings), self.folder)
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -180,6 +185,7 @@ class Run:
         Raises:
             RunFolderError: another process is training this run.
             DataChangedError: the data are not those that it was trained on. Nothing is written.
+            OutputError: the folder cannot be written; what was written before stays.
         """
         last_save = time.monotonic()
 
@@ -196,7 +202,7 @@ class Run:
             check_same_data(self.recorded_fingerprint, self.dataset)
             if on_chunk is not None:
                 on_chunk(begun)
-            _write_text(self.folder / "environment.json", json.dumps(self._environment(), indent=1))
+            write_text(self.folder / "environment.json", json.dumps(self._environment(), indent=1))
             trained = train(
                 self.model,
                 self.dataset,
@@ -215,10 +221,10 @@ class Run:
                     "step": history.step,
                 }
             )
-            _write_text(self.folder / "metrics.csv", table.to_csv(index_label="iteration"))
+            write_text(self.folder / "metrics.csv", table.to_csv(index_label="iteration"))
             if history.checks:
                 checks = checks_table(history).to_csv(index=False)
-                _write_text(self.folder / "checks.csv", checks)
+                write_text(self.folder / "checks.csv", checks)
         return trained
 
     def swap(self, on_solve: Callable[[int, int, str], None] | None = None) -> SwapReport:
@@ -249,13 +255,13 @@ class Run:
             backend=self.backend,
             on_solve=on_solve,
         )
-        _write_text(self.folder / "swap.csv", report.table.to_csv(index=False))
+        write_text(self.folder / "swap.csv", report.table.to_csv(index=False))
         found = {**report.to_dict(), "data": self.dataset.fingerprint}
-        _write_text(self.folder / "verdict.json", json.dumps(found, indent=1, allow_nan=False))
+        write_text(self.folder / "verdict.json", json.dumps(found, indent=1, allow_nan=False))
         return report
 
     def stored_swap(self) -> SwapReport:
-        """The swap report that the folder holds.
+        """Read the swap report that the folder holds.
 
         Raises:
             RunFolderError: there is none.
@@ -301,9 +307,9 @@ class Run:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        lock = FileLock(self.folder / ".lock", timeout=0)
         try:
-            with FileLock(self.folder / ".lock", timeout=0):
-                yield
+            lock.acquire()
         except Timeout as error:
             raise RunFolderError(
                 "folder",
@@ -311,9 +317,11 @@ class Run:
                 "a run that no other process is training",
                 "Wait for the other process, or take another folder.",
             ) from error
-
-
-def _write_text(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+        except OSError as error:
+            raise OutputError(
+                "folder", str(self.folder), "a folder that can be written", f"{error}."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()

@@ -5,14 +5,8 @@ norm, Newton's stop, and the interpolants.
 """
 
 from pynode_jl.solvers._catalogue import SolverInfo, catalogue, info
-from pynode_jl.solvers._controller import Controller, controller, torchdiffeq_controller
-from pynode_jl.solvers._dense import (
-    MIDDLE_WEIGHTS,
-    DenseMethod,
-    dense_method,
-    interpolant,
-    torchdiffeq_method,
-)
+from pynode_jl.solvers._controller import Controller, controller
+from pynode_jl.solvers._dense import DenseMethod, dense_method, interpolant
 from pynode_jl.solvers._newton import NEWTON_ITERATIONS, NEWTON_ROUNDINGS, newton_change
 from pynode_jl.solvers._solver import Solver, StepGrid
 from pynode_jl.solvers._step_control import (
@@ -26,23 +20,36 @@ from pynode_jl.solvers._step_control import (
     scaled_error,
     updated_memory,
 )
+from pynode_jl.solvers._stepping import Adaptive, FixedStep, Stepping, step_text
 from pynode_jl.solvers._tableau import ErrorRule, Tableau, tableau, tableau_names
+from pynode_jl.solvers._torchdiffeq import (
+    MIDDLE_WEIGHTS,
+    TORCHDIFFEQ_TABLEAUS,
+    collocation,
+    torchdiffeq_controller,
+    torchdiffeq_method,
+)
 
 __all__ = [
     "MIDDLE_WEIGHTS",
     "NEWTON_ITERATIONS",
     "NEWTON_ROUNDINGS",
     "SCALARS",
+    "TORCHDIFFEQ_TABLEAUS",
+    "Adaptive",
     "Attempt",
     "ControlMemory",
     "Controller",
     "DenseMethod",
     "ErrorRule",
+    "FixedStep",
     "Solver",
     "SolverInfo",
     "StepGrid",
+    "Stepping",
     "Tableau",
     "catalogue",
+    "collocation",
     "controller",
     "dense_method",
     "error_scale",
@@ -53,6 +60,7 @@ __all__ = [
     "reaches_stop",
     "rms",
     "scaled_error",
+    "step_text",
     "tableau",
     "tableau_names",
     "torchdiffeq_controller",

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal
 
 from pynode_jl.errors import InvalidValueError, UnknownSolverError
@@ -88,9 +88,8 @@ def info(name: str) -> SolverInfo:
     Raises:
         UnknownSolverError: no solver has that name; the message holds the nearest ones.
     """
-    names = _names()
-    if name not in names:
-        raise UnknownSolverError("solver", name, names)
+    if name not in solver_names():
+        raise UnknownSolverError("solver", name, solver_names())
     return _info(name)
 
 
@@ -114,7 +113,7 @@ def catalogue(
     Raises:
         InvalidValueError: no solver has such a family; a backend that is neither.
     """
-    rows = [_info(name) for name in _names()]
+    rows = [_info(name) for name in solver_names()]
     if backend not in (None, "jax", "julia"):
         raise InvalidValueError("backend", backend, '"jax" or "julia"', "Use one of them.")
     if family is not None:
@@ -134,6 +133,36 @@ def catalogue(
     )
 
 
+@lru_cache(maxsize=256)
+def own_info(table: Tableau) -> SolverInfo:
+    """Return the row of a user's own tableau."""
+    return SolverInfo(
+        **_traits(table, "own tableaus"),
+        measured_order=None,
+        embedded_order=table.embedded_order,
+        fsal=table.fsal,
+        backends=() if table.kind == "full" else ("jax",),
+        tableau=table,
+        same_as={},
+        near={},
+        note=table.source,
+    )
+
+
+def _traits(table: Tableau, family: str) -> dict[str, Any]:
+    return {
+        "name": table.name,
+        "order": table.order,
+        "family": family,
+        "kind": "explicit RK" if table.explicit else "implicit RK",
+        "adaptive": table.b_error is not None,
+        "fixed_step": True,
+        "implicit": not table.explicit,
+        "problem": "ODEProblem",
+        "sublibrary": None,
+    }
+
+
 @cache
 def zoo() -> Mapping[str, dict[str, Any]]:
     """The rows of ``zoo.json`` by name."""
@@ -142,7 +171,8 @@ def zoo() -> Mapping[str, dict[str, Any]]:
 
 
 @cache
-def _names() -> tuple[str, ...]:
+def solver_names() -> tuple[str, ...]:
+    """Return the names of all solvers of the catalogue."""
     return tuple(dict.fromkeys((*zoo(), *tableau_names())))
 
 
@@ -155,17 +185,7 @@ def _info(name: str) -> SolverInfo:
         traits = {key: value for key, value in julia.items() if key not in ("controller", "note")}
     else:
         assert coefficients is not None  # a name comes from one of the two files
-        traits = {
-            "name": name,
-            "order": coefficients.order,
-            "family": "explicit RK: not in Julia by name",
-            "kind": "explicit RK" if coefficients.explicit else "implicit RK",
-            "adaptive": coefficients.b_error is not None,
-            "fixed_step": True,
-            "implicit": not coefficients.explicit,
-            "problem": "ODEProblem",
-            "sublibrary": None,
-        }
+        traits = _traits(coefficients, "explicit RK: not in Julia by name")
     backends: list[Backend] = ["jax"] if coefficients else []
     return SolverInfo(
         **traits,

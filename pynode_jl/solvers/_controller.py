@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pynode_jl.errors import WrongSolverError
-from pynode_jl.solvers._catalogue import info, zoo
+from pynode_jl.solvers._catalogue import SolverInfo, info, zoo
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,19 @@ class Controller:
     qoldinit: float
 
 
-def controller(name: str) -> Controller:
-    """Julia's controller for the solver called `name`, at its defaults.
+def controller(solver: str | SolverInfo) -> Controller:
+    """Return Julia's controller for a solver, by its name or its row, at its defaults.
 
     The rule is that of OrdinaryDiffEqCore's ``alg_utils.jl``, with k the order of the solver:
     ``beta1 = 7/(10 k)``, ``beta2 = 2/(5 k)``. What a solver has otherwise stands in its row of
-    ``zoo.json``. Solvers that Julia does not have get the rule.
+    ``zoo.json``. Solvers that Julia does not have, own tableaus too, get the rule.
 
     Raises:
         UnknownSolverError: no solver has that name.
         WrongSolverError: the solver does not adapt its steps, or not by these numbers.
     """
-    about = info(name)
+    about = info(solver) if isinstance(solver, str) else solver
+    name = about.name
     if not about.adaptive:
         raise WrongSolverError(
             "name", name, "a solver that adapts its steps", f'Use Solver("{name}", dt=...).'
@@ -78,30 +79,3 @@ def controller(name: str) -> Controller:
         "qoldinit": 1e-4,
     }
     return Controller(**(rule | own))
-
-
-def torchdiffeq_controller(
-    order: int, *, safety: float = 0.9, ifactor: float = 10.0, dfactor: float = 0.2
-) -> Controller:
-    """Return torchdiffeq's rule: an I control that shrinks no step after an accepted one.
-
-    The steady band says the latter: it reaches from 1 to the largest q there is. The same rule but
-    for an error of exactly 1, where torchdiffeq shrinks.
-
-    Args:
-        order: order of the method.
-        safety, ifactor, dfactor: torchdiffeq's options.
-    """
-    return Controller(
-        kind="I",
-        beta1=1 / order,
-        beta2=0.0,
-        beta3=0.0,
-        gamma=safety,
-        qmin=dfactor,
-        qmax=ifactor,
-        qmax_first_step=ifactor,
-        qsteady_min=1.0,
-        qsteady_max=1 / dfactor,
-        qoldinit=1e-4,
-    )

@@ -11,15 +11,15 @@ the middle of the step (Shampine, *Some practical Runge-Kutta formulas*, Math. C
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, reduce
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pynode_jl.solvers._controller import Controller, torchdiffeq_controller
-from pynode_jl.solvers._tableau import Tableau, tableau
+from pynode_jl.solvers._controller import Controller
+from pynode_jl.solvers._tableau import Tableau
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -119,56 +119,3 @@ def _with_last_stage(table: Tableau) -> Tableau:
     return replace(
         table, c=c, a=a, b=b, b_error=longer(table.b_error), b_error2=longer(table.b_error2)
     )
-
-
-#: Weights of the stages in ``(y(1/2) - y0) / dt`` for the tableaus that torchdiffeq adapts, as it
-#: takes them; one more than the stages is f at the end of the step.
-MIDDLE_WEIGHTS: Mapping[str, tuple[float, ...]] = {
-    # Shampine 1986.
-    "DP5Shampine": (
-        6025192743 / 30085553152 / 2,
-        0.0,
-        51252292925 / 65400821598 / 2,
-        -2691868925 / 45128329728 / 2,
-        187940372067 / 1594534317056 / 2,
-        -1776094331 / 19743644256 / 2,
-        11237099 / 235043384 / 2,
-    ),
-    # Prince and Dormand's 8(7)13M.
-    "Dopri8": (
-        0.04103130360739393,
-        0.0,
-        0.0,
-        0.0,
-        0.0,
-        0.05100562801991382,
-        0.2388930677412202,
-        0.3096870143996103,
-        -0.2172325471755352,
-        0.07833405679331928,
-        -0.0018614369715579948,
-        0.007072844202678841,
-        0.00690847373200576,
-        -0.013838404349047373,
-    ),
-    # Tsitouras 2011, by his free interpolant.
-    "Tsit5": (
-        0.10741235230100377,
-        0.01135625,
-        0.39560903056045305,
-        -0.34475214352593553,
-        1.3161853649581645,
-        -1.0170608542936508,
-        0.031249999999999993,
-    ),
-    "BS3": (0.0, 0.5, 0.0, 0.0),
-    "Fehlberg21": (0.0, 0.5, 0.0),
-    "Heun": (0.5, 0.0),
-}
-
-
-@cache
-def torchdiffeq_method(name: str) -> DenseMethod:
-    """Return the tableau `name` of `MIDDLE_WEIGHTS`, stepped and interpolated as in torchdiffeq."""
-    table = tableau(name)
-    return dense_method(table, MIDDLE_WEIGHTS[name], torchdiffeq_controller(table.order))

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from pynode_jl._validation import whole_number
 from pynode_jl.errors import InvalidValueError, WrongProblemError, WrongSolverError
-from pynode_jl.solvers._catalogue import SolverInfo, info
+from pynode_jl.solvers._catalogue import SolverInfo, info, own_info, solver_names
+from pynode_jl.solvers._controller import Controller, controller
+from pynode_jl.solvers._order_conditions import check_order
+from pynode_jl.solvers._stepping import Adaptive, FixedStep, Stepping
+from pynode_jl.solvers._tableau import Tableau
 
 Option = float | int | str | bool
-
-# What Julia's `solve` takes when it is given no tolerance.
-DEFAULT_RTOL = 1e-3
-DEFAULT_ATOL = 1e-6
 
 # A span that misses n steps by this share of itself is n steps. float32 carries 1/n to 6e-8, and
 # a rest shorter than this is rounding, not a step.
 _STEP_GUARD = 1e-6
-
-# float32 carries 1/n to 6e-8.
-_RECIPROCAL_GUARD = 1e-7
 
 
 class StepGrid(NamedTuple):
@@ -39,14 +36,19 @@ class StepGrid(NamedTuple):
 
 @dataclass(frozen=True)
 class Solver:
-    """A solver by its Julia name, with a fixed step or with tolerances.
+    """A method and how it steps.
 
     ``Solver("Euler", dt=1/16)`` takes steps of `dt`, the last one shortened so that it ends at the
     end of the interval. ``Solver("Tsit5", rtol=1e-3, atol=1e-6)`` adapts its steps; a tolerance
-    left out is Julia's default, 1e-3 for `rtol` and 1e-6 for `atol`.
+    left out is Julia's default, 1e-3 for `rtol` and 1e-6 for `atol`. The same in two parts are
+    ``Solver("Euler", FixedStep(1/16))`` and ``Solver("Tsit5", Adaptive(1e-3, 1e-6))``.
+
+    A `Tableau` in place of the name makes a solver of the user's own: it steps by Julia's rule for
+    its order, and runs in the JAX backend and the front ends. Solvers are equal where method,
+    numbers and options are; how a number was written plays no part.
 
     Attributes:
-        name: a name of `catalogue()`.
+        name: a name of `catalogue()`, or that of the own tableau.
         dt: the fixed step, positive; None for adaptive steps.
         rtol: relative tolerance; None for fixed steps.
         atol: absolute tolerance; None for fixed steps.
@@ -55,13 +57,22 @@ class Solver:
             (``{"lazy": False}``) and kept as sorted pairs, so that a Solver can be hashed.
         algorithm: the Julia algorithm itself, made by the user; `julia_solver` sets it. It cannot
             be written to a file.
+        own_tableau: the user's own tableau; None for a solver of the catalogue.
+        stepping: `dt` as a `FixedStep`, or the tolerances as an `Adaptive`.
 
     Raises:
         UnknownSolverError: no solver has that name.
-        InvalidValueError: a step or a tolerance that is not positive and finite, or both at once.
+        InvalidValueError: a step or a tolerance that is not positive and finite, or both at once;
+            an own tableau that does not have its order, or has the name of another method.
         WrongSolverError: a tolerance for a method without error estimate, a step for a method
             without fixed steps, neither for a method that needs a step.
         WrongProblemError: the method solves another kind of problem than y' = f(t, y).
+
+    Example:
+        >>> from pynode_jl.solvers import Solver, Tableau
+        >>> mine = Tableau("Mine", c=[0, 2 / 3], a=[[0, 0], [2 / 3, 0]], b=[1 / 4, 3 / 4])
+        >>> Solver(mine, dt=1 / 16).label
+        'Mine h=1/16'
     """
 
     name: str
@@ -71,75 +82,113 @@ class Solver:
     max_steps: int | None = None
     options: Mapping[str, Option] | tuple[tuple[str, Option], ...] = ()
     algorithm: Any = None
+    own_tableau: Tableau | None = field(default=None, repr=False)
+    stepping: Stepping = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str):
+    def __init__(
+        self,
+        name: str | Tableau,
+        dt: float | Stepping | None = None,
+        rtol: float | None = None,
+        atol: float | None = None,
+        max_steps: int | None = None,
+        options: Mapping[str, Option] | Iterable[tuple[str, Option]] = (),
+        algorithm: Any = None,
+        own_tableau: Tableau | None = None,
+    ) -> None:
+        if isinstance(name, Tableau):
+            own_tableau = name
+            name = name.name
+        if not isinstance(name, str):
             raise InvalidValueError(
-                "name", self.name, "the name of a solver", 'Use Solver("Tsit5"), say.'
+                "name", name, "the name of a solver, or a Tableau", 'Use Solver("Tsit5"), say.'
             )
-        about = info(self.name)
+        own = None if own_tableau is None else _checked_own(name, own_tableau)
+        about = info(name) if own is None else own_info(own)
         _check_problem(about)
-        dt = _positive("dt", self.dt)
-        rtol = _positive("rtol", self.rtol)
-        atol = _positive("atol", self.atol)
-        if dt is not None:
-            _check_fixed(about, dt, rtol, atol)
-        else:
-            _check_adaptive(about, rtol, atol)
-            rtol = DEFAULT_RTOL if rtol is None else rtol
-            atol = DEFAULT_ATOL if atol is None else atol
-        checked = {
-            "dt": dt,
-            "rtol": rtol,
-            "atol": atol,
-            "max_steps": _count("max_steps", self.max_steps),
-            "options": _pairs(self.options),
+        stepping = _stepping(about, dt, rtol, atol)
+        values = {
+            "name": name,
+            "dt": stepping.dt if isinstance(stepping, FixedStep) else None,
+            "rtol": None if isinstance(stepping, FixedStep) else stepping.rtol,
+            "atol": None if isinstance(stepping, FixedStep) else stepping.atol,
+            "max_steps": _count("max_steps", max_steps),
+            "options": _pairs(options),
+            "algorithm": algorithm,
+            "own_tableau": own,
+            "stepping": stepping,
         }
-        for field, value in checked.items():
-            object.__setattr__(self, field, value)
+        for key, value in values.items():
+            object.__setattr__(self, key, value)
 
     def __str__(self) -> str:
-        """The text that `parse` reads back; options are not in it."""
+        """The text that `parse` reads back; options and an own tableau are not in it."""
         values = {"dt": self.dt, "rtol": self.rtol, "atol": self.atol, "max_steps": self.max_steps}
         given = ",".join(f"{key}={value!r}" for key, value in values.items() if value is not None)
         return f"{self.name}:{given}"
 
     @property
     def info(self) -> SolverInfo:
-        """The row of this solver in the catalogue."""
-        return info(self.name)
+        """The row of this solver in the catalogue, or one made from its own tableau."""
+        return info(self.name) if self.own_tableau is None else own_info(self.own_tableau)
+
+    @property
+    def tableau(self) -> Tableau | None:
+        """The coefficients, where they are at hand."""
+        return self.info.tableau
+
+    @property
+    def order(self) -> int:
+        """The order of convergence.
+
+        Raises:
+            WrongSolverError: the method varies its order, or takes it as an option.
+        """
+        order = self.info.order
+        if order is None:
+            raise WrongSolverError(
+                "solver",
+                self.name,
+                f"a method of one order: {self.name} varies its order",
+                "Take Tsit5 or KenCarp4, say.",
+            )
+        return order
+
+    @property
+    def controller(self) -> Controller:
+        """The control of its step sizes: Julia's, or Julia's rule for an own tableau.
+
+        Raises:
+            WrongSolverError: the method does not adapt its steps, or not by these numbers.
+        """
+        return controller(self.info)
 
     @property
     def fixed(self) -> bool:
         """True for fixed steps, False for adaptive ones."""
-        return self.dt is not None
+        return self.stepping.fixed
 
     @property
     def label(self) -> str:
         """Short text for legends and logs: ``Euler h=1/16``, ``Tsit5 tol=1e-3``."""
-        if self.dt is not None:
-            return f"{self.name} h={_step_text(self.dt)}"
-        rtol, atol = _tolerances(self)
-        if rtol == atol:
-            return f"{self.name} tol={_tolerance_text(rtol)}"
-        return f"{self.name} rtol={_tolerance_text(rtol)} atol={_tolerance_text(atol)}"
+        return f"{self.name} {self.stepping.label}"
+
+    def with_stepping(self, stepping: Stepping) -> Solver:
+        """Return the same method with this stepping."""
+        if isinstance(stepping, FixedStep):
+            return self.with_step(stepping.dt)
+        return self.with_tolerance(stepping.rtol, stepping.atol)
 
     def scaled(self, factor: float) -> Solver:
-        """The same solver with its step, or both its tolerances, times `factor`."""
-        checked = _positive("factor", factor)
-        if checked is None:
-            raise InvalidValueError("factor", factor, "a positive finite number", "Give one.")
-        if self.dt is not None:
-            return replace(self, dt=self.dt * checked)
-        rtol, atol = _tolerances(self)
-        return replace(self, rtol=rtol * checked, atol=atol * checked)
+        """Return the same solver with its step, or both its tolerances, times `factor`."""
+        return self.with_stepping(self.stepping.scaled(factor))
 
     def with_step(self, dt: float) -> Solver:
-        """The same method with fixed steps of `dt`."""
+        """Return the same method with fixed steps of `dt`."""
         return replace(self, dt=dt, rtol=None, atol=None)
 
     def with_tolerance(self, rtol: float, atol: float | None = None) -> Solver:
-        """The same method with these tolerances; `atol` left out is Julia's default, 1e-6."""
+        """Return the same method with these tolerances; `atol` is Julia's default, 1e-6."""
         return replace(self, dt=None, rtol=rtol, atol=atol)
 
     def grid(self, t0: float, t1: float) -> StepGrid:
@@ -189,27 +238,54 @@ class Solver:
                 "None where a solver is written down",
                 f'Name it instead: Solver("{self.name}", options=...).',
             )
-        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        own = self.own_tableau
+        values: dict[str, Any] = {key: getattr(self, key) for key in _WRITTEN}
         values["options"] = dict(self.options)
+        values["tableau"] = None if own is None else own.to_dict()
         return {key: value for key, value in values.items() if value not in (None, {})}
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Solver:
-        """The solver that `to_dict` wrote.
+        """Return the solver that `to_dict` wrote.
 
         Raises:
             InvalidValueError: a key that `Solver` does not have, or no name.
         """
-        known = [field.name for field in fields(Solver) if field.name != "algorithm"]
-        unknown = sorted(set(values) - set(known))
+        unknown = sorted(set(values) - {*_WRITTEN, "tableau"})
         if unknown or "name" not in values:
             raise InvalidValueError(
                 "solver",
                 dict(values),
-                f"a table with name and any of {', '.join(known[1:])}",
+                f"a table with name and any of {', '.join(_WRITTEN[1:])}, tableau",
                 f"Remove {', '.join(unknown)}." if unknown else 'Add name = "Tsit5", say.',
             )
-        return Solver(**values)
+        given = dict(values)
+        own = given.pop("tableau", None)
+        return Solver(**given, own_tableau=None if own is None else Tableau.from_dict(own))
+
+    @staticmethod
+    def of(value: Solver | str | Mapping[str, Any]) -> Solver:
+        """Return the solver that is meant by itself, by the text of `parse`, or by `from_dict`.
+
+        So two ways to write one solver can be compared.
+
+        Raises:
+            PyNODEError: it is none of these, or is refused.
+
+        Example:
+            >>> from pynode_jl.solvers import Solver
+            >>> Solver.of("Euler:dt=1/256") == Solver.of({"name": "Euler", "dt": 0.00390625})
+            True
+        """
+        if isinstance(value, Solver):
+            return value
+        if isinstance(value, str):
+            return Solver.parse(value)
+        if isinstance(value, Mapping):
+            return Solver.from_dict(value)
+        raise InvalidValueError(
+            "solver", value, "a Solver, a text or a table", 'Use "Euler:dt=1/16", say.'
+        )
 
     @staticmethod
     def parse(text: str) -> Solver:
@@ -242,6 +318,7 @@ class Solver:
         return Solver(name.strip(), **values)
 
 
+_WRITTEN = ("name", "dt", "rtol", "atol", "max_steps", "options")
 _PARSED_KEYS = ("dt", "rtol", "atol", "tol", "max_steps")
 
 
@@ -270,55 +347,71 @@ def _check_problem(about: SolverInfo) -> None:
         )
 
 
-def _check_fixed(about: SolverInfo, dt: float, rtol: float | None, atol: float | None) -> None:
-    if rtol is not None or atol is not None:
+def _checked_own(name: str, own: Tableau) -> Tableau | None:
+    """Return the own tableau; None where it is the catalogue's of that name."""
+    if name != own.name:
+        raise InvalidValueError(
+            "name", name, f"{own.name!r}, the name of the own tableau", "Make a new Solver."
+        )
+    if name in solver_names():
+        if own.same_method(info(name).tableau):
+            return None
+        raise InvalidValueError(
+            f"tableau {name!r}, name",
+            name,
+            f"a name of its own: {name} is another method in the catalogue",
+            f'Rename it: replace(tableau, name="My {name}").',
+        )
+    check_order(own)
+    return own
+
+
+def _stepping(
+    about: SolverInfo, dt: float | Stepping | None, rtol: float | None, atol: float | None
+) -> Stepping:
+    """Return how it steps, of what `Solver` was given."""
+    if dt is not None and not (rtol is None and atol is None):
         raise InvalidValueError(
             "dt",
             dt,
             "a fixed step or tolerances, not both",
             "Leave out rtol and atol for fixed steps, or dt for adaptive ones.",
         )
+    if isinstance(dt, Adaptive):
+        return _checked_adaptive(about, dt.rtol, dt.atol)
+    if dt is None:
+        return _checked_adaptive(about, rtol, atol)
+    stepping = dt if isinstance(dt, FixedStep) else FixedStep(dt)
     if not about.fixed_step:
         raise WrongSolverError(
             "dt",
-            dt,
+            stepping.dt,
             f"no fixed step: {about.name} always chooses its steps",
             f'Use Solver("{about.name}", rtol=1e-3, atol=1e-6).',
         )
+    return stepping
 
 
-def _check_adaptive(about: SolverInfo, rtol: float | None, atol: float | None) -> None:
+def _checked_adaptive(about: SolverInfo, rtol: float | None, atol: float | None) -> Adaptive:
+    given = {"rtol": rtol, "atol": atol}
+    stepping = Adaptive(**{key: value for key, value in given.items() if value is not None})
     if about.adaptive:
-        return
-    mend = f'Use Solver("{about.name}", dt=1/16), say.'
+        return stepping
+    hint = f'Use Solver("{about.name}", dt=1/16), say.'
     if rtol is None and atol is None:
         raise WrongSolverError(
-            "dt", None, f"a positive step: {about.name} has no error estimate", mend
+            "dt", None, f"a positive step: {about.name} has no error estimate", hint
         )
     argument, value = ("atol", atol) if rtol is None else ("rtol", rtol)
     raise WrongSolverError(
-        argument, value, f"no tolerance: {about.name} has no error estimate", mend
-    )
-
-
-def _positive(argument: str, value: object) -> float | None:
-    if value is None:
-        return None
-    if not isinstance(value, bool) and isinstance(value, numbers.Real):
-        number = float(value)
-        if math.isfinite(number) and number > 0.0:
-            return number
-    raise InvalidValueError(
-        argument, value, "a positive finite number", f"Give {argument} as 1e-3 or 1/16, say."
+        argument, value, f"no tolerance: {about.name} has no error estimate", hint
     )
 
 
 def _count(argument: str, value: object) -> int | None:
     if value is None:
         return None
-    if not isinstance(value, bool) and isinstance(value, numbers.Integral) and int(value) >= 1:
-        return int(value)
-    raise InvalidValueError(argument, value, "an integer of 1 or more", f"Or leave {argument} out.")
+    return whole_number(argument, value, hint=f"Or leave {argument} out.")
 
 
 def _pairs(options: Mapping[str, Option] | Iterable[tuple[str, Option]]) -> tuple[Any, ...]:
@@ -338,21 +431,3 @@ def _pairs(options: Mapping[str, Option] | Iterable[tuple[str, Option]]) -> tupl
                 f"options[{key!r}]", value, "a number, a bool or a string", "Give one of those."
             )
     return tuple(sorted(table.items()))
-
-
-def _tolerances(solver: Solver) -> tuple[float, float]:
-    if solver.rtol is None or solver.atol is None:  # only a fixed-step solver has none
-        raise WrongSolverError("rtol", None, "tolerances", "Use with_tolerance first.")
-    return solver.rtol, solver.atol
-
-
-def _step_text(dt: float) -> str:
-    n = round(1.0 / dt)
-    if n > 1 and abs(n * dt - 1.0) <= _RECIPROCAL_GUARD:
-        return f"1/{n}"
-    return f"{dt:g}"
-
-
-def _tolerance_text(tolerance: float) -> str:
-    mantissa, _, exponent = f"{tolerance:.3e}".partition("e")
-    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"

@@ -18,36 +18,41 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, fields
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pynode_jl.errors import UnknownSolverError
+from pynode_jl.errors import InvalidValueError, UnknownSolverError
+from pynode_jl.solvers._order_conditions import MOST_VERTICES, order_misses, satisfied_order
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     Array = NDArray[np.float64]
 ErrorRule = Literal["single", "max", "hairer"]
+Kind = Literal["explicit", "dirk", "full"]
 
 _FOLDER = os.path.join(os.path.dirname(__file__), "tableaus")
 _ROW_SUM_TOLERANCE = 1e-12
+_ERROR_RULES = ("single", "max", "hairer")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Tableau:
-    """The coefficients of one Runge-Kutta method, explicit or diagonally implicit.
+    """The coefficients of one Runge-Kutta method: explicit, diagonally implicit or fully implicit.
+
+    Arrays are copied, and read-only afterwards. Two tableaus are equal, and have one hash, if all
+    but their sources are equal. ``Solver(Tableau(...), dt=...)`` makes a solver of one.
 
     Attributes:
-        name: the name in the catalogue.
-        c: abscissae, shape ``(s,)``; the row sums of ``a``.
-        a: stage weights, shape ``(s, s)``, lower triangular; an implicit stage has a non-zero
-            diagonal entry.
+        name: the name in the catalogue, or the user's own.
+        c: abscissae, shape ``(s,)``; the row sums of ``a``. None, when it is made, for those.
+        a: stage weights, shape ``(s, s)``; the stage i holds those j with a non-zero ``a[i, j]``.
         b: weights of the step, shape ``(s,)``.
         b_error: weights of the error estimate, shape ``(s,)``; None for a method without one.
-        order: the order that the coefficients satisfy.
+        order: the order that the coefficients satisfy; left out, it is found from them (to 8).
         embedded_order: the order of the companion method; None without `b_error`.
         source: where the method was published.
         b_error2: weights of a second error estimate, to be used as `error_rule` says.
@@ -55,35 +60,156 @@ class Tableau:
             that the controller sees: ``"single"`` is ``e1``; ``"max"`` is ``max(e1, e2)`` (BS5);
             ``"hairer"`` is ``e1**2 / sqrt(e1**2 + 0.01 * e2**2)`` (DP8; Hairer, Norsett, Wanner,
             *Solving ODEs I*, II.10).
+
+    Raises:
+        InvalidValueError: arrays that do not fit each other or are not finite, abscissae that are
+            not the row sums, an `order` that is none or that no coefficients of this kind have.
+
+    Example:
+        >>> from pynode_jl.solvers import Tableau
+        >>> mine = Tableau("Mine", c=[0, 2 / 3], a=[[0, 0], [2 / 3, 0]], b=[1 / 4, 3 / 4])
+        >>> mine.order, mine.kind
+        (2, 'explicit')
     """
 
     name: str
     c: Array
     a: Array
     b: Array
-    b_error: Array | None
-    order: int
-    embedded_order: int | None
-    source: str
+    b_error: Array | None = None
+    order: int = 0
+    embedded_order: int | None = None
+    source: str = ""
     b_error2: Array | None = None
     error_rule: ErrorRule = "single"
 
-    def __post_init__(self) -> None:
-        s = self.b.shape[0]
-        rows = {"b": self.b, "c": self.c, "b_error": self.b_error, "b_error2": self.b_error2}
-        wrong = [key for key, row in rows.items() if row is not None and row.shape != (s,)]
-        if wrong or self.a.shape != (s, s):
-            raise ValueError(f"tableau {self.name}: {wrong or 'a'} does not fit {s} stages")
-        if np.any(np.triu(self.a, 1)):
-            raise ValueError(f"tableau {self.name}: a has entries above its diagonal")
-        scale = 1.0 + np.abs(self.a).sum(axis=1)
-        if np.any(np.abs(self.a.sum(axis=1) - self.c) > _ROW_SUM_TOLERANCE * scale):
-            raise ValueError(f"tableau {self.name}: c is not the row sums of a")
-        if (self.b_error2 is None) != (self.error_rule == "single"):
-            raise ValueError(f"tableau {self.name}: error_rule does not fit b_error2")
-        for row in (self.a, *rows.values()):
+    def __init__(
+        self,
+        name: str,
+        c: ArrayLike | None,
+        a: ArrayLike,
+        b: ArrayLike,
+        b_error: ArrayLike | None = None,
+        order: int = 0,
+        embedded_order: int | None = None,
+        source: str = "",
+        b_error2: ArrayLike | None = None,
+        error_rule: ErrorRule = "single",
+    ) -> None:
+        if not isinstance(name, str) or not name.strip():
+            raise InvalidValueError("name", name, "a text", 'Name it: Tableau("Mine", ...).')
+        object.__setattr__(self, "name", name)
+        weights = self._array("a", a, 2)
+        arrays = {
+            "b": self._array("b", b),
+            "a": weights,
+            "c": weights.sum(axis=1) if c is None else self._array("c", c),
+            "b_error": None if b_error is None else self._array("b_error", b_error),
+            "b_error2": None if b_error2 is None else self._array("b_error2", b_error2),
+        }
+        self._check_shapes(arrays)
+        for key, row in arrays.items():
             if row is not None:
                 row.setflags(write=False)
+            object.__setattr__(self, key, row)
+        self._check_row_sums()
+        if error_rule not in _ERROR_RULES or (b_error2 is None) != (error_rule == "single"):
+            raise self._refused(
+                "error_rule",
+                error_rule,
+                '"max" or "hairer" with b_error2, "single" without',
+                "Change one of the two.",
+            )
+        for key, value in (
+            ("order", order or self._found_order()),
+            ("embedded_order", embedded_order),
+        ):
+            if value is not None and not (isinstance(value, int) and value >= 1):
+                raise self._refused(key, value, "an integer of 1 or more", "Correct it.")
+            object.__setattr__(self, key, value)
+        object.__setattr__(self, "source", source)
+        object.__setattr__(self, "error_rule", error_rule)
+
+    def _found_order(self) -> int:
+        return satisfied_order(order_misses(self.a, self.b, MOST_VERTICES))
+
+    def _array(self, key: str, value: object, ndim: int = 1) -> Array:
+        try:
+            array = np.array(value, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise self._refused(
+                key, value, "an array of numbers", "Give every row whole."
+            ) from error
+        if array.ndim != ndim or array.size == 0:
+            axes = "(stages,)" if ndim == 1 else "(stages, stages)"
+            raise self._refused(key, array.shape, f"an array of shape {axes}", "Reshape it.")
+        if not np.isfinite(array).all():
+            raise self._refused(key, value, "finite numbers", "Look for NaN and infinity in it.")
+        return array
+
+    def _check_shapes(self, arrays: Mapping[str, Array | None]) -> None:
+        assert arrays["b"] is not None
+        s = arrays["b"].shape[0]
+        for key, row in arrays.items():
+            shape = (s, s) if key == "a" else (s,)
+            if row is not None and row.shape != shape:
+                raise self._refused(
+                    f"the shape of {key}",
+                    row.shape,
+                    f"{shape}, as b has {s} stages",
+                    "Correct one.",
+                )
+
+    def _check_row_sums(self) -> None:
+        a, c = self.a, self.c
+        scale = 1.0 + np.abs(a).sum(axis=1)
+        (wrong,) = np.nonzero(np.abs(a.sum(axis=1) - c) > _ROW_SUM_TOLERANCE * scale)
+        if wrong.size:
+            i = int(wrong[0])
+            raise self._refused(
+                f"c[{i}]",
+                float(c[i]),
+                f"{float(a[i].sum())!r}, for c is the row sums of a",
+                "Correct that row, or give c=None.",
+            )
+
+    def _refused(self, key: str, value: object, expected: str, hint: str) -> InvalidValueError:
+        return InvalidValueError(f"tableau {self.name!r}, {key}", value, expected, hint)
+
+    def __repr__(self) -> str:
+        return f"Tableau({self.name!r}, {self.kind}, {self.stages} stages, order {self.order})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Made anew, so that the arrays of a copy are read-only too.
+        return Tableau, tuple(getattr(self, field.name) for field in fields(self))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Tableau):
+            return NotImplemented
+        return self is other or self._content == other._content
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _content(self) -> tuple[Any, ...]:
+        values = [getattr(self, field.name) for field in fields(self) if field.name != "source"]
+        # 0.0, so that -0.0 is equal to it here too.
+        return tuple(
+            (each + 0.0).tobytes() if isinstance(each, np.ndarray) else each for each in values
+        )
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self._content)
+
+    def same_method(self, other: Tableau | None) -> bool:
+        """Return whether another tableau has the same coefficients, whatever its name."""
+        if other is None or len(self.error_weights) != len(other.error_weights):
+            return False
+        mine, theirs = ((t.c, t.a, t.b, *t.error_weights) for t in (self, other))
+        same = all(np.array_equal(*pair) for pair in zip(mine, theirs, strict=True))
+        return same and self.error_rule == other.error_rule
 
     @property
     def stages(self) -> int:
@@ -91,25 +217,79 @@ class Tableau:
         return int(self.b.shape[0])
 
     @property
+    def kind(self) -> Kind:
+        """``"explicit"``; ``"dirk"``, with stages to be solved one by one; ``"full"``, together."""
+        if np.any(np.triu(self.a, 1)):
+            return "full"
+        return "dirk" if np.any(np.diagonal(self.a)) else "explicit"
+
+    @property
     def explicit(self) -> bool:
         """True when no stage needs a solve."""
-        return not self.implicit_stages
+        return self.kind == "explicit"
 
     @property
     def implicit_stages(self) -> tuple[int, ...]:
         """The indices of the stages that need a solve."""
-        return tuple(int(i) for i in np.flatnonzero(np.diagonal(self.a)))
+        return tuple(i for i in range(self.stages) if self.coupled(i) > i)
+
+    def coupled(self, i: int) -> int:
+        """Return where the block of stages ends that stage `i` is solved with.
+
+        It is `i` for an explicit stage, ``i + 1`` for a stage that is solved alone, and `stages`
+        where it holds later ones.
+        """
+        if not np.any(self.a[i, i:]):
+            return i
+        return self.stages if np.any(self.a[i, i + 1 :]) else i + 1
+
+    @property
+    def error_weights(self) -> tuple[Array, ...]:
+        """The weights of all error estimates: none, `b_error`, or `b_error` and `b_error2`."""
+        return tuple(row for row in (self.b_error, self.b_error2) if row is not None)
+
+    @property
+    def explicit_first(self) -> bool:
+        """True when the first stage is f(t, y)."""
+        return bool(self.c[0] == 0.0 and not np.any(self.a[0]))
 
     @property
     def fsal(self) -> bool:
         """True when the last stage is f at the end of the step: the first stage of the next one."""
         return bool(
             self.stages > 1
-            and self.c[0] == 0.0
-            and self.a[0, 0] == 0.0
+            and self.explicit_first
             and self.c[-1] == 1.0
             and np.array_equal(self.a[-1], self.b)
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON or TOML, without what is None; `from_dict` reads them."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            key: value.tolist() if isinstance(value, np.ndarray) else value
+            for key, value in values.items()
+            if value is not None
+        }
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Tableau:
+        """Return the tableau that `to_dict` wrote.
+
+        Raises:
+            InvalidValueError: a key that a tableau does not have, one that is missing, or a value
+                that is refused.
+        """
+        known = [field.name for field in fields(Tableau)]
+        needed = {"name", "c", "a", "b"}
+        if not isinstance(values, Mapping) or not needed <= set(values) <= set(known):
+            raise InvalidValueError(
+                "tableau",
+                sorted(values) if isinstance(values, Mapping) else values,
+                f"a table with name, c, a, b and any of {', '.join(known[4:])}",
+                "Write it with Tableau.to_dict.",
+            )
+        return Tableau(**values)
 
 
 def tableau(name: str) -> Tableau:

@@ -38,13 +38,14 @@ class History:
 
     def extended(self, chunk: ChunkResult, solver: Solver) -> History:
         """This history and behind it a chunk's that was trained with `solver`."""
-        step = solver.dt if solver.dt is not None else solver.rtol
         return replace(
             self,
             loss=np.concatenate([self.loss, chunk.loss]),
             accuracy=np.concatenate([self.accuracy, chunk.accuracy]),
             nf=np.concatenate([self.nf, chunk.nf]),
-            step=np.concatenate([self.step, np.full(chunk.loss.shape, step, np.float64)]),
+            step=np.concatenate(
+                [self.step, np.full(chunk.loss.shape, solver.stepping.size, np.float64)]
+            ),
         )
 
     def checked(self, check: Check) -> History:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pynode_jl._validation import whole_number
 from pynode_jl.backends import (
     Adam,
     GradientMethod,
@@ -11,7 +12,6 @@ from pynode_jl.backends import (
     checked_gradient,
     checked_precision,
 )
-from pynode_jl.errors import InvalidValueError
 from pynode_jl.seeding import checked_seed
 from pynode_jl.solvers import Solver
 from pynode_jl.training.step_adaptation import StepAdapter
@@ -53,6 +53,4 @@ class Recipe:
         checked_gradient(self.gradient)
         checked_precision(self.precision, self.solver, self.gradient)
         for name in ("iterations", "batch_size", "chunk"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InvalidValueError(name, value, "an integer of 1 or more", "Give a count.")
+            whole_number(name, getattr(self, name))

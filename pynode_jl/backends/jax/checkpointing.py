@@ -81,9 +81,7 @@ def pullback_policy(
             if (capacity + 1) * row * dtype.itemsize <= _RESIDUAL_BYTES:
                 return CheckpointPolicy(capacity, save_residuals=True)
             capacity //= 2
-    return _strided(
-        rounded_up(max(steps, _FIRST_STEPS)), batch * field.size * dtype.itemsize
-    )
+    return _strided(rounded_up(max(steps, _FIRST_STEPS)), batch * field.size * dtype.itemsize)
 
 
 def residual_space(

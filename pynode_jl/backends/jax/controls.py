@@ -16,11 +16,11 @@ from pynode_jl.backends.jax.numerics.loop import (
     Control,
     FixedControl,
     Stepper,
-    explicit_first,
 )
 from pynode_jl.backends.jax.numerics.rhs import RHS
 from pynode_jl.backends.jax.numerics.rk_step import PaddedTableau, padded
-from pynode_jl.solvers import DenseMethod, ErrorRule, Solver, Tableau, controller
+from pynode_jl.errors import BackendLacksSolverError
+from pynode_jl.solvers import DenseMethod, ErrorRule, FixedStep, Solver, Tableau
 
 # Stage counts that tableaus are padded to: few compilations, little idle work.
 _PADDED_STAGES = (4, 8, 16, 40)
@@ -33,7 +33,15 @@ def tableau_of(solver: Solver) -> Tableau:
         BackendLacksSolverError: it has none, or no error weights where it is to adapt its steps.
         WrongSolverError: it has options, which are Julia's.
     """
-    return _arguments.checked_tableau(solver, "jax")
+    table = _arguments.checked_tableau(solver, "jax")
+    if table.kind == "full":
+        raise BackendLacksSolverError(
+            "solver",
+            solver.name,
+            "a tableau whose stages can be solved one by one: explicit, or diagonally implicit",
+            'Use backend="torch", or pynode_jl.torch.odeint.',
+        )
+    return table
 
 
 class PaddedKind(NamedTuple):
@@ -47,8 +55,9 @@ class PaddedKind(NamedTuple):
     @classmethod
     def of(cls, table: Tableau) -> PaddedKind:
         """Return the kind of a tableau."""
-        stages = next(size for size in _PADDED_STAGES if size >= table.stages)
-        return cls(stages, not table.explicit, explicit_first(table), table.error_rule)
+        sizes = (size for size in _PADDED_STAGES if size >= table.stages)
+        stages = next(sizes, table.stages)
+        return cls(stages, not table.explicit, table.explicit_first, table.error_rule)
 
 
 class PaddedArguments(NamedTuple):
@@ -85,18 +94,15 @@ def controls_of(
 
     A dense method brings its own rule of the step size.
     """
-    real = dtype.type
-    if solver.fixed:
+    real, stepping = dtype.type, solver.stepping
+    if isinstance(stepping, FixedStep):
         rows: list[Control] = [
             FixedControl(np.int32(grid.n), real(grid.dt), real(grid.dt_last))
             for grid in segment_grids(solver, times)
         ]
     else:
-        rule = controller(solver.name) if dense is None else dense.controller
-        order = solver.info.order or 1
-        assert solver.rtol is not None
-        assert solver.atol is not None
-        row = AdaptiveControl.of(rule, order, solver.rtol, solver.atol)
+        rule = solver.controller if dense is None else dense.controller
+        row = AdaptiveControl.of(rule, solver.order, stepping.rtol, stepping.atol)
         rows = [AdaptiveControl(*map(real, row))] * (len(times) - 1)
     stacked: Control = jax.tree.map(lambda *each: np.stack(each), *rows)
     return stacked

@@ -22,17 +22,18 @@ from pynode_jl.solvers import Tableau, tableau
 
 
 @cache
-def diffrax_solver(name: str) -> diffrax.AbstractSolver[Any]:
-    """The explicit tableau `name` as a diffrax solver.
+def diffrax_solver(method: str | Tableau) -> diffrax.AbstractSolver[Any]:
+    """Return an explicit tableau, a user's own or that of a name, as a diffrax solver.
 
     Raises:
+        UnknownSolverError: no tableau has that name.
         WrongSolverError: the tableau is implicit.
     """
-    table = tableau(name)
+    table = tableau(method) if isinstance(method, str) else method
     if not table.explicit:
         raise WrongSolverError(
             "solver",
-            name,
+            table.name,
             "an explicit Runge-Kutta method where a diffrax adjoint is asked for",
             'Use gradient="discrete", or an explicit solver such as Tsit5.',
         )
@@ -50,14 +51,14 @@ def diffrax_solver(name: str) -> diffrax.AbstractSolver[Any]:
             del terms
             return table.order
 
-    TableauSolver.__name__ = TableauSolver.__qualname__ = name
+    TableauSolver.__name__ = TableauSolver.__qualname__ = table.name
     return TableauSolver()
 
 
 def backsolve(
     apply: Callable[[Any, jax.Array, jax.Array], jax.Array],
     prepare: Callable[[Any], Any],
-    name: str,
+    table: Tableau,
     weights: Any,
     control: Control,
     t0: jax.Array,
@@ -77,7 +78,7 @@ def backsolve(
         stepping, dt0 = _julia_controller(control), None
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(rhs),
-        diffrax_solver(name),
+        diffrax_solver(table),
         t0,
         t1,
         dt0,

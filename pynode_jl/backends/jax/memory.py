@@ -27,7 +27,14 @@ _STATES = 8
 
 
 def training_bytes(
-    model: Model, batch: int, n: int, tableau: Tableau, policy: CheckpointPolicy, itemsize: int, *, cpu: bool
+    model: Model,
+    batch: int,
+    n: int,
+    tableau: Tableau,
+    policy: CheckpointPolicy,
+    itemsize: int,
+    *,
+    cpu: bool,
 ) -> int:
     """Bytes that training on batches of `batch` of `n` samples takes."""
     state = batch * model.field.size * itemsize

@@ -9,6 +9,7 @@ from pynode_jl.backends.julia._discovery import (
 )
 from pynode_jl.backends.julia._fields import JuliaSource, lux_field
 from pynode_jl.backends.julia._images import Image, build_images, solvers_by_library
+from pynode_jl.backends.julia._install import install
 from pynode_jl.backends.julia._names import set_at_hand
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "build_images",
     "discover",
     "environment",
+    "install",
     "julia_solver",
     "lux_field",
     "pythoncall_version",

@@ -20,11 +20,10 @@ import torch
 from torch import Tensor
 
 from pynode_jl.backends._results import RetCode
-from pynode_jl.backends.torch._coefficients import Row
 from pynode_jl.backends.torch._events import bisect_event
 from pynode_jl.backends.torch._method import Method
 from pynode_jl.backends.torch._problem import Problem
-from pynode_jl.backends.torch._rk_step import RKStep, Time, combine, rk_step
+from pynode_jl.backends.torch._rk_step import RKStep, Row, Time, combine, rk_step
 from pynode_jl.errors import InvalidValueError, SolveError
 from pynode_jl.solvers import (
     SCALARS,
@@ -94,8 +93,8 @@ class Adaptive:
     """
 
     def __init__(self, problem: Problem, method: Method) -> None:
-        assert method.coefficients is not None
-        if not method.coefficients.errors:
+        assert method.tableau is not None
+        if method.tableau.b_error is None:
             raise InvalidValueError(
                 "method", method.name, "one with an error estimate", "Give options step_size."
             )
@@ -103,13 +102,14 @@ class Adaptive:
         unknown = {key: options.pop(key) for key in list(options) if key not in _OPTIONS}
         if unknown:
             warnings.warn(f"{method.name}: Unexpected arguments {unknown}", stacklevel=4)
-        self._problem, self._table, self._middle = problem, method.coefficients, method.middle
+        self._problem, self._table, self._middle = problem, method.tableau, method.middle
+        self._explicit_first, self._fsal = method.tableau.explicit_first, method.tableau.fsal
         self._min, self._max = (
             float(options.get(name, default))
             for name, default in (("min_step", 0.0), ("max_step", math.inf))
         )
         self._limit = float(options.get("max_num_steps", math.inf))
-        self._julia = method.ends_at_outputs
+        self._julia = method.julia
         # A backend's steps cannot be shorter than its precision resolves; those of `odeint` can.
         precision = problem.y0.real.dtype if problem.strict else torch.float64
         self._eps = float(torch.finfo(precision).eps)
@@ -248,7 +248,7 @@ class Adaptive:
         return proposed, t + proposed, False
 
     def _step(self, t: float, dt: float, end: float) -> RKStep:
-        first = self._slope_here() if self._table.explicit_first else None
+        first = self._slope_here() if self._explicit_first else None
         start_time: Time = t
         end_time: Time = end
         length: Time = dt
@@ -289,7 +289,7 @@ class Adaptive:
                 self._shift = output - output.detach()
         self.t, self.y = end, step.y
         # Beyond a jump f is another one.
-        known = self._table.fsal and end not in self._jumps
+        known = self._fsal and end not in self._jumps
         # A backend takes f once more at each save time, as the JAX backend does.
         known = known and not (self._problem.strict and end in self._outputs)
         self._slope = step.stages[-1] if known else None
@@ -301,7 +301,7 @@ class Adaptive:
             t, end, y, f0, step = self._last
             if f0 is None:
                 f0 = self._problem.f(self._time(t), y)
-            if self._table.fsal:
+            if self._fsal:
                 f1 = step.stages[-1]
             elif end in self._jumps:
                 f1 = self._problem.f(self._time(end), step.y, -1)

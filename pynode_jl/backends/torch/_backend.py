@@ -29,10 +29,9 @@ from pynode_jl.backends._results import (
     TrainState,
 )
 from pynode_jl.backends.torch._adaptive import Adaptive
-from pynode_jl.backends.torch._coefficients import from_catalogue
 from pynode_jl.backends.torch._fields import RightHandSide, call_with_rhs, check_samples_apart
 from pynode_jl.backends.torch._fixed import Fixed
-from pynode_jl.backends.torch._method import catalogue_method
+from pynode_jl.backends.torch._method import julia_method
 from pynode_jl.backends.torch._problem import Problem, rms_norm
 from pynode_jl.backends.torch._rk_step import rk_step, value_and_jacobian
 from pynode_jl.errors import BackendUnavailableError, InvalidValueError, SolveError
@@ -182,7 +181,7 @@ class TorchBackend(Backend):
 
     def _step_jacobian(self, problem: InitialValueProblem, dt: float) -> Array:
         field, weights, y0, _ = self._tensors(problem)
-        table, t = from_catalogue(problem.solver.name), problem.t0
+        table, t = _arguments.checked_tableau(problem.solver, self.name), problem.t0
 
         def jacobian(f: RightHandSide) -> Tensor:
             def rhs(t: Tensor, y: Tensor, side: int) -> Tensor:
@@ -284,7 +283,7 @@ def _solve_with(f: RightHandSide, y0: Tensor, times: Tensor, solver: Solver, rec
         samples=len(y0),
         strict=True,
     )
-    method = catalogue_method(solver.name, adaptive=not solver.fixed)
+    method = julia_method(solver.info, adaptive=not solver.fixed)
     loop = Fixed(problem, method) if solver.fixed else Adaptive(problem, method)
     code = RetCode.Success
     try:

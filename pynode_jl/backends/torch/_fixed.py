@@ -6,6 +6,8 @@ import collections
 import math
 import warnings
 from collections.abc import Callable
+from fractions import Fraction
+from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -13,13 +15,12 @@ import torch
 from torch import Tensor
 
 from pynode_jl.backends._results import RetCode
-from pynode_jl.backends.torch._coefficients import adams_weights, from_catalogue
 from pynode_jl.backends.torch._events import bisect_event
 from pynode_jl.backends.torch._method import Method
 from pynode_jl.backends.torch._problem import Problem
 from pynode_jl.backends.torch._rk_step import RKStep, Time, rk_step
 from pynode_jl.errors import InvalidValueError, SolveError
-from pynode_jl.solvers import Solver, interpolant
+from pynode_jl.solvers import Solver, interpolant, tableau
 
 _OPTIONS = ("step_size", "grid_constructor", "interp", "perturb", "max_iters", "max_num_steps")
 _ADAMS_OPTIONS = (*_OPTIONS, "max_order")
@@ -59,7 +60,7 @@ class Fixed:
             warnings.warn(
                 f"method {method.name!r} does not support callbacks {unsupported}", stacklevel=4
             )
-        self._problem, self._julia = problem, method.ends_at_outputs
+        self._problem, self._julia = problem, method.julia
         self._interp = options.get("interp", "linear")
         if self._interp not in ("linear", "cubic"):
             raise InvalidValueError(
@@ -138,11 +139,11 @@ class Fixed:
         return time, torch.stack([problem.y0, inside(time)])
 
     def _rk(self, method: Method) -> Stepper:
-        assert method.coefficients is not None
-        table, problem, side = method.coefficients, self._problem, self._side
+        assert method.tableau is not None
+        table, problem, side = method.tableau, self._problem, self._side
+        explicit = table.explicit_first
 
         def step(t: Time, dt: Time, end: Time, y: Tensor) -> tuple[Tensor, Tensor]:
-            explicit = table.explicit_first
             result = rk_step(
                 table,
                 problem.f,
@@ -177,7 +178,7 @@ class Fixed:
         problem, side = self._problem, self._side
         rounds = int(options.get("max_iters", 4))
         history: collections.deque[Tensor] = collections.deque(maxlen=most - 1 or 1)
-        starter = from_catalogue("RK38")
+        starter = tableau("RK38")
 
         def weighted(weights: tuple[float, ...]) -> Tensor:
             total = history[0] * weights[0]
@@ -271,3 +272,21 @@ def _check_newton(step: RKStep, t: Time) -> None:
         f"Newton's iteration for an implicit stage of the step at t = {_value(t):g} did not"
         " converge. Take a smaller step.",
     )
+
+
+@cache
+def adams_weights(steps: int, *, implicit: bool) -> tuple[float, ...]:
+    """Weights of f at the times 0, -1, -2, ... (with f at 1 in front if `implicit`) in the Adams
+    method that uses `steps` of them, for an equidistant grid of step 1: the integrals over [0, 1]
+    of the Lagrange polynomials (Hairer, Norsett, Wanner, *Solving ODEs I*, III.1)."""
+    first = 1 if implicit else 0
+    nodes = [Fraction(first - j) for j in range(steps)]
+    weights = []
+    for j, node in enumerate(nodes):
+        polynomial = [Fraction(1)]  # coefficients, lowest power first
+        for other in nodes[:j] + nodes[j + 1 :]:
+            shifted = [Fraction(0), *polynomial]
+            scaled = [other * each for each in polynomial] + [Fraction(0)]
+            polynomial = [(s - t) / (node - other) for s, t in zip(shifted, scaled, strict=True)]
+        weights.append(float(sum(each / (k + 1) for k, each in enumerate(polynomial))))
+    return tuple(weights)

@@ -7,17 +7,17 @@ and tensors where something does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
-from pynode_jl.backends.torch._coefficients import Coefficients, Row
-from pynode_jl.solvers import NEWTON_ITERATIONS, NEWTON_ROUNDINGS, newton_change
+from pynode_jl.solvers import NEWTON_ITERATIONS, NEWTON_ROUNDINGS, Tableau, newton_change
 
 Time: TypeAlias = float | Tensor
 RHS: TypeAlias = Callable[..., Tensor]
+Row: TypeAlias = tuple[float, ...]
 
 
 class RKStep(NamedTuple):
@@ -38,8 +38,35 @@ class RKStep(NamedTuple):
     converged: bool = True
 
 
+class _Coefficients(NamedTuple):
+    """A tableau in Python's floats, which torch takes ten times as fast as NumPy's.
+
+    `coupled` holds `Tableau.coupled` of each stage; `needed` is the number of stages that the
+    solution needs: the rest serve the error estimate or the next step.
+    """
+
+    c: Row
+    a: tuple[Row, ...]
+    b: Row
+    errors: tuple[Row, ...]
+    coupled: tuple[int, ...]
+    needed: int
+
+
+@lru_cache(maxsize=512)
+def _coefficients(table: Tableau) -> _Coefficients:
+    return _Coefficients(
+        tuple(table.c.tolist()),
+        tuple(map(tuple, table.a.tolist())),
+        tuple(table.b.tolist()),
+        tuple(tuple(row.tolist()) for row in table.error_weights),
+        tuple(map(table.coupled, range(table.stages))),
+        max(i + 1 for i, weight in enumerate(table.b) if weight != 0.0),
+    )
+
+
 def rk_step(
-    table: Coefficients,
+    tableau: Tableau,
     rhs: RHS,
     t: Time,
     dt: Time,
@@ -55,7 +82,7 @@ def rk_step(
     """Return the step from (t, y) of length dt.
 
     Args:
-        table: the method.
+        tableau: the method.
         rhs: ``(t, y, side) -> f``.
         end: t + dt, exactly, for stages at the end.
         first: f(t, y), if it is known and is the first stage.
@@ -66,6 +93,8 @@ def rk_step(
             look at: 1 for the limit from above, -1 from below.
     """
 
+    table = _coefficients(tableau)
+
     def at(i: int) -> tuple[Tensor, int]:
         c = table.c[i]
         if c == 1.0:
@@ -74,10 +103,10 @@ def rk_step(
 
     stages: list[Tensor] = [] if first is None else [first]
     njac, converged = 0, True
-    size = len(table.b) if with_error else table.stages_for_solution
+    size = len(table.b) if with_error else table.needed
     while len(stages) < size:
         i = len(stages)
-        until = table.coupled(i)
+        until = table.coupled[i]
         if until == i:
             time, side = at(i)
             stages.append(rhs(time, combine(y, dt, table.a[i], stages), side))
@@ -126,7 +155,7 @@ class _ImplicitStages:
 
     def __init__(
         self,
-        table: Coefficients,
+        table: _Coefficients,
         rhs: RHS,
         dt: Time,
         y: Tensor,

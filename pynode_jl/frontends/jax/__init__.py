@@ -1,6 +1,6 @@
-"""The JAX front door: solves as JAX functions, modules and diffrax solvers, from one catalogue."""
+"""The JAX front end: solves as JAX functions, modules and diffrax solvers, from one catalogue."""
 
-from pynode_jl.backends.jax._diffrax import diffrax_solver
+from pynode_jl.backends.jax.diffrax_adapter import diffrax_solver
 from pynode_jl.frontends.jax._module import FieldModule, NeuralODE
 from pynode_jl.frontends.jax._odeint import odeint
 from pynode_jl.frontends.jax._tree import as_tree, tree_field

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from pynode_jl.backends.jax import _fields
+from pynode_jl.backends.jax import field_eval
 from pynode_jl.fields import VectorField
 from pynode_jl.frontends.jax._odeint import odeint
 from pynode_jl.solvers import Solver
@@ -30,7 +30,7 @@ class FieldModule(eqx.Module):
 
     def __call__(self, t: jax.Array, y: jax.Array) -> jax.Array:
         """The slope, of y's shape."""
-        prepare, apply = _fields.right_hand_side(self.field)
+        prepare, apply = field_eval.right_hand_side(self.field)
         return apply(prepare(self.weights), t, y)
 
 

@@ -1,7 +1,7 @@
 """`odeint` for JAX functions: jax.experimental.ode's call over every solver of the catalogue.
 
 It is a JAX function itself: `jit`, `grad` and `vmap` go through it. The derivative is that of the
-steps taken, exactly, as the embedded backend's (`backends/jax/_pullback.py`).
+steps taken, exactly, as the JAX backend's.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from pynode_jl.backends import RetCode
-from pynode_jl.backends.jax import _integrate, _pullback, _step
+from pynode_jl.backends.jax.numerics.differentiable import differentiable_solve
+from pynode_jl.backends.jax.numerics.loop import CODES, AdaptiveControl, FixedControl
+from pynode_jl.backends.jax.numerics.trajectory import CheckpointPolicy
 from pynode_jl.errors import BackendLacksSolverError, InvalidValueError, SolveError
 from pynode_jl.solvers import Solver, Tableau, controller
 
@@ -72,10 +73,26 @@ def odeint(
     states = flat[None]
     if times.shape[0] > 1:
         limit = min(max_steps, solver.max_steps or max_steps)
-        run = _differentiable(hoisted, table, solver, limit)
-        later, code = run((args, tuple(extra)), times, flat[None])
-        if not isinstance(code, jax.core.Tracer) and int(code) != 0:
-            reason = _integrate.CODES[int(code)]
+
+        def apply(weights: Any, t: jax.Array, y: jax.Array) -> jax.Array:
+            args, extra = weights
+            value: jax.Array = hoisted(y, t, *args, *extra)
+            return value
+
+        run = differentiable_solve(
+            lambda weights: weights,
+            apply,
+            table,
+            CheckpointPolicy(limit),
+            adaptive=not solver.fixed,
+            wrt_times=True,
+            through_stages=table.explicit,
+        )
+        weights = (args, tuple(extra))
+        later, counts = run(weights, _controls(solver, times), times, jnp.int32(limit), flat[None])
+        later = jnp.where(counts.code == 0, later, jnp.nan)
+        if not isinstance(counts.code, jax.core.Tracer) and int(counts.code) != 0:
+            reason = CODES[int(counts.code)]
             raise SolveError(reason, f"{solver.label}. {reason.meaning}")
         states = jnp.concatenate([states, later[:, 0]])
     return jax.vmap(unravel)(states)
@@ -93,61 +110,19 @@ def _tableau(solver: Solver) -> Tableau:
     return table
 
 
-def _differentiable(
-    func: Callable[..., jax.Array], table: Tableau, solver: Solver, limit: int
-) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    """``((args, extra), times, y0) -> (states, code)``, with a reverse derivative to all three."""
-
-    def apply(weights: Any, t: jax.Array, y: jax.Array) -> jax.Array:
-        args, extra = weights
-        return func(y, t, *args, *extra)
-
-    def kept(weights: Any, times: jax.Array, y0: jax.Array, room: int) -> _pullback.Kept:
-        rhs = _step.RHS(apply, weights)
-        controls, most = _controls(solver, times), jnp.int32(limit)
-        return _pullback.solve(
-            rhs, table, controls, times, y0, most, adaptive=not solver.fixed, room=room
-        )
-
-    def finished(found: _pullback.Kept) -> tuple[jax.Array, jax.Array]:
-        # All segments together: each alone may take `limit`.
-        exhausted = (found.tally.code == 0) & (found.tally.naccept > limit)
-        code = jnp.where(exhausted, _integrate.CODES.index(RetCode.MaxIters), found.tally.code)
-        return jnp.where(code == 0, found.states, jnp.nan), code
-
-    @jax.custom_vjp
-    def run(weights: Any, times: jax.Array, y0: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return finished(kept(weights, times, y0, 0))
-
-    def forward(weights: Any, times: jax.Array, y0: jax.Array) -> Any:
-        found = kept(weights, times, y0, limit)
-        return finished(found), (weights, found.record, found.ends)
-
-    def backward(residuals: Any, cotangents: Any) -> Any:
-        weights, record, ends = residuals
-        to_states, _ = cotangents
-        to_weights, to_y0, to_times = _pullback.walk_back(
-            table, apply, weights, record, ends, to_states
-        )
-        return to_weights, to_times, to_y0
-
-    run.defvjp(forward, backward)
-    return run
-
-
 def _controls(solver: Solver, times: jax.Array) -> Any:
     """A row for each segment."""
     if solver.dt is not None:
         return jax.vmap(partial(_grid, solver.dt))(times[:-1], times[1:])
     assert solver.rtol is not None
     assert solver.atol is not None
-    numbers = _integrate.adaptive_control(
+    numbers = AdaptiveControl.of(
         controller(solver.name), solver.info.order or 1, solver.rtol, solver.atol
     )
     return jax.tree.map(lambda each: jnp.full(times.shape[0] - 1, each, times.dtype), numbers)
 
 
-def _grid(dt: float, start: jax.Array, stop: jax.Array) -> _integrate.FixedControl:
+def _grid(dt: float, start: jax.Array, stop: jax.Array) -> FixedControl:
     """`Solver.grid` on traced times; a step longer than the way is the way."""
     span = stop - start
     ratio = jnp.abs(span) / dt
@@ -155,4 +130,4 @@ def _grid(dt: float, start: jax.Array, stop: jax.Array) -> _integrate.FixedContr
     divides = (jnp.abs(ratio - nearest) <= _STEP_GUARD * nearest) | (ratio < 1.0)
     n = jnp.where(divides, nearest, jnp.ceil(ratio))
     step = jnp.where(divides, span / nearest, jnp.sign(span) * dt)
-    return _integrate.FixedControl(n.astype(jnp.int32), step, span - (n - 1) * step)
+    return FixedControl(n.astype(jnp.int32), step, span - (n - 1) * step)

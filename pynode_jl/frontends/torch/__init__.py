@@ -1,4 +1,4 @@
-"""The torch front door: torchdiffeq's calls, every solver of the catalogue.
+"""The torch front end: torchdiffeq's calls, every solver of the catalogue.
 
 ``from pynode_jl.torch import odeint`` in place of ``from torchdiffeq import odeint`` is all that a
 program has to change.

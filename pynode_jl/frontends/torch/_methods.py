@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pynode_jl.backends.torch import _coefficients
-from pynode_jl.backends.torch._coefficients import Coefficients
-from pynode_jl.backends.torch._method import Kind, Method, catalogue_method
+from pynode_jl.backends.torch._method import Kind, Method, julia_method
 from pynode_jl.errors import (
     BackendLacksSolverError,
     InvalidValueError,
@@ -17,27 +15,31 @@ from pynode_jl.errors import (
 )
 from pynode_jl.solvers import (
     MIDDLE_WEIGHTS,
+    TORCHDIFFEQ_TABLEAUS,
     DenseMethod,
+    FixedStep,
     Solver,
+    SolverInfo,
     catalogue,
     info,
+    tableau,
     torchdiffeq_method,
 )
 
 
 def _tabled(name: str, kind: Kind, solver: str) -> Method:
     middle = MIDDLE_WEIGHTS[solver] if kind == "adaptive" else None
-    return Method(name, kind, solver, _coefficients.from_catalogue(solver), middle=middle)
+    return Method(name, kind, tableau(solver), middle=middle)
 
 
-def _own(name: str, coefficients: Coefficients) -> Method:
-    return Method(name, "fixed", None, coefficients)
+def _own(name: str) -> Method:
+    return Method(name, "fixed", TORCHDIFFEQ_TABLEAUS[name])
 
 
 #: torchdiffeq's names. Its `adaptive_heun` and `fehlberg2` take the last stage for f at the end of
 #: a step, which it is not, and its `tsit5` goes on with the embedded solution: here all three do
 #: what their papers say. torchdiffeq itself runs none of them: it would be one more dependency, and
-#: beside its tableaus the loops here have to run the catalogue's, with the same events and options.
+#: beside its tableaus the loops here run the catalogue's, with the same events and options.
 TORCHDIFFEQ: Mapping[str, Method] = {
     method.name: method
     for method in (
@@ -50,7 +52,7 @@ TORCHDIFFEQ: Mapping[str, Method] = {
         _tabled("euler", "fixed", "Euler"),
         _tabled("midpoint", "fixed", "Midpoint"),
         _tabled("heun2", "fixed", "Heun"),
-        _own("heun3", _coefficients.HEUN3),
+        _own("heun3"),
         _tabled("rk4", "fixed", "RK38"),
         Method("explicit_adams", "adams"),
         Method("implicit_adams", "adams", implicit=True),
@@ -59,11 +61,11 @@ TORCHDIFFEQ: Mapping[str, Method] = {
         _tabled("implicit_midpoint", "fixed", "ImplicitMidpoint"),
         _tabled("trapezoid", "fixed", "Trapezoid"),
         _tabled("trbdf2", "fixed", "TRBDF2"),
-        _own("sdirk2", _coefficients.SDIRK2_ALEXANDER),
-        _own("radauIIA3", _coefficients.RADAU3),
-        _own("radauIIA5", _coefficients.RADAU5),
-        _own("gl4", _coefficients.GAUSS4),
-        _own("gl6", _coefficients.GAUSS6),
+        _own("sdirk2"),
+        _own("radauIIA3"),
+        _own("radauIIA5"),
+        _own("gl4"),
+        _own("gl6"),
         Method("scipy_solver", "scipy"),
     )
 }
@@ -71,9 +73,9 @@ TORCHDIFFEQ: Mapping[str, Method] = {
 
 def dense_method(method: Method) -> DenseMethod | None:
     """Return how a backend takes torchdiffeq's adaptive steps; None for other methods."""
-    if method.ends_at_outputs or method.kind != "adaptive" or method.solver is None:
+    if method.julia or method.kind != "adaptive" or method.tableau is None:
         return None
-    return torchdiffeq_method(method.solver)
+    return torchdiffeq_method(method.tableau.name)
 
 
 def find_method(name: object, options: Mapping[str, Any]) -> Method:
@@ -101,16 +103,20 @@ def find_method(name: object, options: Mapping[str, Any]) -> Method:
         raise WrongProblemError(
             "method", name, "a solver of y' = f(t, y)", f"{name} needs a {row.problem}."
         )
+    return _tableau_method(row, options)
+
+
+def _tableau_method(row: SolverInfo, options: Mapping[str, Any]) -> Method:
     if row.tableau is None:
         raise BackendLacksSolverError(
             "method",
-            name,
+            row.name,
             "a solver with a Butcher tableau, whose steps can be differentiated",
             'Without gradients the zoo runs it: get_backend("julia").solve(...).',
         )
     stepped = options.get("step_size") is not None or options.get("grid_constructor") is not None
     adaptive = row.tableau.b_error is not None and not stepped
-    return catalogue_method(name, adaptive=adaptive)
+    return julia_method(row, adaptive=adaptive)
 
 
 def resolve(
@@ -118,13 +124,13 @@ def resolve(
 ) -> tuple[Method, Any, Any, dict[str, Any]]:
     """Return method, tolerances and options; a `Solver` brings its own step or tolerances."""
     given = dict(options or {})
-    if isinstance(method, Solver):
-        if method.fixed:
-            given["step_size"] = method.dt
-        else:
-            rtol, atol = method.rtol, method.atol
-        if method.max_steps is not None:
-            given["max_num_steps"] = method.max_steps
-        method = method.name
-    name = "dopri5" if method is None else method
-    return find_method(name, given), rtol, atol, given
+    if not isinstance(method, Solver):
+        return find_method("dopri5" if method is None else method, given), rtol, atol, given
+    stepping = method.stepping
+    if isinstance(stepping, FixedStep):
+        given["step_size"] = stepping.dt
+    else:
+        rtol, atol = stepping.rtol, stepping.atol
+    if method.max_steps is not None:
+        given["max_num_steps"] = method.max_steps
+    return _tableau_method(method.info, given), rtol, atol, given

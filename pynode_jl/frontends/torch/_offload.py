@@ -178,7 +178,7 @@ def _cache_key(call: _Call) -> Any:
         return None
     kind = (y0.shape, y0.dtype, y0.layout, y0.is_cpu)
     times = (t.shape, t.dtype, t.requires_grad, tuple(t.flatten().tolist()))
-    solver = (rtol, atol, method.name, method.kind, given)
+    solver = (rtol, atol, method.name, method.tableau, method.kind, given)
     backend = (name, os.environ.get("PYNODE_BACKEND"))
     return backend, structure.frame, structure.settings, kind, times, solver
 
@@ -194,7 +194,7 @@ def _make_plan(func: nn.Module, call: _Call) -> CachedPlan:
     backend = get_backend(_automatic() if name == "auto" else name)
     if backend.name == "torch":
         raise NotOffloadable("PYNODE_BACKEND is torch")
-    if solver.name not in _solvers(backend):
+    if not _has_solver(backend, solver):
         raise NotOffloadable(f"the {backend.name} backend has no {solver.name}")
     _announce(func, translation, backend)
     steps = dense_method(method) if backend.capabilities.dense_output else None
@@ -227,7 +227,7 @@ def _check_inputs(func: nn.Module, structure: ModuleStructure, y0: Any) -> None:
 def _solver(
     method: Method, rtol: Any, atol: Any, options: Mapping[str, Any], times: Tensor
 ) -> Solver:
-    if method.solver is None or method.kind not in ("adaptive", "fixed"):
+    if method.tableau is None or method.kind not in ("adaptive", "fixed"):
         raise NotOffloadable(f"no backend has {method.name}")
     given = {key: value for key, value in options.items() if value is not None}
     if not set(given) <= _OPTIONS or given.get("interp", "linear") != "linear":
@@ -239,20 +239,27 @@ def _solver(
     if method.kind == "adaptive":
         if not all(isinstance(each, (int, float)) and each > 0 for each in (rtol, atol)):
             raise NotOffloadable("rtol and atol are not two positive numbers")
-        return Solver(method.solver, rtol=float(rtol), atol=float(atol), max_steps=limit)
+        return Solver(method.tableau, rtol=float(rtol), atol=float(atol), max_steps=limit)
     t = times.detach().double()
     gaps = t.diff().abs()
     if "step_size" not in given:
-        return Solver(method.solver, dt=float(gaps.max()), max_steps=limit)  # one step for each gap
+        # One step for each gap.
+        return Solver(method.tableau, dt=float(gaps.max()), max_steps=limit)
     step = float(given["step_size"])
-    if not method.ends_at_outputs:
+    if not method.julia:
         # torchdiffeq lays one grid over all times and interpolates between its points.
         if len(t) > 2 and times.requires_grad:
             raise NotOffloadable("gradients to times on the grid are torch's")
         along = (t[1:-1] - t[0]).abs() / step
         if bool(((along - along.round()).abs() > _GRID_GUARD * along.round().clamp(min=1)).any()):
             raise NotOffloadable("times lie between the points of the grid, to be interpolated")
-    return Solver(method.solver, dt=min(step, float(gaps.sum())), max_steps=limit)
+    return Solver(method.tableau, dt=min(step, float(gaps.sum())), max_steps=limit)
+
+
+def _has_solver(backend: Backend, solver: Solver) -> bool:
+    if solver.own_tableau is not None:
+        return backend.name in solver.info.backends
+    return solver.name in _solvers(backend)
 
 
 @lru_cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -21,7 +21,7 @@ def accuracy_against_count(
     trained_with: Mapping[str, int],
     chance: float | None = None,
 ) -> Figure:
-    """A colour for each model, a line style for each test solver, against the number of steps.
+    """Draw a colour for each model, a line style for each test solver, over the number of steps.
 
     Rows that share steps and solver are seeds: the line is their mean, the band their range. A
     star marks the number of steps that the model was trained with, under the first solver.
@@ -32,7 +32,7 @@ def accuracy_against_count(
         chance: accuracy of guessing, drawn as a line; None for no line.
 
     Raises:
-        InvalidValueError: no table, or a column that lacks.
+        InvalidValueError: no table, or a missing column.
     """
     checked = _checks.named_tables("tables", tables, COLUMNS)
     if chance is not None:
@@ -76,6 +76,13 @@ def accuracy_against_count(
     ax.set_ylabel("test accuracy")
     ax.set_ylim(0, 1.03)
     ax.yaxis.set_major_formatter(_style.percent_axis())
+    handles = _handles(list(checked), solvers, chance is not None)
+    figure.legend(handles=handles, loc="outside right upper", alignment="left")
+    return figure
+
+
+def _handles(models: Sequence[str], solvers: Sequence[str], chance: bool) -> list[Line2D]:
+    """Return the legend: a colour for each model, a line style for each solver, star and chance."""
     handles = [
         Line2D(
             [],
@@ -84,7 +91,7 @@ def accuracy_against_count(
             marker=_style.MARKERS[i % len(_style.MARKERS)],
             label=name,
         )
-        for i, name in enumerate(checked)
+        for i, name in enumerate(models)
     ]
     ink = _style.INK
     handles += [
@@ -93,9 +100,8 @@ def accuracy_against_count(
     ]
     star = Line2D([], [], linestyle="", marker="*", markersize=13, color=ink, label="as trained")
     handles.append(star)
-    if chance is not None:
+    if chance:
         handles.append(
             Line2D([], [], color=_style.FAINT, linestyle=(0, (1.5, 1.5)), label="chance")
         )
-    figure.legend(handles=handles, loc="outside right upper", alignment="left")
-    return figure
+    return handles

@@ -44,7 +44,7 @@ def accuracy_against_step(
     chance: float | None = None,
     title: str = "",
 ) -> Figure:
-    """Test accuracy over the step (or tolerance) of the test solver, a line for each of them.
+    """Draw test accuracy over the step (or tolerance) of the test solver, a line for each solver.
 
     A star marks the solver that the model was trained with, a cross on the floor a solve that
     failed. Where a table has the columns low and high, its accuracies are means over seeds and a
@@ -62,7 +62,7 @@ def accuracy_against_step(
         title: over the one panel of x="step"; the panels of x="factor" have their tables' titles.
 
     Raises:
-        InvalidValueError: no table, a column that lacks, or another `x`.
+        InvalidValueError: no table, a missing column, or another `x`.
     """
     if x not in ("factor", "step"):
         raise InvalidValueError("x", x, '"factor" or "step"', 'Use x="factor".')
@@ -110,7 +110,7 @@ def accuracy_against_step(
 
 
 def _comparable(table: pd.DataFrame, x: str) -> pd.DataFrame:
-    """The rows whose x value means what it means for the training solver (step or tolerance)."""
+    """Return the rows whose x is what it is for the training solver (a step, or a tolerance)."""
     table = table.assign(
         failed=table["retcode"].astype(str) != "Success",
         trained=table["label"] == table["train_solver"],
@@ -226,7 +226,7 @@ def _draw(ax: Axes, table: pd.DataFrame, x: str, lines: list[_Line]) -> bool:
 
 
 def _band(ax: Axes, rows: pd.DataFrame, x: str, colour: str) -> None:
-    """The interval of each mean; of a single point, which has no width, a bar."""
+    """Draw the interval of each mean; of a single point, which has no width, a bar."""
     known = rows["low"].notna() & rows["high"].notna() & ~rows["failed"]
     rows = rows[known].sort_values(x)
     at, low, high = (rows[name].to_numpy(float) for name in (x, "low", "high"))

@@ -23,7 +23,7 @@ def adaptation_trace(
     thresholds: Mapping[str, float] | None = None,
     fixed: bool = True,
 ) -> Figure:
-    """Accuracy, step or tolerance, and cross-checks of one run a column.
+    """Draw accuracy, step or tolerance, and cross-checks, a column for each run.
 
     Args:
         traces: by the run's name, its checks, one a row: iteration, step (or tolerance) in force
@@ -34,7 +34,7 @@ def adaptation_trace(
         fixed: the column step holds steps; False for tolerances.
 
     Raises:
-        InvalidValueError: no trace, or one that lacks a column.
+        InvalidValueError: no trace, or one without a column it needs.
     """
     tables = _checks.named_tables("traces", traces, COLUMNS)
     figure = _style.new_figure(max(4.6, _WIDTH * len(tables)), 5.6)

@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 
 
 def some(argument: str, items: Sequence[_T]) -> Sequence[_T]:
-    """`items`, of which there must be one."""
+    """Return `items`, of which there must be at least one."""
     if not len(items):
         raise InvalidValueError(argument, items, "at least one panel", "Give what is to be drawn.")
     return items
@@ -24,7 +24,7 @@ def some(argument: str, items: Sequence[_T]) -> Sequence[_T]:
 def named_tables(
     argument: str, tables: Mapping[str, Any], needed: Sequence[str]
 ) -> dict[str, pd.DataFrame]:
-    """`tables` as DataFrames, at least one, each with the columns `needed`."""
+    """Return `tables` as DataFrames: at least one, each with the columns `needed`."""
     if not isinstance(tables, Mapping) or not tables:
         raise InvalidValueError(
             argument,
@@ -46,7 +46,7 @@ def named_tables(
 
 
 def share(argument: str, value: float) -> float:
-    """`value`, which must be a share below 1."""
+    """Return `value`, which must be a share below 1."""
     if not 0 <= value < 1:
         raise InvalidValueError(
             argument, value, "a share of at least 0 and below 1", "Chance is 1 / classes, say."
@@ -55,7 +55,7 @@ def share(argument: str, value: float) -> float:
 
 
 def array(argument: str, value: npt.ArrayLike, shape: tuple[int | None, ...]) -> npt.NDArray[Any]:
-    """`value` as an array of `shape`, in which None is any length."""
+    """Return `value` as an array of `shape`, in which None is any length."""
     checked = np.asarray(value)
     fits = checked.ndim == len(shape) and all(
         want is None or want == got for want, got in zip(shape, checked.shape, strict=True)

@@ -47,7 +47,7 @@ class DecisionPanel:
 
 @_style.styled
 def decision_regions(panels: Sequence[DecisionPanel]) -> Figure:
-    """Predicted classes over a grid of inputs, with test points over them, side by side.
+    """Draw predicted classes over a grid of inputs, with test points over them, side by side.
 
     Args:
         panels: what to draw.

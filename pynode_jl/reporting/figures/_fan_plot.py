@@ -61,7 +61,7 @@ class _Frame:
 
 @_style.styled
 def windermere_fan(fans: Sequence[FanPanel], ends: Sequence[EndsPanel]) -> Figure:
-    """A row of panels: fans first, then final states with the line that separates the classes.
+    """Draw a row of panels: fans, then final states with the line that separates the classes.
 
     Args:
         fans: numerical paths with exact flows leaving them.

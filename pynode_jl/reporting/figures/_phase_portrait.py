@@ -45,7 +45,7 @@ class PhasePanel:
 def phase_portrait(
     panels: Sequence[PhasePanel], *, names: tuple[str, str] = ("$y_1$", "$y_2$")
 ) -> Figure:
-    """Streamlines in grey over tinted classes, trajectories over them, side by side.
+    """Draw streamlines in grey over tinted classes, trajectories over them, side by side.
 
     Args:
         panels: what to draw.

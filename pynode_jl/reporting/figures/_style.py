@@ -19,6 +19,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from pynode_jl._io import make_folder, write_bytes
+from pynode_jl.solvers import step_text as step_text
+
 #: Okabe and Ito's colours, ordered so that neighbours differ in grey too. Yellow is left out: thin
 #: lines of it vanish on white. Where more is told apart than there are colours, markers help.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#D55E00", "#7F7F7F")
@@ -97,53 +100,47 @@ def styled(build: Callable[_P, Figure]) -> Callable[_P, Figure]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of that size in inches, which lays itself out."""
+    """Return an empty figure of that size in inches, which lays itself out."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def grid_shape(panels: int, most_columns: int) -> tuple[int, int]:
-    """Rows and columns for that many panels, as even as `most_columns` lets them be."""
+    """Return rows and columns for that many panels, as even as `most_columns` lets them be."""
     rows = ceil(panels / most_columns)
     return rows, ceil(panels / rows)
 
 
 def title(ax: Axes, text: str, width: float, size: float = 9.5) -> None:
-    """A title over `ax`, broken into lines that fit `width` inches."""
+    """Set a title over `ax`, broken into lines that fit `width` inches."""
     characters = max(8, int(width * 72 / (0.66 * size)))  # 0.66 em: a bold letter's mean width
     lines = [textwrap.fill(line, characters) for line in text.splitlines()]
     ax.set_title("\n".join(lines), fontsize=size)
 
 
 def percent(value: float) -> str:
-    """A share as percents with one decimal, none where it is 0 or 100: ``98.6``, ``100``."""
+    """Return a share in percent with one decimal, with none if it is 0 or 100: "98.6", "100"."""
     text = f"{100 * value:.1f}"
     return text[:-2] if text in ("0.0", "100.0", "-0.0") else text
 
 
 def percent_axis() -> FuncFormatter:
-    """Tick labels ``50 %`` for shares."""
+    """Return tick labels for shares: "50 %"."""
     return FuncFormatter(lambda value, _: f"{100 * value:.3g} %")
 
 
-def step_text(step: float) -> str:
-    """``1/16`` for a reciprocal, ``0.3`` for another step."""
-    n = round(1 / step) if step > 0 else 0
-    return f"1/{n}" if n > 1 and abs(n * step - 1) < 1e-6 else f"{step:g}"
-
-
 def class_colour(label: int) -> str:
-    """The colour of a class; -1, no class at all, is grey."""
+    """Return the colour of a class; -1, no class at all, is grey."""
     return FAINT if label < 0 else COLOURS[label % (len(COLOURS) - 1)]
 
 
 def tint(colour: str, strength: float) -> tuple[float, float, float]:
-    """`colour` thinned with white: 1 is the colour, 0 is white."""
+    """Return `colour` mixed with white: strength 1 is the colour, 0 is white."""
     red, green, blue = (1 - strength * (1 - part) for part in to_rgb(colour))
     return red, green, blue
 
 
 def png_bytes(figure: Figure, dpi: int = PNG_DPI) -> bytes:
-    """The figure as a PNG file's bytes, without software's name or date in it."""
+    """Return the figure as the bytes of a PNG file, without date or version in it."""
     buffer = io.BytesIO()
     with style():
         figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
@@ -153,7 +150,7 @@ def png_bytes(figure: Figure, dpi: int = PNG_DPI) -> bytes:
 def save(figure: Figure, path_without_suffix: str | os.PathLike[str]) -> tuple[Path, Path]:
     """Write the figure as PNG (160 dots an inch) and as vector PDF.
 
-    The bytes depend on the figure alone: no date, no version. Folders that lack are made.
+    The bytes depend on the figure alone: no date, no version. Missing folders are created.
 
     Args:
         figure: what to write.
@@ -165,8 +162,8 @@ def save(figure: Figure, path_without_suffix: str | os.PathLike[str]) -> tuple[P
     """
     base = Path(path_without_suffix)
     png, pdf = base.with_name(base.name + ".png"), base.with_name(base.name + ".pdf")
-    base.parent.mkdir(parents=True, exist_ok=True)
-    png.write_bytes(png_bytes(figure))
+    make_folder(base.parent)
+    write_bytes(png, png_bytes(figure))
     buffer = io.BytesIO()
     with style():
         figure.savefig(
@@ -174,5 +171,5 @@ def save(figure: Figure, path_without_suffix: str | os.PathLike[str]) -> tuple[P
             format="pdf",
             metadata={"CreationDate": None, "Creator": None, "Producer": None},
         )
-    pdf.write_bytes(buffer.getvalue())
+    write_bytes(pdf, buffer.getvalue())
     return png, pdf

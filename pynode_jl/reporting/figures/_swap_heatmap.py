@@ -58,7 +58,7 @@ def swap_heatmap(tables: Mapping[str, pd.DataFrame], *, chance: float = 0.0) -> 
         chance: accuracy of guessing, in [0, 1).
 
     Raises:
-        InvalidValueError: no table, a column that lacks, or two rows for one cell.
+        InvalidValueError: no table, a missing column, or two rows for one cell.
     """
     low = _checks.share("chance", chance)
     checked = {
@@ -95,7 +95,7 @@ def swap_heatmap(tables: Mapping[str, pd.DataFrame], *, chance: float = 0.0) -> 
 
 
 def _with_rows(key: str, table: pd.DataFrame) -> pd.DataFrame:
-    """The table with the row of the figure that each of its rows belongs to."""
+    """Return the table with the row of the figure that each of its rows belongs to."""
     # A factor is a quotient of two steps: its last digits make no column of their own.
     table = table.assign(factor=[float(f"{factor:.4g}") for factor in table["factor"]])
     again = table.duplicated(["test_solver", "factor"], keep=False) & table["factor"].isna()

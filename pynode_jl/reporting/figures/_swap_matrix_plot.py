@@ -101,7 +101,7 @@ def swap_matrix_heatmap(
 
 
 def _tree(linkage: npt.ArrayLike, n: int) -> tuple[list[int], list[Any]]:
-    """The order of the leaves, and the tree's brackets as (positions, heights)."""
+    """Return the order of the leaves, and the tree's brackets as (positions, heights)."""
     from scipy.cluster.hierarchy import dendrogram
 
     links = np.asarray(linkage, float)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
-from pynode_jl.errors import InvalidValueError
+from pynode_jl._validation import whole_number
 from pynode_jl.reporting.figures import _checks, _style
 
 COLUMNS = ("loss", "accuracy")
@@ -33,10 +33,10 @@ def training_history(
         window: iterations in the rolling mean; None takes a fiftieth of each run.
 
     Raises:
-        InvalidValueError: no history, a column that lacks, or a window below 1.
+        InvalidValueError: no history, a missing column, or a window below 1.
     """
-    if window is not None and window < 1:
-        raise InvalidValueError("window", window, "1 or more iterations", "Use window=1 for none.")
+    if window is not None:
+        whole_number("window", window, hint="Use window=1 for none.")
     checked = _checks.named_tables("histories", histories, COLUMNS)
     rows: list[tuple[str, str]] = [("loss", "loss"), ("accuracy", "batch accuracy")]
     for column, label in (

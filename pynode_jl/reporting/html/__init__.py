@@ -1,7 +1,7 @@
-"""A report: one self-contained HTML file of text, verdicts, tables, pictures and facts.
+"""Reports: one self-contained HTML file of text, verdicts, tables, pictures and facts.
 
-`write_report` puts `Section`s of blocks on a page that needs no network and no script, reads on a
-phone and on paper, and follows the reader's choice of a light or a dark screen.
+`write_report` writes `Section`s of blocks to a page that needs neither network nor scripts, is
+readable on a phone and on paper, and follows the reader's choice of a light or a dark screen.
 """
 
 from __future__ import annotations

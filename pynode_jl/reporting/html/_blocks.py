@@ -1,4 +1,4 @@
-"""What a report is made of. A block is plain data; `template` names the file that shows it."""
+"""The blocks of a report: plain data. `template` names the file that shows a block."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ class Picture:
 
     Attributes:
         image: a matplotlib `Figure`, or the bytes of a PNG file.
-        alt: what the picture shows, for those who do not see it; must not be empty.
+        alt: what the picture shows, for readers who cannot see it; must not be empty.
         caption: the text under it.
 
     Raises:
@@ -186,7 +186,10 @@ class Picture:
     def __post_init__(self) -> None:
         if not self.alt.strip():
             raise InvalidValueError(
-                "alt", self.alt, "a sentence", "Say what the picture shows to who cannot see it."
+                "alt",
+                self.alt,
+                "a sentence",
+                "Say what the picture shows, for readers who cannot see it.",
             )
         if not isinstance(self.image, Figure) and not self.image.startswith(_PNG):
             raise InvalidValueError(
@@ -194,7 +197,7 @@ class Picture:
             )
 
     def encoded(self) -> EncodedPicture:
-        """The picture as a data URI and its size in CSS pixels. A `Figure` is drawn here."""
+        """Draw the picture, if it is a `Figure`; return a data URI and its size in CSS pixels."""
         png = png_bytes(self.image) if isinstance(self.image, Figure) else self.image
         width, height = struct.unpack(">II", png[16:24])
         scale = _CSS_PIXELS / _dots_an_inch(png)
@@ -217,12 +220,14 @@ class Facts:
     Attributes:
         items: by name, a value; it is shown as `str` writes it, line breaks kept.
         caption: a heading over them.
+        prose: the values are sentences, set like text and not like code.
     """
 
     template: ClassVar[str] = "facts.html"
 
     items: Mapping[str, object]
     caption: str = ""
+    prose: bool = False
 
 
 Block: TypeAlias = Text | VerdictCard | Table | Picture | Facts
@@ -237,7 +242,7 @@ class Section:
 
 
 def _dots_an_inch(png: bytes) -> float:
-    """The resolution that a PNG file's pHYs chunk gives, or a CSS pixel's where it has none."""
+    """Return the resolution in a PNG file's pHYs chunk, or that of CSS pixels if it has none."""
     place = png.find(b"pHYs", 0, 1024)
     if place < 0:
         return _CSS_PIXELS

@@ -1,4 +1,4 @@
-"""From sections to one HTML file."""
+"""Sections to one HTML file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from pynode_jl._io import make_folder, write_text
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.reporting.html._blocks import Block, Section
 
@@ -28,7 +29,7 @@ def report_html(
     subtitle: str = "",
     footer: str = "",
 ) -> str:
-    """The page that `write_report` writes, as text. Equal arguments give equal text."""
+    """Return the page that `write_report` writes. Equal arguments give equal text."""
     if not title.strip():
         raise InvalidValueError("title", title, "some text", "Say what the report is about.")
     for i, section in enumerate(sections):
@@ -53,13 +54,13 @@ def write_report(
     subtitle: str = "",
     footer: str = "",
 ) -> Path:
-    """Write a report as one HTML file that holds all it needs: style inline, pictures as data.
+    """Write a report as one self-contained HTML file: style inline, pictures as data.
 
-    Everything given is escaped: text is text, never markup. A file that was there is replaced in
-    one move, so that a reader sees the old report or the new one and never half of it.
+    All text is escaped. An existing file is replaced in one move, so that a reader sees the old
+    report or the new one, never half of it.
 
     Args:
-        path: where; folders that lack are made.
+        path: where; missing folders are created.
         title: the heading of the page.
         sections: the content; three or more get a table of contents.
         subtitle: a line under the title.
@@ -69,15 +70,11 @@ def write_report(
         The path.
 
     Raises:
-        InvalidValueError: an empty title, or a block that is none.
+        InvalidValueError: an empty title, or an object that is no block.
+        OutputError: the file cannot be written.
     """
     page = report_html(title=title, sections=sections, subtitle=subtitle, footer=footer)
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        draft.write_text(page, encoding="utf-8", newline="\n")
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
+    make_folder(target.parent)
+    write_text(target, page)
     return target

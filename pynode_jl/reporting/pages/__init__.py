@@ -1,17 +1,21 @@
-"""The pages that people read: of a run, a certificate, a matrix; and their panels."""
+"""Pages: of runs, of a certificate, of a swap matrix; their common layout and their panels."""
 
 from __future__ import annotations
 
 from pynode_jl.reporting.pages._certificate_page import write_certificate
+from pynode_jl.reporting.pages._layout import Drawing, table, write_page
 from pynode_jl.reporting.pages._matrix_page import write_matrix_report
 from pynode_jl.reporting.pages._panels import decision_panel, in_the_plane, trajectory_panel
 from pynode_jl.reporting.pages._run_page import write_run_report
 
 __all__ = [
+    "Drawing",
     "decision_panel",
     "in_the_plane",
+    "table",
     "trajectory_panel",
     "write_certificate",
     "write_matrix_report",
+    "write_page",
     "write_run_report",
 ]

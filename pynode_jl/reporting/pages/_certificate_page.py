@@ -1,4 +1,4 @@
-"""A certificate as a page: verdict, diagnostics, pictures and numbers, in one HTML file."""
+"""The page of a certificate: verdict, diagnostics, pictures and numbers, in one HTML file."""
 
 from __future__ import annotations
 
@@ -6,23 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
+from pynode_jl._io import make_folder, write_text
 from pynode_jl.backends import BackendLike, as_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics import Certificate, Finding, Reference, Share
 from pynode_jl.reporting import figures
 from pynode_jl.reporting.figures import MarginPanel, OrderPanel
-from pynode_jl.reporting.html import (
-    Block,
-    Facts,
-    Picture,
-    Section,
-    Table,
-    Text,
-    VerdictCard,
-    write_report,
-)
+from pynode_jl.reporting.html import Block, Facts, Section, Table, Text, VerdictCard
+from pynode_jl.reporting.pages._layout import Drawing, table, write_page
 from pynode_jl.reporting.pages._panels import FLOW, decision_panel, in_the_plane, trajectory_panel
 from pynode_jl.solvers import Solver
 from pynode_jl.training import TrainedLike
@@ -37,7 +29,25 @@ _HEADLINES = {
     "failed": "The training solve fails",
 }
 _WEAKENED = "An ODE by its answers, with reservations"
-_FORMATS = {"accuracy": ".1%", "state error": ".1e"}
+_SWAPS = {
+    "label": "solve",
+    "finer": "finer",
+    "accuracy": "accuracy",
+    "flips": "flips",
+    "lost": "lost",
+    "won": "won",
+    "state_error": "state error",
+    "nf": "evaluations",
+}
+_BY_STEP = {
+    "label": "solve",
+    "own": "as trained",
+    "accuracy": "accuracy",
+    "flips": "flips against the ODE",
+    "state_error": "state error",
+    "nf": "evaluations",
+    "retcode": "return code",
+}
 
 
 def write_certificate(
@@ -61,38 +71,35 @@ def write_certificate(
         The page's path.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "certificate.json").write_text(certificate.to_json(), encoding="utf-8")
+    make_folder(folder)
+    write_text(folder / "certificate.json", certificate.to_json())
     verdict = certificate.verdict
     headline = _WEAKENED if certificate.weakened_by else _HEADLINES[verdict.kind]
-    pictures = _pictures(certificate, folder, trained, dataset, backend)
-    return write_report(
+    *_, page = write_page(
         folder / "certificate.html",
         title="Is this trained Neural ODE an ODE?",
         subtitle=f"Trained with {certificate.solver.label}: {certificate.model}",
-        sections=[
+        found=[
             Section("Verdict", [VerdictCard(verdict.kind, headline, certificate.text)]),
             Section("Diagnostics", _diagnostics(certificate)),
-            *([Section("Pictures", pictures)] if pictures else []),
-            Section("Numbers", _numbers(certificate)),
-            Section(
-                "What was looked at",
-                [
-                    Facts(
-                        {
-                            "model": certificate.model,
-                            "trained with": certificate.solver.label,
-                            "data": certificate.data,
-                            "samples with Jacobians, at the most": certificate.samples,
-                            "margin": f"{100 * verdict.margin:.3g} %",
-                            "confidence of intervals": f"{100 * verdict.confidence:.3g} %",
-                            "backend": certificate.backend,
-                        }
-                    )
-                ],
-            ),
+        ],
+        drawings=_drawings(certificate, trained, dataset, backend),
+        numbers=[Section("Numbers", _numbers(certificate))],
+        facts=[
+            Facts(
+                {
+                    "model": certificate.model,
+                    "trained with": certificate.solver.label,
+                    "data": certificate.data,
+                    "samples with Jacobians, at the most": certificate.samples,
+                    "margin": f"{100 * verdict.margin:.3g} %",
+                    "confidence of intervals": f"{100 * verdict.confidence:.3g} %",
+                    "backend": certificate.backend,
+                }
+            )
         ],
     )
+    return page
 
 
 def _diagnostics(certificate: Certificate) -> list[Block]:
@@ -105,8 +112,12 @@ def _diagnostics(certificate: Certificate) -> list[Block]:
             " contradicts it, or is inconclusive; one that contradicts a valid verdict weakens it."
         ),
         *([Table(outcomes)] if found else []),
-        Facts({each.name: each.text for each in found}, "Findings"),
-        Facts({each.name: each.limits for each in found}, "What each diagnostic does not show"),
+        Facts({each.name: each.text for each in found}, "Findings", prose=True),
+        Facts(
+            {each.name: each.limits for each in found},
+            "What each diagnostic does not show",
+            prose=True,
+        ),
     ]
 
 
@@ -117,9 +128,8 @@ def _numbers(certificate: Certificate) -> list[Block]:
     if reference is not None and reference.solved:
         blocks.append(Facts(_reference_facts(certificate, reference), "The reference: its ODE"))
     if len(swaps):
-        columns = ["label", "finer", "accuracy", "flips", "lost", "won", "state error", "nf"]
         failed = swaps["retcode"] != "Success"
-        shown = swaps.rename(columns={"state_error": "state error"}).assign(
+        shown = swaps.assign(
             flips=[
                 str(Share(row["flips"], certificate.verdict.samples, row["flips_low"], high))
                 for row, high in zip(swaps.to_dict("records"), swaps["flips_high"], strict=True)
@@ -134,26 +144,18 @@ def _numbers(certificate: Certificate) -> list[Block]:
                 " solves. lost, won: answers that only the training solver, and only this solve,"
                 " gives right."
             ),
-            Table(shown[columns], _FORMATS, {"label": "solve", "nf": "evaluations"}, "Swaps"),
+            table(shown, _SWAPS, "Swaps"),
         ]
     by_step = _report(certificate, "answers by step")
     if by_step is not None:
         n = certificate.verdict.samples
-        shown = by_step.rename(columns={"state_error": "state error"}).assign(
+        shown = by_step.assign(
             flips=[
                 str(Share(round(share * n), n, low, high)) if share == share else None
                 for share, low, high in by_step[["flips", "flips_low", "flips_high"]].to_numpy()
             ]
         )
-        columns = ["label", "own", "accuracy", "flips", "state error", "nf", "retcode"]
-        headers = {
-            "label": "solve",
-            "own": "as trained",
-            "flips": "flips against the ODE",
-            "nf": "evaluations",
-            "retcode": "return code",
-        }
-        blocks.append(Table(shown[columns], _FORMATS, headers, "Answers by step"))
+        blocks.append(table(shown, _BY_STEP, "Answers by step"))
     return blocks or [Text("Nothing was measured.")]
 
 
@@ -182,23 +184,22 @@ def _reference_facts(certificate: Certificate, reference: Reference) -> dict[str
 
 
 def _report(certificate: Certificate, name: str) -> Any:
-    """What a diagnostic measured; None where it was not run."""
+    """Return what a diagnostic measured; None where it was not run."""
     found: Finding | None = certificate.finding(name)
     return None if found is None else found.report
 
 
-def _pictures(
+def _drawings(
     certificate: Certificate,
-    folder: Path,
     trained: TrainedLike | None,
     dataset: Dataset | None,
     backend: BackendLike,
-) -> list[Picture]:
+) -> dict[str, Drawing]:
     drawn = {}
     if _report(certificate, "answers by step") is not None:
-        drawn["evidence"] = _evidence(certificate)
+        drawn["certificate-evidence"] = _evidence(certificate)
     if len(certificate.swap.table):
-        drawn["swaps"] = (
+        drawn["certificate-swaps"] = Drawing(
             figures.swap_heatmap(
                 {certificate.solver.label: certificate.swap.table}, chance=certificate.swap.chance
             ),
@@ -213,13 +214,13 @@ def _pictures(
         flow = FLOW
         if reference is not None and reference.solver is not None:
             # The method that could solve this field, at a tolerance for the eye.
-            flow = Solver(reference.solver.name, rtol=FLOW.rtol, atol=FLOW.atol)
+            flow = Solver(reference.solver.name, FLOW.stepping)
         label = trained.solver.label
-        drawn["trajectories"] = (
+        drawn["certificate-trajectories"] = Drawing(
             figures.trajectories([trajectory_panel(label, trained, dataset, backend, flow)]),
             "Test samples under the steps of the training solver and under the flow of the ODE.",
         )
-        drawn["regions"] = (
+        drawn["certificate-regions"] = Drawing(
             figures.decision_regions(
                 [
                     decision_panel(f"{how}: {{}}", trained, dataset, backend, solver)
@@ -228,12 +229,10 @@ def _pictures(
             ),
             "What the model answers over the plane, under its training solver and as an ODE.",
         )
-    for name, (figure, _) in drawn.items():
-        figures.save(figure, folder / f"certificate-{name}")
-    return [Picture(figure, caption, caption) for figure, caption in drawn.values()]
+    return drawn
 
 
-def _evidence(certificate: Certificate) -> tuple[Figure, str]:
+def _evidence(certificate: Certificate) -> Drawing:
     folded, order = _report(certificate, "folds"), _report(certificate, "order")
     share = _report(certificate, "error share")
     scan = None if folded is None else folded[1]
@@ -261,7 +260,7 @@ def _evidence(certificate: Certificate) -> tuple[Figure, str]:
         folds=(scan.steps, scan.share) if scan is not None and certificate.solver.fixed else None,
         order=None
         if order is None
-        else OrderPanel(order.steps, order.errors, order.solver.info.order, order.floor),
+        else OrderPanel(order.steps, order.errors, order.solver.order, order.floor),
         margins=None if share is None else MarginPanel(share.margin, share.error),
     )
-    return figure, " ".join(caption)
+    return Drawing(figure, " ".join(caption))

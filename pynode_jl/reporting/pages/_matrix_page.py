@@ -5,46 +5,42 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pynode_jl._io import make_folder, write_text
 from pynode_jl.diagnostics import SwapMatrix, clusters
 from pynode_jl.reporting import figures
-from pynode_jl.reporting.html import Facts, Picture, Section, Table, Text, write_report
+from pynode_jl.reporting.html import Facts, Section, Text
+from pynode_jl.reporting.pages._layout import Drawing, table, write_page
 from pynode_jl.runs import Run
 
-_FORMATS = {
-    "accuracy": ".1%",
-    "low": ".1%",
-    "high": ".1%",
-    "flips": ".1%",
-    "flips_low": ".1%",
-    "flips_high": ".1%",
-    "damage": "+.1%",
-    "state_error": ".1e",
-}
-_SHOWN = [
-    "train_solver",
-    "test",
-    "order",
-    "damage",
-    "accuracy",
-    "low",
-    "high",
-    "flips",
-    "flips_low",
-    "flips_high",
-    "state_error",
-    "finer",
-    "failed",
-    "seeds",
-]
-_TRAINED_FORMATS = {
-    **{
-        f"{name}{end}": ".1%"
-        for name in ("as trained", "as an ODE")
-        for end in ("", ", low", ", high")
-    },
-    "worst damage": "+.1%",
+_COLUMNS = {
+    "train_solver": "trained with",
+    "test": "tested with",
+    "order": "order",
+    "damage": "damage",
+    "accuracy": "accuracy",
+    "low": "low",
+    "high": "high",
+    "flips": "flips",
+    "flips_low": "flips, low",
+    "flips_high": "flips, high",
+    "state_error": "state error",
+    "finer": "finer",
+    "failed": "failed",
+    "seeds": "seeds",
 }
 _WORST = 20
+_OWN = {"flips": ".1%"}
+_TRAINED = (
+    "as trained, as an ODE: mean accuracy and, for several seeds, Student's 95 % interval over"
+    " them. The last columns count the seeds by verdict."
+)
+_DAMAGE = (
+    "damage: accuracy lost against the training solver's own, in points, mean over seeds. Solves"
+    " finer than training (measured: final states at least as near to the ODE's) come first: there"
+    " an ODE loses nothing. low, high: Student's 95 % interval of the mean accuracy over seeds;"
+    " none for one seed. flips: share of answers that change; its interval is exact, over test"
+    " samples, for one seed, and Student's, over seeds, for several."
+)
 
 
 def write_matrix_report(runs: Sequence[Run], matrix: SwapMatrix, folder: Path) -> Path:
@@ -53,8 +49,8 @@ def write_matrix_report(runs: Sequence[Run], matrix: SwapMatrix, folder: Path) -
     Returns:
         The page's path.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    matrix.table.to_csv(folder / "matrix.csv", index=False)
+    make_folder(folder)
+    write_text(folder / "matrix.csv", matrix.table.to_csv(index=False))
     grid = matrix.grid()
     trees = clusters(grid)
     figure = figures.swap_matrix_heatmap(
@@ -65,58 +61,47 @@ def write_matrix_report(runs: Sequence[Run], matrix: SwapMatrix, folder: Path) -
         failed=matrix.grid("failed"),
         chance=1.0 / runs[0].dataset.classes,
     )
-    figures.save(figure, folder / "matrix")
+    trainings = _counted(len(grid), "training solver")
+    tests = _counted(grid.shape[1], "test solver")
     caption = (
-        f"Test accuracy of {len(runs)} runs, {len(grid)} training solvers (down), under"
-        f" {grid.shape[1]} test solvers (across), means over seeds. Rows and columns that behave"
-        " alike are neighbours and joined early by the trees. A framed cell is the solver trained"
-        " with; hatched: the solve failed; white: no such solve."
+        f"Test accuracy of {_counted(len(runs), 'run')}: {trainings} (down) under {tests}"
+        " (across), means over seeds. Rows and columns that behave alike are neighbours, joined"
+        " early by the trees. A framed cell is the training solver; hatched: the solve failed;"
+        " white: no such solve."
     )
-    damage = matrix.table[_SHOWN]
+    damage = matrix.table
     finer = damage[damage["finer"]]
-    cells = int(matrix.table["seeds"].sum())
-    return write_report(
+    trained = matrix.trained.rename(columns={"train_solver": "trained with"})
+    *_, page = write_page(
         folder / "matrix.html",
-        title=f"Swap matrix: {len(grid)} training solvers by {grid.shape[1]} test solvers",
+        title=f"Swap matrix: {trainings} by {tests}",
         subtitle="What is left of accuracy when the solver changes?",
-        sections=[
-            Section("Matrix", [Picture(figure, caption, caption)]),
-            Section(
-                "By training solver",
-                [
-                    Text(
-                        "as trained, as an ODE: mean accuracy and, for several seeds, Student's"
-                        " 95 % interval over them. The last columns count the seeds by verdict."
-                    ),
-                    Table(matrix.trained, _TRAINED_FORMATS),
-                ],
-            ),
+        drawings={"matrix": Drawing(figure, caption)},
+        numbers=[
+            Section("By training solver", [Text(_TRAINED), table(trained)]),
             Section(
                 "By damage",
                 [
-                    Text(
-                        "damage: accuracy lost against the training solver's own, in points, mean"
-                        " over seeds. Solves finer than training (measured: final states at least"
-                        " as near to the ODE's) come first: there an ODE loses nothing. low, high:"
-                        " Student's 95 % interval of the mean accuracy over seeds; none for one"
-                        " seed. flips: share of answers that change; its interval is exact, over"
-                        " test samples, for one seed, and Student's, over seeds, for several."
+                    Text(_DAMAGE),
+                    table(
+                        finer.head(_WORST), _COLUMNS, "The worst among finer solves", formats=_OWN
                     ),
-                    Table(finer.head(_WORST), _FORMATS, caption="The worst among finer solves"),
-                    Table(damage, _FORMATS, caption="Every pair", folded=True),
-                ],
-            ),
-            Section(
-                "What was run",
-                [
-                    Facts(
-                        {
-                            "evaluations": cells,
-                            "seconds in them": f"{matrix.seconds:.1f}",
-                            "runs": "\n".join(str(run.folder) for run in runs),
-                        }
-                    )
+                    table(damage, _COLUMNS, "Every pair", formats=_OWN, folded=True),
                 ],
             ),
         ],
+        facts=[
+            Facts(
+                {
+                    "evaluations": int(matrix.table["seeds"].sum()),
+                    "seconds in them": f"{matrix.seconds:.1f}",
+                    "runs": "\n".join(str(run.folder) for run in runs),
+                }
+            )
+        ],
     )
+    return page
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

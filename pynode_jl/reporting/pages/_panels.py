@@ -1,4 +1,4 @@
-"""Panels of figures for models whose states lie in the plane: solved here, drawn elsewhere."""
+"""Panels for models whose states lie in the plane: solved here, drawn by `reporting.figures`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def in_the_plane(trained: TrainedLike) -> bool:
 def trajectory_panel(
     title: str, trained: TrainedLike, dataset: Dataset, backend: Backend, flow: Solver = FLOW
 ) -> TrajectoryPanel:
-    """The first test samples under the training solver's steps and under the ODE's `flow`."""
+    """Solve the first test samples by the training solver's steps and by the ODE's `flow`."""
     model, x = trained.model, trained.model.initial_state(dataset.x_test[:_SAMPLES])
     span = (model.t0, model.t1)
     steps = backend.solve(
@@ -46,7 +46,7 @@ def trajectory_panel(
 def decision_panel(
     title: str, trained: TrainedLike, dataset: Dataset, backend: Backend, solver: Solver
 ) -> DecisionPanel:
-    """What the model answers over a square around the test samples, and on these, under `solver`.
+    """Evaluate the model over a square around the test samples, and on these, under `solver`.
 
     ``{}`` in the title becomes the accuracy.
     """

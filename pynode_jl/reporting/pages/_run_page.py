@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from pynode_jl.diagnostics import SwapReport
 from pynode_jl.reporting import figures
-from pynode_jl.reporting.html import Facts, Picture, Section, Table, Text, VerdictCard, write_report
+from pynode_jl.reporting.html import Facts, Section, Text, VerdictCard
+from pynode_jl.reporting.pages._layout import Drawing, table, write_page
 from pynode_jl.reporting.pages._panels import (
     FLOW,
     decision_panel,
     in_the_plane,
     trajectory_panel,
 )
-from pynode_jl.runs._run import Run
+from pynode_jl.runs import Run
 
 _COLUMNS = {
     "label": "test solver",
@@ -41,16 +41,6 @@ _COLUMNS = {
     "seconds": "seconds",
     "retcode": "return code",
 }
-_FORMATS = {
-    "accuracy": ".1%",
-    "flips_low": ".1%",
-    "flips_high": ".1%",
-    "p_value": ".2g",
-    "class_low": ".1%",
-    "logit_distance": ".2g",
-    "state_error": ".1e",
-    "seconds": ".3f",
-}
 
 
 def write_run_report(runs: Mapping[str, Run], folder: Path, title: str) -> Path:
@@ -67,17 +57,42 @@ def write_run_report(runs: Mapping[str, Run], folder: Path, title: str) -> Path:
     Raises:
         RunFolderError: a run that has no swap table yet.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     reports = {name: run.stored_swap() for name, run in runs.items()}
-    tables = {name: report.table for name, report in reports.items()}
-    chance = min(report.chance for report in reports.values())
     cards = [
         VerdictCard(report.verdict.kind, f"{name}: {report.verdict.kind}", report.verdict.text)
         for name, report in reports.items()
     ]
-    pictures = [
-        _picture(
-            folder / "flips",
+    drawings = _swap_drawings(reports)
+    if all(in_the_plane(run.trained) for run in runs.values()):
+        drawings |= _plane_drawings(runs)
+    drawings["training"] = Drawing(
+        figures.training_history({name: _history(run) for name, run in runs.items()}),
+        "Loss and batch accuracy while training.",
+    )
+    swaps = [
+        table(report.table, _COLUMNS, f"{name}: every test solve", folded=True)
+        for name, report in reports.items()
+    ]
+    references = [
+        Text(f"{name}: {report.cost.text}") for name, report in reports.items() if report.cost
+    ]
+    *_, page = write_page(
+        folder / "report.html",
+        title=title,
+        subtitle="Is the trained Neural ODE an ODE, or a ResNet tied to its solver?",
+        found=[Section("Verdict", [*cards, table(_summary(reports))])],
+        drawings=drawings,
+        numbers=[Section("Every solve", [Text(_READING), *references, *swaps])],
+        facts=[_facts(name, run) for name, run in runs.items()],
+    )
+    return page
+
+
+def _swap_drawings(reports: Mapping[str, SwapReport]) -> dict[str, Drawing]:
+    tables = {name: report.table for name, report in reports.items()}
+    chance = min(report.chance for report in reports.values())
+    return {
+        "flips": Drawing(
             figures.flip_intervals(
                 {name: report.comparisons for name, report in reports.items()},
                 margin=min(report.verdict.margin for report in reports.values()),
@@ -85,91 +100,53 @@ def write_run_report(runs: Mapping[str, Run], folder: Path, title: str) -> Path:
             "Answers that change under the ODE and under the test solves nearer to it, with exact"
             " intervals that hold together. An ODE's stay to the left of the margin.",
         ),
-        _picture(
-            folder / "swap",
+        "swap": Drawing(
             figures.swap_heatmap(tables, chance=chance),
             "Test accuracy under each test solver (rows) at each multiple of the training step or"
             " tolerance (columns). The outlined cell is the solver trained with; numbers in italics"
             " are solves farther from the ODE than it, on which the verdict does not rest.",
         ),
-        _picture(
-            folder / "steps",
+        "steps": Drawing(
             figures.accuracy_against_step(tables, chance=chance),
             "Test accuracy against the step, in units of the training step: an ODE's curves are"
             " flat to the left of 1.",
         ),
-    ]
-    if all(in_the_plane(run.trained) for run in runs.values()):
-        pictures += [
-            _picture(
-                folder / "trajectories",
-                figures.trajectories(
-                    [
-                        trajectory_panel(
-                            f"{name}, {run.trained.solver.label}",
-                            run.trained,
-                            run.dataset,
-                            run.backend,
-                        )
-                        for name, run in runs.items()
-                    ]
-                ),
-                "The same samples under the steps of the training solver and under the flow of the"
-                " ODE that the model's field defines.",
-            ),
-            _picture(
-                folder / "regions",
-                figures.decision_regions(
-                    [
-                        decision_panel(
-                            f"{name}, {how}: {{}}", run.trained, run.dataset, run.backend, solver
-                        )
-                        for name, run in runs.items()
-                        for how, solver in (
-                            (run.trained.solver.label, run.trained.solver),
-                            ("as an ODE", FLOW),
-                        )
-                    ]
-                ),
-                "What each model answers over the plane, under its training solver and as an ODE.",
-            ),
-        ]
-    pictures.append(
-        _picture(
-            folder / "training",
-            figures.training_history({name: _history(run) for name, run in runs.items()}),
-            "Loss and batch accuracy while training.",
-        )
-    )
-    swaps = [
-        Table(
-            report.table[list(_COLUMNS)],
-            _FORMATS,
-            _COLUMNS,
-            f"{name}: every test solve",
-            folded=True,
-        )
-        for name, report in reports.items()
-    ]
-    references = [
-        Text(f"{name}: {report.cost.text}") for name, report in reports.items() if report.cost
-    ]
-    return write_report(
-        folder / "report.html",
-        title=title,
-        subtitle="Is the trained Neural ODE an ODE, or a ResNet tied to its solver?",
-        sections=[
-            Section("Verdict", [*cards, Table(_summary(reports), _SHARES)]),
-            Section("Figures", pictures),
-            Section("Every solve", [Text(_READING), *references, *swaps]),
-            Section("What was run", [_facts(name, run) for name, run in runs.items()]),
-        ],
-    )
+    }
 
 
-_SHARES = dict.fromkeys(
-    ("as trained", "as an ODE", "flips of the ODE", "low", "high", "margin"), ".1%"
-)
+def _plane_drawings(runs: Mapping[str, Run]) -> dict[str, Drawing]:
+    """Return trajectories and decision regions, for models whose states lie in the plane."""
+    return {
+        "trajectories": Drawing(
+            figures.trajectories(
+                [
+                    trajectory_panel(
+                        f"{name}, {run.trained.solver.label}", run.trained, run.dataset, run.backend
+                    )
+                    for name, run in runs.items()
+                ]
+            ),
+            "The same samples under the steps of the training solver and under the flow of the ODE"
+            " that the model's field defines.",
+        ),
+        "regions": Drawing(
+            figures.decision_regions(
+                [
+                    decision_panel(
+                        f"{name}, {how}: {{}}", run.trained, run.dataset, run.backend, solver
+                    )
+                    for name, run in runs.items()
+                    for how, solver in (
+                        (run.trained.solver.label, run.trained.solver),
+                        ("as an ODE", FLOW),
+                    )
+                ]
+            ),
+            "What each model answers over the plane, under its training solver and as an ODE.",
+        ),
+    }
+
+
 _READING = (
     "flips: test answers that differ from those under the training solver; low and high: exact"
     " interval of their share, simultaneous over all solves that count. lost, won: answers that"
@@ -199,11 +176,6 @@ def _summary(reports: Mapping[str, SwapReport]) -> pd.DataFrame:
         }
 
     return pd.DataFrame([row(name, report) for name, report in reports.items()])
-
-
-def _picture(path: Path, figure: Figure, caption: str) -> Picture:
-    figures.save(figure, path)
-    return Picture(figure, caption, caption)
 
 
 def _history(run: Run) -> pd.DataFrame:

@@ -5,13 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from pynode_jl.training.step_adaptation._base import (
-    Check,
-    ControlState,
-    Probe,
-    StepAdapter,
-    Validation,
-)
 from pynode_jl.training.step_adaptation._initial_step import initial_step
 from pynode_jl.training.step_adaptation._pairs import (
     NEXT_ORDER,
@@ -21,6 +14,13 @@ from pynode_jl.training.step_adaptation._pairs import (
 )
 from pynode_jl.training.step_adaptation._paper import PaperController
 from pynode_jl.training.step_adaptation._steady import SteadyController
+from pynode_jl.training.step_adaptation._step_adapter import (
+    Check,
+    ControlState,
+    Probe,
+    StepAdapter,
+    Validation,
+)
 
 __all__ = [
     "CONTROLLERS",

@@ -9,7 +9,7 @@ import numpy as np
 
 from pynode_jl import solvers
 from pynode_jl.backends import Array
-from pynode_jl.training.step_adaptation._base import Probe
+from pynode_jl.training.step_adaptation._step_adapter import Probe
 
 
 def initial_step(probe: Probe, order: int) -> float:

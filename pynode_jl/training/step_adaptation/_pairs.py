@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pynode_jl.errors import InvalidValueError, WrongSolverError
-from pynode_jl.solvers import Solver, info
+from pynode_jl.errors import WrongSolverError
+from pynode_jl.solvers import Adaptive, Solver, info
 
 #: For a fixed-step method of each order, the method it is tested with: the paper's up to order 2.
 NEXT_ORDER = {
@@ -26,16 +26,12 @@ def test_method(solver: Solver, given: str | None) -> str:
     Raises:
         WrongSolverError: the pair cannot show an error of the training solver.
     """
-    order = solver.info.order
-    if order is None:
-        raise WrongSolverError(
-            "solver", solver.label, "a method of a known order", "Take RK4 or Tsit5, say."
-        )
+    order = solver.order
     if given is None:
         given = _default(solver, order)
     about = info(given)
-    test_order = about.order or 0
-    if test_order < order:
+    test_order = about.order
+    if test_order is None or test_order < order:
         raise WrongSolverError(
             "test",
             given,
@@ -65,19 +61,27 @@ def finer_step(solver: Solver, test: str, factor: float = 50.0, *, longest: floa
     With orders p < q the errors go as h^p and h_test^q: h_test = (h^p / factor)^(1/q), never more
     than `longest` times h. For Euler and Midpoint that is the paper's sqrt(h / 50), for Midpoint
     and RK4 its (h^2 / 50)^(1/4).
+
+    Raises:
+        WrongSolverError: `solver` adapts its steps, or one of the two has no order.
     """
-    assert solver.dt is not None
-    p, q = solver.info.order or 1, info(test).order or 1
-    return Solver(test, dt=min(longest * solver.dt, (solver.dt**p / factor) ** (1 / q)))
+    if not solver.fixed:
+        raise WrongSolverError("solver", solver.label, "a fixed step", "Use finer_tolerance.")
+    h, finer = solver.stepping.size, Solver(test, solver.stepping)
+    return finer.with_step(min(longest * h, (h**solver.order / factor) ** (1 / finer.order)))
 
 
 def finer_tolerance(solver: Solver, test: str) -> Solver:
-    """`test` at a tenth of the tolerances if it is of the same order, at a fifth if of a higher."""
-    rtol, atol = solver.rtol, solver.atol
-    assert rtol is not None
-    assert atol is not None
-    divisor = 10.0 if (info(test).order or 0) == (solver.info.order or 0) else 5.0
-    return Solver(test, rtol=rtol / divisor, atol=atol / divisor)
+    """`test` at a tenth of the tolerances if it is of the same order, at a fifth if of a higher.
+
+    Raises:
+        WrongSolverError: `solver` takes fixed steps.
+    """
+    tolerances = solver.stepping
+    if not isinstance(tolerances, Adaptive):
+        raise WrongSolverError("solver", solver.label, "tolerances", "Use finer_step.")
+    divisor = 10.0 if info(test).order == solver.info.order else 5.0
+    return Solver(test, Adaptive(tolerances.rtol / divisor, tolerances.atol / divisor))
 
 
 def next_order_solver(solver: Solver) -> Solver:
@@ -90,20 +94,6 @@ def next_order_solver(solver: Solver) -> Solver:
     return finer_step(solver, method) if solver.fixed else finer_tolerance(solver, method)
 
 
-def check_share(name: str, value: float) -> None:
-    """Refuse what is not a share between 0 and 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-        raise InvalidValueError(
-            name, value, "a share between 0 and 1, both excluded", "The paper's is 0.1."
-        )
-
-
-def check_count(name: str, value: int) -> None:
-    """Refuse what is not a count of 1 or more."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidValueError(name, value, "an integer of 1 or more", "Give a count.")
-
-
 def _default(solver: Solver, order: int) -> str:
     if solver.fixed:
         if order not in NEXT_ORDER:
@@ -114,4 +104,11 @@ def _default(solver: Solver, order: int) -> str:
                 "Name its test solver yourself: test=...",
             )
         return NEXT_ORDER[order]
+    if order > 5 and solver.own_tableau is not None:
+        raise WrongSolverError(
+            "solver",
+            solver.label,
+            "an own tableau of order 1 to 5, or a solver of the catalogue",
+            "Name its test solver yourself: test=...",
+        )
     return _WITH_TOLERANCE if order <= 5 else solver.name

@@ -7,18 +7,16 @@ from typing import Literal
 
 import numpy as np
 
+from pynode_jl._validation import choice, real_number, whole_number
 from pynode_jl.backends import Evaluation, RetCode
-from pynode_jl.errors import InvalidValueError
 from pynode_jl.solvers import Solver
-from pynode_jl.training.step_adaptation._base import Check, ControlState, Probe, Validation
 from pynode_jl.training.step_adaptation._initial_step import initial_step
 from pynode_jl.training.step_adaptation._pairs import (
-    check_count,
-    check_share,
     finer_step,
     finer_tolerance,
     test_method,
 )
+from pynode_jl.training.step_adaptation._step_adapter import Check, ControlState, Probe, Validation
 
 _SHRINK, _GROW = 0.5, 1.1
 _FIRST_TOLERANCE = 1e-6
@@ -59,14 +57,11 @@ class PaperController:
     first: Literal["rule", "given"] = "rule"
 
     def __post_init__(self) -> None:
-        check_share("threshold", self.threshold)
-        check_count("every", self.every)
-        check_count("most_steps", self.most_steps)
-        for name, allowed in (("rule", ("code", "text")), ("first", ("rule", "given"))):
-            if getattr(self, name) not in allowed:
-                raise InvalidValueError(
-                    name, getattr(self, name), " or ".join(map(repr, allowed)), "Take one."
-                )
+        real_number("threshold", self.threshold, "The paper's is 0.1.", above=0, below=1)
+        whole_number("every", self.every)
+        whole_number("most_steps", self.most_steps)
+        choice("rule", self.rule, ("code", "text"))
+        choice("first", self.first, ("rule", "given"))
 
     @property
     def holdout(self) -> float:
@@ -87,7 +82,7 @@ class PaperController:
             chosen = solver
         elif solver.fixed:
             chosen = solver.with_step(
-                max(initial_step(probe, solver.info.order or 1), self._least_step(probe))
+                max(initial_step(probe, solver.order), self._least_step(probe))
             )
         else:
             chosen = solver.with_tolerance(_FIRST_TOLERANCE, _FIRST_TOLERANCE)
@@ -137,7 +132,7 @@ class PaperController:
         while (
             test.stats.nf <= own.stats.nf
             and test.stats.retcode == RetCode.Success
-            and (finer.rtol or 0.0) / 10 >= _LEAST_TOLERANCE
+            and finer.stepping.size / 10 >= _LEAST_TOLERANCE
         ):
             finer = finer.scaled(0.1)
             test = probe.evaluate(finer, x)
@@ -152,10 +147,11 @@ class PaperController:
         return not idle
 
     def _scaled(self, solver: Solver, factor: float, probe: Probe) -> Solver:
-        if solver.dt is None:
+        if not solver.fixed:
             return solver.scaled(factor)
         span = abs(probe.model.t1 - probe.model.t0)
-        return solver.with_step(min(max(solver.dt * factor, self._least_step(probe)), span))
+        size = max(solver.stepping.size * factor, self._least_step(probe))
+        return solver.with_step(min(size, span))
 
     def _least_step(self, probe: Probe) -> float:
         return abs(probe.model.t1 - probe.model.t0) / self.most_steps

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pynode_jl.training.step_adaptation._base import Validation
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pynode_jl.training.step_adaptation._step_adapter import Validation
 
 
 def validation_text(validation: Validation) -> str:

@@ -7,22 +7,21 @@ from typing import Any
 
 import numpy as np
 
+from pynode_jl._validation import real_number, whole_number
 from pynode_jl.backends import Array, Evaluation, RetCode
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.proportions import lower_bound, upper_bound
-from pynode_jl.solvers import Solver, info
-from pynode_jl.training.step_adaptation._base import Check, ControlState, Probe, Validation
+from pynode_jl.solvers import Solver, SolverInfo, info
 from pynode_jl.training.step_adaptation._pairs import (
-    check_count,
-    check_share,
     finer_step,
     test_method,
 )
+from pynode_jl.training.step_adaptation._step_adapter import Check, ControlState, Probe, Validation
 
 # By how much the step is divided over the whole of "refine" if every check asks for it. The pace is
 # what matters: a jump from a coarse step to a fine one leaves a model that the optimizer has to
 # rebuild, often in a worse minimum; a tenth off every 50 iterations carries it along (Sphere 2D,
-# 10,000 iterations, 1/8 to 1/128: measured in docs/guide.md).
+# 10,000 iterations, 1/8 to 1/128: measured in docs/results.md).
 _RANGE = 16.0
 _FASTEST, _SLOWEST = 0.5, 0.91
 # While holding, a refinement needs this many times the allowed share: a clear violation.
@@ -95,12 +94,16 @@ class SteadyController:
 
     def __post_init__(self) -> None:
         for name in ("explore", "hold", "allowed", "holdout", "margin", "confidence"):
-            check_share(name, getattr(self, name))
+            default = type(self).__dataclass_fields__[name].default
+            real_number(name, getattr(self, name), f"{default} is the default.", above=0, below=1)
         for name in ("every", "samples", "most_steps"):
-            check_count(name, getattr(self, name))
+            whole_number(name, getattr(self, name))
         if self.hold <= self.explore:
             raise InvalidValueError(
-                "hold", self.hold, f"above explore = {self.explore}", "Refining lies between them."
+                "hold",
+                self.hold,
+                f"a share above explore = {self.explore}",
+                "Refining lies between them.",
             )
 
     def check_solver(self, solver: Solver) -> None:
@@ -184,7 +187,7 @@ class SteadyController:
         )
 
     def _method(self, solver: Solver) -> str:
-        if self.test is None and solver.fixed and (solver.info.order or 9) < 3:
+        if self.test is None and solver.fixed and solver.order < 3:
             return test_method(solver, "RK4")
         return test_method(solver, self.test)
 
@@ -192,18 +195,21 @@ class SteadyController:
         name = self._method(solver)
         if solver.fixed:
             # A method of more stages may take longer steps: as many evaluations, a smaller error.
-            return finer_step(solver, name, _FINER, longest=_stages(name) / _stages(solver.name))
-        return Solver(name, rtol=solver.rtol, atol=solver.atol).scaled(1 / _FINER)
+            return finer_step(
+                solver, name, _FINER, longest=_stages(info(name)) / _stages(solver.info)
+            )
+        return Solver(name, solver.stepping).scaled(1 / _FINER)
 
     def _refined(self, solver: Solver, probe: Probe) -> Solver:
         """`solver` at a finer step or tolerance, but not beyond the finest that is allowed."""
         checks = (self.hold - self.explore) * probe.iterations / self.every
         pace = min(max(_RANGE ** (-1 / checks), _FASTEST), _SLOWEST)
-        if solver.dt is not None:
-            finest = abs(probe.model.t1 - probe.model.t0) / self.most_steps / solver.dt
+        finest = _LEAST_TOLERANCE
+        if solver.fixed:
+            finest = abs(probe.model.t1 - probe.model.t0) / self.most_steps
         else:
             pace = pace ** _tolerance_order(solver)
-            finest = _LEAST_TOLERANCE / (solver.rtol or 1.0)
+        finest /= solver.stepping.size
         return solver if finest >= 1 else solver.scaled(max(pace, finest))
 
 
@@ -228,8 +234,7 @@ class _Memory:
 
 def _tolerance_order(solver: Solver) -> int:
     """The power of its steps that a tolerance goes with: the error estimate's order and one."""
-    order = solver.info.order or 1
-    return 1 + min(order, solver.info.embedded_order or order)
+    return 1 + min(solver.order, solver.info.embedded_order or solver.order)
 
 
 def _lost(own: Evaluation, test: Evaluation, labels: Array) -> int:
@@ -237,7 +242,6 @@ def _lost(own: Evaluation, test: Evaluation, labels: Array) -> int:
     return int(((own.predictions == labels) & (test.predictions != labels)).sum())
 
 
-def _stages(name: str) -> int:
+def _stages(method: SolverInfo) -> int:
     """Evaluations in a step of the method; 1 where its tableau is not at hand."""
-    tableau = info(name).tableau
-    return 1 if tableau is None else tableau.stages
+    return 1 if method.tableau is None else method.tableau.stages

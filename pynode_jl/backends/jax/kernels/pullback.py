@@ -106,9 +106,7 @@ def reverse_kernel(
 
 
 @lru_cache(maxsize=64)
-def adjoint_kernel(
-    field: Field, table: Tableau, policy: CheckpointPolicy
-) -> Callable[..., Any]:
+def adjoint_kernel(field: Field, table: Tableau, policy: CheckpointPolicy) -> Callable[..., Any]:
     """Return ``(weights, controls, times, y0, cotangent) -> (gradients, y1, counts)``, compiled,
     by the adjoint ODE."""
     solve = adjoint_solve(field, table, policy)

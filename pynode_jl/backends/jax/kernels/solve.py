@@ -40,7 +40,7 @@ def solve_kernel(field: Field, kind: PaddedKind, policy: CheckpointPolicy) -> Ca
 
 @lru_cache(maxsize=256)
 def evaluate_kernel(model: Model, kind: PaddedKind, precision: Precision) -> Callable[..., Any]:
-    """Return ``(weights, tableau, controls, x, max_steps) -> (logits, states, counts)``, compiled."""
+    """Return ``(weights, tableau, controls, x, max_steps) -> (logits, states, counts)``."""
     prepare, apply = field_eval.right_hand_side(model.field, precision=precision)
 
     @jitted

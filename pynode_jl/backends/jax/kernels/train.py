@@ -71,9 +71,7 @@ def train_kernel(
             updated = jax.tree.map(lambda w, u: w - optimizer.learning_rate * u, weights, update)
             finite = jnp.stack([jnp.isfinite(g).all() for g in jax.tree.leaves((loss, gradient))])
             unstable = CODES.index(RetCode.Unstable)
-            code = jnp.where(
-                counts.code != 0, counts.code, jnp.where(finite.all(), 0, unstable)
-            )
+            code = jnp.where(counts.code != 0, counts.code, jnp.where(finite.all(), 0, unstable))
             new = (updated, moments.mu, moments.nu, moments.count)
             # An iteration that failed leaves the state as it was.
             state = jax.tree.map(
@@ -125,7 +123,7 @@ def adjoint_solve(
         del max_steps  # diffrax compiles its limit in: the capacity
         control = jax.tree.map(lambda row: row[0], controls)
         y, steps, reached = diffrax_adapter.backsolve(
-            apply, prepare, table.name, weights, control, times[0], times[1], y0, policy.capacity
+            apply, prepare, table, weights, control, times[0], times[1], y0, policy.capacity
         )
         zero = jnp.int32(0)
         # diffrax counts steps, not evaluations; FSAL saves one in all steps but the first.

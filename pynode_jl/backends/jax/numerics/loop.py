@@ -75,9 +75,7 @@ class AdaptiveControl(NamedTuple):
     qoldinit: Any
 
     @classmethod
-    def of(
-        cls, controller: Controller, order: int, rtol: float, atol: float
-    ) -> AdaptiveControl:
+    def of(cls, controller: Controller, order: int, rtol: float, atol: float) -> AdaptiveControl:
         """Return the traced numbers of an adaptive solve."""
         numbers = (getattr(controller, name) for name in cls._fields[3:])
         return cls(rtol, atol, float(order), *numbers)
@@ -112,7 +110,7 @@ class Stepper(NamedTuple):
     def static(cls, tableau: Tableau, rhs: RHS, *, with_error: bool) -> Stepper:
         """Step by a tableau written out, for gradients."""
         step = partial(rk_step_static, tableau, rhs, with_error=with_error)
-        return cls(step, explicit_first(tableau), tableau.fsal, tableau.error_rule)
+        return cls(step, tableau.explicit_first, tableau.fsal, tableau.error_rule)
 
     @classmethod
     def padded(
@@ -128,11 +126,6 @@ class Stepper(NamedTuple):
         """Step by a tableau that is data."""
         step = partial(rk_step_padded, tableau, rhs, implicit=implicit)
         return cls(step, explicit_first, fsal, error_rule)
-
-
-def explicit_first(tableau: Tableau) -> bool:
-    """Return whether the first stage is f(t, y)."""
-    return bool(tableau.c[0] == 0.0 and tableau.a[0, 0] == 0.0)
 
 
 class Solved(NamedTuple):
@@ -186,7 +179,9 @@ def integrate(
     if dense is not None:
         (control,) = _rows(controls, 1)
         targets = _DenseTargets(times[1:], dense)
-        end = segment(control, times[0], times[-1], y0, memory, max_steps, trajectory, zero, targets)
+        end = segment(
+            control, times[0], times[-1], y0, memory, max_steps, trajectory, zero, targets
+        )
         assert end.outputs is not None
         states, ends = end.outputs.states, end.outputs.ends
         return Solved(times[1:], states, ends, end.counts, end.trajectory)
@@ -265,9 +260,7 @@ def _segment(
 ) -> _SegmentEnd:
     """Integrate from t0 to t1 in at most `max_steps` tries; `begin` steps are saved already."""
     if isinstance(control, FixedControl):
-        return _fixed(
-            stepper, policy, control, t0, t1, y0, memory, max_steps, trajectory, begin
-        )
+        return _fixed(stepper, policy, control, t0, t1, y0, memory, max_steps, trajectory, begin)
     return _adaptive(
         rhs, stepper, policy, control, t0, t1, y0, memory, max_steps, trajectory, begin, dense
     )
@@ -455,7 +448,8 @@ def _ready(
 
         def slope_change(size: jax.Array) -> jax.Array:
             f1 = rhs(t0 + direction * size, y0 + direction * size * slope)
-            return rms(jnp, (f1 - slope) / scale)
+            change: jax.Array = rms(jnp, (f1 - slope) / scale)
+            return change
 
         size = initial_step(
             jnp,
@@ -503,6 +497,9 @@ def _interpolated(
         j = outputs.met
         weights = dense.method.weights((dense.times[j] - t) / dt)
         state = y + dt * weighted(weights, step.stages)
-        return _DenseOutputs(outputs.states.at[j].set(state), outputs.ends.at[j].set(naccept), j + 1)
+        return _DenseOutputs(
+            outputs.states.at[j].set(state), outputs.ends.at[j].set(naccept), j + 1
+        )
 
-    return jax.lax.while_loop(passed, add, outputs)
+    found: _DenseOutputs = jax.lax.while_loop(passed, add, outputs)
+    return found

@@ -187,12 +187,12 @@ def reverse_sweep_dense(
             no_weights = jax.tree.map(jnp.zeros_like, prepared)
             return j, cotangent, no_weights, nothing, to_stages, to_times
 
-        j, cotangent, from_end, to_start, to_stages, to_times = jax.lax.cond(
+        j, cotangent, from_end, to_start, to_stages, times_so_far = jax.lax.cond(
             i + 1 == ends[j], with_outputs, without
         )
         step = vjp_from_stages(table, stages, t, dt, cotangent, to_stages)
         total = jax.tree.map(lambda *each: sum(each), total, step.weights, from_end)
-        return _Carry(j, step.y + to_start, total, to_times.at[0].add(step.t))
+        return _Carry(j, step.y + to_start, total, times_so_far.at[0].add(step.t))
 
     start = _Carry(
         jnp.int32(ends.shape[0] - 1),

@@ -25,6 +25,7 @@ class RHS:
     save_residuals: bool = False
 
     def __call__(self, t: jax.Array, y: jax.Array) -> jax.Array:
+        """Return f(t, y)."""
         return self.apply(self.prepared, t, y)
 
     def evaluate(self, t: jax.Array, y: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
@@ -38,7 +39,7 @@ class RHS:
     def vjp(
         self, t: jax.Array, y: jax.Array, residuals: list[jax.Array]
     ) -> Callable[[jax.Array], tuple[Any, jax.Array, jax.Array]]:
-        """Return the VJP of an evaluation from its residuals. Of `t` and `y` only the shapes count."""
+        """Return an evaluation's VJP from its residuals; of `t` and `y` only the shapes count."""
         _, vjp = jax.vjp(self.apply, self.prepared, t, y)  # for its structure; it is never run
         leaves, structure = jax.tree.flatten(vjp)
         rest = iter(residuals)
@@ -63,9 +64,7 @@ class StepCounts(NamedTuple):
 
     def plus(self, new: StepCounts) -> StepCounts:
         """Return the counts of both."""
-        return StepCounts(
-            self.nf + new.nf, self.njac + new.njac, self.converged & new.converged
-        )
+        return StepCounts(self.nf + new.nf, self.njac + new.njac, self.converged & new.converged)
 
 
 def rounding(x: jax.Array) -> float:

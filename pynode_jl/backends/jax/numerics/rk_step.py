@@ -109,7 +109,9 @@ def rk_step_static(
     errors = tuple(
         _combine(jnp.zeros_like(y), dt, row[:stages], ks) for row in rows if row is not None
     )
-    return StepResult(_combine(y, dt, tableau.b[:stages], ks), errors, ks, ks[-1], counts, residuals)
+    return StepResult(
+        _combine(y, dt, tableau.b[:stages], ks), errors, ks, ks[-1], counts, residuals
+    )
 
 
 class StepVJP(NamedTuple):
@@ -162,10 +164,12 @@ def vjp_of_step(
         return (to_prepared, jnp.zeros_like(t), jnp.zeros_like(dt)), to_y
 
     to_shared, to_y = vjp_in_batches(vjp, (prepared, t, dt), y, cotangent, batch_width)
-    return StepVJP(*to_shared, to_y)
+    return StepVJP(to_shared[0], to_shared[1], to_shared[2], to_y)
 
 
-def recompute_stages(tableau: Tableau, rhs: RHS, t: jax.Array, dt: jax.Array, y: jax.Array) -> StageVJPs:
+def recompute_stages(
+    tableau: Tableau, rhs: RHS, t: jax.Array, dt: jax.Array, y: jax.Array
+) -> StageVJPs:
     """Recompute the stages of an explicit step that its solution needs."""
     stages = StageVJPs([], [], [])
     for i in range(stages_for_solution(tableau)):
@@ -244,7 +248,7 @@ def rk_step_padded(
     *,
     implicit: bool,
 ) -> StepResult:
-    """Make a step, the tableau as data. `k_first`, where given, is the first stage, already known."""
+    """Make a step, the tableau as data. `k_first`, where given, is the known first stage."""
     size = tableau.b.shape[0]
     ks = jnp.zeros((size, *y.shape), y.dtype)
     counts = StepCounts(jnp.int32(0), jnp.int32(0), jnp.bool_(True))

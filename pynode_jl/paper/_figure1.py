@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from pynode_jl.paper._context import Desk, Plate
+from pynode_jl.paper._context import FigureResult, ReproductionContext
 from pynode_jl.paper._sphere_experiments import COARSE, FINE, SPHERE
 from pynode_jl.reporting.figures import accuracy_against_count, trajectories
 from pynode_jl.reporting.pages import trajectory_panel
@@ -15,11 +15,11 @@ _COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256, 512)
 _TESTS = ("Euler", "RK4")
 
 
-def make(desk: Desk) -> Plate:
-    """Paths of the same test samples under two models, and both models at 1 to 512 steps."""
+def make(context: ReproductionContext) -> FigureResult:
+    """Draw paths of the same test samples under two models, and both models at 1 to 512 steps."""
     runs = {
         f"trained with {Solver.parse(solver).label}": [
-            SPHERE.run(desk, solver, seed) for seed in range(desk.seeds)
+            SPHERE.run(context, solver, seed) for seed in range(context.seeds)
         ]
         for solver in (COARSE, FINE)
     }
@@ -32,22 +32,22 @@ def make(desk: Desk) -> Plate:
     numbers = numbers.groupby(["model", "solver", "steps"], as_index=False, sort=False).agg(
         accuracy=("accuracy", "mean"), lowest=("accuracy", "min"), highest=("accuracy", "max")
     )
-    return Plate(
+    return FigureResult(
         "Figure 1: a ResNet in an ODE's clothes",
         f"Figure 1a: Sphere 2D, test samples of seed 0 under two models of the same field: a"
         " model's own steps and the flow of the ODE that its field defines. Where steps and flow"
         " part, the answers are the solver's, not the ODE's. Figure 1b: test accuracy against the"
         " number of steps at test time, under Euler and under RK4 (mean and range over"
-        f" {desk.seeds} seeds). The coarse model's accuracy stands on one number of steps; the"
-        f" fine model keeps its own from its own number on. Trained for {SPHERE.words[desk.full]}.",
+        f" {context.seeds} seeds). The coarse model's accuracy stands on one number of steps; the"
+        " fine model keeps its own from its own number on. Trained for"
+        f" {SPHERE.words[context.full]}.",
         None,
         numbers,
-        {"accuracy": ".1%", "lowest": ".1%", "highest": ".1%"},
-        {
+        facts={
             "runs": ", ".join(run.folder.name for each in runs.values() for run in each),
-            "seeds": desk.seeds,
+            "seeds": context.seeds,
         },
-        {
+        more={
             "a": trajectories(
                 [
                     trajectory_panel(name, run.trained, run.dataset, run.backend)

@@ -14,6 +14,7 @@ from pynode_jl.fields import Weights
 from pynode_jl.models import Model, ModelWeights
 from pynode_jl.seeding import generator
 from pynode_jl.solvers import Solver
+from pynode_jl.training.step_adaptation._sentences import validation_text
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,6 @@ class Validation:
     @property
     def text(self) -> str:
         """One or two sentences with its figures."""
-        from pynode_jl.training.step_adaptation._sentences import validation_text
-
         return validation_text(self)
 
 

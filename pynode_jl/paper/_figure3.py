@@ -19,7 +19,7 @@ from pynode_jl.backends import Array
 from pynode_jl.diagnostics import REFERENCE, fan
 from pynode_jl.fields import FunctionField
 from pynode_jl.models import Model, ModelWeights
-from pynode_jl.paper._context import Desk, Plate
+from pynode_jl.paper._context import FigureResult, ReproductionContext
 from pynode_jl.reporting.figures import EndsPanel, FanPanel, windermere_fan
 from pynode_jl.solvers import Solver
 from pynode_jl.training import TrainedModel
@@ -71,10 +71,10 @@ def growth_and_speed(times: Array, path: Array) -> tuple[Array, Array]:
     return np.array([size[half == i].max() for i in range(count)]), np.pi / np.diff(ends)
 
 
-def make(desk: Desk) -> Plate:
-    """The fan at h = 10^-2.5, and the corners' final states at both steps and under the flow."""
+def make(context: ReproductionContext) -> FigureResult:
+    """Draw the fan at h = 10^-2.5, and the corners' ends at both steps and under the flow."""
     model, weights = xor_model()
-    solve = desk.integrator.solve
+    solve = context.integrator.solve
     field, own, euler = model.field, weights.field, Solver("Euler", dt=STEPS[0])
     span = (model.t0, model.t1)
 
@@ -109,7 +109,7 @@ def make(desk: Desk) -> Plate:
         }
         if dt is not None:
             trained = TrainedModel(model, read_out.to_dict(), solver)
-            errors = fan(trained, CORNERS, backend=desk.integrator)
+            errors = fan(trained, CORNERS, backend=context.integrator)
             row["steps"] = len(errors.t)
             row["global error"] = float(np.linalg.norm(errors.global_error, axis=1).max())
             # A sum that misses by more than itself has no first order to speak of.
@@ -119,7 +119,7 @@ def make(desk: Desk) -> Plate:
     figure = windermere_fan(
         [FanPanel("a corner, Euler, $h=10^{-2.5}$", coarse.y[:, _FANNED], flows)], panels
     )
-    return Plate(
+    return FigureResult(
         "Figure 3: Lady Windermere's fan",
         "Left: Euler's path from the corner (1, 1) at h = 10^-2.5, and the exact flow from"
         f" {_FLOWS} points of it: each step's local error is carried to the end, where all of them"
@@ -153,7 +153,7 @@ def _listed(values: Array) -> str:
 
 
 def widest_gap(points: Array) -> tuple[float, Array, float]:
-    """The gap between XOR's two classes along the best direction of the plane.
+    """Return the gap between XOR's two classes along the best direction of the plane.
 
     Args:
         points: (4, 2), where the corners are now.

@@ -1,4 +1,4 @@
-"""Figure 2: what the ODE block puts out and what the model answers, at two steps of the solver."""
+"""Figure 2: the outputs of the ODE block and the answers of the model, at two steps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pandas as pd
 
 from pynode_jl.backends import Array
 from pynode_jl.models import ModelWeights
-from pynode_jl.paper._context import Desk, Plate
+from pynode_jl.paper._context import FigureResult, ReproductionContext
 from pynode_jl.paper._sphere_experiments import COARSE, SPHERE
 from pynode_jl.reporting.figures import DecisionPanel, decision_regions
 from pynode_jl.reporting.pages import decision_panel
@@ -19,9 +19,9 @@ _FACTORS = (1.0, 0.5)
 _SHOWN = 0.98
 
 
-def make(desk: Desk) -> Plate:
-    """Final states with the head's regions (above), answers over the inputs (below)."""
-    run = SPHERE.run(desk, COARSE)
+def make(context: ReproductionContext) -> FigureResult:
+    """Draw final states with the head's regions (above), answers over the inputs (below)."""
+    run = SPHERE.run(context, COARSE)
     solvers = [run.trained.solver.scaled(factor) for factor in _FACTORS]
     rows, outputs, answers = [], [], []
     for solver in solvers:
@@ -33,17 +33,17 @@ def make(desk: Desk) -> Plate:
         outputs.append(_outputs(run, f"block output, {solver.label}", evaluation.states))
         title = f"answers, {solver.label}: {{}}"
         answers.append(decision_panel(title, run.trained, run.dataset, run.backend, solver))
-    return Plate(
+    return FigureResult(
         "Figure 2: the same weights at two steps",
-        f"Sphere 2D, one model trained with {solvers[0].label} (seed 0; {SPHERE.words[desk.full]}),"
-        f" tested at {solvers[0].label} and at {solvers[1].label}. Above: the test samples where"
+        f"Sphere 2D, one model trained with {solvers[0].label} (seed 0;"
+        f" {SPHERE.words[context.full]}), tested at {solvers[0].label} and at"
+        f" {solvers[1].label}. Above: the test samples where"
         " the ODE block puts them, over the regions of the linear head. Below: the model's answers"
         " over the plane of inputs. Halving the step should change little; here it moves the"
         " samples across the head's line.",
         decision_regions([*outputs, *answers]),
         pd.DataFrame(rows),
-        {"accuracy": ".1%"},
-        {"run": run.folder.name},
+        facts={"run": run.folder.name},
     )
 
 

@@ -1,0 +1,45 @@
+"""How numbers are written on pages: one format for a column, wherever a table has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import pandas as pd
+
+_SHARES = (
+    *("accuracy", "test_accuracy", "low", "high", "lowest", "highest", "margin"),
+    *("flips_low", "flips_high", "class_low", "flips of the ODE", "largest drop"),
+    *(f"{name}{end}" for name in ("as trained", "as an ODE") for end in ("", ", low", ", high")),
+)
+
+#: By column, a format as `format` takes it. Columns without one are shown as `html.Table` does.
+FORMATS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(_SHARES, ".1%"),
+        "damage": "+.1%",
+        "worst damage": "+.1%",
+        "p_value": ".2g",
+        "logit_distance": ".2g",
+        "seconds": ".3f",
+        "spread": ".3f",
+        "state_error": ".1e",
+        "statistic": ".2%",
+    }
+)
+
+
+def formats_for(frame: pd.DataFrame, own: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the formats of the columns of numbers that have one, and `own`, which come first.
+
+    Example:
+        >>> frame = pd.DataFrame({"label": ["Euler"], "accuracy": [0.5], "flips": [0.25]})
+        >>> formats_for(frame, {"flips": ".0%"})
+        {'accuracy': '.1%', 'flips': '.0%'}
+    """
+    known = {
+        column: FORMATS[column]
+        for column in frame.select_dtypes("number").columns
+        if column in FORMATS
+    }
+    return known | dict(own or {})
