@@ -294,9 +294,7 @@ def _solve_with(f: RightHandSide, y0: Tensor, times: Tensor, solver: Solver, rec
     reached = times.detach().numpy()[1 : len(states) + 1]
     if code != RetCode.Success:
         states, reached = [*states, loop.y], np.append(reached, sign * loop.t)
-    counts = problem.counts
-    stats = Stats(counts.nf, counts.njac, counts.naccept, counts.nreject, code)
-    return _End(reached, torch.stack(states), stats, steps)
+    return _End(reached, torch.stack(states), problem.counts.stats(code), steps)
 
 
 def _times(model: Model) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from pynode_jl.backends._results import RetCode, Stats
 from pynode_jl.errors import InvalidValueError
 
 State: TypeAlias = Tensor | tuple[Tensor, ...]
@@ -32,6 +33,10 @@ class Counts:
     njac: int = 0
     naccept: int = 0
     nreject: int = 0
+
+    def stats(self, code: RetCode) -> Stats:
+        """Return the cost of a solve that has ended with this code."""
+        return Stats(self.nf, self.njac, self.naccept, self.nreject, code)
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pynode_jl.backends.torch._method import Kind, Method, julia_method
+from pynode_jl.backends.torch import Kind, Method, julia_method
 from pynode_jl.errors import (
     BackendLacksSolverError,
     InvalidValueError,

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pynode_jl.backends import BACKENDS, Backend, Stats, get_backend
-from pynode_jl.backends.torch._method import Method
-from pynode_jl.backends.torch._problem import CALLBACKS, checked_times
+from pynode_jl.backends.torch import CALLBACKS, Method, checked_times
 from pynode_jl.errors import InvalidValueError, SolveError, UnknownNameError
 from pynode_jl.fields import VectorField
 from pynode_jl.frontends.torch._methods import dense_method

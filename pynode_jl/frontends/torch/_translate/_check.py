@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pynode_jl.backends.torch._fields import FieldModule, as_function_of_time
+from pynode_jl.backends.torch import FieldModule, as_function_of_time
 from pynode_jl.frontends.torch._translate._translation import Translation, UntranslatableError
 
 

@@ -15,7 +15,7 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
-from pynode_jl.backends.torch._fields import FieldModule
+from pynode_jl.backends.torch import FieldModule
 from pynode_jl.errors import PyNODEError
 from pynode_jl.fields import Activation, Conv, VectorField
 from pynode_jl.frontends.torch._structure import ModuleStructure
