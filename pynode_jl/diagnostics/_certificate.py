@@ -178,13 +178,13 @@ def certify(
         DataError: data that the model cannot take.
 
     Example:
-        >>> certificate = certify(trained, data)  # doctest: +SKIP
+        >>> certificate = pn.certify(trained, data, backend="jax")
         >>> [each.name for each in certificate.findings if each.outcome == "contradicts"]
-        ... # doctest: +SKIP
-        ['folds']
+        ['answers by step', 'error share', 'folds', 'crossings']
     """
     whole_number("samples", samples, hint="64 is the default.")
-    backend, trained = as_backend(backend), as_trained_model(trained)
+    trained = as_trained_model(trained)
+    backend = as_backend(backend, trained.model.field)
     check_fit(trained.model, dataset)
     _tell(on_stage, "swaps")
     swapped = swap(

@@ -178,12 +178,12 @@ def swap(
             training solver of no one order where the criterion is "three-points".
 
     Example:
-        >>> report = swap(trained, data, ["RK4", "Tsit5:tol=1e-6"])  # doctest: +SKIP
-        >>> report.verdict.kind  # doctest: +SKIP
-        'valid'
+        >>> pn.swap(trained, data, ["RK4", "Tsit5:tol=1e-6"], backend="jax").verdict.kind
+        'tied'
     """
-    trained, backend = as_trained_model(trained), as_backend(backend)
+    trained = as_trained_model(trained)
     check_fit(trained.model, dataset)
+    backend = as_backend(backend, trained.model.field)
     check_rule(margin, confidence, criterion)
     if criterion == "three-points":
         _ = trained.solver.order  # the rule is about orders
