@@ -137,9 +137,10 @@ _COLUMNS = {
     **dict.fromkeys(("frontends", "dlpack", "models", "fields", "seeding"), 0),
     "datasets": 2,
     "proportions": 3,
+    "_io": 4,
 }
 _MIDDLE = 1  # the column of all others
-_WIDTH, _LEFT, _COLUMN, _BOX, _ROW, _HEIGHT = 876, 176, 175, 150, 76, 44
+_WIDTH, _LEFT, _COLUMN, _BOX, _ROW, _HEIGHT = 946, 170, 156, 138, 76, 44
 _INK, _FAINT = "#222222", "#8A8A8A"
 _FILLS = ("#EEF3F8", "#DCE8F3")
 
