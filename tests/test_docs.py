@@ -19,6 +19,9 @@ DOCUMENTS = [
 ]
 
 
+DEFINITIONS = ast.FunctionDef | ast.ClassDef
+
+
 def anchors(document: Path) -> set[str]:
     """The names of a document's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
@@ -60,6 +63,17 @@ def test_files_that_are_named_exist(document: Path) -> None:
         re.findall(r"`((?:pynode_jl|tests|examples|benchmarks|docs|julia)/[\w./-]+)`", text)
     ):
         assert (ROOT / name).exists(), name
+
+
+def test_the_walks_through_the_code_name_what_is_there() -> None:
+    """``file.py`, `name``: the file defines the function or class."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    steps = re.findall(r"`(pynode_jl/[\w/]+\.py)`,\s+`(\w+)`", text)
+    assert len(steps) == 30
+    for file, name in steps:
+        tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+        defined = {node.name for node in ast.walk(tree) if isinstance(node, DEFINITIONS)}
+        assert name in defined, f"{file}: {name}"
 
 
 def test_code_of_the_documents_is_python() -> None:
