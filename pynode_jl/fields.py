@@ -182,13 +182,16 @@ class FunctionField:
 
     Attributes:
         function: ``f(weights, t, y) -> dy`` with `y` of shape ``(batch, *state_shape)``, written in
-            the backend's framework (``jax.numpy`` for the embedded one), traceable, pure, and
-            sample by sample.
+            the backend's framework (``jax.numpy`` for the JAX backend, where it must be traceable),
+            pure, and sample by sample. For torch it may be a module, a function of (t, y) or of y,
+            whose parameters are the weights; or, without `initial`, any ``f(t, y)``.
         state_shape: the shape of one sample's state.
-        initial: the weights to start from, as name-to-array; `init` returns them for every seed.
+        initial: the weights to start from, as name-to-array; `init` returns them for every seed. A
+            module's are copies of its parameters.
         backend: the backend whose framework `function` is written in.
 
     Example:
+<<<<<<< HEAD
         >>> def pendulum(weights, t, y):
         ...     import jax.numpy as jnp
         ...     angle, speed = y[:, 0], y[:, 1]
@@ -196,12 +199,25 @@ class FunctionField:
         >>> field = pn.FunctionField(pendulum, (2,), (("pull", np.array(9.81)),))
         >>> field.weight_shapes()
         {'pull': ()}
+=======
+        >>> import numpy as np, pynode_jl as pn
+        >>> decay = pn.FunctionField(lambda weights, t, y: -y, (1,))
+        >>> solver = pn.Solver("Euler", dt=1 / 2)
+        >>> pn.get_backend("jax").solve(decay, {}, np.ones((1, 1)), (0.0, 1.0), solver).y1.item()
+        0.25
+>>>>>>> h-torch
     """
 
-    function: Callable[[Mapping[str, Any], Any, Any], Any]
+    function: Callable[..., Any]
     state_shape: tuple[int, ...]
     initial: tuple[tuple[str, Any], ...] = ()
     backend: str = "jax"
+
+    def __post_init__(self) -> None:
+        if self.backend == "torch" and hasattr(self.function, "named_parameters"):
+            parameters = self.function.named_parameters()
+            copies = tuple((name, each.detach().cpu().numpy().copy()) for name, each in parameters)
+            object.__setattr__(self, "initial", self.initial or copies)
 
     # Arrays in `initial` compare elementwise; a field is the same when it is the same object.
     __hash__ = object.__hash__

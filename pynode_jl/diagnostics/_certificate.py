@@ -184,7 +184,8 @@ def certify(
         ['folds']
     """
     whole_number("samples", samples, hint="64 is the default.")
-    backend, trained = as_backend(backend), as_trained_model(trained)
+    trained = as_trained_model(trained)
+    backend = as_backend(backend, trained.model.field)
     check_fit(trained.model, dataset)
     _tell(on_stage, "swaps")
     swapped = swap(

@@ -107,7 +107,8 @@ def order_violations(
         >>> order_violations(trained, data.x_test, backend="jax").share
         1.0
     """
-    backend, trained = as_backend(backend), as_trained_model(trained)
+    trained = as_trained_model(trained)
+    backend = as_backend(backend, trained.model.field)
     solver = trained.solver if solver is None else solver
     model, weights = trained.model, trained.field_weights
     start = model.initial_state(x).astype(np.float64)

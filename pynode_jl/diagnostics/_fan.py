@@ -129,7 +129,8 @@ def fan(
         >>> len(errors.t), bool(errors.gap < 0.01)
         (64, True)
     """
-    backend, trained = as_backend(backend), as_trained_model(trained)
+    trained = as_trained_model(trained)
+    backend = as_backend(backend, trained.model.field)
     solver = trained.solver if solver is None else solver
     model, weights = trained.model, trained.field_weights
     y0 = model.initial_state(x).astype(np.float64)

@@ -105,7 +105,8 @@ def folds(
         >>> found.sign.ravel().tolist(), found.share
         ([-1.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0], 1.0)
     """
-    backend, trained = as_backend(backend), as_trained_model(trained)
+    trained = as_trained_model(trained)
+    backend = as_backend(backend, trained.model.field)
     solver = trained.solver if solver is None else solver
     model, weights = trained.model, trained.field_weights
     # In float64: near a fold float32 cannot tell a determinant's sign.

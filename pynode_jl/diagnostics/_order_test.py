@@ -116,7 +116,8 @@ def order_test(
         >>> bool(abs(report.observed[-1] - 4) < 0.3)
         True
     """
-    backend, trained = as_backend(backend), as_trained_model(trained)
+    trained = as_trained_model(trained)
+    backend = as_backend(backend, trained.model.field)
     solver = trained.solver if solver is None else solver
     if not solver.fixed:
         raise WrongSolverError(

@@ -66,7 +66,7 @@ def train(
             f"at most the {dataset.n_train} training samples of {dataset.name}",
             "Make the batches smaller.",
         )
-    backend = as_backend(backend)
+    backend = as_backend(backend, model.field)
     if isinstance(resume, Trained):
         check_same_data(resume.fingerprint, dataset)
         trained = replace(resume, model=model, recipe=recipe)
