@@ -15,7 +15,15 @@ _SHORT_TABLE = 12
 
 
 class PyNODEError(Exception):
-    """Base of all errors raised on purpose by pynode_jl."""
+    """Base of all errors raised on purpose by pynode_jl.
+
+    Example:
+        >>> try:
+        ...     pn.Solver("Eular", dt=0.5)
+        ... except pn.PyNODEError as error:
+        ...     print(type(error).__name__)
+        UnknownSolverError
+    """
 
 
 class InvalidValueError(PyNODEError, ValueError):

@@ -96,6 +96,11 @@ class VectorField:
         time_dependent: t enters the first layer as one more input feature (or constant channel).
 
     Make one with `MLP`, `ConvField1d`, `ConvField2d` or `LinearField`.
+
+    Example:
+        >>> field = pn.MLP(2, width=8)
+        >>> type(field).__name__, field.size
+        ('VectorField', 2)
     """
 
     state_shape: tuple[int, ...]
@@ -177,17 +182,42 @@ class FunctionField:
 
     Attributes:
         function: ``f(weights, t, y) -> dy`` with `y` of shape ``(batch, *state_shape)``, written in
-            the backend's framework (``jax.numpy`` for the embedded one), traceable, pure, and
-            sample by sample.
+            the backend's framework (``jax.numpy`` for the JAX backend, where it must be traceable),
+            pure, and sample by sample. For torch it may be a module, a function of (t, y) or of y,
+            whose parameters are the weights; or, without `initial`, any ``f(t, y)``.
         state_shape: the shape of one sample's state.
-        initial: the weights to start from, as name-to-array; `init` returns them for every seed.
+        initial: the weights to start from, as name-to-array; `init` returns them for every seed. A
+            module's are copies of its parameters.
         backend: the backend whose framework `function` is written in.
+
+    Example:
+<<<<<<< HEAD
+        >>> def pendulum(weights, t, y):
+        ...     import jax.numpy as jnp
+        ...     angle, speed = y[:, 0], y[:, 1]
+        ...     return jnp.stack([speed, -weights["pull"] * jnp.sin(angle)], axis=1)
+        >>> field = pn.FunctionField(pendulum, (2,), (("pull", np.array(9.81)),))
+        >>> field.weight_shapes()
+        {'pull': ()}
+=======
+        >>> import numpy as np, pynode_jl as pn
+        >>> decay = pn.FunctionField(lambda weights, t, y: -y, (1,))
+        >>> solver = pn.Solver("Euler", dt=1 / 2)
+        >>> pn.get_backend("jax").solve(decay, {}, np.ones((1, 1)), (0.0, 1.0), solver).y1.item()
+        0.25
+>>>>>>> h-torch
     """
 
-    function: Callable[[Mapping[str, Any], Any, Any], Any]
+    function: Callable[..., Any]
     state_shape: tuple[int, ...]
     initial: tuple[tuple[str, Any], ...] = ()
     backend: str = "jax"
+
+    def __post_init__(self) -> None:
+        if self.backend == "torch" and hasattr(self.function, "named_parameters"):
+            parameters = self.function.named_parameters()
+            copies = tuple((name, each.detach().cpu().numpy().copy()) for name, each in parameters)
+            object.__setattr__(self, "initial", self.initial or copies)
 
     # Arrays in `initial` compare elementwise; a field is the same when it is the same object.
     __hash__ = object.__hash__
@@ -221,7 +251,12 @@ def MLP(
     activation: ActivationName = "tanh",
     time_dependent: bool = False,
 ) -> VectorField:
-    """A multilayer perceptron on states ``(dim,)`` with `depth` hidden layers of `width`."""
+    """A multilayer perceptron on states ``(dim,)`` with `depth` hidden layers of `width`.
+
+    Example:
+        >>> pn.MLP(2, width=8, depth=1, time_dependent=True).weight_shapes()["layers.0.weight"]
+        (8, 3)
+    """
     _check_sizes(dim=dim, width=width, depth=depth)
     widths = [dim + time_dependent, *[width] * depth, dim]
     return VectorField((dim,), _chain(Dense, widths, activation), time_dependent)
@@ -237,6 +272,10 @@ def ConvField1d(
     """The paper's `simple_odenet`: convolutions along the coordinates of a ``(dim,)`` state.
 
     Kernels 1, 3, 1 and channels 1 -> `channels` -> `channels` -> 1 (Ott et al. 2021, spheres).
+
+    Example:
+        >>> pn.ConvField1d(2).state_shape
+        (2,)
     """
     _check_sizes(dim=dim, channels=channels)
     layers = _convs(1, channels, activation, 1, time_dependent)
@@ -250,7 +289,12 @@ def ConvField2d(
     activation: ActivationName = "relu",
     time_dependent: bool = False,
 ) -> VectorField:
-    """The paper's `odenet` for images ``(c, height, width)``: kernels 1, 3, 1 (Ott et al. 2021)."""
+    """The paper's `odenet` for images ``(c, height, width)``: kernels 1, 3, 1 (Ott et al. 2021).
+
+    Example:
+        >>> pn.ConvField2d((1, 8, 8), channels=4).weight_shapes()["layers.0.weight"]
+        (4, 1, 1, 1)
+    """
     if len(shape) != 3:
         raise InvalidValueError("shape", shape, "(channels, height, width)", "Give three lengths.")
     _check_sizes(channels=channels)
@@ -259,7 +303,12 @@ def ConvField2d(
 
 
 def LinearField(dim: int) -> VectorField:
-    """y' = A y + b, one `Dense` layer: the field whose flow is known in closed form."""
+    """y' = A y + b, one `Dense` layer: the field whose flow is known in closed form.
+
+    Example:
+        >>> pn.LinearField(2).weight_shapes()
+        {'layers.0.weight': (2, 2), 'layers.0.bias': (2,)}
+    """
     _check_sizes(dim=dim)
     return VectorField((dim,), (Dense(dim, dim),))
 

@@ -80,6 +80,13 @@ class Model:
 
     Weights are a flat mapping, the form that is stored and passed around, or a tree
     (`ModelWeights`).
+
+    Example:
+        >>> model = pn.Model(pn.MLP(3, width=8), classes=2, augment=1)
+        >>> model.input_shape
+        (2,)
+        >>> model.initial_state([[0.5, 1.0]])
+        array([[0.5, 1. , 0. ]])
     """
 
     field: Field

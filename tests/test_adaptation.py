@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pynode_jl import adaptation
 from pynode_jl.backends import Adam, ChunkResult
 from pynode_jl.backends.jax import JaxBackend
 from pynode_jl.datasets import Dataset, concentric_spheres
@@ -106,6 +107,18 @@ def test_test_tolerances_are_the_papers() -> None:
     fehlberg = finer_tolerance(Solver("Fehlberg21", rtol=1e-4, atol=1e-5), "DP5")
     assert (dp5.rtol, dp5.atol) == pytest.approx((1e-5, 1e-5))
     assert (fehlberg.rtol, fehlberg.atol) == pytest.approx((2e-5, 2e-6))
+
+
+def test_a_step_and_tolerances_each_have_their_own_finer_solver() -> None:
+    with pytest.raises(WrongSolverError, match=r"DP5 tol=1e-3': expected a fixed step"):
+        finer_step(Solver("DP5", rtol=1e-3, atol=1e-3), "Vern7")
+    with pytest.raises(WrongSolverError, match=r"RK4 h=1/4': expected tolerances"):
+        finer_tolerance(Solver("RK4", dt=1 / 4), "DP5")
+
+
+def test_the_protocol_keeps_its_former_name_at_its_former_place() -> None:
+    assert adaptation.Controller is StepAdapter
+    assert isinstance(PaperController(), StepAdapter)
 
 
 @pytest.mark.parametrize(

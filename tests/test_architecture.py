@@ -48,7 +48,6 @@ SHARED_NAMES = {
     "_module": "the module classes of a front end",
     "_odeint": "the odeint of a front end",
     "_sentences": "English made from a package's data",
-    "_step": "one step of a Runge-Kutta method",
 }
 #: File names that mean two things.
 AMBIGUOUS_NAMES = {"_arrays", "_images", "_trained"}
@@ -61,15 +60,15 @@ PRIVATE = {
 MOST_LINES = 500
 LONG_MODULES = {
     "pynode_jl.backends.julia._backend",
-    "pynode_jl.diagnostics._swap",
+<<<<<<< HEAD
     "pynode_jl.frontends.torch._translate",
+=======
+    "pynode_jl.diagnostics._swap",
+>>>>>>> h-torch
 }
 MOST_LINES_OF_A_FUNCTION = 80
 LONG_FUNCTIONS = {
     "pynode_jl.backends.jax.numerics.loop._adaptive",
-    "pynode_jl.diagnostics._critical_step.critical",
-    "pynode_jl.diagnostics._swap.swap",
-    "pynode_jl.training._trainer.train",
 }
 UNPLACED = {architecture.PACKAGE, *architecture.REEXPORTS}
 

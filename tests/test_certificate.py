@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 from verdict_models import labelled, linear_model, normal
 
+from pynode_jl.backends import get_backend
 from pynode_jl.cli._app import app
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics import (
@@ -27,6 +29,7 @@ from pynode_jl.diagnostics import (
     _swap,
     certify,
     settled_from,
+    swap,
 )
 from pynode_jl.errors import DataError, InvalidValueError, RunFolderError, SolveError
 from pynode_jl.fields import FunctionField
@@ -307,6 +310,16 @@ def test_states_too_large_for_jacobians_leave_diagnostics_out() -> None:
     assert said["error share"] == "supports"  # it needs no Jacobians
     assert found.verdict.kind == "valid"
     assert "1420 numbers" in found_by(found, "folds").text
+
+
+def test_a_report_from_a_file_has_no_reference_to_look_at() -> None:
+    trained, data = decay([1.0], Solver("Euler", dt=1 / 4)), halves(1)
+    report = swap(trained, data, ["RK4"], factors=[1.0])
+    context = Context(trained, data, get_backend("jax"), replace(report, reference=None), 4)
+    for diagnostic in DIAGNOSTICS:
+        if diagnostic.reference:
+            with pytest.raises(InvalidValueError, match="a report with its reference"):
+                diagnostic(context)
 
 
 def test_arguments_are_checked() -> None:

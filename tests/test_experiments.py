@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from pynode_jl.errors import (
     DataChangedError,
     DataError,
     InvalidValueError,
+    OutputError,
     PyNODEError,
     RunFolderError,
     UnknownNameError,
@@ -161,6 +163,15 @@ def test_folder_in_use(run: Run) -> None:
         pytest.raises(RunFolderError, match="no other process is training"),
     ):
         Run.open(run.folder).train()
+
+
+def test_a_folder_that_vanishes_is_named(tmp_path: Path) -> None:
+    doomed = Run.create(CONFIG, tmp_path / "run")
+    with pytest.raises(OutputError, match=r"run/.*No such file"):
+        doomed.train(lambda trained: shutil.rmtree(doomed.folder, ignore_errors=True))
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="a folder that can be made"):
+        Run.create(CONFIG, tmp_path / "file" / "run")
 
 
 def test_swap_before_training_ends(tmp_path: Path) -> None:

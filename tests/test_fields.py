@@ -160,8 +160,9 @@ def test_every_kind_can_be_made_by_name() -> None:
 def test_what_does_not_fit_is_refused(make: Callable[[], Any], argument: str) -> None:
     with pytest.raises(InvalidValueError, match=argument) as caught:
         make()
-    assert caught.value.expected
-    assert caught.value.mend
+    assert (caught.value.expected, caught.value.hint) != ("", "")
+    # As they were called in version 0.1.
+    assert (caught.value.allowed, caught.value.mend) == (caught.value.expected, caught.value.hint)
 
 
 def test_unknown_activation_names_the_nearest() -> None:

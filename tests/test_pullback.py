@@ -14,7 +14,7 @@ import pytest
 
 from pynode_jl.errors import InvalidValueError, SolveError
 from pynode_jl.fields import MLP, Activation, Dense, VectorField
-from pynode_jl.frontends.torch._methods import dense, found
+from pynode_jl.frontends.torch._methods import dense_method, find_method
 from pynode_jl.solvers import Solver
 
 TIMES = np.array([0.1, 0.47, 0.8, 1.3])
@@ -144,7 +144,7 @@ def test_one_time_is_vjp(backend: Any, case: Case, name: str) -> None:
 
 
 def test_steps_that_were_not_kept_give_no_gradient(backend: Any, case: Case) -> None:
-    method = dense(found("dopri5", {}))
+    method = dense_method(find_method("dopri5", {}))
     solver = Solver("DP5Shampine", rtol=1e-3)
     arguments = (case.field, case.weights, case.y0, (0.0, 1.0), solver)
     solution, pull = backend.pullback(*arguments, dense=method, keep=False)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pynode_jl.errors import InvalidValueError, UnknownSolverError
-from pynode_jl.frontends.torch._methods import dense, found
+from pynode_jl.frontends.torch._methods import dense_method, find_method
 from pynode_jl.solvers import (
     TORCHDIFFEQ_TABLEAUS,
     Tableau,
@@ -323,7 +323,7 @@ def test_no_library_is_both_same_and_near():
 def test_states_inside_a_step(name: str) -> None:
     """torchdiffeq's interpolants: the step's end and both slopes at its ends, whatever the stages,
     and the slopes of the weights are their derivatives."""
-    method = dense(found(name, {}))
+    method = dense_method(find_method(name, {}))
     assert method is not None
     b, s = method.tableau.b, method.tableau.stages
     first, last = np.eye(s)[[0, -1]]

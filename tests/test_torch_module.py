@@ -24,8 +24,8 @@ from pynode_jl.errors import (
     UnknownNameError,
 )
 from pynode_jl.fields import MLP, Activation, ConvField1d, ConvField2d, Dense, VectorField
-from pynode_jl.frontends.torch._methods import dense, found
-from pynode_jl.frontends.torch._odeint import solved
+from pynode_jl.frontends.torch._methods import dense_method, find_method
+from pynode_jl.frontends.torch._odeint import solve_with_stats
 from pynode_jl.solvers import Solver, tableau
 from pynode_jl.torch import FieldModule, NeuralODE, UntranslatableError, odeint, translate
 
@@ -355,7 +355,7 @@ def test_torchdiffeqs_names_take_torchdiffeqs_steps(method: str, direction: str)
         theirs = torchdiffeq.odeint(module, y0, t, **keywords)
         hook.remove()
         torch.testing.assert_close(results[0][0], theirs, rtol=1e-8, atol=1e-9)
-        _, stats = solved(module, module, y0, t, 1e-4, 1e-6, method, backend="jax")
+        _, stats = solve_with_stats(module, module, y0, t, 1e-4, 1e-6, method, backend="jax")
         assert stats is not None
         assert stats.nf == len(calls)
 
@@ -370,7 +370,7 @@ def test_more_steps_than_there_was_room_for() -> None:
     for backend in ("jax", "torch"):
         y1 = odeint(module, y0, t, backend=backend, **keywords)[-1]
         grads.append(torch.autograd.grad(y1.sum(), y0)[0])
-    _, stats = solved(module, module, y0, t, 1e-8, 1e-10, "bosh3", backend="jax")
+    _, stats = solve_with_stats(module, module, y0, t, 1e-8, 1e-10, "bosh3", backend="jax")
     assert stats is not None
     assert stats.naccept > 128
     torch.testing.assert_close(*grads, rtol=1e-8, atol=1e-10)
@@ -415,7 +415,7 @@ KEPT: dict[str, dict[str, Any]] = {
 def test_stages_that_are_kept_give_the_gradient(activation: type[nn.Module], name: str) -> None:
     module = Wide(activation).to(F64)
     field = translate(module, torch.zeros(3, 2, dtype=F64)).field
-    method = dense(found(name, {}))
+    method = dense_method(find_method(name, {}))
     table = tableau(name) if method is None else method.tableau
     assert pullback_policy(field, table, name == "RK4", 0, 3, np.dtype("f8")).save_residuals
     y0 = torch.randn(3, 2, dtype=F64)

@@ -31,7 +31,8 @@ from pynode_jl.backends._results import (
     Stats,
     TrainState,
 )
-from pynode_jl.errors import InvalidValueError, UnknownNameError
+from pynode_jl.errors import BackendUnavailableError, InvalidValueError, UnknownNameError
+from pynode_jl.fields import Field, FunctionField
 
 
 def _jax(device: str | None) -> Backend:
@@ -46,12 +47,25 @@ def _julia(device: str | None) -> Backend:
     return JuliaBackend(device)
 
 
+def _torch(device: str | None) -> Backend:
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise BackendUnavailableError(
+            "backend = 'torch': torch is not installed. `pip install torch`."
+        ) from error
+    from pynode_jl.backends.torch import TorchBackend
+
+    return TorchBackend(device)
+
+
 register_backend(
     "jax",
     _jax,
     Capabilities(("discrete", "BacksolveAdjoint"), ("full", "bfloat16"), dense_output=True),
 )
 register_backend("julia", _julia, Capabilities(tuple(GRADIENTS)))
+register_backend("torch", _torch)
 
 
 def get_backend(name: str = "auto", device: str | None = None) -> Backend:
@@ -66,6 +80,10 @@ def get_backend(name: str = "auto", device: str | None = None) -> Backend:
     Raises:
         UnknownNameError: no backend has that name.
         BackendUnavailableError: it is not at hand, or has no such device.
+
+    Example:
+        >>> pn.get_backend("jax", "cpu").name
+        'jax'
     """
     if name not in ("auto", *BACKENDS):
         raise UnknownNameError("backend", name, ("auto", *BACKENDS))
@@ -76,16 +94,23 @@ def get_backend(name: str = "auto", device: str | None = None) -> Backend:
 BackendLike: TypeAlias = Backend | str | None
 
 
-def as_backend(backend: BackendLike) -> Backend:
-    """The backend that is meant by itself, by its name, or by None.
+def as_backend(backend: BackendLike, field: Field | None = None) -> Backend:
+    """Return the backend that is given by itself, by its name, or by None.
+
+    Args:
+        backend: None is `get_backend()`'s choice, except for a `FunctionField`.
+        field: what it is for. A `FunctionField` chooses the backend that it is written for.
 
     Raises:
         UnknownNameError: no backend has that name.
         InvalidValueError: it is none of these.
         BackendUnavailableError: it is not at hand.
     """
-    if backend is None or isinstance(backend, str):
-        return get_backend("auto" if backend is None else backend)
+    if backend is None:
+        own = field.backend if isinstance(field, FunctionField) else ""
+        return get_backend(own if own in BACKENDS else "auto")
+    if isinstance(backend, str):
+        return get_backend(backend)
     if isinstance(backend, Backend):
         return backend
     names = ", ".join(("auto", *BACKENDS))

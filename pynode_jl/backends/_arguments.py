@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from pynode_jl.backends._results import Array
-from pynode_jl.errors import InvalidValueError
+from pynode_jl.errors import BackendLacksSolverError, InvalidValueError, WrongSolverError
+from pynode_jl.fields import FunctionField
+from pynode_jl.solvers import Solver, Tableau
 
 
 def span(t_span: tuple[float, float]) -> tuple[float, float]:
@@ -103,6 +105,53 @@ def unflattened(flat: Array, shapes: Mapping[str, tuple[int, ...]]) -> dict[str,
         arrays[name] = flat[start:stop].reshape(shape).copy()
         start = stop
     return arrays
+
+
+def check_framework(field: FunctionField, backend: str) -> None:
+    """Refuse a function that is written for another backend.
+
+    Raises:
+        InvalidValueError: it is.
+    """
+    if field.backend != backend:
+        raise InvalidValueError(
+            "field.backend",
+            field.backend,
+            f'"{backend}" on the {backend} backend, for a function in its arrays',
+            f'Or use backend="{field.backend}".',
+        )
+
+
+def checked_tableau(solver: Solver, backend: str) -> Tableau:
+    """Return the tableau of a solver, for a backend that has those of the catalogue.
+
+    Raises:
+        BackendLacksSolverError: it has none, or no error weights where it is to adapt its steps.
+        WrongSolverError: it has options, which are Julia's.
+    """
+    table = solver.info.tableau
+    if table is None:
+        raise BackendLacksSolverError(
+            "solver",
+            solver.name,
+            "a solver with a Butcher tableau (`pynode-jl solvers --backend jax`)",
+            'The zoo runs it: backend="julia".',
+        )
+    if solver.options:
+        raise WrongSolverError(
+            "options",
+            dict(solver.options),
+            f"none on the {backend} backend",
+            'Constructor options belong to Julia\'s algorithms: drop them, or backend="julia".',
+        )
+    if not solver.fixed and table.b_error is None:
+        raise BackendLacksSolverError(
+            "solver",
+            solver.name,
+            "a method with embedded error weights where tolerances are given",
+            f'Give it a step, Solver("{solver.name}", dt=...), or adapt it with backend="julia".',
+        )
+    return table
 
 
 def labels(given: Any, n: int, classes: int) -> Array:

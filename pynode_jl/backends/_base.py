@@ -114,6 +114,11 @@ class Backend(ABC):
 
     States are ``(batch, *state_shape)``. Anything with ``__dlpack__`` or ``__array__`` is taken,
     NumPy arrays come back. Arrays cross once per solve or once per chunk of training.
+
+    Example:
+        >>> backend = pn.get_backend("jax")
+        >>> backend.name, "Vern7" in backend.solvers()
+        ('jax', True)
     """
 
     name: ClassVar[str]

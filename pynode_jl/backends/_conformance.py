@@ -73,6 +73,11 @@ class OrderRow:
             root mean square; infinite where it fails, None where float64 could not be measured.
         seconds: what the solves took, compilation included.
         problem: why nothing could be measured; empty otherwise.
+
+    Example:
+        >>> from pynode_jl.diagnostics import OrderRow
+        >>> OrderRow("RK4", "classical", claimed=4, measured=2.1, single=1e-7, seconds=0.1).suspect
+        True
     """
 
     name: str
@@ -94,7 +99,14 @@ class OrderRow:
 
 
 def measure_orders(backend: Backend, rows: Sequence[SolverInfo]) -> Iterator[OrderRow]:
-    """The order of each solver on `backend`, one after the other, float64."""
+    """The order of each solver on `backend`, one after the other, float64.
+
+    Example:
+        >>> from pynode_jl.diagnostics import measure_orders
+        >>> (row,) = measure_orders(pn.get_backend("jax"), pn.catalogue(backend="jax", order=1)[:1])
+        >>> row.claimed, round(row.measured)
+        (1, 1)
+    """
     field = problem_field(backend.name)
     for row in rows:
         begun = time.perf_counter()

@@ -23,7 +23,12 @@ Array: TypeAlias = npt.NDArray[Any]
 
 
 class RetCode(enum.StrEnum):
-    """Why a solve ended, in the names of Julia's SciMLBase.ReturnCode."""
+    """Why a solve ended, in the names of Julia's SciMLBase.ReturnCode.
+
+    Example:
+        >>> pn.RetCode.MaxIters.value
+        'MaxIters'
+    """
 
     Success = "Success"
     MaxIters = "MaxIters"
@@ -63,6 +68,13 @@ class Stats:
         seconds: wall time, compilation included where `compiled` is true.
         compiled: whether the call compiled something.
         compile_seconds: the seconds of `seconds` that were compilation, where the backend knows.
+
+    Example:
+        >>> field, solver = pn.LinearField(1), pn.Solver("RK4", dt=0.5)
+        >>> weights = {name: np.zeros(shape) for name, shape in field.weight_shapes().items()}
+        >>> backend = pn.get_backend("jax")
+        >>> backend.solve(field, weights, np.ones((1, 1)), (0.0, 1.0), solver).stats.nf
+        8
     """
 
     nf: int
@@ -90,7 +102,15 @@ class Stats:
 
 @dataclass(frozen=True)
 class Solution:
-    """States along a solve: `t` (times,) and `y` (times, batch, *state_shape)."""
+    """States along a solve: `t` (times,) and `y` (times, batch, *state_shape).
+
+    Example:
+        >>> field, solver = pn.LinearField(1), pn.Solver("Euler", dt=0.5)
+        >>> decay = {"layers.0.weight": np.array([[-1.0]]), "layers.0.bias": np.zeros(1)}
+        >>> backend = pn.get_backend("jax")
+        >>> backend.solve(field, decay, np.ones((1, 1)), (0.0, 1.0), solver).y1
+        array([[0.25]])
+    """
 
     t: Array
     y: Array
@@ -124,7 +144,12 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam (Kingma & Ba 2015), in the form that torch and optax share."""
+    """Adam (Kingma & Ba 2015), in the form that torch and optax share.
+
+    Example:
+        >>> pn.Adam(3e-4).b1
+        0.9
+    """
 
     learning_rate: float = 1e-4
     b1: float = 0.9

@@ -48,6 +48,11 @@ def load(name: str, **options: object) -> Dataset:
         UnknownNameError: no data set has that name.
         InvalidValueError: an option that this data set does not have, lacks, or does not allow.
         DataError: the data themselves cannot be used.
+
+    Example:
+        >>> from pynode_jl.datasets import load
+        >>> load("spheres", n_train=40, n_test=20).x_test.shape
+        (20, 2)
     """
     if name not in DATASETS:
         raise UnknownNameError("data set", name, DATASETS)
@@ -69,5 +74,11 @@ def load(name: str, **options: object) -> Dataset:
 
 
 def takes_seed(name: str) -> bool:
-    """Whether chance has a part in the data set `name` of `DATASETS`."""
+    """Whether chance has a part in the data set `name` of `DATASETS`.
+
+    Example:
+        >>> from pynode_jl.datasets import takes_seed
+        >>> takes_seed("spheres"), takes_seed("mnist")
+        (True, False)
+    """
     return "seed" in inspect.signature(DATASETS[name]).parameters

@@ -55,6 +55,11 @@ def cifar10(
         DataError: an archive that is missing, damaged, cut short, or of another format.
         InvalidValueError: an argument that is not allowed.
         MissingDependencyError: a download is needed and pooch is not installed.
+
+    Example:
+        >>> pn.cifar10("no/such/folder", download=False)
+        Traceback (most recent call last):
+        pynode_jl.errors.DataError: ...
     """
     if archive is not None and archive not in FORMATS:
         raise InvalidValueError(

@@ -29,6 +29,12 @@ class Dataset:
     Raises:
         DataError: data that cannot be used, named by array and first bad index.
         InvalidValueError: a wrong `name`, `classes` or `seed`.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(100, 2))
+        >>> own = pn.Dataset.from_arrays(x, x[:, 0] > 0, test_fraction=0.2)
+        >>> own.x_train.shape, own.classes
+        ((80, 2), 2)
     """
 
     name: str

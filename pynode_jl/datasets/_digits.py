@@ -21,6 +21,10 @@ def digits(*, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
     Raises:
         InvalidValueError: an argument that is not allowed.
         MissingDependencyError: scikit-learn is not installed.
+
+    Example:
+        >>> pn.digits().state_shape
+        (1, 8, 8)
     """
     try:
         # Here, not above: it takes a second to import.

@@ -66,6 +66,11 @@ def mnist(
         DataError: a file that is missing, damaged, cut short, or of another format.
         InvalidValueError: an argument that is not allowed.
         MissingDependencyError: a download is needed and pooch is not installed.
+
+    Example:
+        >>> pn.mnist("no/such/folder", download=False)
+        Traceback (most recent call last):
+        pynode_jl.errors.DataError: ...
     """
     where = data_folder(folder)
     paths = [public_file(file, where, download=download, verify=verify) for file in MNIST_FILES]

@@ -37,6 +37,13 @@ def arrays(
     Raises:
         DataError: no such file, a damaged one, missing arrays, or data that cannot be used.
         InvalidValueError: an argument that is not allowed.
+
+    Example:
+        >>> from pynode_jl.datasets import arrays
+        >>> x = np.random.default_rng(0).normal(size=(50, 2))
+        >>> np.savez("own.npz", x=x, y=(x[:, 0] > 0).astype(int))
+        >>> arrays("own.npz", test_fraction=0.2).name
+        'own'
     """
     if not isinstance(path, str | os.PathLike):
         raise InvalidValueError("path", path, "the path of an .npz file", "Pass a string or Path.")

@@ -31,6 +31,11 @@ def concentric_spheres(
 
     Raises:
         InvalidValueError: an argument that is not allowed.
+
+    Example:
+        >>> spheres = pn.concentric_spheres(3, n_train=200, n_test=100)
+        >>> spheres.x_train.shape, spheres.x_train.dtype
+        ((200, 3), dtype('float32'))
     """
     dim = whole_number("dim", dim, 1)
     n_train = whole_number("n_train", n_train, 4, multiple_of=4)

@@ -33,6 +33,10 @@ def three_minima(
     Raises:
         InvalidValueError: an argument that is not allowed.
         DataError: a particle not caught by `t_end`, with its index and initial state.
+
+    Example:
+        >>> pn.three_minima(n_train=30, n_test=10).classes
+        3
     """
     n_train = whole_number("n_train", n_train, 1)
     n_test = whole_number("n_test", n_test, 1)

@@ -62,6 +62,13 @@ class Certificate:
         samples: how many test samples those diagnostics take that need Jacobians, at the most.
         swap: the swap table, its verdict, and the reference that all diagnostics share.
         findings: one of each diagnostic.
+
+    Example:
+        >>> from pynode_jl.diagnostics import DIAGNOSTICS
+        >>> folds = [each for each in DIAGNOSTICS if each.name == "folds"]
+        >>> certificate = pn.certify(trained, data, diagnostics=folds, backend="jax")
+        >>> certificate.verdict.kind, [finding.outcome for finding in certificate.findings]
+        ('tied', ['contradicts'])
     """
 
     solver: Solver
@@ -177,7 +184,8 @@ def certify(
         ['folds']
     """
     whole_number("samples", samples, hint="64 is the default.")
-    backend, trained = as_backend(backend), as_trained_model(trained)
+    trained = as_trained_model(trained)
+    backend = as_backend(backend, trained.model.field)
     check_fit(trained.model, dataset)
     _tell(on_stage, "swaps")
     swapped = swap(

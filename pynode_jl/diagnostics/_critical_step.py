@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import pandas as pd
@@ -21,7 +22,7 @@ import pandas as pd
 from pynode_jl._validation import choice, real_number
 from pynode_jl.backends import BackendLike, RetCode, as_backend
 from pynode_jl.datasets import Dataset
-from pynode_jl.diagnostics._swap import swap
+from pynode_jl.diagnostics._swap import SwapReport, swap
 from pynode_jl.diagnostics._verdict import Criterion, check_rule
 from pynode_jl.errors import InvalidValueError, WrongSolverError
 from pynode_jl.solvers import Solver
@@ -46,6 +47,12 @@ class Trial:
         training_nf: in all forward solves of the training.
         flips, low, high: share of answers that the decisive comparison changes, and its interval
             (nan without one).
+
+    Example:
+        >>> from pynode_jl.diagnostics import Trial
+        >>> solver = pn.Solver("Euler", dt=0.5)
+        >>> Trial(0, solver, accuracy=0.98, drop=0.0, kind="valid", nf=2.0, training_nf=2000).holds
+        True
     """
 
     seed: int
@@ -88,6 +95,13 @@ class CriticalReport:
         method: how it was looked for.
         criterion: the rule of the verdicts.
         trials: every training that was made.
+
+    Example:
+        >>> def train(solver, seed):  # in place of a training: the field is the same for every step
+        ...     return pn.TrainedModel(model, trained.weights, solver), data
+        >>> coarse, fine = pn.Solver("Euler", dt=1 / 2), pn.Solver("Euler", dt=1 / 4)
+        >>> pn.critical(train, coarse, fine, backend="jax").table["step"].tolist()
+        [0.5, 0.25]
     """
 
     method: Method
@@ -211,6 +225,13 @@ def critical(
         WrongSolverError: `coarse` and `fine` are not one method, or not of one kind of steps.
         InvalidValueError: `fine` is not finer, a ratio of 1 or less, an unknown method or
             criterion, a margin or confidence out of range, no seed.
+
+    Example:
+        >>> def train(solver, seed):  # in place of a training: the field is the same for every step
+        ...     return pn.TrainedModel(model, trained.weights, solver), data
+        >>> coarse, fine = pn.Solver("Euler", dt=1 / 2), pn.Solver("Euler", dt=1 / 4)
+        >>> pn.critical(train, coarse, fine, backend="jax").brackets.columns[:2].tolist()
+        ['seed', 'fails']
     """
     grid = _grid(coarse, fine, ratio)
     choice("method", method, get_args(Method))
@@ -220,36 +241,20 @@ def critical(
     backend = as_backend(backend)
     trials: list[Trial] = []
 
-    def attempt(solver: Solver, seed: int) -> Trial:
+    ask = partial(
+        swap,
+        # The paper's check has a test solver of its own.
+        tests=() if criterion == "ten-points" else None,
+        factors=_FACTORS,
+        margin=margin,
+        confidence=confidence,
+        criterion=criterion,
+        backend=backend,
+    )
+
+    def attempt(seed: int, solver: Solver) -> Trial:
         trained, dataset = train(solver, seed)
-        history = trained.history if isinstance(trained, Trained) else History()
-        nf = float(history.nf.mean()) if len(history) else math.nan
-        if isinstance(trained, Trained) and trained.retcode != RetCode.Success:
-            trial = Trial(seed, solver, math.nan, math.nan, "failed", nf, history.training_nf)
-        else:
-            report = swap(
-                trained,
-                dataset,
-                # The paper's check has a test solver of its own.
-                () if criterion == "ten-points" else None,
-                factors=_FACTORS,
-                margin=margin,
-                confidence=confidence,
-                criterion=criterion,
-                backend=backend,
-            )
-            verdict, found = report.verdict, report.verdict.decisive
-            shares = (math.nan,) * 3 if found is None else (found.share, found.low, found.high)
-            trial = Trial(
-                seed,
-                solver,
-                report.trained,
-                verdict.drop,
-                verdict.kind,
-                nf,
-                history.training_nf,
-                *shares,
-            )
+        trial = _trial(seed, solver, trained, partial(ask, trained, dataset))
         trials.append(trial)
         if on_trial is not None:
             on_trial(trial)
@@ -258,10 +263,33 @@ def critical(
     for seed in seeds:
         if method == "grid":
             for solver in grid:
-                attempt(solver, seed)
+                attempt(seed, solver)
         else:
-            _bisect(grid, lambda solver, seed=seed: attempt(solver, seed))  # type: ignore[misc]
+            _bisect(grid, partial(attempt, seed))
     return CriticalReport(method, criterion, tuple(trials))
+
+
+def _trial(seed: int, solver: Solver, trained: TrainedLike, ask: Callable[[], SwapReport]) -> Trial:
+    """Return what a training comes to: its cost and, unless it has failed, its verdict."""
+    history, failed = History(), False
+    if isinstance(trained, Trained):
+        history, failed = trained.history, trained.retcode != RetCode.Success
+    nf = float(history.nf.mean()) if len(history) else math.nan
+    if failed:
+        return Trial(seed, solver, math.nan, math.nan, "failed", nf, history.training_nf)
+    report = ask()
+    verdict, found = report.verdict, report.verdict.decisive
+    shares = (math.nan,) * 3 if found is None else (found.share, found.low, found.high)
+    return Trial(
+        seed,
+        solver,
+        report.trained,
+        verdict.drop,
+        verdict.kind,
+        nf,
+        history.training_nf,
+        *shares,
+    )
 
 
 def _bisect(grid: Sequence[Solver], attempt: Callable[[Solver], Trial]) -> None:

@@ -37,6 +37,12 @@ class CrossingReport:
         reversed: (steps,), how many of these are reversed under the solver.
         neighbours: how many pairs (1-D) or triangles (2-D) there are.
         samples: how many samples they are made of.
+
+    Example:
+        >>> from pynode_jl.diagnostics import order_violations
+        >>> report = order_violations(trained, data.x_test, backend="jax")
+        >>> report.neighbours, report.reversed.tolist()
+        (199, [199])
     """
 
     solver: Solver
@@ -95,8 +101,14 @@ def order_violations(
     Raises:
         InvalidValueError: another dimension, too few samples, or samples on a line of the plane.
         SolveError: a solve failed.
+
+    Example:
+        >>> from pynode_jl.diagnostics import order_violations
+        >>> order_violations(trained, data.x_test, backend="jax").share
+        1.0
     """
-    backend, trained = as_backend(backend), as_trained_model(trained)
+    trained = as_trained_model(trained)
+    backend = as_backend(backend, trained.model.field)
     solver = trained.solver if solver is None else solver
     model, weights = trained.model, trained.field_weights
     start = model.initial_state(x).astype(np.float64)
@@ -127,6 +139,12 @@ def flipped_triangles(start: npt.ArrayLike, end: npt.ArrayLike) -> tuple[int, in
 
     Raises:
         InvalidValueError: another dimension, or too few samples.
+
+    Example:
+        >>> from pynode_jl.diagnostics import flipped_triangles
+        >>> square = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> flipped_triangles(square, square * [-1.0, 1.0])
+        (2, 2)
     """
     first, last = np.asarray(start, np.float64), np.asarray(end, np.float64)
     _check_plane("start.shape", first)

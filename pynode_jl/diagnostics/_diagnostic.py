@@ -44,6 +44,13 @@ class Finding:
         clause: the finding as a short clause ("its trajectories fold (16 of 16)"), which weakens a
             valid verdict where the outcome contradicts it.
         report: the measurement itself, for pictures and further analysis; not part of JSON.
+
+    Example:
+        >>> from pynode_jl.diagnostics import DIAGNOSTICS
+        >>> folds = [each for each in DIAGNOSTICS if each.name == "folds"]
+        >>> finding = pn.certify(trained, data, diagnostics=folds, backend="jax").finding("folds")
+        >>> finding.outcome, finding.clause
+        ('contradicts', 'its trajectories fold (64 of 64 ...)')
     """
 
     name: str
@@ -73,6 +80,12 @@ class Share:
         count, total: of samples.
         low, high: ends of the interval, each wrong with a probability of at most half of what the
             confidence leaves.
+
+    Example:
+        >>> from pynode_jl.diagnostics import Share
+        >>> share = Share.of(12, 1000, confidence=0.95)
+        >>> share.interval, share.outcome(margin=0.03)
+        ('0.6 to 2.1%', 'supports')
     """
 
     count: int
@@ -123,6 +136,13 @@ class Context:
         trained, dataset, backend: what is looked at, and what integrates.
         swap: its swap report, whose reference is that of all diagnostics.
         samples: how many test samples those take that cost a Jacobian each at every step.
+
+    Example:
+        >>> from pynode_jl.diagnostics import Context
+        >>> report = pn.swap(trained, data, ["RK4"], backend="jax")
+        >>> context = Context(trained, data, pn.get_backend("jax"), report, samples=16)
+        >>> context.margin, context.confidence
+        (0.03, 0.95)
     """
 
     trained: TrainedModel
@@ -226,6 +246,11 @@ class Diagnostic:
         applies: whether it can be run on this model at all.
         needs: what it needs to apply, in words: "states of one or two numbers".
         reference: whether it needs the reference solve.
+
+    Example:
+        >>> from pynode_jl.diagnostics import DIAGNOSTICS
+        >>> [each.name for each in DIAGNOSTICS][:3]
+        ['answers by step', 'error share', 'folds']
     """
 
     name: str

@@ -26,6 +26,11 @@ class ErrorShare:
         margin: (n,), the first minus the second logit under the training solver.
         error: (n,), the part of it that the ODE does not have: positive in favour of the answer,
             negative against it.
+
+    Example:
+        >>> from pynode_jl.diagnostics import error_share
+        >>> error_share(np.array([[2.0, 0.0]]), np.array([[0.5, 0.0]])).share.tolist()
+        [0.75]
     """
 
     margin: Array
@@ -47,6 +52,13 @@ def error_share(logits: Array, exact: Array) -> ErrorShare:
     Args:
         logits: (n, classes), under a solver.
         exact: (n, classes), of the same samples under the ODE.
+
+    Example:
+        >>> from pynode_jl.diagnostics import error_share
+        >>> logits, exact = np.array([[2.0, 0.0]]), np.array([[0.5, 0.0]])
+        >>> share = error_share(logits, exact)
+        >>> share.margin.tolist(), share.error.tolist()
+        ([2.0], [1.5])
     """
     own, ode = logits.astype(np.float64), exact.astype(np.float64)
     second, first = np.argsort(own, axis=1)[:, -2:].T

@@ -56,6 +56,11 @@ class FoldReport:
         t: (steps,), where each step began.
         sign: (steps, n), the sign of the determinant, 0 where it vanishes.
         log_abs: (steps, n), the natural logarithm of its absolute value.
+
+    Example:
+        >>> from pynode_jl.diagnostics import folds
+        >>> bool(folds(trained, data.x_test[:8], backend="jax").folded.all())
+        True
     """
 
     solver: Solver
@@ -93,8 +98,15 @@ def folds(
     Raises:
         SolveError: the solve failed, or a step's Jacobian is not finite.
         BackendLacksSolverError: a method whose steps the backend cannot differentiate.
+
+    Example:
+        >>> from pynode_jl.diagnostics import folds
+        >>> found = folds(trained, data.x_test[:8], backend="jax")
+        >>> found.sign.ravel().tolist(), found.share
+        ([-1.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0], 1.0)
     """
-    backend, trained = as_backend(backend), as_trained_model(trained)
+    trained = as_trained_model(trained)
+    backend = as_backend(backend, trained.model.field)
     solver = trained.solver if solver is None else solver
     model, weights = trained.model, trained.field_weights
     # In float64: near a fold float32 cannot tell a determinant's sign.
@@ -136,6 +148,11 @@ def fold_step(
 
     Raises:
         InvalidValueError: `finest` below 1.
+
+    Example:
+        >>> from pynode_jl.diagnostics import fold_step
+        >>> fold_step(trained, data.x_test[:8], finest=4, backend="jax")
+        (0.333..., 0.5)
     """
     whole_number("finest", finest, hint="512 is fine enough for most.")
     trained = as_trained_model(trained)
@@ -167,6 +184,11 @@ class FoldScan:
         solver: the training solver, whose method is stepped.
         steps: (k,), the steps tried, the largest first.
         share: (k,), the share of samples whose trajectories fold; nan where the solve failed.
+
+    Example:
+        >>> from pynode_jl.diagnostics import fold_scan
+        >>> fold_scan(trained, data.x_test[:8], finest=4, backend="jax").smallest
+        0.5
     """
 
     solver: Solver
@@ -209,6 +231,12 @@ def fold_scan(
     Raises:
         InvalidValueError: `finest` below 1.
         WrongSolverError: a method without fixed steps.
+
+    Example:
+        >>> from pynode_jl.diagnostics import fold_scan
+        >>> scan = fold_scan(trained, data.x_test[:8], finest=4, backend="jax")
+        >>> scan.steps.tolist(), scan.share.tolist()
+        ([1.0, 0.5, 0.25], [1.0, 1.0, 0.0])
     """
     whole_number("finest", finest, hint="512 is fine enough for most.")
     trained = as_trained_model(trained)

@@ -42,6 +42,12 @@ class OrderReport:
         extrapolated: (n, *state_shape), Richardson's extrapolation of the last two.
         errors: (k,), distance of the final states at each step from the ODE's.
         floor: the error of those final states themselves; nan where it is not known.
+
+    Example:
+        >>> from pynode_jl.diagnostics import order_test
+        >>> report = order_test(trained, data.x_test[:8], halvings=3, backend="jax")
+        >>> report.steps.tolist()
+        [1.0, 0.5, 0.25, 0.125]
     """
 
     solver: Solver
@@ -102,8 +108,16 @@ def order_test(
         InvalidValueError: fewer than two halvings.
         WrongSolverError: an adaptive solver, or one of no fixed order.
         SolveError: a solve failed.
+
+    Example:
+        >>> from pynode_jl.diagnostics import order_test
+        >>> solver = pn.Solver("RK4", dt=0.25)
+        >>> report = order_test(trained, data.x_test[:8], solver=solver, backend="jax")
+        >>> bool(abs(report.observed[-1] - 4) < 0.3)
+        True
     """
-    backend, trained = as_backend(backend), as_trained_model(trained)
+    trained = as_trained_model(trained)
+    backend = as_backend(backend, trained.model.field)
     solver = trained.solver if solver is None else solver
     if not solver.fixed:
         raise WrongSolverError(

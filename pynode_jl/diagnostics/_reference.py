@@ -63,6 +63,11 @@ class ReferenceCost:
         error: `Reference.error`; None where it failed or was not asked.
         unsure: how many answers its error leaves open.
         attempts: every solve that was made, in order.
+
+    Example:
+        >>> cost = pn.swap(trained, data, ["RK4"], backend="jax").cost
+        >>> cost.unsure, all(each.retcode == "Success" for each in cost.attempts)
+        (0, True)
     """
 
     solver: str
@@ -112,6 +117,11 @@ class Reference:
         unsure: (n,), the samples whose answer changes if logits move by as much as they did between
             these two solves; all of them where it failed.
         attempts: every solve that was made, in order.
+
+    Example:
+        >>> reference = pn.swap(trained, data, ["RK4"], backend="jax").reference
+        >>> reference.solver.name, bool(reference.unsure.any())
+        ('Tsit5', False)
     """
 
     solver: Solver | None
@@ -171,6 +181,13 @@ def reference_solve(evaluate: Callable[[Solver], Evaluation], own: Evaluation) -
     Args:
         evaluate: the model under a solver, its inputs in float64.
         own: the same samples under the training solver.
+
+    Example:
+        >>> from pynode_jl.diagnostics import reference_solve
+        >>> def evaluate(solver):
+        ...     return pn.get_backend("jax").evaluate(model, trained.weights, x, solver)
+        >>> bool(reference_solve(evaluate, evaluate(trained.solver)).error < 0.01)
+        True
     """
     search = _Search(evaluate, own)
     for tolerance in _TOLERANCES:

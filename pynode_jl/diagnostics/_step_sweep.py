@@ -32,6 +32,13 @@ def by_step(context: Context) -> pd.DataFrame:
         (the training solver's), ``nf``, ``accuracy``, ``flips`` (the share of answers that differ
         from the ODE's) with its exact interval ``flips_low``, ``flips_high``, ``state_error``,
         ``retcode``. A failed solve has nan.
+
+    Example:
+        >>> from pynode_jl.diagnostics import Context, by_step
+        >>> report = pn.swap(trained, data, ["RK4"], backend="jax")
+        >>> table = by_step(Context(trained, data, pn.get_backend("jax"), report, samples=16))
+        >>> table.loc[table["own"], ["label", "flips"]].to_dict("records")
+        [{'label': 'Euler h=1', 'flips': 1.0}]
     """
     rows = []
     for test in _settings(context):
@@ -70,6 +77,13 @@ def settled_from(table: pd.DataFrame, margin: float) -> float | None:
 
     Returns:
         The setting; None where the answers at the finest one are not surely within the margin.
+
+    Example:
+        >>> import pandas as pd
+        >>> from pynode_jl.diagnostics import settled_from
+        >>> shares = {"flips": [0.5, 0.01, 0.0], "flips_high": [0.6, 0.02, 0.01]}
+        >>> settled_from(pd.DataFrame({"setting": [1.0, 0.5, 0.25], **shares}), margin=0.03)
+        0.5
     """
     ended = np.flatnonzero(table["flips"].notna())
     if not ended.size:

@@ -8,17 +8,17 @@ with those of the training solver (`diagnostics._verdict`). An ODE keeps its ans
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pynode_jl._validation import real_number
 from pynode_jl.backends import Array, Backend, BackendLike, Evaluation, RetCode, Stats, as_backend
 from pynode_jl.datasets import Dataset
-from pynode_jl.diagnostics._reference import REFERENCE as REFERENCE
+from pynode_jl.diagnostics._paper_rules import ten_points, three_points
 from pynode_jl.diagnostics._reference import (
     ROUNDING,
     Reference,
@@ -26,8 +26,8 @@ from pynode_jl.diagnostics._reference import (
     not_asked,
     reference_solve,
 )
+from pynode_jl.diagnostics._test_solvers import planned
 from pynode_jl.diagnostics._verdict import (
-    ODE,
     Comparisons,
     Criterion,
     Rounding,
@@ -38,20 +38,9 @@ from pynode_jl.diagnostics._verdict import (
     judge,
     skill,
 )
-from pynode_jl.errors import SolveError, WrongSolverError
+from pynode_jl.errors import SolveError
 from pynode_jl.solvers import Solver
 from pynode_jl.training import TrainedLike, TrainedModel, as_trained_model, check_fit
-from pynode_jl.training.step_adaptation import next_order_solver
-
-#: The paper's factors on the training step or tolerance.
-STEP_FACTORS = (0.5, 0.75, 1.0, 1.5, 2.0)
-TOLERANCE_FACTORS = (0.1, 1.0, 10.0)
-#: The paper's test solvers for a fixed-step and for an adaptive training solver, from the training
-#: solver's order upwards.
-FIXED_TEST_SOLVERS = ("Euler", "Midpoint", "RK4")
-ADAPTIVE_TEST_SOLVERS = ("Fehlberg21", "DP5")
-#: The accuracies that the paper's own rules allow to be lost.
-THREE_POINTS, TEN_POINTS = 0.03, 0.1
 
 COLUMNS = (
     "train_solver",
@@ -102,6 +91,11 @@ class SwapReport:
         reference: the reference solve, with its states; not part of a report that was read from a
             file, where it is None.
         cost: the reference's error and cost.
+
+    Example:
+        >>> report = pn.swap(trained, data, ["RK4"], backend="jax")
+        >>> report.table[["label", "accuracy", "flips"]].head(1).to_dict("records")
+        [{'label': 'RK4 h=1/2', 'accuracy': 0.0, 'flips': 200}]
     """
 
     table: pd.DataFrame
@@ -188,89 +182,130 @@ def swap(
         >>> report.verdict.kind  # doctest: +SKIP
         'valid'
     """
+<<<<<<< HEAD
+    trained, backend = as_trained_model(trained), as_backend(backend)
+    check_fit(trained.model, dataset)
+=======
     trained = as_trained_model(trained)
     model, weights, train_solver = trained.model, trained.weights, trained.solver
     check_fit(model, dataset)
-    backend = as_backend(backend)
+    backend = as_backend(backend, model.field)
+>>>>>>> h-torch
     check_rule(margin, confidence, criterion)
     if criterion == "three-points":
-        _ = train_solver.order  # the rule is about orders
-    plan = list(_planned(train_solver, tests, factors, abs(model.t1 - model.t0)))
-    x, labels = dataset.x_test, dataset.y_test
-    steps = len(plan) + 2
-
-    def solve(number: int, solver: Solver, x: Array) -> Evaluation:
-        if on_solve is not None:
-            on_solve(number, steps, solver.label)
-        try:
-            return backend.evaluate(model, weights, x, solver)
-        except SolveError as error:
-            # A solve that the library refuses in its own words is a failed row like any other.
-            return _failed_evaluation(len(x), model.classes, model.field.state_shape, error)
-
-    base = solve(1, train_solver, x)
-    learned = skill(base.predictions, labels, confidence)
-    context = Verdict(
+        _ = trained.solver.order  # the rule is about orders
+    span = abs(trained.model.t1 - trained.model.t0)
+    plan = list(planned(trained.solver, tests, factors, span))
+    solve = _Solves(trained, backend, len(plan) + 2, on_solve)
+    own = solve(1, trained.solver, dataset.x_test)
+    learned = skill(own.predictions, dataset.y_test, confidence)
+    undecided = Verdict(
         "undecided",
         "",
         criterion,
-        train_solver.label,
-        len(labels),
+        trained.solver.label,
+        dataset.n_test,
         confidence,
         margin,
-        base.accuracy(labels),
+        own.accuracy(dataset.y_test),
         skill=learned,
     )
-    unfit = _unfit(context, learned, trained, dataset, base, backend)
-    # Of a model that has learned nothing, or of no answers at all, a reference tells no more.
-    asked = unfit is None and (len(plan) > 0 or criterion != "ten-points")
+    return _report(undecided, learned, own, plan, solve, dataset)
+
+
+def _report(
+    undecided: Verdict,
+    learned: Skill,
+    own: Evaluation,
+    plan: Sequence[tuple[Solver, float]],
+    solve: _Solves,
+    dataset: Dataset,
+) -> SwapReport:
+    """Solve the ODE and under all test solvers, compare, and decide."""
+    trained, backend, x, labels = solve.trained, solve.backend, dataset.x_test, dataset.y_test
+    criterion = undecided.criterion
+    unfit = _unfit(undecided, learned, trained, dataset, own, backend)
     reference = not_asked(len(labels))
-    if asked:
+    # Of a model that has learned nothing, or of no answers at all, a reference tells no more.
+    if unfit is None and (plan or criterion != "ten-points"):
         x64 = x.astype(np.float64)
-        reference = reference_solve(lambda solver: solve(2, solver, x64), base)
-    rows, answers = [], []
-    for number, (solver, factor) in enumerate(plan, start=3):
-        # The training solver's own row is the evaluation that all others are compared with.
-        evaluation = base if solver == train_solver else solve(number, solver, x)
-        rows.append(_row(train_solver, solver, factor, evaluation, base, reference, labels))
-        answers.append(evaluation.predictions)
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    table["finer"] = _finer(table, reference.distance(base), reference.error)
-    counted = (table["finer"] & (table["label"] != train_solver.label)).to_numpy(bool)
-    found = compare(
-        list(table["label"]),
-        # Few classes: small integers make the comparison of many solves cheap.
-        np.array(answers, np.int32),
-        base.predictions.astype(np.int32),
-        reference.predictions.astype(np.int32) if reference.solved else None,
-        reference.unsure,
-        labels,
-        counted=counted,
-        confidence=confidence,
-    )
-    table = _with_flips(table, found)
+        reference = reference_solve(lambda solver: solve(2, solver, x64), own)
+    table, found, counted = _compared(plan, solve, own, reference, dataset, undecided.confidence)
     if unfit is not None:
         verdict = unfit
     elif criterion == "ten-points":
-        verdict = _ten_points(context, train_solver, abs(model.t1 - model.t0), labels, solve, x)
+        verdict = ten_points(undecided, trained, partial(solve, 2), x, labels)
     elif not reference.solved:
-        verdict = replace(context, reason=_last_code(reference))
+        verdict = replace(undecided, reason=_last_code(reference))
     else:
-        verdict = judge(context, found, counted)
+        verdict = judge(undecided, found, counted)
         if criterion == "three-points":
-            verdict = _three_points(verdict, table, train_solver, float(found.accuracy[-1]))
+            verdict = three_points(verdict, table, trained.solver, float(found.accuracy[-1]))
     if trained.precision != "full":
-        rounding = _rounding(trained, dataset, base, found, counted, margin, backend)
+        rounding = _rounding(trained, dataset, own, found, counted, undecided.margin, backend)
         verdict = replace(verdict, rounding=rounding)
     return SwapReport(
         table,
-        context.trained,
+        undecided.trained,
         reference.accuracy(labels),
         learned.frequent,
         verdict,
         reference,
         reference.cost,
     )
+
+
+@dataclass(frozen=True)
+class _Solves:
+    """The model's answers under any solver, each solve told of before."""
+
+    trained: TrainedModel
+    backend: Backend
+    count: int
+    on_solve: Callable[[int, int, str], None] | None
+
+    def __call__(self, number: int, solver: Solver, x: Array) -> Evaluation:
+        if self.on_solve is not None:
+            self.on_solve(number, self.count, solver.label)
+        model = self.trained.model
+        try:
+            return self.backend.evaluate(model, self.trained.weights, x, solver)
+        except SolveError as error:
+            # A solve that the library refuses in its own words is a failed row like any other.
+            return _failed_evaluation(len(x), model.classes, model.field.state_shape, error)
+
+
+def _compared(
+    plan: Sequence[tuple[Solver, float]],
+    solve: _Solves,
+    own: Evaluation,
+    reference: Reference,
+    dataset: Dataset,
+    confidence: float,
+) -> tuple[pd.DataFrame, Comparisons, Array]:
+    """Return the table of all test solves, their comparisons, and which count: the finer ones."""
+    train_solver, labels = solve.trained.solver, dataset.y_test
+    rows, answers = [], []
+    for number, (solver, factor) in enumerate(plan, start=3):
+        # The training solver's own row is the evaluation that all others are compared with.
+        found = own if solver == train_solver else solve(number, solver, dataset.x_test)
+        rows.append(_row(train_solver, solver, factor, found, own, reference, labels))
+        answers.append(found.predictions)
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table["finer"] = _finer(table, reference.distance(own), reference.error)
+    counted = (table["finer"] & (table["label"] != train_solver.label)).to_numpy(bool)
+    comparisons = compare(
+        list(table["label"]),
+        # Few classes: small integers make the comparison of many solves cheap.
+        np.array(answers, np.int32),
+        own.predictions.astype(np.int32),
+        reference.predictions.astype(np.int32) if reference.solved else None,
+        reference.unsure,
+        labels,
+        counted=counted,
+        confidence=confidence,
+    )
+    return _with_flips(table, comparisons), comparisons, counted
 
 
 def _unfit(
@@ -305,57 +340,6 @@ def _unfit(
         kind="overfitted" if train_skill.sure else "untrained",
         reason="skill",
         train_skill=train_skill,
-    )
-
-
-def _three_points(
-    verdict: Verdict, table: pd.DataFrame, train_solver: Solver, accuracy: float
-) -> Verdict:
-    """The paper's swap: accuracy under all solvers that claim to be finer, and under the ODE."""
-    comparable = table["fixed"] == train_solver.fixed
-    claims = (table["order"] >= train_solver.order) & (
-        table["step"] <= train_solver.stepping.size * (1 + 1e-9)
-    )
-    claims = claims.where(comparable, table["finer"]) & (table["retcode"] == RetCode.Success)
-    worst = ODE
-    finer = table[claims & (table["label"] != train_solver.label)]
-    if len(finer) and finer["accuracy"].min() < accuracy:
-        lowest = finer.sort_values("accuracy").iloc[0]
-        accuracy, worst = float(lowest["accuracy"]), str(lowest["label"])
-    return _by_drop(replace(verdict, finer=len(finer)), accuracy, worst, THREE_POINTS)
-
-
-def _ten_points(
-    verdict: Verdict,
-    train_solver: Solver,
-    span: float,
-    labels: Array,
-    solve: Callable[[int, Solver, Array], Evaluation],
-    x: Array,
-) -> Verdict:
-    """The check of the paper's step adaptation, on the whole test set."""
-    test = next_order_solver(train_solver)
-    if test.fixed:
-        test = test.with_step(min(test.stepping.size, span))
-    # With tolerances float32 may not reach the finer one.
-    evaluation = solve(2, test, x if test.fixed else x.astype(np.float64))
-    return _by_drop(verdict, evaluation.accuracy(labels), test.label, TEN_POINTS, both_ways=True)
-
-
-def _by_drop(
-    verdict: Verdict, accuracy: float, worst: str, allowed: float, *, both_ways: bool = False
-) -> Verdict:
-    drop = verdict.trained - accuracy
-    return replace(
-        verdict,
-        kind="tied" if (abs(drop) if both_ways else drop) > allowed else "valid",
-        reason="accuracy",
-        decisive=None,
-        decisive_class=None,
-        needed=None,
-        drop=drop,
-        worst=worst,
-        margin=allowed,
     )
 
 
@@ -419,51 +403,6 @@ def _with_flips(table: pd.DataFrame, found: Comparisons) -> pd.DataFrame:
         class_flips=found.class_flips[rows, c].astype(int),
         class_low=found.class_low[rows, c],
     )
-
-
-def _planned(
-    train_solver: Solver,
-    tests: Sequence[str | Solver] | None,
-    factors: Sequence[float] | None,
-    span: float,
-) -> Iterator[tuple[Solver, float]]:
-    fixed = train_solver.fixed
-    if tests is None:
-        names = FIXED_TEST_SOLVERS if fixed else ADAPTIVE_TEST_SOLVERS
-        # Of a method that varies its order each of them may be the finer one.
-        order = train_solver.info.order
-        above = (name for name in names if order is None or _like(train_solver, name).order > order)
-        tests = [train_solver.name, *above]
-    if factors is None:
-        factors = STEP_FACTORS if fixed else TOLERANCE_FACTORS
-    for factor in factors:
-        real_number("factors", factor, "0.5 halves the step.", above=0)
-    for test in tests:
-        if isinstance(test, str) and ":" in test:
-            test = Solver.parse(test)
-        if isinstance(test, Solver):
-            yield test, float("nan")
-            continue
-        for factor in factors:
-            solver = _like(train_solver, test).scaled(factor)
-            if not solver.fixed or solver.stepping.size <= span * (1 + 1e-6):
-                yield solver, float(factor)
-
-
-def _like(train_solver: Solver, name: str) -> Solver:
-    """The method `name` with the training solver's step or tolerances."""
-    try:
-        own = train_solver.own_tableau
-        method = own if own is not None and name == own.name else name
-        return Solver(method, train_solver.stepping)
-    except WrongSolverError as error:
-        how = "steps" if train_solver.fixed else "tolerances"
-        raise WrongSolverError(
-            "tests",
-            name,
-            f"names of solvers that take {how}, as the training solver {train_solver.label} does",
-            f'Give it settings of its own: "{name}:dt=1/16" or "{name}:rtol=1e-3".',
-        ) from error
 
 
 def _row(

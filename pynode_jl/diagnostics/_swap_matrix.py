@@ -16,7 +16,8 @@ import pandas as pd
 
 from pynode_jl.backends import Array, Backend, BackendLike, RetCode, as_backend
 from pynode_jl.datasets import Dataset
-from pynode_jl.diagnostics._swap import _like, swap
+from pynode_jl.diagnostics._swap import swap
+from pynode_jl.diagnostics._test_solvers import like
 from pynode_jl.diagnostics._verdict import Criterion, Kind
 from pynode_jl.errors import InvalidValueError, WrongSolverError
 from pynode_jl.proportions import mean_interval
@@ -63,6 +64,11 @@ class SwapMatrix:
             each with its interval over seeds, worst damage under a finer solver, and a column for
             each kind of verdict that occurs, with the number of seeds that have it.
         seconds: wall time of all solves, compilation included.
+
+    Example:
+        >>> from pynode_jl.diagnostics import swap_matrix
+        >>> swap_matrix([(trained, data)], ["RK4"], factors=[1.0], backend="jax").grid().shape
+        (1, 1)
     """
 
     table: pd.DataFrame
@@ -83,6 +89,12 @@ class Clusters:
     Attributes:
         rows, columns: SciPy linkages, (n - 1, 4); empty for a single row or column.
         row_order, column_order: positions in the order of the leaves, neighbours alike.
+
+    Example:
+        >>> import pandas as pd
+        >>> from pynode_jl.diagnostics import clusters
+        >>> clusters(pd.DataFrame([[1.0, 0.5], [0.1, 0.2], [0.9, 0.5]])).rows.shape
+        (2, 4)
     """
 
     rows: Array
@@ -116,6 +128,12 @@ def swap_matrix(
 
     Raises:
         InvalidValueError: no model, or what `swap` refuses.
+
+    Example:
+        >>> from pynode_jl.diagnostics import swap_matrix
+        >>> matrix = swap_matrix([(trained, data)], ["RK4"], factors=[1.0], backend="jax")
+        >>> matrix.trained["as trained"].tolist(), matrix.trained["tied"].tolist()
+        ([1.0], [1])
     """
     if not models:
         raise InvalidValueError("models", models, "at least one trained model", "Train one.")
@@ -163,6 +181,12 @@ def clusters(grid: pd.DataFrame) -> Clusters:
     """Order a grid's rows and columns so that those that behave alike are neighbours.
 
     Empty cells count as their column's mean (a column without any as 0).
+
+    Example:
+        >>> import pandas as pd
+        >>> from pynode_jl.diagnostics import clusters
+        >>> clusters(pd.DataFrame([[1.0, 0.5], [0.1, 0.2], [0.9, 0.5]])).row_order
+        (1, 2, 0)
     """
     values = grid.fillna(grid.mean()).fillna(0.0).to_numpy(float)
     rows, row_order = _linked(values)
@@ -183,7 +207,7 @@ def _fits(train_solver: Solver, test: str | Solver, backend: Backend) -> bool:
     if isinstance(test, Solver) or ":" in test:
         return True
     try:
-        solver = _like(train_solver, test)
+        solver = like(train_solver, test)
     except WrongSolverError:
         return False
     # Julia adapts some methods by residuals; the embedded backend needs error weights.

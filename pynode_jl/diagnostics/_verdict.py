@@ -43,6 +43,10 @@ def check_rule(margin: float, confidence: float, criterion: str) -> None:
     Raises:
         InvalidValueError: a margin outside (0, 1), a confidence outside (0.5, 1), or an unknown
             criterion.
+
+    Example:
+        >>> from pynode_jl.diagnostics import check_rule
+        >>> check_rule(margin=0.03, confidence=0.95, criterion="flips")
     """
     real_number("margin", margin, "0.03 is three points.", above=0, below=1)
     real_number("confidence", confidence, "0.95 is usual.", above=0.5, below=1)
@@ -62,6 +66,11 @@ class Flips:
         lost, won: answers that only the training solver, and only this solve, gives right.
         p_value: of McNemar's exact test, that both are equally accurate.
         accuracy: of this solve.
+
+    Example:
+        >>> ode = pn.swap(trained, data, ["RK4"], backend="jax").verdict.ode
+        >>> ode.flips, ode.samples, ode.share
+        (200, 200, 1.0)
     """
 
     label: str
@@ -83,7 +92,13 @@ class Flips:
 
 @dataclass(frozen=True)
 class ClassFlips:
-    """Flips among the samples of one class (by label) under one solve; `low` as in `Flips`."""
+    """Flips among the samples of one class (by label) under one solve; `low` as in `Flips`.
+
+    Example:
+        >>> from pynode_jl.diagnostics import ClassFlips
+        >>> ClassFlips("RK4 h=1", class_=1, samples=100, flips=7, low=0.03).flips
+        7
+    """
 
     label: str
     class_: int
@@ -100,6 +115,11 @@ class Skill:
         accuracy, frequent: of the model, and of always answering the most frequent label.
         low, high: exact interval of the difference, from the samples that only one gets right.
         samples: how many samples.
+
+    Example:
+        >>> from pynode_jl.diagnostics import Skill
+        >>> Skill(accuracy=0.9, frequent=0.5, low=0.35, high=0.45, samples=1000).low > 0
+        True
     """
 
     accuracy: float
@@ -128,6 +148,11 @@ class Rounding:
         swapped: the largest share that a finer solver, or the reference, changes (None if there was
             none).
         margin: of the verdict.
+
+    Example:
+        >>> from pynode_jl.diagnostics import Rounding
+        >>> print(Rounding("bfloat16", 0.98, changed=0.002, swapped=0.214, margin=0.03).text)
+        Trained in bfloat16: ...
     """
 
     precision: str
@@ -171,6 +196,13 @@ class Verdict:
         drop: accuracy as trained minus the lowest of the ODE and the finer solves (nan without).
         worst: the label of the solve that has it ("" without).
         rounding: for a model trained in another precision than full; None for all others.
+
+    Example:
+        >>> verdict = pn.swap(trained, data, ["RK4"], backend="jax").verdict
+        >>> verdict.kind, verdict.samples
+        ('tied', 200)
+        >>> print(verdict.text.split(".")[0])
+        tied to its solver: 100
     """
 
     kind: Kind

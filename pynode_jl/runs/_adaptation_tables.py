@@ -21,7 +21,14 @@ _FACTORS = {True: (0.5, 1.0), False: (0.1, 1.0)}
 
 
 def checks_table(history: History) -> pd.DataFrame:
-    """Return a controller's checks, one a row; step is the one in force before the check."""
+    """Return a controller's checks, one a row; step is the one in force before the check.
+
+    Example:
+        >>> from pynode_jl.runs import checks_table
+        >>> from pynode_jl.training import History
+        >>> len(checks_table(History()))
+        0
+    """
     return pd.DataFrame(
         {
             "iteration": check.iteration,
@@ -45,6 +52,12 @@ def spread(history: History) -> float:
 
     It tells how much a controller oscillates; 0 for a fixed step. It is over all of these
     iterations, not over a sample of them.
+
+    Example:
+        >>> from pynode_jl.runs import spread
+        >>> from pynode_jl.training import History
+        >>> spread(History(np.ones(4), np.ones(4), np.full(4, 8), np.full(4, 1 / 8)))
+        0.0
     """
     last = history.step[len(history) // 2 :]
     return float(np.log(last).std()) if len(last) else math.nan
@@ -55,6 +68,11 @@ def over_seeds(values: npt.ArrayLike, digits: int = 1) -> str:
 
     Values that are not finite are left out. One value has no deviation, and none has no mean: then
     the text is that value, or "-".
+
+    Example:
+        >>> from pynode_jl.runs import over_seeds
+        >>> over_seeds([98.0, 99.0, 100.0])
+        '99.0 +- 1.0'
     """
     given = np.asarray(values, float)
     given = given[np.isfinite(given)]
@@ -75,6 +93,15 @@ def adaptation_row(trained: Trained, dataset: Dataset, backend: Backend) -> dict
         and the solves that are measured to be finer, and which that is), nf_training and nf_checks
         (evaluations an iteration), spread, validation (its text; "none" from a controller that
         promises nothing). Shares and accuracies are nan, names "" where the verdict has none.
+
+    Example:
+        >>> from pynode_jl.runs import adaptation_row
+        >>> data = pn.concentric_spheres(n_train=64, n_test=16)
+        >>> model = pn.Model(pn.MLP(2, width=4), classes=2)
+        >>> recipe = pn.Recipe(pn.Solver("Euler", dt=0.5), iterations=4, batch_size=32, chunk=4)
+        >>> trained = pn.train(model, data, recipe, backend="jax")
+        >>> adaptation_row(trained, data, pn.get_backend("jax"))["solver"]
+        'Euler h=1/2'
     """
     solver = trained.solver
     tests = FIXED_TESTS if solver.fixed else ADAPTIVE_TESTS

@@ -29,7 +29,13 @@ from pynode_jl.training.step_adaptation import CONTROLLERS, StepAdapter
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Table ``[data]``: the data set's name and its options (the seed is the configuration's)."""
+    """Table ``[data]``: the data set's name and its options (the seed is the configuration's).
+
+    Example:
+        >>> from pynode_jl.runs import DataConfig
+        >>> pn.Config(data=DataConfig("spheres", {"dim": 3})).dataset().x_train.shape
+        (2000, 3)
+    """
 
     name: str = "spheres"
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -37,7 +43,14 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class FieldConfig:
-    """Table ``[field]``: the field's kind (`FIELDS`) and its options (the state is the data's)."""
+    """Table ``[field]``: the field's kind (`FIELDS`) and its options (the state is the data's).
+
+    Example:
+        >>> from pynode_jl.runs import FieldConfig
+        >>> config = pn.Config(field=FieldConfig("mlp", {"width": 16}))
+        >>> config.make_model(config.dataset()).field.weight_shapes()["layers.0.weight"]
+        (16, 2)
+    """
 
     kind: str = "conv1d"
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -45,7 +58,14 @@ class FieldConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Table ``[model]``: the interval and the zeros appended to the input."""
+    """Table ``[model]``: the interval and the zeros appended to the input.
+
+    Example:
+        >>> from pynode_jl.runs import ModelConfig
+        >>> config = pn.Config(model=ModelConfig(t1=2.0, augment=1))
+        >>> config.make_model(config.dataset()).field.state_shape
+        (3,)
+    """
 
     t0: float = 0.0
     t1: float = 1.0
@@ -54,7 +74,13 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Table ``[train]``: the solver, as ``"Euler:dt=1/16"`` or a table, and the recipe."""
+    """Table ``[train]``: the solver, as ``"Euler:dt=1/16"`` or a table, and the recipe.
+
+    Example:
+        >>> from pynode_jl.runs import TrainConfig
+        >>> pn.Config(train=TrainConfig(solver="RK4:dt=1/4")).recipe().solver.label
+        'RK4 h=1/4'
+    """
 
     solver: str | Mapping[str, Any] = "Euler:dt=1/16"
     iterations: int = 10_000
@@ -67,7 +93,13 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class AdaptConfig:
-    """Table ``[adapt]``: the controller (`CONTROLLERS`, or "none") and its options."""
+    """Table ``[adapt]``: the controller (`CONTROLLERS`, or "none") and its options.
+
+    Example:
+        >>> from pynode_jl.runs import AdaptConfig
+        >>> AdaptConfig("steady", {"every": 50}).make().every
+        50
+    """
 
     controller: str = "none"
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -103,6 +135,11 @@ class SwapConfig:
 
     Raises:
         InvalidValueError: a margin, confidence or criterion that `swap` would refuse.
+
+    Example:
+        >>> from pynode_jl.runs import SwapConfig
+        >>> pn.Config(swap=SwapConfig(("RK4", "Tsit5:rtol=1e-6"), (0.5, 1.0))).swap.margin
+        0.03
     """
 
     solvers: tuple[str, ...] = ()
@@ -127,6 +164,13 @@ class Config:
 
     Raises:
         ConfigError: a value that no run can be made of; the cause says which and why.
+
+    Example:
+        >>> config = pn.Config.from_dict({"seed": 1, "train": {"solver": "Euler:dt=1/8"}})
+        >>> config.recipe().solver.label
+        'Euler h=1/8'
+        >>> config.changed({"train.iterations": 100}).train.iterations
+        100
     """
 
     seed: int = 0

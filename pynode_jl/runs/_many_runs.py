@@ -26,6 +26,13 @@ def find_runs(
     Raises:
         RunFolderError: no run in any of them.
         DataChangedError: a run's data are not those that it was trained on.
+
+    Example:
+        >>> from pynode_jl.runs import find_runs
+        >>> run = pn.Run.create(pn.Config(), "runs/new")
+        >>> find_runs(["runs"])
+        Traceback (most recent call last):
+        pynode_jl.errors.RunFolderError: ...
     """
     found: list[Run] = []
     asked = list(map(Path, folders))
@@ -70,7 +77,13 @@ def _unfinished(trained: Trained) -> str:
 
 
 def explicit_zoo() -> tuple[str, ...]:
-    """Every explicit Runge-Kutta method of the embedded backend that takes fixed steps."""
+    """Every explicit Runge-Kutta method of the embedded backend that takes fixed steps.
+
+    Example:
+        >>> from pynode_jl.runs import explicit_zoo
+        >>> "RK4" in explicit_zoo(), "KenCarp4" in explicit_zoo()
+        (True, False)
+    """
     return tuple(row.name for row in catalogue(backend="jax", implicit=False) if row.fixed_step)
 
 
@@ -87,6 +100,15 @@ def runs_matrix(
     """Make the `swap_matrix` of runs, on the first one's backend.
 
     The rule of the verdicts is one for all, whatever the runs' own configurations say.
+
+    Example:
+        >>> from pynode_jl.runs import runs_matrix
+        >>> data, train = {"n_train": 64, "n_test": 16}, {"iterations": 4, "batch_size": 32}
+        >>> config = pn.Config.from_dict({"backend": "jax", "data": data, "train": train})
+        >>> run = pn.Run.create(config, "runs/tiny")
+        >>> trained = run.train()
+        >>> runs_matrix([run], ["RK4"], factors=[1.0]).table["test"].tolist()
+        ['RK4']
     """
     models = [(run.trained, run.dataset) for run in runs]
     return swap_matrix(

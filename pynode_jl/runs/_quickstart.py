@@ -36,7 +36,13 @@ _TRAINING: Mapping[str, tuple[str, int]] = MappingProxyType(
 
 
 def quickstart_configs(seed: int = 0) -> dict[str, Config]:
-    """Return the two configurations of `pynode-jl quickstart`, by name."""
+    """Return the two configurations of `pynode-jl quickstart`, by name.
+
+    Example:
+        >>> from pynode_jl.runs import quickstart_configs
+        >>> {name: config.train.solver for name, config in quickstart_configs().items()}
+        {'coarse': 'Euler:dt=1/2', 'fine': 'Euler:dt=1/256'}
+    """
     return {
         name: Config(
             seed=seed,

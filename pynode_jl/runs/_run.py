@@ -60,6 +60,12 @@ class Run:
     Attributes:
         config: what decides the run.
         folder: where it lives.
+
+    Example:
+        >>> config = pn.Config.from_dict({"data": {"n_train": 64, "n_test": 16}})
+        >>> run = pn.Run.create(config, "runs/small")
+        >>> pn.Run.open("runs/small").config == config
+        True
     """
 
     def __init__(self, config: Config, folder: Path) -> None:

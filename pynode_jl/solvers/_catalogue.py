@@ -45,6 +45,12 @@ class SolverInfo:
         same_as: peers with the same coefficients and the same error weights, by library.
         near: peers that look the same and are not, by library.
         note: what to know before comparing it.
+
+    Example:
+        >>> from pynode_jl.solvers import info
+        >>> vern7 = info("Vern7")
+        >>> vern7.order, vern7.adaptive, vern7.implicit
+        (7, True, False)
     """
 
     name: str
@@ -87,6 +93,11 @@ def info(name: str) -> SolverInfo:
 
     Raises:
         UnknownSolverError: no solver has that name; the message holds the nearest ones.
+
+    Example:
+        >>> from pynode_jl.solvers import info
+        >>> info("DP5").order
+        5
     """
     if name not in solver_names():
         raise UnknownSolverError("solver", name, solver_names())
@@ -112,6 +123,10 @@ def catalogue(
 
     Raises:
         InvalidValueError: no solver has such a family; a backend that is neither.
+
+    Example:
+        >>> [row.name for row in pn.catalogue(family="verner", adaptive=True, backend="jax")][:2]
+        ['Vern6', 'Vern7']
     """
     rows = [_info(name) for name in solver_names()]
     if backend not in (None, "jax", "julia"):

@@ -24,6 +24,11 @@ class Controller:
     times ``limiter(e**(-beta1/k) e_old**(-beta2/k) e_older**(-beta3/k))``, with k the order,
     ``limiter(x) = 1 + atan(x - 1)``, and a step accepted when that factor is at least 0.81.
     ``"predictive"``: Gustafsson's, of which ``q = e**beta1 / gamma`` is the first guess.
+
+    Example:
+        >>> from pynode_jl.solvers import controller
+        >>> controller("Tsit5").kind
+        'PI'
     """
 
     kind: Literal["PI", "I", "PID", "predictive"]
@@ -49,6 +54,11 @@ def controller(solver: str | SolverInfo) -> Controller:
     Raises:
         UnknownSolverError: no solver has that name.
         WrongSolverError: the solver does not adapt its steps, or not by these numbers.
+
+    Example:
+        >>> from pynode_jl.solvers import controller
+        >>> controller("Tsit5").qmax
+        10.0
     """
     about = info(solver) if isinstance(solver, str) else solver
     name = about.name

@@ -34,6 +34,11 @@ def interpolant(change: Any, first: Any, last: Any, middle: Any = None) -> Calla
         change: ``y1 - y0``; an array of any library.
         first, last: the step's length times the slopes at its ends.
         middle: the state in the middle of the step, minus y0; None for the cubic.
+
+    Example:
+        >>> from pynode_jl.solvers import interpolant
+        >>> float(interpolant(1.0, 0.0, 2.0)(0.5))  # x**2 from 0 to 1
+        0.25
     """
     coefficients = _coefficients(change, first, last, middle)
 
@@ -66,6 +71,12 @@ class DenseMethod:
         tableau: the method; its last stage is f at the end of the step.
         inside: the weights' coefficients in that basis, shape ``(stages, 4)``.
         controller: the rule of the step size.
+
+    Example:
+        >>> from pynode_jl.solvers import controller, dense_method, tableau
+        >>> method = dense_method(tableau("BS3"), [0.0, 0.0, 0.0], controller("BS3"))
+        >>> [weight for weight in method.weights(0.0) if weight is not None]
+        [0.0, 0.0, 0.0, 0.0]
     """
 
     tableau: Tableau
@@ -97,6 +108,11 @@ def dense_method(table: Tableau, middle: Sequence[float], controller: Controller
             of the step, that becomes one.
         middle: weights of the stages in ``(y(1/2) - y) / dt``; those left out are 0.
         controller: the rule of the step size.
+
+    Example:
+        >>> from pynode_jl.solvers import controller, dense_method, tableau
+        >>> dense_method(tableau("BS3"), [0.0, 0.0, 0.0], controller("BS3")).inside.shape
+        (4, 4)
     """
     table = table if table.fsal else _with_last_stage(table)
     first, last = np.eye(table.stages)[[0, -1]]

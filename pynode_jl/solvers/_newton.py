@@ -24,5 +24,10 @@ def newton_change(xp: Any, update: Any, base: Any, increment: Any) -> Any:
     Args:
         xp: the array namespace: ``jax.numpy``, ``numpy`` or ``torch``.
         update, base, increment: arrays of one shape, in the unit of the state.
+
+    Example:
+        >>> from pynode_jl.solvers import newton_change
+        >>> bool(newton_change(np, np.array([1e-9]), np.array([1.0]), np.array([0.5])) < 1e-6)
+        True
     """
     return xp.max(xp.abs(update) / (1.0 + xp.abs(base) + xp.abs(increment)))

@@ -27,6 +27,10 @@ class StepGrid(NamedTuple):
 
     Both carry the sign of ``t1 - t0``, and ``(n - 1) * dt + dt_last`` is the span. When the step
     divides the span the steps are equal: ``dt == dt_last == (t1 - t0) / n``.
+
+    Example:
+        >>> pn.Solver("Euler", dt=0.3).grid(0.0, 0.75)
+        StepGrid(n=3, dt=0.3, dt_last=0.15...)
     """
 
     n: int

@@ -39,7 +39,13 @@ SCALARS = SimpleNamespace(
 
 class ControlMemory(NamedTuple):
     """What a controller remembers: the step to try next, signed (0: none yet), the scaled error of
-    the last accepted step, and whether there was one."""
+    the last accepted step, and whether there was one.
+
+    Example:
+        >>> from pynode_jl.solvers import ControlMemory
+        >>> ControlMemory(dt=0.1, error=1e-4, started=False).dt
+        0.1
+    """
 
     dt: Any
     error: Any
@@ -55,6 +61,11 @@ class Attempt(NamedTuple):
         error: its scaled error.
         usable: whether the error is finite and Newton has converged.
         accepted: whether the step stands. No unusable step does.
+
+    Example:
+        >>> from pynode_jl.solvers import Attempt
+        >>> Attempt(dt=0.1, at_stop=False, error=0.5, usable=True, accepted=True).accepted
+        True
     """
 
     dt: Any
@@ -74,6 +85,14 @@ def updated_memory(xp: Any, control: Any, memory: ControlMemory, attempt: Attemp
 
     torchdiffeq's rule is the same with `torchdiffeq_controller`, except that it grows a step that
     was cut from its own length: replace ``memory.dt`` by ``attempt.dt`` for it.
+
+    Example:
+        >>> from pynode_jl import solvers
+        >>> memory = solvers.ControlMemory(dt=0.1, error=1e-4, started=False)
+        >>> exact = solvers.Attempt(dt=0.1, at_stop=False, error=1e-9, usable=True, accepted=True)
+        >>> rule = solvers.controller("Tsit5")
+        >>> solvers.updated_memory(solvers.SCALARS, rule, memory, exact).dt > 0.1
+        True
     """
     error = attempt.error
     tiny = np.finfo(getattr(error, "dtype", np.float64)).tiny
@@ -99,19 +118,36 @@ def reaches_stop(xp: Any, t: Any, dt: Any, stop: Any, eps: float) -> Any:
     """Return whether a step from t ends at `stop`, or misses it by rounding only (Julia's tstops).
 
     `eps` is the machine epsilon of the times; 0 asks for a step that is long enough exactly.
+
+    Example:
+        >>> from pynode_jl.solvers import SCALARS, reaches_stop
+        >>> reaches_stop(SCALARS, 0.9, 0.1, 1.0, eps=2e-16)
+        True
     """
     slack = _STOP_ROUNDINGS * eps * xp.maximum(xp.abs(t), xp.abs(stop))
     return xp.abs(dt) + slack >= xp.abs(stop - t)
 
 
 def error_scale(xp: Any, rtol: Any, atol: Any, *states: Any) -> Any:
-    """Return each component's tolerance, ``atol + rtol max |state|`` over one or two states."""
+    """Return each component's tolerance, ``atol + rtol max |state|`` over one or two states.
+
+    Example:
+        >>> from pynode_jl.solvers import error_scale
+        >>> error_scale(np, 1e-3, 1e-6, np.array([1.0, -2.0]))
+        array([0.001001, 0.002001])
+    """
     sizes = [xp.abs(state) for state in states]
     return atol + rtol * (sizes[0] if len(sizes) == 1 else xp.maximum(*sizes))
 
 
 def rms(xp: Any, x: Any) -> Any:
-    """Return the root mean square over all components, the norm of Julia's controllers."""
+    """Return the root mean square over all components, the norm of Julia's controllers.
+
+    Example:
+        >>> from pynode_jl.solvers import rms
+        >>> float(rms(np, np.array([3.0, 4.0, 0.0, 0.0])))
+        2.5
+    """
     return xp.sqrt(xp.mean(x * x))
 
 
@@ -128,6 +164,11 @@ def scaled_error(
         rule: how two norms make one error; see `Tableau.error_rule`.
         errors: the error estimates; under ``"single"`` only the first is used.
         norm: the norm of an estimate over its `error_scale`.
+
+    Example:
+        >>> from pynode_jl.solvers import rms, scaled_error
+        >>> float(scaled_error(np, "single", [np.array([0.5, 0.5])], lambda e: rms(np, e)))
+        0.5
     """
     first = norm(errors[0])
     if rule == "single":
@@ -162,6 +203,11 @@ def initial_step(
         slope_change: the norm of ``f(t0 + h, y0 + h f(t0, y0)) - f(t0, y0)``, as a function of h.
         order: order of the method.
         smallest, longest: bounds of the step; the interval may be the longest, or infinity.
+
+    Example:
+        >>> from pynode_jl.solvers import initial_step
+        >>> float(initial_step(np, 1.0, 1.0, lambda h: h, order=5, smallest=0.0, longest=1.0))
+        0.398...
     """
     small = xp.maximum(smallest, 1e-6)
     guess = xp.where((state < 1e-5) | (slope < 1e-5), small, 0.01 * state / slope)

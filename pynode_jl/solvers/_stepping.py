@@ -99,7 +99,13 @@ Stepping: TypeAlias = FixedStep | Adaptive
 
 
 def step_text(dt: float) -> str:
-    """Return a step as text: ``1/16`` for a reciprocal, ``0.3`` for another one."""
+    """Return a step as text: ``1/16`` for a reciprocal, ``0.3`` for another one.
+
+    Example:
+        >>> from pynode_jl.solvers import step_text
+        >>> step_text(1 / 16), step_text(0.3)
+        ('1/16', '0.3')
+    """
     n = round(1.0 / dt) if dt > 1e-300 else 0  # 1 / dt is finite
     reciprocal = n > 1 and abs(n * dt - 1.0) <= _RECIPROCAL_GUARD
     return f"1/{n}" if reciprocal else f"{dt:g}"

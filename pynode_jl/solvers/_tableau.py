@@ -297,6 +297,11 @@ def tableau(name: str) -> Tableau:
 
     Raises:
         UnknownSolverError: no tableau has that name; it may still be a solver (`info`).
+
+    Example:
+        >>> from pynode_jl.solvers import tableau
+        >>> tableau("Heun").b
+        array([0.5, 0.5])
     """
     if name not in _rows():
         raise UnknownSolverError("tableau", name, _rows())
@@ -304,7 +309,13 @@ def tableau(name: str) -> Tableau:
 
 
 def tableau_names() -> tuple[str, ...]:
-    """The names of all tableaus, by family and then in the order of the data files."""
+    """The names of all tableaus, by family and then in the order of the data files.
+
+    Example:
+        >>> from pynode_jl.solvers import tableau_names
+        >>> "Feagin14" in tableau_names()
+        True
+    """
     return tuple(_rows())
 
 

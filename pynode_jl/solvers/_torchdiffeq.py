@@ -92,6 +92,11 @@ def torchdiffeq_controller(
     Args:
         order: order of the method.
         safety, ifactor, dfactor: torchdiffeq's options.
+
+    Example:
+        >>> from pynode_jl.solvers import torchdiffeq_controller
+        >>> torchdiffeq_controller(5).kind
+        'I'
     """
     return Controller(
         kind="I",

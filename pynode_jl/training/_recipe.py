@@ -34,6 +34,11 @@ class Recipe:
             With a step adapter its check interval stands for it.
         controller: a step adapter: sets the solver's step or tolerance between chunks; None leaves
             the solver as it is.
+
+    Example:
+        >>> recipe = pn.Recipe(pn.Solver("Euler", dt=1 / 16), iterations=200, batch_size=64)
+        >>> recipe.gradient, recipe.precision
+        ('discrete', 'full')
     """
 
     solver: Solver

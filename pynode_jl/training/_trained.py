@@ -64,6 +64,14 @@ class Trained:
         best_weights: the last that the step adapter marked as best; when training ends they become
             the model's, and this is None.
         fingerprint: of the training data (`Dataset.fingerprint`); "" where unknown.
+
+    Example:
+        >>> data = pn.concentric_spheres(n_train=64, n_test=16)
+        >>> model = pn.Model(pn.MLP(2, width=4), classes=2)
+        >>> recipe = pn.Recipe(pn.Solver("Euler", dt=0.5), iterations=4, batch_size=32, chunk=4)
+        >>> trained = pn.train(model, data, recipe, backend="jax")
+        >>> trained.solver.label, trained.history.nf.tolist()
+        ('Euler h=1/2', [2, 2, 2, 2])
     """
 
     model: Model

@@ -49,6 +49,14 @@ def train(
     Raises:
         DataError: the data do not fit the model, are fewer than one batch, or are not those that
             `resume` was trained on.
+
+    Example:
+        >>> data = pn.concentric_spheres(n_train=64, n_test=16)
+        >>> model = pn.Model(pn.MLP(2, width=4), classes=2)
+        >>> recipe = pn.Recipe(pn.Solver("Euler", dt=0.5), iterations=4, batch_size=32, chunk=4)
+        >>> trained = pn.train(model, data, recipe, backend="jax")
+        >>> trained.finished, len(trained.history.loss)
+        (True, 4)
     """
     check_fit(model, dataset)
     if recipe.batch_size > dataset.n_train:
@@ -58,7 +66,7 @@ def train(
             f"at most the {dataset.n_train} training samples of {dataset.name}",
             "Make the batches smaller.",
         )
-    backend = as_backend(backend)
+    backend = as_backend(backend, model.field)
     if isinstance(resume, Trained):
         check_same_data(resume.fingerprint, dataset)
         trained = replace(resume, model=model, recipe=recipe)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pynode_jl.backends import _arguments
 from pynode_jl.backends._base import segment_grids
 from pynode_jl.backends.jax.numerics.loop import (
     AdaptiveControl,
@@ -18,7 +19,7 @@ from pynode_jl.backends.jax.numerics.loop import (
 )
 from pynode_jl.backends.jax.numerics.rhs import RHS
 from pynode_jl.backends.jax.numerics.rk_step import PaddedTableau, padded
-from pynode_jl.errors import BackendLacksSolverError, WrongSolverError
+from pynode_jl.errors import BackendLacksSolverError
 from pynode_jl.solvers import DenseMethod, ErrorRule, FixedStep, Solver, Tableau
 
 # Stage counts that tableaus are padded to: few compilations, little idle work.
@@ -32,36 +33,15 @@ def tableau_of(solver: Solver) -> Tableau:
         BackendLacksSolverError: it has none, or no error weights where it is to adapt its steps.
         WrongSolverError: it has options, which are Julia's.
     """
-    info = solver.info
-    if info.tableau is not None and info.tableau.kind == "full":
+    table = _arguments.checked_tableau(solver, "jax")
+    if table.kind == "full":
         raise BackendLacksSolverError(
             "solver",
             solver.name,
             "a tableau whose stages can be solved one by one: explicit, or diagonally implicit",
-            "pynode_jl.torch.odeint takes it, in torch.",
+            'Use backend="torch", or pynode_jl.torch.odeint.',
         )
-    if info.tableau is None or "jax" not in info.backends:
-        raise BackendLacksSolverError(
-            "solver",
-            solver.name,
-            "a solver with a Butcher tableau (`pynode-jl solvers --backend jax`)",
-            'The zoo runs it: backend="julia".',
-        )
-    if solver.options:
-        raise WrongSolverError(
-            "options",
-            dict(solver.options),
-            "none on the JAX backend",
-            'Constructor options belong to Julia\'s algorithms: drop them, or backend="julia".',
-        )
-    if not solver.fixed and info.tableau.b_error is None:
-        raise BackendLacksSolverError(
-            "solver",
-            solver.name,
-            "a method with embedded error weights where tolerances are given",
-            f'Give it a step, Solver("{solver.name}", dt=...), or adapt it with backend="julia".',
-        )
-    return info.tableau
+    return table
 
 
 class PaddedKind(NamedTuple):

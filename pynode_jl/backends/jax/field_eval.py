@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from pynode_jl.backends import _arguments
 from pynode_jl.backends._precision import Precision
 from pynode_jl.backends.jax.batching import in_batches
 from pynode_jl.backends.jax.winograd import conv3x3, conv3x3_reverse
@@ -83,6 +84,7 @@ def right_hand_side(
         InvalidValueError: a function of the user's in another precision than its own.
     """
     if isinstance(field, FunctionField):
+        _arguments.check_framework(field, "jax")
         if precision != "full":
             raise InvalidValueError(
                 "precision",

@@ -1,1 +1,40 @@
-"""The eager backend: any torch module or function, integrated step by step in torch."""
+"""The eager backend: any torch module or function, integrated step by step in torch.
+
+`TorchBackend` is its contract with the other backends. The rest serves the torch front end: a
+`Problem` in tensors, integrated by a `Method`.
+"""
+
+from pynode_jl.backends.torch._backend import TorchBackend
+from pynode_jl.backends.torch._events import EventGradient
+from pynode_jl.backends.torch._fields import FieldModule, as_function_of_time
+from pynode_jl.backends.torch._integrate import integrate
+from pynode_jl.backends.torch._method import Kind, Method, julia_method
+from pynode_jl.backends.torch._problem import (
+    CALLBACKS,
+    Problem,
+    State,
+    checked_times,
+    join,
+    mixed_norm,
+    normalise,
+    split,
+)
+
+__all__ = [
+    "CALLBACKS",
+    "EventGradient",
+    "FieldModule",
+    "Kind",
+    "Method",
+    "Problem",
+    "State",
+    "TorchBackend",
+    "as_function_of_time",
+    "checked_times",
+    "integrate",
+    "join",
+    "julia_method",
+    "mixed_norm",
+    "normalise",
+    "split",
+]

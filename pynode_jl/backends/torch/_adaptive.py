@@ -1,8 +1,8 @@
-"""Adaptive steps in torch, by torchdiffeq's rule or by Julia's.
+"""Adaptive steps in torch, by torchdiffeq's rules or by Julia's.
 
-Both see the error in units of the tolerance. torchdiffeq's rule steps past the output times and
-interpolates back; Julia's ends a step at each of them. Step sizes are constants of the gradient;
-the times in `t` are not.
+Both see the error in units of the tolerance. torchdiffeq's steps go over the output times, and
+states are interpolated; Julia's end at each of them. Step sizes are constants of the gradient; the
+times in `t` are not.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pynode_jl.backends.torch._events import bisected
+from pynode_jl.backends._results import RetCode
+from pynode_jl.backends.torch._events import bisect_event
+from pynode_jl.backends.torch._method import Method
 from pynode_jl.backends.torch._problem import Problem
-from pynode_jl.backends.torch._rk_step import Time, combined, runge_kutta
+from pynode_jl.backends.torch._rk_step import RKStep, Row, Time, combine, rk_step
 from pynode_jl.errors import InvalidValueError, SolveError
 from pynode_jl.solvers import (
     SCALARS,
@@ -36,20 +38,16 @@ from pynode_jl.solvers import (
     updated_memory,
 )
 
-if TYPE_CHECKING:
-    from pynode_jl.frontends.torch._methods import Method
-
 _OPTIONS = (
     "min_step", "max_step", "first_step", "step_t", "jump_t", "safety", "ifactor", "dfactor",
     "max_num_steps", "dtype",
 )  # fmt: skip
-_EPS = float(np.finfo(np.float64).eps)
 _TINY = float(np.finfo(np.float64).tiny)
 
 
 @dataclass
 class _Piece:
-    """The last accepted step, to interpolate in."""
+    """An accepted step, to interpolate in."""
 
     t0: float
     t1: float
@@ -58,7 +56,7 @@ class _Piece:
     f0: Tensor
     f1: Tensor
     stages: list[Tensor]
-    middle: tuple[float, ...] | None
+    middle: Row | None
 
     @cached_property
     def inside(self) -> Callable[[Any], Any]:
@@ -66,13 +64,11 @@ class _Piece:
         dt = self.t1 - self.t0
         middle = None
         if self.middle is not None:
-            middle = combined(None, dt, self.middle, [*self.stages, self.f1])
+            middle = combine(None, dt, self.middle, [*self.stages, self.f1])
         return interpolant(self.y1 - self.y0, dt * self.f0, dt * self.f1, middle)
 
     def __call__(self, t: Any, shift: Tensor | None) -> Tensor:
         """Return the state at t; `shift` is the start of the solve where it asks for a gradient."""
-        if self.t1 == self.t0:
-            return self.y1
         dt = self.t1 - self.t0
         x = (t - self.t0) / dt if shift is None else (t - (shift + self.t0)) / dt
         x = torch.as_tensor(x, dtype=self.y0.real.dtype, device=self.y0.device)
@@ -80,8 +76,21 @@ class _Piece:
         return state
 
 
+class _Last(NamedTuple):
+    """An accepted step: its ends, its state and, if known, f at its start, and what came of it."""
+
+    t: float
+    end: float
+    y: Tensor
+    slope: Tensor | None
+    step: RKStep
+
+
 class Adaptive:
-    """An adaptive solve under way."""
+    """An adaptive solve in progress.
+
+    `states` are those at the output times so far; `t` and `y` are where it stands.
+    """
 
     def __init__(self, problem: Problem, method: Method) -> None:
         assert method.tableau is not None
@@ -94,12 +103,16 @@ class Adaptive:
         if unknown:
             warnings.warn(f"{method.name}: Unexpected arguments {unknown}", stacklevel=4)
         self._problem, self._table, self._middle = problem, method.tableau, method.middle
+        self._explicit_first, self._fsal = method.tableau.explicit_first, method.tableau.fsal
         self._min, self._max = (
             float(options.get(name, default))
             for name, default in (("min_step", 0.0), ("max_step", math.inf))
         )
         self._limit = float(options.get("max_num_steps", math.inf))
-        self._stops_at_outputs = method.julia
+        self._julia = method.julia
+        # A backend's steps cannot be shorter than its precision resolves; those of `odeint` can.
+        precision = problem.y0.real.dtype if problem.strict else torch.float64
+        self._eps = float(torch.finfo(precision).eps)
         self._precision = torch.promote_types(
             options.get("dtype", torch.float64), problem.y0.real.dtype
         )
@@ -112,154 +125,230 @@ class Adaptive:
             },
         )
         start = problem.t[0]
+        # A zero that carries the gradient to the start of the steps (of the whole solve, or with
+        # Julia's rules since the last output): they all shift with it.
         self._shift = start - start.detach() if start.requires_grad else None
-        self._t, self._y = float(start.detach()), problem.y0
-        self._slope: Tensor | None = problem.rhs(self._time(self._t), self._y)
-        self._steps = 0
+        self.t, self.y = float(start.detach()), problem.y0
+        self.states = [self.y]
+        # With an event the second time says the direction only.
+        outputs = problem.t.detach().tolist()[: 1 if problem.event is not None else None]
+        self._outputs = {output: i for i, output in enumerate(outputs)}
+        self._last_output = self.t
+        self._jumps, self._stops = _checked_stops(options, self.t)
+        if self._julia:
+            self._stops = sorted({*self._stops, *outputs[1:]})
+        self._slope: Tensor | None = None  # f(t, y), once it is known
+        self._last: _Last | None = None
+        self._piece: _Piece | None = None
         first = options.get("first_step")
         dt = float(first) if first is not None else self._initial_step()
         self._memory = ControlMemory(dt, self._control.qoldinit, False)
-        self._piece = _Piece(
-            self._t,
-            self._t,
-            self._y,
-            self._y,
-            self._slope,
-            self._slope,
-            [],
-            None,
-        )
-        self._jumps, self._stops = self._checked_stops(options)
-
-    # Times are floats; a tensor where the start asks for a gradient, since all shift with it.
-    def _time(self, t: float) -> Any:
-        y = self._problem.y0
-        at: Time = t if self._shift is None else self._shift + t
-        return torch.as_tensor(at, dtype=self._precision, device=y.device)
 
     def solution(self) -> Tensor:
-        """The states at all times of the problem, stacked."""
+        """Return the states at all times of the problem, stacked.
+
+        Raises:
+            SolveError: the solve failed.
+        """
         t = self._problem.t
-        outputs = t.detach().tolist()
-        if self._stops_at_outputs:
-            self._stops = sorted({*self._stops, *outputs[1:]})
-        states = [self._y]
-        for i in range(1, len(outputs)):
-            while outputs[i] > self._t:
+        for output, i in list(self._outputs.items())[1:]:
+            while output > self.t:
                 self._advance()
-            exactly = t[i].to(self._precision) if t.requires_grad else outputs[i]
-            states.append(self._piece(exactly, self._shift))
-        return torch.stack(states)
+            if self._julia:
+                self.states.append(self.y)
+            else:
+                exactly = t[i].to(self._precision) if t.requires_grad else output
+                self.states.append(self._last_piece()(exactly, self._shift))
+        return torch.stack(self.states)
 
     def until_event(self) -> tuple[Tensor, Tensor]:
-        """The time where the event value first meets zero, and the states at start and there."""
+        """Return the time where the event value meets zero, and the states at start and there."""
         event, start = self._problem.event, self._problem.y0
         assert event is not None
 
-        def side() -> Tensor:
+        def sign() -> Tensor:
             with torch.no_grad():
-                return torch.sign(event(self._time(self._t), self._y))
+                return torch.sign(event(self._time(self.t), self.y))
 
-        first = side()
+        first = sign()
         if float(first) == 0.0:
-            return self._time(self._t), torch.stack([start, self._y])
-        while bool(side() == first):
+            return self._time(self.t), torch.stack([start, self.y])
+        while bool(sign() == first):
             self._advance()
-        piece = self._piece
-        _ = piece.inside  # made here, for the bisection runs without gradients
+        piece = self._last_piece()
+        _ = piece.inside  # made here, since the bisection runs without gradients
         tolerance = float(torch.as_tensor(self._problem.atol).min())
-        time = bisected(
+        time = bisect_event(
             lambda t: piece(t, None), event, first, piece.t0, piece.t1, tolerance, self._time(0.0)
         )
         end = piece(time if self._shift is None else time + self._shift, self._shift)
         return time, torch.stack([start, end])
 
+    def _time(self, t: float) -> Tensor:
+        at: Time = t if self._shift is None else self._shift + t
+        return torch.as_tensor(at, dtype=self._precision, device=self._problem.y0.device)
+
+    def _slope_here(self) -> Tensor:
+        """Return f(t, y) where the solve stands, beyond a jump there."""
+        if self._slope is None:
+            self._slope = self._problem.f(
+                self._time(self.t), self.y, 1 if self.t in self._jumps else 0
+            )
+        return self._slope
+
     def _advance(self) -> None:
-        """One accepted step."""
+        """Take one accepted step."""
+        counts = self._problem.counts
         accepted = False
         while not accepted:
-            if self._steps >= self._limit:
+            if counts.naccept + counts.nreject >= self._limit:
                 raise SolveError(
-                    "MaxIters", f"max_num_steps = {self._limit:g} steps were not enough. Raise it."
+                    RetCode.MaxIters,
+                    f"max_num_steps = {self._limit:g} steps were not enough. Raise it.",
                 )
-            self._steps += 1
-            accepted = self._try()
+            accepted = self._try_step()
 
-    def _try(self) -> bool:
-        problem, table, t, y = self._problem, self._table, self._t, self._y
+    def _try_step(self) -> bool:
+        problem, t, y = self._problem, self.t, self.y
         proposed = min(max(self._memory.dt, self._min), self._max)
         problem.call_back("callback_step", self._time(t), y, proposed)
         if not t + proposed > t:
             raise SolveError(
-                "DtLessThanMin",
+                RetCode.DtLessThanMin,
                 f"underflow in dt: the step {proposed:g} is lost beside t = {t:g}. Loosen the"
                 " tolerances, solve in float64, or take an implicit method.",
             )
-        dt, end, stop = proposed, t + proposed, self._next_stop(t)
-        at_stop = stop < math.inf and reaches_stop(
-            SCALARS, t, proposed, stop, _EPS if self._stops_at_outputs else 0.0
-        )
-        if at_stop:
-            dt, end = stop - t, stop
-        if self._slope is None:
-            self._slope = problem.rhs(self._time(t), y)
-        start = self._time(t) if self._shift is not None else t
-        step = runge_kutta(
-            table,
-            problem.rhs,
-            start,
-            dt,
-            self._time(end) if self._shift is not None else end,
-            y,
-            self._slope if table.explicit_first else None,
-            nudge_last=-1,
-        )
-        error = self._error(y, step.y, step.errors)
-        accepted = (error <= 1.0 and dt <= self._max) or dt <= self._min
-        usable = math.isfinite(error)
+        dt, end, at_stop = self._cut(t, proposed)
+        step = self._step(t, dt, end)
+        problem.counts.njac += step.njac
+        error = self._error(y, step)
+        usable = math.isfinite(error) and step.converged
+        accepted = (usable and error <= 1.0 and dt <= self._max) or dt <= self._min
         # torchdiffeq scales the step taken, Julia the step proposed.
-        before = self._memory._replace(dt=proposed if self._stops_at_outputs else dt)
-        attempt = Attempt(
-            dt, self._stops_at_outputs and at_stop, error, usable, accepted and usable
-        )
+        before = self._memory._replace(dt=proposed if self._julia else dt)
+        attempt = Attempt(dt, self._julia and at_stop, error, usable, accepted and usable)
         self._memory = updated_memory(SCALARS, self._control, before, attempt)
-        told = "callback_accept_step" if accepted else "callback_reject_step"
-        problem.call_back(told, self._time(t), y, dt)
+        name = "callback_accept_step" if accepted else "callback_reject_step"
+        problem.call_back(name, self._time(t), y, dt)
         if not accepted:
+            problem.counts.nreject += 1
+            self._check_size(error, step.converged)
             return False
-        if not bool(torch.isfinite(step.y).all()):
-            raise SolveError(
-                "Unstable", f"the state became NaN or infinite at t = {end:g}. Tighten tolerances."
-            )
-        slope = step.stages[-1] if table.fsal else problem.rhs(self._time(end), step.y, -1)
-        self._piece = _Piece(t, end, y, step.y, self._slope, slope, step.stages, self._middle)
-        # Beyond a jump f is another one: evaluate it on that side.
-        beyond = problem.rhs(self._time(end), step.y, 1) if end in self._jumps else slope
-        self._t, self._y, self._slope = end, step.y, beyond
+        problem.counts.naccept += 1
+        self._accept(end, step)
         return True
 
-    def _error(self, y: Tensor, new: Tensor, errors: tuple[Tensor, ...]) -> float:
+    def _cut(self, t: float, proposed: float) -> tuple[float, float, bool]:
+        """Return the step's length, its end, and whether that is a stop."""
+        i = bisect.bisect_right(self._stops, t)
+        if i < len(self._stops):
+            stop = self._stops[i]
+            if reaches_stop(SCALARS, t, proposed, stop, self._eps if self._julia else 0.0):
+                return stop - t, stop, True
+        return proposed, t + proposed, False
+
+    def _step(self, t: float, dt: float, end: float) -> RKStep:
+        first = self._slope_here() if self._explicit_first else None
+        start_time: Time = t
+        end_time: Time = end
+        length: Time = dt
+        if self._shift is not None:
+            start_time = self._time(t)
+            output = self._output_at(end)
+            end_time = self._time(end) if output is None else output
+            length = dt if output is None else output - start_time
+        return rk_step(
+            self._table,
+            self._problem.f,
+            start_time,
+            length,
+            end_time,
+            self.y,
+            first,
+            samples=self._problem.samples,
+            side_last=-1,
+        )
+
+    def _output_at(self, end: float) -> Tensor | None:
+        """Return the output time at which Julia's step ends, with its gradient."""
+        if not self._julia or end not in self._outputs:
+            return None
+        return self._problem.t[self._outputs[end]].to(self._precision)
+
+    def _accept(self, end: float, step: RKStep) -> None:
+        if not bool(torch.isfinite(step.y).all()):
+            raise SolveError(
+                RetCode.Unstable,
+                f"the state became NaN or infinite at t = {end:g}. Tighten tolerances.",
+            )
+        self._last, self._piece = _Last(self.t, end, self.y, self._slope, step), None
+        if end in self._outputs:
+            self._last_output = end
+            output = self._output_at(end)
+            if self._shift is not None and output is not None:
+                self._shift = output - output.detach()
+        self.t, self.y = end, step.y
+        # Beyond a jump f is another one.
+        known = self._fsal and end not in self._jumps
+        # A backend takes f once more at each save time, as the JAX backend does.
+        known = known and not (self._problem.strict and end in self._outputs)
+        self._slope = step.stages[-1] if known else None
+
+    def _last_piece(self) -> _Piece:
+        """Return the last accepted step, to interpolate in."""
+        if self._piece is None:
+            assert self._last is not None
+            t, end, y, f0, step = self._last
+            if f0 is None:
+                f0 = self._problem.f(self._time(t), y)
+            if self._fsal:
+                f1 = step.stages[-1]
+            elif end in self._jumps:
+                f1 = self._problem.f(self._time(end), step.y, -1)
+            else:
+                f1 = self._slope_here()
+            self._piece = _Piece(t, end, y, step.y, f0, f1, step.stages, self._middle)
+        return self._piece
+
+    def _check_size(self, error: float, converged: bool) -> None:
+        """Stop a backend's solve whose next step is lost in the rounding of the time."""
+        if not self._problem.strict:
+            return
+        stop = self._stops[bisect.bisect_right(self._stops, self.t)]
+        if self._memory.dt > 4 * self._eps * max(abs(self.t), stop - self._last_output):
+            return
+        if not math.isfinite(error):
+            code = RetCode.Unstable
+        else:
+            code = RetCode.DtLessThanMin if converged else RetCode.ConvergenceFailure
+        raise SolveError(code, code.meaning)
+
+    def _error(self, y: Tensor, step: RKStep) -> float:
         problem = self._problem
         with torch.no_grad():
-            scale = error_scale(torch, problem.rtol, problem.atol, y, new)
+            scale = error_scale(torch, problem.rtol, problem.atol, y, step.y)
             error: float = scaled_error(
                 SCALARS,
                 self._table.error_rule,
-                errors,
+                step.errors,
                 lambda each: float(abs(problem.norm(each / scale))),
             )
         return error
 
     def _initial_step(self) -> float:
-        problem, t, y, slope = self._problem, self._t, self._y, self._slope
-        assert slope is not None
-        bounded = self._stops_at_outputs and problem.event is None
+        problem, t, y = self._problem, self.t, self.y
+        # As Julia, which takes f there once more for the first step.
+        slope = problem.f(self._time(t), y) if self._julia else self._slope_here()
+        longest, smallest = math.inf, max(self._eps * abs(t), _TINY)
+        if self._julia and len(self._outputs) > 1:
+            longest = list(self._outputs)[1] - t
+            smallest = self._eps * max(abs(t), longest)
 
         def norm(x: Tensor) -> float:
             return float(abs(problem.norm(x / scale)))
 
         def slope_change(size: float) -> float:
-            return norm(problem.rhs(self._time(t + float(size)), y + float(size) * slope) - slope)
+            return norm(problem.f(self._time(t + float(size)), y + float(size) * slope) - slope)
 
         with torch.no_grad(), np.errstate(all="ignore"):
             scale = error_scale(torch, problem.rtol, problem.atol, y)
@@ -269,26 +358,22 @@ class Adaptive:
                 np.float64(norm(slope)),
                 slope_change,
                 order=self._table.order,
-                smallest=max(_EPS * abs(t), _TINY),
-                longest=float(problem.t[-1].detach()) - t if bounded else math.inf,
+                smallest=smallest,
+                longest=longest,
             )
         return float(step)
 
-    def _checked_stops(self, options: dict[str, Any]) -> tuple[set[float], list[float]]:
-        begin = self._t
-        lists = [
-            [float(each) for each in torch.as_tensor(options[name]).reshape(-1)]
-            if options.get(name) is not None
-            else []
-            for name in ("step_t", "jump_t")
-        ]
-        inside = [[each for each in values if each >= begin] for values in lists]
-        if len({*inside[0], *inside[1]}) < len(inside[0]) + len(inside[1]):
-            raise InvalidValueError(
-                "step_t, jump_t", lists, "times that differ from each other", "Drop the repeats."
-            )
-        return set(inside[1]), sorted(inside[0] + inside[1])
 
-    def _next_stop(self, t: float) -> float:
-        i = bisect.bisect_right(self._stops, t)
-        return self._stops[i] if i < len(self._stops) else math.inf
+def _checked_stops(options: dict[str, Any], begin: float) -> tuple[set[float], list[float]]:
+    lists = [
+        [float(each) for each in torch.as_tensor(options[name]).reshape(-1)]
+        if options.get(name) is not None
+        else []
+        for name in ("step_t", "jump_t")
+    ]
+    inside = [[each for each in values if each >= begin] for values in lists]
+    if len({*inside[0], *inside[1]}) < len(inside[0]) + len(inside[1]):
+        raise InvalidValueError(
+            "step_t, jump_t", lists, "times that differ from each other", "Drop the repeats."
+        )
+    return set(inside[1]), sorted(inside[0] + inside[1])

@@ -12,7 +12,7 @@ from torch import Tensor
 from pynode_jl.backends.torch._problem import Event
 
 
-def bisected(
+def bisect_event(
     interpolant: Callable[[Tensor], Tensor],
     event: Event,
     sign: Tensor,
@@ -21,8 +21,10 @@ def bisected(
     tolerance: float,
     like: Tensor,
 ) -> Tensor:
-    """The time in [t0, t1] where `event` leaves the sign that it has at t0, to `tolerance`; a
-    scalar tensor as `like`."""
+    """Return the time in [t0, t1] where `event` leaves its sign at t0, to `tolerance`.
+
+    It is a scalar tensor as `like`.
+    """
     with torch.no_grad():
         for _ in range(max(0, math.ceil(math.log2(max(t1 - t0, tolerance) / tolerance)))):
             middle = (t0 + t1) / 2
@@ -35,22 +37,24 @@ def bisected(
 
 
 class EventGradient(torch.autograd.Function):
-    """Passes (time, state) of an event through, with their derivatives by the implicit function
-    theorem (Chen, Amos, Nickel 2021, "Learning neural event functions", eq. 7): the event's time
-    answers to the state's, and the state moves along f with the time."""
+    """The identity on the (time, state) of an event, with the derivatives of the event.
+
+    By the implicit function theorem (Chen, Amos, Nickel 2021, "Learning neural event functions",
+    eq. 7): the event's time depends on the state, and the state moves along f with the time.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, rhs: Callable[..., Tensor], event: Event, time: Tensor, state: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Both as they are."""
+        """Return both unchanged."""
         ctx.rhs, ctx.event = rhs, event
         ctx.save_for_backward(time, state)
         return time.detach().clone(), state.detach().clone()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        """All of it becomes a gradient of the state at the (now fixed) time."""
+        """Return the whole gradient as one of the state at the (now fixed) time."""
         to_time, to_state = gradients
         time, state = (each.detach().requires_grad_() for each in ctx.saved_tensors)
         with torch.enable_grad():

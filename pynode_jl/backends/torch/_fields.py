@@ -1,14 +1,38 @@
-"""A field spec as a torch module: its weights as parameters, its layers run in torch."""
+"""Vector fields as functions of torch tensors.
+
+`FieldModule` is a `VectorField` as a module. `call_with_rhs` gives f(t, y) of any
+field with given weights: the layers of a `VectorField`, a `FunctionField`'s module or function.
+"""
 
 from __future__ import annotations
 
+import inspect
+import threading
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
-from pynode_jl.fields import Activation, ActivationName, Conv, Dense, Layer, VectorField
+from pynode_jl.backends import _arguments
+from pynode_jl.errors import InvalidValueError
+from pynode_jl.fields import (
+    Activation,
+    ActivationName,
+    Conv,
+    Dense,
+    Field,
+    FunctionField,
+    Layer,
+    VectorField,
+)
+
+T = TypeVar("T")
+#: f(t, y): t a scalar tensor in y's precision, y ``(batch, *state_shape)``.
+RightHandSide: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 _ACTIVATIONS: Mapping[ActivationName, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
@@ -19,6 +43,8 @@ _ACTIVATIONS: Mapping[ActivationName, Callable[[Tensor], Tensor]] = {
     "elu": functional.elu,
     "silu": functional.silu,
 }
+# A user's module holds the weights of a solve while it runs: one solve at a time.
+_lock = threading.RLock()
 
 
 class _Elementwise(nn.Module):
@@ -38,27 +64,27 @@ class FieldModule(nn.Module):
 
     Its parameters have the field's names, ``layers.0.weight`` and so on, and start as
     ``field.init(seed)`` draws them.
+
+    Example:
+        >>> import torch, pynode_jl as pn
+        >>> from pynode_jl.torch import FieldModule
+        >>> FieldModule(pn.MLP(2))(torch.tensor(0.0), torch.zeros(5, 2)).shape
+        torch.Size([5, 2])
     """
 
     def __init__(self, field: VectorField, seed: int = 0) -> None:
         super().__init__()
         self.field = field
-        self.layers = nn.Sequential(*map(_made, field.layers))
-        self._one_channel = any(isinstance(each, Conv) and each.axes == 1 for each in field.layers)
+        self.layers = nn.Sequential(*map(_layer_module, field.layers))
         initial = {k: torch.from_numpy(v) for k, v in field.init(seed).items()}
         self.load_state_dict(initial, assign=True)
 
     def forward(self, t: Tensor | float, y: Tensor) -> Tensor:
-        """The slope, of y's shape."""
-        h = y[:, None] if self._one_channel else y
-        if self.field.time_dependent:
-            time = torch.as_tensor(t, dtype=y.dtype, device=y.device)
-            h = torch.cat([h, time.expand(h.shape[0], 1, *h.shape[2:])], dim=1)
-        slope: Tensor = self.layers(h)
-        return slope[:, 0] if self._one_channel else slope
+        """Return dy/dt, of y's shape."""
+        return _evaluate(self.field, self.layers, t, y)
 
 
-def _made(layer: Layer) -> nn.Module:
+def _layer_module(layer: Layer) -> nn.Module:
     # Empty: the weights come from the field's own draw.
     if isinstance(layer, Activation):
         return _Elementwise(layer.name)
@@ -66,3 +92,125 @@ def _made(layer: Layer) -> nn.Module:
         return nn.Linear(layer.inputs, layer.outputs, device="meta")
     kind = nn.Conv1d if layer.axes == 1 else nn.Conv2d
     return kind(layer.inputs, layer.outputs, layer.kernel, padding=layer.kernel // 2, device="meta")
+
+
+def _evaluate(
+    field: VectorField, layers: Callable[[Tensor], Tensor], t: Tensor | float, y: Tensor
+) -> Tensor:
+    """Return the layers' value, with the channel axis and the time that they expect."""
+    one_channel = len(field.state_shape) == 1 and any(isinstance(e, Conv) for e in field.layers)
+    h = y[:, None] if one_channel else y
+    if field.time_dependent:
+        time = torch.as_tensor(t, dtype=y.dtype, device=y.device)
+        h = torch.cat([h, time.expand(h.shape[0], 1, *h.shape[2:])], dim=1)
+    slope = layers(h)
+    return slope[:, 0] if one_channel else slope
+
+
+class _Caller(nn.Module):
+    """Passes a module to a function, while `functional_call` holds its weights."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, work: Callable[[nn.Module], T]) -> T:
+        return work(self.module)
+
+
+def call_with_rhs(
+    field: Field,
+    weights: Mapping[str, Tensor],
+    like: Tensor,
+    work: Callable[[RightHandSide], T],
+) -> T:
+    """Return ``work(f)``, f(t, y) of a field with these weights; derivatives pass to them.
+
+    A module holds `weights` in place of its parameters, and copies of its buffers in the precision
+    of `like`, while `work` runs: nothing that it does changes the module's own.
+    """
+    if isinstance(field, VectorField):
+        return work(partial(_evaluate, field, partial(_apply_layers, field, weights)))
+    _arguments.check_framework(field, "torch")
+    function = field.function
+    if not isinstance(function, nn.Module):
+        bound = partial(function, weights) if field.initial else function
+        return work(_checked(field, bound))
+    buffers = {
+        name: each.to(like, copy=True) if each.is_floating_point() else each.to(like.device)
+        for name, each in function.named_buffers()
+    }
+    tensors = {f"module.{name}": each for name, each in {**weights, **buffers}.items()}
+    with _lock:
+        result: T = functional_call(
+            _Caller(function),
+            tensors,
+            (lambda module: work(_checked(field, as_function_of_time(module))),),
+        )
+    return result
+
+
+def _apply_layers(field: VectorField, weights: Mapping[str, Tensor], h: Tensor) -> Tensor:
+    for i, layer in enumerate(field.layers):
+        if isinstance(layer, Activation):
+            h = _ACTIVATIONS[layer.name](h)
+            continue
+        weight, bias = weights[f"layers.{i}.weight"], weights[f"layers.{i}.bias"]
+        if isinstance(layer, Dense):
+            h = functional.linear(h, weight, bias)
+        else:
+            convolve = functional.conv1d if layer.axes == 1 else functional.conv2d
+            h = convolve(h, weight, bias, padding=layer.kernel // 2)
+    return h
+
+
+def _checked(field: FunctionField, function: Callable[..., Any]) -> RightHandSide:
+    """Return the user's function, its results checked."""
+
+    def rhs(t: Tensor, y: Tensor) -> Tensor:
+        slope: Tensor = function(t, y)
+        if slope.shape != y.shape:
+            raise InvalidValueError(
+                "function",
+                field.function,
+                f"one that returns y's shape, here {tuple(y.shape)}; it returned"
+                f" {tuple(slope.shape)}",
+                "Keep the batch axis in front.",
+            )
+        return slope.to(y.dtype)
+
+    return rhs
+
+
+def check_samples_apart(field: FunctionField, f: RightHandSide, t: Tensor, y: Tensor) -> None:
+    """Refuse a function that mixes samples or draws random numbers.
+
+    Raises:
+        InvalidValueError: one sample's dy/dt depends on another sample, or on chance.
+    """
+    with torch.no_grad():
+        beside_another, beside_itself = f(t, y[:2]), f(t, y[[1, 1]])
+    if torch.allclose(beside_another[1], beside_itself[1], rtol=1e-4, atol=1e-6, equal_nan=True):
+        return
+    raise InvalidValueError(
+        "function",
+        field.function,
+        "a function that treats each sample by itself, without randomness",
+        "Call .eval() where it has BatchNorm or Dropout; keep the batch axis in front.",
+    )
+
+
+def takes_time(module: nn.Module) -> bool:
+    """Return whether a module's forward is a function of (t, y), and not of y alone."""
+    needed = [
+        each
+        for each in inspect.signature(module.forward).parameters.values()
+        if each.default is each.empty
+        and each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+    ]
+    return len(needed) != 1
+
+
+def as_function_of_time(module: nn.Module) -> Callable[[Any, Tensor], Tensor]:
+    """Return a module, a function of (t, y) or of y alone, as a function of (t, y)."""
+    return module if takes_time(module) else lambda t, y: module(y)

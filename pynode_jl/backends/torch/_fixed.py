@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import collections
+import math
 import warnings
 from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pynode_jl.backends.torch._events import bisected
+from pynode_jl.backends._results import RetCode
+from pynode_jl.backends.torch._events import bisect_event
+from pynode_jl.backends.torch._method import Method
 from pynode_jl.backends.torch._problem import Problem
-from pynode_jl.backends.torch._rk_step import Time, runge_kutta
+from pynode_jl.backends.torch._rk_step import RKStep, Time, rk_step
 from pynode_jl.errors import InvalidValueError, SolveError
 from pynode_jl.solvers import Solver, interpolant, tableau
-
-if TYPE_CHECKING:
-    from pynode_jl.frontends.torch._methods import Method
 
 _OPTIONS = ("step_size", "grid_constructor", "interp", "perturb", "max_iters", "max_num_steps")
 _ADAMS_OPTIONS = (*_OPTIONS, "max_order")
@@ -39,11 +39,13 @@ class _Interval(NamedTuple):
 
 
 class Fixed:
-    """A solve on a grid.
+    """A solve on a grid, in progress.
+
+    `states` are those at the output times so far; `t` and `y` are where it stands.
 
     The grid is the times themselves, unless options give a `step_size` or a `grid_constructor`.
-    Under torchdiffeq's names the grid of a step size runs from the first time to the last, and the
-    states at times between its points are interpolated, linearly unless `interp` is "cubic". Under
+    By torchdiffeq's rules the grid of a step size runs from the first time to the last, and the
+    states at times between its points are interpolated, linearly unless `interp` is "cubic". By
     Julia's it ends a step at each time.
     """
 
@@ -53,16 +55,18 @@ class Fixed:
         unknown = {key: options.pop(key) for key in list(options) if key not in known}
         if unknown:
             warnings.warn(f"{method.name}: Unexpected arguments {unknown}", stacklevel=4)
-        deaf = set(problem.callbacks) - {"callback_step"}
-        if deaf:
-            warnings.warn(f"method {method.name!r} does not support callbacks {deaf}", stacklevel=4)
+        unsupported = set(problem.callbacks) - {"callback_step"}
+        if unsupported:
+            warnings.warn(
+                f"method {method.name!r} does not support callbacks {unsupported}", stacklevel=4
+            )
         self._problem, self._julia = problem, method.julia
         self._interp = options.get("interp", "linear")
         if self._interp not in ("linear", "cubic"):
             raise InvalidValueError(
                 "interp", self._interp, '"linear" or "cubic"', "Use one of them."
             )
-        self._nudge = 1 if options.get("perturb", False) else 0
+        self._side = 1 if options.get("perturb", False) else 0
         self._step_size, self._constructor = (
             options.get(name) for name in ("step_size", "grid_constructor")
         )
@@ -70,26 +74,38 @@ class Fixed:
             raise InvalidValueError(
                 "grid_constructor", self._constructor, "None where step_size is given", "Drop one."
             )
+        self._limit = float(options.get("max_num_steps", math.inf)) if problem.strict else math.inf
+        self.t, self.y = _value(problem.t[0]), problem.y0
+        self.states = [self.y]
         self._step = self._adams(method, options) if method.kind == "adams" else self._rk(method)
 
     def solution(self) -> Tensor:
-        """The states at all times of the problem, stacked."""
-        problem = self._problem
-        t, y = problem.t, problem.y0
+        """Return the states at all times of the problem, stacked.
+
+        Raises:
+            SolveError: the solve failed.
+        """
+        problem, counts = self._problem, self._problem.counts
+        t = problem.t
         outputs = t.detach().tolist()
-        states, j = [y], 1
+        j = 1
         for interval in self._grid():
-            problem.call_back("callback_step", interval.t, y, interval.dt)
-            new, slope = self._step(*interval, y)
+            if counts.naccept >= self._limit:
+                raise SolveError(RetCode.MaxIters, RetCode.MaxIters.meaning)
+            problem.call_back("callback_step", interval.t, self.y, interval.dt)
+            y, (new, slope) = self.y, self._step(*interval, self.y)
+            counts.naccept += 1
             end = _value(interval.end)
+            self.t, self.y = end, new
             while j < len(outputs) and end >= outputs[j]:
-                states.append(self._between(interval, y, new, slope, t[j], outputs[j]))
+                if problem.strict and not bool(torch.isfinite(new).all()):
+                    raise SolveError(RetCode.Unstable, RetCode.Unstable.meaning)
+                self.states.append(self._between(interval, y, new, slope, t[j], outputs[j]))
                 j += 1
-            y = new
-        return torch.stack(states)
+        return torch.stack(self.states)
 
     def until_event(self) -> tuple[Tensor, Tensor]:
-        """The time where the event value first meets zero, and the states at start and there."""
+        """Return the time where the event value meets zero, and the states at start and there."""
         problem, event = self._problem, self._problem.event
         assert event is not None
         if self._step_size is None:
@@ -99,19 +115,19 @@ class Fixed:
         like = problem.t[0].detach().to(problem.y0.real.dtype)
         t, y, dt = float(like), problem.y0, float(self._step_size)
 
-        def side(t: float, y: Tensor) -> Tensor:
+        def sign(t: float, y: Tensor) -> Tensor:
             with torch.no_grad():
                 return torch.sign(event(torch.full_like(like, t), y))
 
-        first = side(t, y)
+        first = sign(t, y)
         for _ in range(_MAX_EVENT_STEPS):
             new, slope = self._step(t, dt, t + dt, y)
-            if not bool(side(t + dt, new) == first):
+            if not bool(sign(t + dt, new) == first):
                 break
             t, y = t + dt, new
         else:
             raise SolveError(
-                "MaxIters", f"no event in {_MAX_EVENT_STEPS} steps. Take a larger step_size."
+                RetCode.MaxIters, f"no event in {_MAX_EVENT_STEPS} steps. Take a larger step_size."
             )
         interval = _Interval(t, dt, t + dt)
 
@@ -119,32 +135,47 @@ class Fixed:
             return self._between(interval, y, new, slope, time, float(time))
 
         tolerance = float(torch.as_tensor(problem.atol).min())
-        time = bisected(inside, event, first, t, t + dt, tolerance, like)
+        time = bisect_event(inside, event, first, t, t + dt, tolerance, like)
         return time, torch.stack([problem.y0, inside(time)])
 
     def _rk(self, method: Method) -> Stepper:
         assert method.tableau is not None
-        table, rhs, nudge = method.tableau, self._problem.rhs, self._nudge
+        table, problem, side = method.tableau, self._problem, self._side
+        explicit = table.explicit_first
 
         def step(t: Time, dt: Time, end: Time, y: Tensor) -> tuple[Tensor, Tensor]:
-            explicit = table.explicit_first
-            first = None if explicit else rhs(self._tensor(t), y, nudge)
-            done = runge_kutta(
-                table, rhs, t, dt, end, y, nudge_first=nudge, nudge_last=-nudge if explicit else -1
+            result = rk_step(
+                table,
+                problem.f,
+                t,
+                dt,
+                end,
+                y,
+                samples=problem.samples,
+                with_error=False,
+                side_first=side,
+                side_last=-side if explicit else -1,
             )
-            return done.y, done.stages[0] if first is None else first
+            problem.counts.njac += result.njac
+            _check_newton(result, t)
+            # f at the start serves cubic interpolation.
+            if explicit or self._interp == "linear":
+                return result.y, result.stages[0]
+            return result.y, problem.f(self._tensor(t), y, side)
 
         return step
 
     def _adams(self, method: Method, options: dict[str, Any]) -> Stepper:
-        """Adams-Bashforth, corrected by Adams-Moulton where the method is implicit; the grid is
-        taken for equidistant."""
+        """Return Adams-Bashforth's step, corrected by Adams-Moulton's if the method is implicit.
+
+        The grid is taken for equidistant.
+        """
         most = int(options.get("max_order", _ADAMS_MAX))
         if not 1 <= most <= _ADAMS_MAX:
             raise InvalidValueError("max_order", most, f"1 to {_ADAMS_MAX}", "Lower it.")
         if most < _ADAMS_MIN:
             warnings.warn(f"max_order below {_ADAMS_MIN}: the 3/8 rule runs alone", stacklevel=5)
-        problem, nudge = self._problem, self._nudge
+        problem, side = self._problem, self._side
         rounds = int(options.get("max_iters", 4))
         history: collections.deque[Tensor] = collections.deque(maxlen=most - 1 or 1)
         starter = tableau("RK38")
@@ -156,11 +187,11 @@ class Fixed:
             return total
 
         def step(t: Time, dt: Time, end: Time, y: Tensor) -> tuple[Tensor, Tensor]:
-            slope = problem.rhs(self._tensor(t), y, nudge)
+            slope = problem.f(self._tensor(t), y, side)
             history.appendleft(slope)
             size = len(history)
             if size < _ADAMS_MIN - 1:
-                started = runge_kutta(starter, problem.rhs, t, dt, end, y, slope, nudge_last=-nudge)
+                started = rk_step(starter, problem.f, t, dt, end, y, slope, side_last=-side)
                 return started.y, slope
             change = dt * weighted(adams_weights(size, implicit=False))
             if method.implicit:
@@ -168,7 +199,7 @@ class Fixed:
                 known = dt * weighted(tuple(behind))
                 for _ in range(rounds):
                     old = change
-                    value = problem.rhs(self._tensor(end), y + old, -nudge)
+                    value = problem.f(self._tensor(end), y + old, -side)
                     change = known + dt * ahead * value
                     scale = problem.atol + problem.rtol * torch.maximum(old.abs(), change.abs())
                     if bool(((old - change).abs() / scale).max() < 1):
@@ -207,7 +238,7 @@ class Fixed:
         return [_Interval(a, b - a, b) for a, b in pairwise(points.tolist())]
 
     def _part(self, a: Tensor, b: Tensor) -> Tensor:
-        """Points from a (left out) to b, `step_size` apart, the last step shortened."""
+        """Return points from a (left out) to b, `step_size` apart, the last step shortened."""
         assert self._step_size is not None
         begin, end = _value(a), _value(b)
         grid = Solver("Euler", dt=min(float(self._step_size), end - begin)).grid(begin, end)
@@ -217,12 +248,12 @@ class Fixed:
     def _between(
         self, interval: _Interval, y0: Tensor, y1: Tensor, slope: Tensor, t: Tensor, value: float
     ) -> Tensor:
-        """The state at t (of that value) within a step."""
+        """Return the state at t (of that value) within a step."""
         start, dt, end = interval
         x = ((t - start) / dt).to(y0.real.dtype)
         dt = torch.as_tensor(dt, dtype=x.dtype, device=x.device)
         if self._interp == "cubic":
-            last = self._problem.rhs(self._tensor(end), y1)
+            last = self._problem.f(self._tensor(end), y1)
             inside = interpolant(y1 - y0, dt * slope, dt * last)
             return y0 + inside(x)  # type: ignore[no-any-return]
         return y1 if value == _value(end) else y0 + x * (y1 - y0)
@@ -230,6 +261,17 @@ class Fixed:
 
 def _value(t: Time) -> float:
     return float(t.detach()) if isinstance(t, Tensor) else t
+
+
+def _check_newton(step: RKStep, t: Time) -> None:
+    if step.converged:
+        return
+    finite = bool(torch.isfinite(step.y).all())
+    raise SolveError(
+        RetCode.ConvergenceFailure if finite else RetCode.Unstable,
+        f"Newton's iteration for an implicit stage of the step at t = {_value(t):g} did not"
+        " converge. Take a smaller step.",
+    )
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What a call of `odeint` asks for, in one form: one tensor for a state, times that increase.
+"""An initial value problem in torch, in one form: one tensor for a state, times that increase.
 
 A tuple of tensors becomes one flat tensor and a decreasing time its negative, at this edge only;
 the user's function, norm, event and callbacks keep seeing their own shapes and times.
@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from pynode_jl.backends._results import RetCode, Stats
 from pynode_jl.errors import InvalidValueError
 
 State: TypeAlias = Tensor | tuple[Tensor, ...]
@@ -25,12 +26,39 @@ _SIGNED_TIME_OPTIONS = ("step_t", "jump_t")
 
 
 @dataclass
-class Problem:
-    """y' = rhs(t, y) from `y0` over the times `t`, which increase.
+class Counts:
+    """The cost of a solve so far, as in `pynode_jl.backends.Stats`."""
 
-    `rhs(t, y, nudge)` calls the user's function at t as it is (0), just after it (1) or just
-    before (-1), in the precision of the state. `shapes` are those of a tuple's tensors, or None.
-    `callbacks` holds those that the user's function has, by name.
+    nf: int = 0
+    njac: int = 0
+    naccept: int = 0
+    nreject: int = 0
+
+    def stats(self, code: RetCode) -> Stats:
+        """Return the cost of a solve that has ended with this code."""
+        return Stats(self.nf, self.njac, self.naccept, self.nreject, code)
+
+
+@dataclass
+class Problem:
+    """y' = f(t, y) from `y0` over the times `t`, which increase.
+
+    Attributes:
+        rhs: ``(t, y, side) -> f`` in the precision of the state: at t itself (side 0), or just
+            after (1) or just before it (-1).
+        y0: the state at the first time.
+        t: the times where states are wanted.
+        rtol, atol: tolerances, numbers or tensors.
+        norm: of an error estimate in units of the tolerance.
+        options: torchdiffeq's options.
+        shapes: those of a tuple's tensors, or None.
+        reversed: whether the user's times decrease.
+        event: zero at the event.
+        callbacks: those that the user's function has, by name.
+        samples: how many independent systems `y0` holds along its first axis; see `rk_step`.
+        strict: a backend's solve: the option `max_num_steps` bounds fixed steps too, and a state
+            that is not finite ends them.
+        counts: the cost so far.
     """
 
     rhs: Callable[..., Tensor]
@@ -40,26 +68,34 @@ class Problem:
     atol: Any
     norm: Norm
     options: dict[str, Any]
-    shapes: list[torch.Size] | None
-    reversed: bool
+    shapes: list[torch.Size] | None = None
+    reversed: bool = False
     event: Event | None = None
     callbacks: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    samples: int = 1
+    strict: bool = False
+    counts: Counts = field(default_factory=Counts)
+
+    def f(self, t: Tensor, y: Tensor, side: int = 0) -> Tensor:
+        """Return f(t, y), and count the evaluation."""
+        self.counts.nf += 1
+        return self.rhs(t, y, side)
 
     def call_back(self, name: str, t: Any, y: Tensor, dt: Any) -> None:
-        """Tell the user's function, if it listens."""
+        """Invoke a callback if the user's function has it."""
         if name in self.callbacks:
             time, step = (torch.as_tensor(each, dtype=torch.float64) for each in (t, dt))
             self.callbacks[name](time, y, step)
 
     def shaped(self, solution: Tensor) -> State:
-        """A flat solution, (times, numbers), as the tuple that the user gave."""
+        """Return a flat solution, (times, numbers), as the tuple that the user gave."""
         if self.shapes is None:
             return solution
         return split(solution, self.shapes)
 
 
 def split(flat: Tensor, shapes: Sequence[torch.Size]) -> tuple[Tensor, ...]:
-    """Views of the last axis of `flat` in the given shapes."""
+    """Return views of the last axis of `flat` in the given shapes."""
     ends, start = [], 0
     for shape in shapes:
         ends.append((start, start + shape.numel(), shape))
@@ -67,22 +103,22 @@ def split(flat: Tensor, shapes: Sequence[torch.Size]) -> tuple[Tensor, ...]:
     return tuple(flat[..., a:b].view((*flat.shape[:-1], *shape)) for a, b, shape in ends)
 
 
-def joined(parts: Sequence[Tensor]) -> Tensor:
-    """The tensors of a tuple as one flat tensor."""
+def join(parts: Sequence[Tensor]) -> Tensor:
+    """Return the tensors of a tuple as one flat tensor."""
     return torch.cat([part.reshape(-1) for part in parts])
 
 
 def rms_norm(x: Tensor) -> Tensor:
-    """Root mean square of all numbers."""
+    """Return the root mean square of all numbers."""
     return x.abs().pow(2).mean().sqrt()
 
 
 def mixed_norm(parts: Sequence[Tensor]) -> Any:
-    """The largest of the tensors' root mean squares."""
+    """Return the largest of the tensors' root mean squares."""
     return max((rms_norm(part) for part in parts), default=0.0)
 
 
-def normalised(
+def normalise(
     func: Callable[..., Any],
     y0: Any,
     t: Any,
@@ -91,7 +127,7 @@ def normalised(
     options: Mapping[str, Any],
     event_fn: Callable[..., Any] | None,
 ) -> Problem:
-    """The problem that a call of `odeint` poses.
+    """Return the problem of a call of `odeint`.
 
     Raises:
         InvalidValueError: `y0`, `t` or a tolerance is not what `odeint` takes.
@@ -102,22 +138,22 @@ def normalised(
         raise InvalidValueError(
             "t", times, "two times where event_fn is given", "The second says the direction only."
         )
-    shapes, flat, rhs = _flattened(func, y0)
+    shapes, flat, rhs = _flatten(func, y0)
     flat_norm = given.pop("norm", mixed_norm if shapes is not None else rms_norm)
     if shapes is not None:
-        rtol, atol = (_joined_tolerance(n, v, shapes) for n, v in (("rtol", rtol), ("atol", atol)))
+        rtol, atol = (_flat_tolerance(n, v, shapes) for n, v in (("rtol", rtol), ("atol", atol)))
     for name, value in (("rtol", rtol), ("atol", atol)):
         if isinstance(value, Tensor) and value.requires_grad:
             raise InvalidValueError(name, value, "numbers without gradient", "Detach it.")
     reverse = len(times) > 1 and bool(times[0] > times[1])
     problem = Problem(
-        _nudging(rhs, reverse),
+        _one_sided(rhs, reverse),
         flat,
         (-times if reverse else times).to(flat.device),
         rtol,
         atol,
         flat_norm if shapes is None else lambda x: flat_norm(split(x, shapes)),
-        _turned(given) if reverse else given,
+        _negate_times(given) if reverse else given,
         shapes,
         reverse,
         None if event_fn is None else _event(event_fn, times[0], y0, shapes, reverse),
@@ -129,7 +165,7 @@ def normalised(
 
 
 def checked_times(t: Any) -> Tensor:
-    """`t` if it is a vector of times that increase or decrease strictly."""
+    """Return `t` if it is a vector of times that increase or decrease strictly."""
     if not isinstance(t, Tensor) or not t.is_floating_point() or t.ndim != 1 or len(t) == 0:
         raise InvalidValueError(
             "t", t, "a one-dimensional tensor of floats", "Use torch.tensor([0.0, 1.0]), say."
@@ -142,7 +178,7 @@ def checked_times(t: Any) -> Tensor:
     return t
 
 
-def _flattened(
+def _flatten(
     func: Callable[..., Any], y0: Any
 ) -> tuple[list[torch.Size] | None, Tensor, Callable[[Tensor, Tensor], Tensor]]:
     if isinstance(y0, Tensor):
@@ -156,13 +192,13 @@ def _flattened(
     shapes = [part.shape for part in y0]
 
     def flat_func(t: Tensor, y: Tensor) -> Tensor:
-        return joined(func(t, split(y, shapes)))
+        return join(func(t, split(y, shapes)))
 
-    return shapes, joined(y0), flat_func
+    return shapes, join(y0), flat_func
 
 
-def _joined_tolerance(name: str, tolerance: Any, shapes: Sequence[torch.Size]) -> Any:
-    """One tolerance for all tensors of a tuple, or one for each."""
+def _flat_tolerance(name: str, tolerance: Any, shapes: Sequence[torch.Size]) -> Any:
+    """Return one tolerance for all tensors of a tuple, or one for each of its numbers."""
     if isinstance(tolerance, (int, float)) or (
         isinstance(tolerance, Tensor) and tolerance.ndim == 0
     ):
@@ -180,12 +216,12 @@ def _joined_tolerance(name: str, tolerance: Any, shapes: Sequence[torch.Size]) -
     )
 
 
-def _nudging(rhs: Callable[[Tensor, Tensor], Tensor], reverse: bool) -> Callable[..., Tensor]:
-    def nudged(t: Tensor, y: Tensor, nudge: int = 0) -> Tensor:
+def _one_sided(rhs: Callable[[Tensor, Tensor], Tensor], reverse: bool) -> Callable[..., Tensor]:
+    def evaluate(t: Tensor, y: Tensor, side: int = 0) -> Tensor:
         time = t.to(y.real.dtype)
-        if nudge:
+        if side:
             here = time.detach()
-            beyond = torch.nextafter(here, torch.full_like(here, nudge * math.inf))
+            beyond = torch.nextafter(here, torch.full_like(here, side * math.inf))
             # An exact sum: neighbours differ by a float. The gradient to t passes.
             time = time + (beyond - here)
         slope = rhs(-time if reverse else time, y)
@@ -198,7 +234,7 @@ def _nudging(rhs: Callable[[Tensor, Tensor], Tensor], reverse: bool) -> Callable
             )
         return -slope if reverse else slope
 
-    return nudged
+    return evaluate
 
 
 def _event(
@@ -208,7 +244,7 @@ def _event(
     shapes: list[torch.Size] | None,
     reverse: bool,
 ) -> Event:
-    """The least of the user's event values, each counted positive where the solve begins."""
+    """Return the least of the user's event values, each made positive where the solve begins."""
     with torch.no_grad():
         signs = torch.sign(event_fn(t0, y0))
 
@@ -222,19 +258,19 @@ def _event(
 def _callback(
     callback: Callable[..., Any], shapes: list[torch.Size] | None, reverse: bool
 ) -> Callable[..., Any]:
-    def told(t: Tensor, y: Tensor, dt: Tensor) -> None:
+    def call(t: Tensor, y: Tensor, dt: Tensor) -> None:
         callback(-t if reverse else t, y if shapes is None else split(y, shapes), dt)
 
-    return told
+    return call
 
 
-def _turned(options: dict[str, Any]) -> dict[str, Any]:
-    """Options about time, for the negative of time."""
-    turned = dict(options)
+def _negate_times(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with the times in them negated."""
+    negated = dict(options)
     for name in _SIGNED_TIME_OPTIONS:
-        if turned.get(name) is not None:
-            turned[name] = -torch.as_tensor(turned[name])
-    constructor = turned.get("grid_constructor")
+        if negated.get(name) is not None:
+            negated[name] = -torch.as_tensor(negated[name])
+    constructor = negated.get("grid_constructor")
     if constructor is not None:
-        turned["grid_constructor"] = lambda func, y0, t: -constructor(func, y0, -t)
-    return turned
+        negated["grid_constructor"] = lambda func, y0, t: -constructor(func, y0, -t)
+    return negated

@@ -1,35 +1,72 @@
-"""One Runge-Kutta step on torch tensors, any tableau; autograd runs through it.
+"""One Runge-Kutta step on torch tensors, for any tableau. Autograd runs through it.
 
-Time is a float where nothing asks for its gradient, which spares an operation for every stage, and
-a tensor where something does.
+Times are floats where nothing asks for their gradient, which spares an operation for every stage,
+and tensors where something does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
-from pynode_jl.errors import SolveError
 from pynode_jl.solvers import NEWTON_ITERATIONS, NEWTON_ROUNDINGS, Tableau, newton_change
 
 Time: TypeAlias = float | Tensor
 RHS: TypeAlias = Callable[..., Tensor]
+Row: TypeAlias = tuple[float, ...]
 
 
-class Step(NamedTuple):
-    """The state at the end of a step, its error estimates, and its stages."""
+class RKStep(NamedTuple):
+    """A step.
+
+    Attributes:
+        y: the state at its end.
+        errors: its error estimates, one for each row of the tableau's.
+        stages: the values of f.
+        njac: evaluations of the Jacobian.
+        converged: whether Newton's iteration has converged in every implicit stage.
+    """
 
     y: Tensor
     errors: tuple[Tensor, ...]
     stages: list[Tensor]
+    njac: int = 0
+    converged: bool = True
 
 
-def runge_kutta(
-    table: Tableau,
+class _Coefficients(NamedTuple):
+    """A tableau in Python's floats, which torch takes ten times as fast as NumPy's.
+
+    `coupled` holds `Tableau.coupled` of each stage; `needed` is the number of stages that the
+    solution needs: the rest serve the error estimate or the next step.
+    """
+
+    c: Row
+    a: tuple[Row, ...]
+    b: Row
+    errors: tuple[Row, ...]
+    coupled: tuple[int, ...]
+    needed: int
+
+
+@lru_cache(maxsize=512)
+def _coefficients(table: Tableau) -> _Coefficients:
+    return _Coefficients(
+        tuple(table.c.tolist()),
+        tuple(map(tuple, table.a.tolist())),
+        tuple(table.b.tolist()),
+        tuple(tuple(row.tolist()) for row in table.error_weights),
+        tuple(map(table.coupled, range(table.stages))),
+        max(i + 1 for i, weight in enumerate(table.b) if weight != 0.0),
+    )
+
+
+def rk_step(
+    tableau: Tableau,
     rhs: RHS,
     t: Time,
     dt: Time,
@@ -37,45 +74,52 @@ def runge_kutta(
     y: Tensor,
     first: Tensor | None = None,
     *,
-    nudge_first: int = 0,
-    nudge_last: int = 0,
-) -> Step:
-    """A step from (t, y) of length dt.
+    samples: int = 1,
+    with_error: bool = True,
+    side_first: int = 0,
+    side_last: int = 0,
+) -> RKStep:
+    """Return the step from (t, y) of length dt.
 
     Args:
-        table: the method.
-        rhs: ``(t, y, nudge) -> f``.
-        end: t + dt, exactly, for stages that stand there.
-        first: f(t, y), where it is known and the first stage is that.
-        nudge_first, nudge_last: on which side of a possible jump the stages at t and at `end` look:
-            1 after it, -1 before it.
+        tableau: the method.
+        rhs: ``(t, y, side) -> f``.
+        end: t + dt, exactly, for stages at the end.
+        first: f(t, y), if it is known and is the first stage.
+        samples: how many independent systems `y` holds along its first axis: an implicit stage is
+            solved for each of them. 1 takes `y` as one system, whatever its shape.
+        with_error: whether to run the stages that only the error estimate or the next step needs.
+        side_first, side_last: the side of a possible jump in t that the stages at t and at `end`
+            look at: 1 for the limit from above, -1 from below.
     """
 
+    table = _coefficients(tableau)
+
     def at(i: int) -> tuple[Tensor, int]:
-        c = float(table.c[i])
+        c = table.c[i]
         if c == 1.0:
-            return _time(end, y), nudge_last
-        return _time(t if c == 0.0 else t + c * dt, y), nudge_first if c == 0.0 else 0
+            return _as_time(end, y), side_last
+        return _as_time(t if c == 0.0 else t + c * dt, y), side_first if c == 0.0 else 0
 
-    stages: list[Tensor] = []
-    while len(stages) < table.stages:
+    stages: list[Tensor] = [] if first is None else [first]
+    njac, converged = 0, True
+    size = len(table.b) if with_error else table.needed
+    while len(stages) < size:
         i = len(stages)
-        if i == 0 and first is not None:
-            stages.append(first)
-            continue
-        until = table.coupled(i)
+        until = table.coupled[i]
         if until == i:
-            time, nudge = at(i)
-            stages.append(rhs(time, combined(y, dt, table.a[i].tolist(), stages), nudge))
-        else:
-            guess = stages[-1] if stages else rhs(_time(t, y), y, nudge_first)
-            stages += _solved(table, rhs, dt, y, stages, until, at, guess)
-    errors = tuple(combined(None, dt, row.tolist(), stages) for row in table.error_weights)
-    return Step(combined(y, dt, table.b.tolist(), stages), errors, stages)
+            time, side = at(i)
+            stages.append(rhs(time, combine(y, dt, table.a[i], stages), side))
+            continue
+        solved = _ImplicitStages(table, rhs, dt, y, stages, until, at, samples).solve()
+        stages += solved.stages
+        njac, converged = njac + solved.njac, converged and solved.converged
+    errors = tuple(combine(None, dt, row, stages) for row in table.errors) if with_error else ()
+    return RKStep(combine(y, dt, table.b, stages), errors, stages, njac, converged)
 
 
-def combined(y: Tensor | None, dt: Time, weights: Sequence[float], stages: list[Tensor]) -> Tensor:
-    """y + dt * sum of weights[j] stages[j]; without y where it is None."""
+def combine(y: Tensor | None, dt: Time, weights: Row, stages: list[Tensor]) -> Tensor:
+    """Return y + dt * sum of weights[j] stages[j]; without y if it is None."""
     pairs = [(w, k) for w, k in zip(weights, stages, strict=False) if w != 0.0]
     if not pairs:
         return torch.zeros_like(stages[0]) if y is None else y
@@ -90,94 +134,110 @@ def combined(y: Tensor | None, dt: Time, weights: Sequence[float], stages: list[
     return total if y is None else y + total
 
 
-def _time(t: Time, y: Tensor) -> Tensor:
+def _as_time(t: Time, y: Tensor) -> Tensor:
     real = y.real.dtype
     return t.to(real) if isinstance(t, Tensor) else torch.tensor(t, dtype=real, device=y.device)
 
 
-def _solved(
-    table: Tableau,
-    rhs: RHS,
-    dt: Time,
-    y: Tensor,
-    known: list[Tensor],
-    until: int,
-    at: Callable[[int], tuple[Tensor, int]],
-    guess: Tensor,
-) -> list[Tensor]:
-    """The stages from len(known) to `until`, which hold each other: K = f(base + dt A K).
+class _Solved(NamedTuple):
+    stages: list[Tensor]
+    njac: int
+    converged: bool
 
-    Newton's iteration with the dense Jacobian of the whole state, to the precision of the dtype.
-    The derivative is the implicit function theorem's: one more update from the solution, its matrix
-    held constant, so that no iteration is differentiated (and no second derivative is right).
+
+class _ImplicitStages:
+    """The stages of one step from len(known) to `until`, coupled: K = f(base + dt A K).
+
+    Newton's iteration with the exact Jacobian of each sample, to the precision of the dtype. The
+    derivative is that of the implicit function theorem: one more update from the solution, its
+    matrix held constant. No iteration is differentiated, and second derivatives are wrong.
     """
-    begin, size = len(known), y.numel()
-    rows = table.a[begin:until].tolist()
-    bases = [combined(y, dt, row[:begin], known) if known else y for row in rows]
-    coupling = torch.tensor([row[begin:until] for row in rows], dtype=y.dtype, device=y.device)
-    step = float(dt.detach()) if isinstance(dt, Tensor) else dt
 
-    def residual(ks: Tensor, dt: Time, bases: list[Tensor]) -> Tensor:
-        values = []
-        for i in range(until - begin):
-            u = combined(bases[i], dt, rows[i][begin:until], list(ks))
-            time, nudge = at(begin + i)
-            values.append(rhs(time, u, nudge))
-        return torch.stack(values) - ks
+    def __init__(
+        self,
+        table: _Coefficients,
+        rhs: RHS,
+        dt: Time,
+        y: Tensor,
+        known: list[Tensor],
+        until: int,
+        at: Callable[[int], tuple[Tensor, int]],
+        samples: int,
+    ) -> None:
+        begin = len(known)
+        self._rows = [table.a[i][begin:until] for i in range(begin, until)]
+        self._coupling = torch.tensor(self._rows, dtype=y.dtype, device=y.device)
+        self._bases = [combine(y, dt, table.a[i][:begin], known) for i in range(begin, until)]
+        self._times = [at(i) for i in range(begin, until)]
+        self._guess = known[-1].detach() if known else torch.zeros_like(y)
+        self._rhs, self._dt, self._samples = rhs, dt, samples
+        self._step = float(dt.detach()) if isinstance(dt, Tensor) else dt
 
-    def matrix(ks: Tensor) -> Tensor:
-        whole = torch.eye((until - begin) * size, dtype=y.dtype, device=y.device)
-        for i in range(until - begin):
-            u = combined(bases[i].detach(), step, rows[i][begin:until], list(ks))
-            time, nudge = at(begin + i)
-            jacobian = _jacobian(partial(rhs, time.detach(), nudge=nudge), u)
-            block = step * torch.einsum("j,ab->ajb", coupling[i], jacobian)
-            whole[i * size : (i + 1) * size] -= block.reshape(size, -1)
-        return whole
+    def solve(self) -> _Solved:
+        count, njac, converged = len(self._rows), 0, False
+        with torch.no_grad():
+            ks = torch.stack([self._guess] * count)
+            bases = [base.detach() for base in self._bases]
+            centre, tolerance = torch.stack(bases), NEWTON_ROUNDINGS * torch.finfo(ks.dtype).eps
+            for _ in range(NEWTON_ITERATIONS):
+                update = self._newton_update(ks, bases, self._step)
+                njac += count
+                change = newton_change(
+                    torch, self._increments(update), centre, self._increments(ks)
+                )
+                ks = ks + update
+                converged = bool(change <= tolerance)
+                if converged or not bool(torch.isfinite(change)):
+                    break
+        if torch.is_grad_enabled():
+            ks = ks + self._newton_update(ks, self._bases, self._dt)
+            njac += count
+        return _Solved(list(ks), njac, converged)
 
-    def increments(ks: Tensor) -> Tensor:
-        return step * torch.einsum("ij,j...->i...", coupling, ks)
+    def _increments(self, ks: Tensor) -> Tensor:
+        return self._step * torch.einsum("ij,j...->i...", self._coupling, ks)
 
-    with torch.no_grad():
-        ks = guess.detach().expand(until - begin, *y.shape).clone()
-        still = [base.detach() for base in bases]
-        centre = torch.stack(still)
-        tolerance = NEWTON_ROUNDINGS * torch.finfo(y.dtype).eps
-        for _ in range(NEWTON_ITERATIONS):
-            update = _solve(matrix(ks), residual(ks, step, still))
-            change = newton_change(torch, increments(update), centre, increments(ks))
-            ks = ks + update
-            if not bool(change > tolerance):
-                break
-        else:
-            change = change * float("nan")
-        if not bool(torch.isfinite(change)):
-            moment = float(at(begin)[0].detach())
-            raise SolveError(
-                "ConvergenceFailure",
-                f"Newton's iteration for an implicit stage at t = {moment:g} did not converge."
-                " Take a smaller step.",
+    def _newton_update(self, ks: Tensor, bases: list[Tensor], dt: Time) -> Tensor:
+        """Return (I - dt A J)^-1 (f(base + dt A K) - K), with derivatives through f alone."""
+        values, jacobians = [], []
+        for base, row, (time, side) in zip(bases, self._rows, self._times, strict=True):
+            function = partial(self._rhs, time, side=side)
+            value, jacobian = value_and_jacobian(
+                function, combine(base, dt, row, list(ks)), self._samples
             )
-        final = matrix(ks)
-    return list(ks + _solve(final, residual(ks, dt, bases)))
+            values.append(value)
+            jacobians.append(jacobian)
+        stacked = torch.stack(jacobians)  # (stages, samples, size, size)
+        count, samples, size, _ = stacked.shape
+        blocks = torch.einsum("ij,isab->siajb", self._coupling * self._step, stacked)
+        identity = torch.eye(count * size, dtype=ks.dtype, device=ks.device)
+        matrix = identity - blocks.reshape(samples, count * size, count * size)
+        residual = torch.stack(values) - ks
+        columns = residual.reshape(count, samples, size).movedim(0, 1).reshape(samples, -1, 1)
+        # Without the check of `solve`: a singular matrix gives an update that does not converge.
+        update: Tensor = torch.linalg.solve_ex(matrix, columns).result
+        return update.reshape(samples, count, size).movedim(1, 0).reshape(ks.shape)
 
 
-def _solve(matrix: Tensor, residual: Tensor) -> Tensor:
-    solution: Tensor = torch.linalg.solve(matrix, residual.reshape(-1, 1)).reshape(residual.shape)
-    return solution
+def value_and_jacobian(
+    function: Callable[[Tensor], Tensor], u: Tensor, samples: int
+) -> tuple[Tensor, Tensor]:
+    """Return a map's value, and its Jacobian as a constant, ``(samples, size, size)``.
 
-
-def _jacobian(function: Callable[[Tensor], Tensor], u: Tensor) -> Tensor:
-    """The Jacobian of a map of tensors, (numbers, numbers), row by row: any Python function."""
+    By reverse mode, row by row for all samples at once: any function that mixes no samples. Where
+    gradients are recorded the value has one.
+    """
+    record = torch.is_grad_enabled()
     with torch.enable_grad():
-        point = u.detach().requires_grad_()
+        point = u if record and u.requires_grad else u.detach().requires_grad_()
         value = function(point)
-        if not value.requires_grad:
-            return torch.zeros(u.numel(), u.numel(), dtype=u.dtype, device=u.device)
-        rows = [
-            torch.autograd.grad(each, point, retain_graph=True, allow_unused=True)[0]
-            for each in value.reshape(-1)
-        ]
-    return torch.stack([torch.zeros_like(u) if row is None else row for row in rows]).reshape(
-        u.numel(), -1
-    )
+        size = u.numel() // samples
+        jacobian = torch.zeros(size, samples, size, dtype=u.dtype, device=u.device)
+        if value.requires_grad:
+            for i, row in enumerate(value.reshape(samples, size).T):
+                (slopes,) = torch.autograd.grad(
+                    row.sum(), point, retain_graph=True, allow_unused=True
+                )
+                if slopes is not None:
+                    jacobian[i] = slopes.reshape(samples, size)
+    return value if record else value.detach(), jacobian.movedim(0, 1)

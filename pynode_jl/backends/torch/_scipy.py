@@ -15,7 +15,7 @@ _OPTIONS = ("solver", "min_step", "max_step")
 
 
 def solution(problem: Problem) -> Tensor:
-    """The states at all times of the problem, by the solver that options name (LSODA)."""
+    """Return the states at all times of a problem, by the solver that options name (LSODA)."""
     from scipy.integrate import solve_ivp
 
     options = problem.options
@@ -38,7 +38,7 @@ def solution(problem: Problem) -> Tensor:
     def f(t: float, y: np.ndarray) -> np.ndarray:
         with torch.no_grad():
             state = torch.from_numpy(np.array(y)).to(y0).reshape(y0.shape)
-            slope = problem.rhs(torch.tensor(t, dtype=torch.float64, device=y0.device), state)
+            slope = problem.f(torch.tensor(t, dtype=torch.float64, device=y0.device), state)
         return slope.cpu().numpy().reshape(-1)
 
     name = options.get("solver", "LSODA")

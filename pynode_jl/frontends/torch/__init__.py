@@ -4,7 +4,7 @@
 program has to change.
 """
 
-from pynode_jl.backends.torch._fields import FieldModule
+from pynode_jl.backends.torch import FieldModule
 from pynode_jl.frontends.torch._adjoint import odeint_adjoint
 from pynode_jl.frontends.torch._module import NeuralODE
 from pynode_jl.frontends.torch._odeint import odeint, odeint_event

@@ -1,7 +1,7 @@
-"""`odeint_adjoint`: gradients by the adjoint ODE, solved backwards, in memory that is constant.
+"""`odeint_adjoint`: gradients by the adjoint ODE, solved backwards, in constant memory.
 
-Chen et al. 2018, "Neural ordinary differential equations", appendix B. It is the gradient of the
-continuous problem, off by the two solves' errors; `odeint`'s is that of the discrete one.
+Chen et al. 2018, "Neural ordinary differential equations", appendix B. The gradient is that of the
+continuous problem, with the errors of two solves; `odeint`'s is that of the discrete one.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pynode_jl.backends.torch._problem import (
+from pynode_jl.backends.torch import (
     CALLBACKS,
+    Method,
     Problem,
     State,
+    integrate,
     mixed_norm,
-    normalised,
+    normalise,
     split,
 )
 from pynode_jl.errors import InvalidValueError
-from pynode_jl.frontends.torch._methods import Method, unpacked
-from pynode_jl.frontends.torch._odeint import finished, odeint, run
+from pynode_jl.frontends.torch._methods import resolve
+from pynode_jl.frontends.torch._odeint import finish, odeint
 from pynode_jl.frontends.torch._untraced import untraced
 from pynode_jl.solvers import Solver
 
@@ -44,7 +46,7 @@ def odeint_adjoint(
     adjoint_options: Mapping[str, Any] | None = None,
     adjoint_params: Iterable[Tensor] | None = None,
 ) -> Any:
-    """`odeint`, its gradients taken by the adjoint ODE; torchdiffeq's `odeint_adjoint`.
+    """Integrate as `odeint` does, with gradients by the adjoint ODE; torchdiffeq's call.
 
     Args:
         func, y0, t, rtol, atol, method, options, event_fn: as for `odeint`.
@@ -76,10 +78,10 @@ def odeint_adjoint(
     parameters = func.parameters() if adjoint_params is None else adjoint_params  # type: ignore[attr-defined]
     wanted = tuple(p for p in parameters if p.requires_grad)
 
-    chosen, rtol, atol, given = unpacked(method, rtol, atol, options)
-    problem = normalised(func, y0, t, rtol, atol, given, event_fn)
+    chosen, rtol, atol, given = resolve(method, rtol, atol, options)
+    problem = normalise(func, y0, t, rtol, atol, given, event_fn)
     back["norm"] = _adjoint_norm(back.get("norm"), problem)
-    listeners = {
+    callbacks = {
         name: getattr(func, f"{name}_adjoint")
         for name in CALLBACKS
         if hasattr(func, f"{name}_adjoint")
@@ -90,13 +92,13 @@ def odeint_adjoint(
         "method": adjoint_method,
     }
     result = _Adjoint.apply(  # type: ignore[no-untyped-call]
-        problem, chosen, settings, back, listeners, problem.y0, problem.t, *wanted
+        problem, chosen, settings, back, callbacks, problem.y0, problem.t, *wanted
     )
-    return finished(problem, result)
+    return finish(problem, result)
 
 
 def _adjoint_norm(asked: Any, problem: Problem) -> Callable[[tuple[Tensor, ...]], Any]:
-    """The norm of the state ``(vjp to t, y, adjoint of y, adjoints of parameters)``."""
+    """Return the norm of the state ``(vjp to t, y, adjoint of y, adjoints of parameters)``."""
     shapes = problem.shapes
     if asked is None or asked == "seminorm":
 
@@ -129,16 +131,16 @@ class _Adjoint(torch.autograd.Function):
         method: Method,
         settings: dict[str, Any],
         adjoint_options: dict[str, Any],
-        listeners: dict[str, Callable[..., Any]],
+        callbacks: dict[str, Callable[..., Any]],
         y0: Tensor,
         t: Tensor,
         *parameters: Tensor,
     ) -> Any:
-        """`run`, remembering the states at the output times."""
+        """Integrate, and save the states at the output times."""
         ctx.problem, ctx.settings, ctx.adjoint_options = problem, settings, adjoint_options
-        ctx.listeners = listeners
+        ctx.callbacks = callbacks
         with torch.no_grad():
-            result = run(problem, method)
+            result = integrate(problem, method)
         if problem.event is None:
             ctx.save_for_backward(y0, t, result, *parameters)
             return result
@@ -174,8 +176,8 @@ class _Adjoint(torch.autograd.Function):
                     pulled = tuple(torch.zeros_like(each) for each in (time, y, *parameters))
             return pulled[0].to(y.real.dtype), value if graph else value.detach(), *pulled[1:]
 
-        for name, listener in ctx.listeners.items():
-            setattr(slopes, name, listener)
+        for name, callback in ctx.callbacks.items():
+            setattr(slopes, name, callback)
         to_t = torch.zeros_like(t) if wants_t else None
         state = [
             torch.zeros((), dtype=states.real.dtype, device=states.device),

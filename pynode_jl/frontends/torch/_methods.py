@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from pynode_jl.backends.torch import Kind, Method, julia_method
 from pynode_jl.errors import (
     BackendLacksSolverError,
     InvalidValueError,
@@ -16,45 +16,15 @@ from pynode_jl.errors import (
 from pynode_jl.solvers import (
     MIDDLE_WEIGHTS,
     TORCHDIFFEQ_TABLEAUS,
-    Controller,
     DenseMethod,
     FixedStep,
     Solver,
     SolverInfo,
-    Tableau,
     catalogue,
-    controller,
     info,
     tableau,
     torchdiffeq_method,
 )
-
-Kind = Literal["adaptive", "fixed", "adams", "scipy"]
-
-
-@dataclass(frozen=True)
-class Method:
-    """How `odeint` steps under one name.
-
-    Attributes:
-        name: as the user wrote it.
-        kind: which loop runs it.
-        tableau: its tableau; None for multistep methods and SciPy's.
-        control: Julia's step size control for a name of the catalogue; None for torchdiffeq's rule.
-        middle: weights of the stages (and of f at the end, where they are one more) in the state
-            half-way through a step, for torchdiffeq's interpolation; None for a cubic one.
-        implicit: of an Adams method, whether it corrects.
-        julia: whether it steps by Julia's rules, which end a step at each output time where
-            torchdiffeq's interpolate.
-    """
-
-    name: str
-    kind: Kind
-    tableau: Tableau | None = None
-    control: Controller | None = None
-    middle: tuple[float, ...] | None = None
-    implicit: bool = False
-    julia: bool = False
 
 
 def _tabled(name: str, kind: Kind, solver: str) -> Method:
@@ -68,7 +38,8 @@ def _own(name: str) -> Method:
 
 #: torchdiffeq's names. Its `adaptive_heun` and `fehlberg2` take the last stage for f at the end of
 #: a step, which it is not, and its `tsit5` goes on with the embedded solution: here all three do
-#: what their papers say.
+#: what their papers say. torchdiffeq itself runs none of them: it would be one more dependency, and
+#: beside its tableaus the loops here run the catalogue's, with the same events and options.
 TORCHDIFFEQ: Mapping[str, Method] = {
     method.name: method
     for method in (
@@ -100,14 +71,14 @@ TORCHDIFFEQ: Mapping[str, Method] = {
 }
 
 
-def dense(method: Method) -> DenseMethod | None:
-    """How a backend takes torchdiffeq's adaptive steps; None for other methods."""
+def dense_method(method: Method) -> DenseMethod | None:
+    """Return how a backend takes torchdiffeq's adaptive steps; None for other methods."""
     if method.julia or method.kind != "adaptive" or method.tableau is None:
         return None
     return torchdiffeq_method(method.tableau.name)
 
 
-def found(name: object, options: Mapping[str, Any]) -> Method:
+def find_method(name: object, options: Mapping[str, Any]) -> Method:
     """Return the method called `name`.
 
     A name of the catalogue adapts its steps where its tableau has an error estimate, unless
@@ -132,10 +103,10 @@ def found(name: object, options: Mapping[str, Any]) -> Method:
         raise WrongProblemError(
             "method", name, "a solver of y' = f(t, y)", f"{name} needs a {row.problem}."
         )
-    return _julias(row, options)
+    return _tableau_method(row, options)
 
 
-def _julias(row: SolverInfo, options: Mapping[str, Any]) -> Method:
+def _tableau_method(row: SolverInfo, options: Mapping[str, Any]) -> Method:
     if row.tableau is None:
         raise BackendLacksSolverError(
             "method",
@@ -145,18 +116,16 @@ def _julias(row: SolverInfo, options: Mapping[str, Any]) -> Method:
         )
     stepped = options.get("step_size") is not None or options.get("grid_constructor") is not None
     adaptive = row.tableau.b_error is not None and not stepped
-    control = controller(row) if adaptive else None
-    kind: Kind = "adaptive" if adaptive else "fixed"
-    return Method(row.name, kind, row.tableau, control, julia=True)
+    return julia_method(row, adaptive=adaptive)
 
 
-def unpacked(
+def resolve(
     method: str | Solver | None, rtol: Any, atol: Any, options: Mapping[str, Any] | None
 ) -> tuple[Method, Any, Any, dict[str, Any]]:
     """Return method, tolerances and options; a `Solver` brings its own step or tolerances."""
     given = dict(options or {})
     if not isinstance(method, Solver):
-        return found("dopri5" if method is None else method, given), rtol, atol, given
+        return find_method("dopri5" if method is None else method, given), rtol, atol, given
     stepping = method.stepping
     if isinstance(stepping, FixedStep):
         given["step_size"] = stepping.dt
@@ -164,4 +133,4 @@ def unpacked(
         rtol, atol = stepping.rtol, stepping.atol
     if method.max_steps is not None:
         given["max_num_steps"] = method.max_steps
-    return _julias(method.info, given), rtol, atol, given
+    return _tableau_method(method.info, given), rtol, atol, given

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pynode_jl.backends.torch._fields import FieldModule
+from pynode_jl.backends.torch import FieldModule, as_function_of_time
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import VectorField
-from pynode_jl.frontends.torch._odeint import solved
-from pynode_jl.frontends.torch._translate import UntranslatableError, translate, value_of
+from pynode_jl.frontends.torch._odeint import solve_with_stats
+from pynode_jl.frontends.torch._translate import UntranslatableError, translate
 from pynode_jl.solvers import Solver
 
 
@@ -22,11 +22,18 @@ class NeuralODE(nn.Module):
         solver: the method with its step or tolerances.
         t_span: ``(t0, t1)``.
         backend: as for `odeint`: "auto" runs the whole solve, and its exact gradient, in the
-            embedded backend where the field can be read, on the CPU; "torch" runs it here.
+            JAX backend where the field can be read, on the CPU; "torch" runs it here.
         seed: draws the weights of a field spec.
 
     Attributes:
         nfe: evaluations of the field in the last forward, each on the whole batch.
+
+    Example:
+        >>> import torch, pynode_jl as pn
+        >>> from pynode_jl.torch import NeuralODE
+        >>> node = NeuralODE(pn.MLP(2), pn.Solver("RK4", dt=1 / 4), backend="torch")
+        >>> node(torch.zeros(5, 2)).shape, node.nfe
+        (torch.Size([5, 2]), 16)
     """
 
     def __init__(
@@ -52,29 +59,24 @@ class NeuralODE(nn.Module):
         self.nfe = 0
 
     def forward(self, y0: Tensor, t: Tensor | None = None) -> Tensor:
-        """The state at t1, of y0's shape; with times `t`, the states at all of them,
-        ``(times, *y0.shape)``, `y0` being the first.
+        """Return the state at t1, of y0's shape.
+
+        With times `t`, return the states at all of them, ``(times, *y0.shape)``; the first is `y0`.
 
         Raises:
             SolveError: the solve failed.
         """
-        count = 0
-
-        def slope(time: Tensor, y: Tensor) -> Tensor:
-            nonlocal count
-            count += 1
-            return value_of(self.field, time, y)
-
         times = torch.tensor(self.t_span, dtype=y0.dtype, device=y0.device) if t is None else t
-        states, stats = solved(
-            slope, self.field, y0, times, None, None, self.solver, backend=self.backend
+        function = as_function_of_time(self.field)
+        states, stats = solve_with_stats(
+            function, self.field, y0, times, None, None, self.solver, backend=self.backend
         )
-        self.nfe = count if stats is None else stats.nf
+        self.nfe = stats.nf
         result: Tensor = states[-1] if t is None else states
         return result
 
     def where(self, y0: Tensor) -> str:
-        """In one line, where states such as `y0` are solved and why."""
+        """Return one line: where states such as `y0` are solved, and why."""
         if self.backend == "torch":
             return "in torch: backend='torch'"
         try:
@@ -84,5 +86,5 @@ class NeuralODE(nn.Module):
         return f"whole in a backend, as {field}"
 
     def extra_repr(self) -> str:
-        """The solver and the interval."""
+        """Return the solver and the interval."""
         return f"{self.solver}, t_span={self.t_span}, backend={self.backend!r}"

@@ -8,14 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pynode_jl.backends import Stats
-from pynode_jl.backends.torch import _scipy
-from pynode_jl.backends.torch._adaptive import Adaptive
-from pynode_jl.backends.torch._events import EventGradient
-from pynode_jl.backends.torch._fixed import Fixed
-from pynode_jl.backends.torch._problem import Problem, State, joined, normalised, split
+from pynode_jl.backends import RetCode, Stats
+from pynode_jl.backends.torch import (
+    EventGradient,
+    Problem,
+    State,
+    integrate,
+    join,
+    normalise,
+    split,
+)
 from pynode_jl.frontends.torch import _offload
-from pynode_jl.frontends.torch._methods import Method, unpacked
+from pynode_jl.frontends.torch._methods import resolve
 from pynode_jl.frontends.torch._untraced import untraced
 from pynode_jl.solvers import Solver
 
@@ -48,8 +52,8 @@ def odeint(
             direction only.
         backend: "jax" or "julia" to run the whole solve there, which takes an `nn.Module` that can
             be read as a `VectorField` (see `translate`); "torch" to run it here, step by step;
-            "auto" to take the embedded backend where that can be (or the one that the environment
-            variable ``PYNODE_BACKEND`` names), and say so once. Julia ends a step at each time and
+            "auto" to take the JAX backend where that is possible (or the one that the environment
+            variable ``PYNODE_BACKEND`` names), and log it once. Julia ends a step at each time and
             adapts by its own controller under every name.
 
     Returns:
@@ -60,15 +64,23 @@ def odeint(
     Raises:
         InvalidValueError, UnknownNameError: an argument that cannot be used.
         SolveError: the solve failed.
+
+    Example:
+        >>> import torch
+        >>> from pynode_jl.torch import odeint
+        >>> times = torch.tensor([0.0, 1.0])
+        >>> odeint(lambda t, y: -y, torch.ones(1), times, method="Vern7")
+        tensor([[1.0000],
+                [0.3679]])
     """
-    states, _ = solved(
+    states, _ = solve_with_stats(
         func, func, y0, t, rtol, atol, method, options, event_fn=event_fn, backend=backend
     )
     return states
 
 
 @untraced
-def solved(
+def solve_with_stats(
     func: Callable[..., Any],
     module: Any,
     y0: State,
@@ -80,22 +92,31 @@ def solved(
     *,
     event_fn: Callable[..., Any] | None = None,
     backend: str = "auto",
-) -> tuple[Any, Stats | None]:
-    """`odeint` of `func`, which is what `module` says where that can be read; and what the solve
-    has cost, where a backend ran it."""
-    chosen, rtol, atol, given = unpacked(method, rtol, atol, options)
+) -> tuple[Any, Stats]:
+    """Return the result of `odeint`, and its cost.
 
-    def eagerly(y0: State, t: Tensor) -> Any:
-        problem = normalised(func, y0, t, rtol, atol, given, event_fn)
-        return finished(problem, run(problem, chosen))
+    `module` computes the same as `func`; it is read, and solved in a backend, if possible.
+    """
+    chosen, rtol, atol, given = resolve(method, rtol, atol, options)
 
-    plan = _offload.planned(backend, module, y0, t, rtol, atol, chosen, given, event_fn, eagerly)
+    def pose(y0: State, t: Tensor) -> Problem:
+        return normalise(func, y0, t, rtol, atol, given, event_fn)
+
+    def solve_eagerly(y0: State, t: Tensor) -> Any:
+        problem = pose(y0, t)
+        return finish(problem, integrate(problem, chosen))
+
+    plan = _offload.plan_offload(
+        backend, module, y0, t, rtol, atol, chosen, given, event_fn, solve_eagerly
+    )
     if plan is not None:
         assert isinstance(y0, Tensor)
-        states = _offload.attempted(plan, y0, t, fall_back=backend == "auto")
-        if states is not None:
+        states = _offload.run_offloaded(plan, y0, t, fall_back=backend == "auto")
+        if states is not None and plan.stats is not None:
             return states, plan.stats
-    return eagerly(y0, t), None
+    problem = pose(y0, t)
+    result = finish(problem, integrate(problem, chosen))
+    return result, problem.counts.stats(RetCode.Success)
 
 
 @untraced
@@ -124,10 +145,10 @@ def odeint_event(
     start = t0.reshape(-1)
     t = torch.cat([start, start.detach() + (-1.0 if reverse_time else 1.0)])
     time, solution = odeint_interface(func, y0, t, event_fn=event_fn, **kwargs)
-    problem = normalised(func, y0, t, 0.0, 0.0, {}, event_fn)
+    problem = normalise(func, y0, t, 0.0, 0.0, {}, event_fn)
     assert problem.event is not None
     shapes = problem.shapes
-    end = solution[-1] if shapes is None else joined([part[-1] for part in solution])
+    end = solution[-1] if shapes is None else join([part[-1] for part in solution])
     sign = -1.0 if reverse_time else 1.0
     linked, end = EventGradient.apply(  # type: ignore[no-untyped-call]
         problem.rhs, problem.event, sign * time, end
@@ -140,16 +161,8 @@ def odeint_event(
     )
 
 
-def run(problem: Problem, method: Method) -> Any:
-    """The solution of a normalised problem; with an event, the time and the solution."""
-    if method.kind == "scipy":
-        return _scipy.solution(problem)
-    loop = Adaptive(problem, method) if method.kind == "adaptive" else Fixed(problem, method)
-    return loop.solution() if problem.event is None else loop.until_event()
-
-
-def finished(problem: Problem, result: Any) -> Any:
-    """What `run` returned, in the user's shapes and direction of time."""
+def finish(problem: Problem, result: Any) -> Any:
+    """Return the result of `integrate` in the user's shapes and direction of time."""
     if problem.event is None:
         return problem.shaped(result)
     time, solution = result

@@ -1,4 +1,4 @@
-"""What a module is made of, by a walk that costs microseconds: it is made at every call."""
+"""The structure of a module, by a walk of microseconds: every call of `odeint` makes it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _HOOKED = "hooks"
 _PLAIN = (bool, int, float, str, type(None))
 
 
-class Survey(NamedTuple):
-    """A module taken apart.
+class ModuleStructure(NamedTuple):
+    """The structure of a module.
 
     Attributes:
-        frame: equal where the modules within it are the same ones, with hooks or without.
-        hooked: whether any has hooks.
-        settings: equal where their attributes are too, and the kind of their parameters.
+        frame: equal for the same submodules, with the same hooks or none.
+        hooked: whether any submodule has hooks.
+        settings: equal for the same attributes and the same kinds of parameters.
         parameters: by name, as `named_parameters` gives them.
-        parts: the modules within, whose ids `frame` holds: while they live no other has one.
+        parts: the submodules, whose ids `frame` holds: no other object gets one while they live.
     """
 
     frame: tuple[Any, ...]
@@ -31,8 +31,8 @@ class Survey(NamedTuple):
     parts: tuple[nn.Module, ...]
 
 
-def surveyed(module: nn.Module) -> Survey:
-    """Walk through `module` and all modules within."""
+def module_structure(module: nn.Module) -> ModuleStructure:
+    """Return the structure of `module` and all its submodules."""
     frame: list[Any] = []
     settings: list[Any] = []
     parameters: dict[str, nn.Parameter] = {}
@@ -64,4 +64,6 @@ def surveyed(module: nn.Module) -> Survey:
                 walk(child, f"{prefix}{name}.")
 
     walk(module, "")
-    return Survey(tuple(frame), _HOOKED in frame, tuple(settings), parameters, tuple(parts))
+    return ModuleStructure(
+        tuple(frame), _HOOKED in frame, tuple(settings), parameters, tuple(parts)
+    )

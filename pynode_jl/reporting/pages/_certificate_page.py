@@ -69,6 +69,11 @@ def write_certificate(
 
     Returns:
         The page's path.
+
+    Example:
+        >>> certificate = pn.certify(trained, data, diagnostics=[], backend="jax")
+        >>> pn.write_certificate(certificate, "report").name
+        'certificate.html'
     """
     folder = Path(folder)
     make_folder(folder)
@@ -209,7 +214,7 @@ def _drawings(
         )
     fit = certificate.verdict.kind not in ("non-finite", "failed")
     if trained is not None and dataset is not None and in_the_plane(trained) and fit:
-        backend = as_backend(backend)
+        backend = as_backend(backend, trained.model.field)
         reference = certificate.swap.reference
         flow = FLOW
         if reference is not None and reference.solver is not None:

@@ -1,0 +1,23 @@
+"""`integrate`: a problem by a method, with the loop that the method needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pynode_jl.backends.torch import _scipy
+from pynode_jl.backends.torch._adaptive import Adaptive
+from pynode_jl.backends.torch._fixed import Fixed
+from pynode_jl.backends.torch._method import Method
+from pynode_jl.backends.torch._problem import Problem
+
+
+def integrate(problem: Problem, method: Method) -> Any:
+    """Return the states at all times; with an event, its time and the states at start and there.
+
+    Raises:
+        SolveError: the solve failed.
+    """
+    if method.kind == "scipy":
+        return _scipy.solution(problem)
+    loop = Adaptive(problem, method) if method.kind == "adaptive" else Fixed(problem, method)
+    return loop.solution() if problem.event is None else loop.until_event()

@@ -1,0 +1,73 @@
+"""Which solvers a model is swapped to: methods at multiples of its own step, and others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pynode_jl._validation import real_number
+from pynode_jl.errors import WrongSolverError
+from pynode_jl.solvers import Solver
+
+#: The paper's factors on the training step or tolerance.
+STEP_FACTORS = (0.5, 0.75, 1.0, 1.5, 2.0)
+TOLERANCE_FACTORS = (0.1, 1.0, 10.0)
+#: The paper's test solvers for a fixed-step and for an adaptive training solver, from the training
+#: solver's order upwards.
+FIXED_TEST_SOLVERS = ("Euler", "Midpoint", "RK4")
+ADAPTIVE_TEST_SOLVERS = ("Fehlberg21", "DP5")
+
+
+def planned(
+    train_solver: Solver,
+    tests: Sequence[str | Solver] | None,
+    factors: Sequence[float] | None,
+    span: float,
+) -> Iterator[tuple[Solver, float]]:
+    """Yield each test solver with its factor; nan for one with settings of its own.
+
+    Args:
+        train_solver: the training solver.
+        tests, factors: as for `swap`.
+        span: the length of the interval: a longer step is left out.
+    """
+    fixed = train_solver.fixed
+    if tests is None:
+        names = FIXED_TEST_SOLVERS if fixed else ADAPTIVE_TEST_SOLVERS
+        # Of a method that varies its order each of them may be the finer one.
+        order = train_solver.info.order
+        above = (name for name in names if order is None or like(train_solver, name).order > order)
+        tests = [train_solver.name, *above]
+    if factors is None:
+        factors = STEP_FACTORS if fixed else TOLERANCE_FACTORS
+    for factor in factors:
+        real_number("factors", factor, "0.5 halves the step.", above=0)
+    for test in tests:
+        if isinstance(test, str) and ":" in test:
+            test = Solver.parse(test)
+        if isinstance(test, Solver):
+            yield test, float("nan")
+            continue
+        for factor in factors:
+            solver = like(train_solver, test).scaled(factor)
+            if not solver.fixed or solver.stepping.size <= span * (1 + 1e-6):
+                yield solver, float(factor)
+
+
+def like(train_solver: Solver, name: str) -> Solver:
+    """Return the method `name` with the training solver's step or tolerances.
+
+    Raises:
+        WrongSolverError: it cannot step so.
+    """
+    try:
+        own = train_solver.own_tableau
+        method = own if own is not None and name == own.name else name
+        return Solver(method, train_solver.stepping)
+    except WrongSolverError as error:
+        how = "steps" if train_solver.fixed else "tolerances"
+        raise WrongSolverError(
+            "tests",
+            name,
+            f"names of solvers that take {how}, as the training solver {train_solver.label} does",
+            f'Give it settings of its own: "{name}:dt=1/16" or "{name}:rtol=1e-3".',
+        ) from error

@@ -1,0 +1,77 @@
+"""What a translation is, and the error where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from pynode_jl.errors import InvalidValueError
+from pynode_jl.fields import VectorField, Weights
+
+
+class UntranslatableError(InvalidValueError):
+    """A module that computes more than a `VectorField` can express; `reason` says what."""
+
+    def __init__(self, module: object, reason: str) -> None:
+        self.reason = reason
+        super().__init__(
+            "func",
+            type(module).__name__,
+            "a module of Linear, Conv1d, Conv2d and common activations in a chain",
+            f"{reason}. Leave backend out to run it in torch.",
+        )
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A module as data.
+
+    Attributes:
+        field: the vector field.
+        parameters: for each weight of the field, the name of the module's parameter that holds it;
+            None for a bias that the module does not have.
+        time_first: whether the module puts time before the state's features. The field puts it
+            behind them.
+    """
+
+    field: VectorField
+    parameters: tuple[tuple[str, str | None], ...]
+    time_first: bool = False
+
+    def weights(self, module: nn.Module) -> Weights:
+        """Return the module's parameters as the field's weights, sharing memory where possible."""
+        return self.read({k: v.detach().cpu() for k, v in module.named_parameters()})
+
+    def read(self, tensors: Mapping[str, Tensor]) -> Weights:
+        """Return the field's weights of a module with these parameters, on the CPU."""
+        weights: Weights = {}
+        for name, source in self.parameters:
+            if source is None:
+                outputs = len(weights[f"{name.removesuffix('bias')}weight"])
+                precision = next(iter(weights.values())).dtype
+                weights[name] = np.zeros(outputs, precision)
+            else:
+                weights[name] = tensors[source].detach().numpy()
+        if self.time_first:
+            name = next(iter(weights))
+            weights[name] = np.roll(weights[name], -1, axis=1)
+        return weights
+
+    def gradients(self, to_weights: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Return gradients w.r.t. the parameters, by name, from those w.r.t. the field's weights.
+
+        A parameter that is used twice gets the sum.
+        """
+        gradients: dict[str, np.ndarray] = {}
+        for i, (name, source) in enumerate(self.parameters):
+            if source is None:
+                continue
+            value = to_weights[name]
+            if self.time_first and i == 0:
+                value = np.roll(value, 1, axis=1)
+            gradients[source] = gradients[source] + value if source in gradients else value
+        return gradients
