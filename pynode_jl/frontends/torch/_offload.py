@@ -25,7 +25,7 @@ from pynode_jl.fields import VectorField
 from pynode_jl.frontends.torch._methods import Method, dense
 from pynode_jl.frontends.torch._structure import Survey, surveyed
 from pynode_jl.frontends.torch._translate import Translation, UntranslatableError, translate
-from pynode_jl.solvers import DenseMethod, Solver
+from pynode_jl.solvers import STEP_GUARD, DenseMethod, Solver
 
 BACKENDS = ("auto", "torch", "jax", "julia")
 _log = logging.getLogger("pynode_jl.torch")
@@ -37,8 +37,6 @@ _MOST_SHAPES = 8
 # A program whose times keep changing has no use for their recipes.
 _MOST_RECIPES, _MOST_TIMES = 64, 256
 _CALLBACKS = (*CALLBACKS, *(f"{each}_adjoint" for each in CALLBACKS))
-# A time this share of a step beside a point of the grid is that point, as in `Solver.grid`.
-_GRID_GUARD = 1e-6
 
 
 class NotHereError(Exception):
@@ -223,7 +221,7 @@ def _solver(
         if len(t) > 2 and times.requires_grad:
             raise NotHereError("gradients to times on the grid are torch's")
         along = (t[1:-1] - t[0]).abs() / step
-        if bool(((along - along.round()).abs() > _GRID_GUARD * along.round().clamp(min=1)).any()):
+        if bool(((along - along.round()).abs() > STEP_GUARD * along.round().clamp(min=1)).any()):
             raise NotHereError("times lie between the points of the grid, to be interpolated")
     return Solver(method.tableau, dt=min(step, float(gaps.sum())), max_steps=limit)
 
