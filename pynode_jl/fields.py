@@ -191,7 +191,6 @@ class FunctionField:
         backend: the backend whose framework `function` is written in.
 
     Example:
-<<<<<<< HEAD
         >>> def pendulum(weights, t, y):
         ...     import jax.numpy as jnp
         ...     angle, speed = y[:, 0], y[:, 1]
@@ -199,13 +198,6 @@ class FunctionField:
         >>> field = pn.FunctionField(pendulum, (2,), (("pull", np.array(9.81)),))
         >>> field.weight_shapes()
         {'pull': ()}
-=======
-        >>> import numpy as np, pynode_jl as pn
-        >>> decay = pn.FunctionField(lambda weights, t, y: -y, (1,))
-        >>> solver = pn.Solver("Euler", dt=1 / 2)
-        >>> pn.get_backend("jax").solve(decay, {}, np.ones((1, 1)), (0.0, 1.0), solver).y1.item()
-        0.25
->>>>>>> h-torch
     """
 
     function: Callable[..., Any]

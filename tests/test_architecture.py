@@ -60,11 +60,6 @@ PRIVATE = {
 MOST_LINES = 500
 LONG_MODULES = {
     "pynode_jl.backends.julia._backend",
-<<<<<<< HEAD
-    "pynode_jl.frontends.torch._translate",
-=======
-    "pynode_jl.diagnostics._swap",
->>>>>>> h-torch
 }
 MOST_LINES_OF_A_FUNCTION = 80
 LONG_FUNCTIONS = {

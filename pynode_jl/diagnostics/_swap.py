@@ -182,15 +182,9 @@ def swap(
         >>> report.verdict.kind  # doctest: +SKIP
         'valid'
     """
-<<<<<<< HEAD
-    trained, backend = as_trained_model(trained), as_backend(backend)
-    check_fit(trained.model, dataset)
-=======
     trained = as_trained_model(trained)
-    model, weights, train_solver = trained.model, trained.weights, trained.solver
-    check_fit(model, dataset)
-    backend = as_backend(backend, model.field)
->>>>>>> h-torch
+    check_fit(trained.model, dataset)
+    backend = as_backend(backend, trained.model.field)
     check_rule(margin, confidence, criterion)
     if criterion == "three-points":
         _ = trained.solver.order  # the rule is about orders
