@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import pynode_jl.solvers as solvers_package
 from pynode_jl.errors import (
     InvalidValueError,
     PyNODEError,
@@ -20,7 +21,15 @@ from pynode_jl.errors import (
     WrongProblemError,
     WrongSolverError,
 )
-from pynode_jl.solvers import Solver, catalogue, controller, info, tableau_names
+from pynode_jl.solvers import (
+    Adaptive,
+    FixedStep,
+    Solver,
+    catalogue,
+    controller,
+    info,
+    tableau_names,
+)
 
 # --- Solver: which steps it takes ---------------------------------------------------------------
 
@@ -297,6 +306,19 @@ def test_a_step_longer_than_the_interval():
         Solver("Euler", dt=1.5).grid(0.0, 1.0)
 
 
+def test_a_step_that_no_count_of_steps_holds():
+    for dt in (1e-12, 1e-300):
+        with pytest.raises(InvalidValueError, match=rf"dt = {dt}: .*at least .* = 4.65661e-10"):
+            Solver("Euler", dt=dt).grid(0.0, 1.0)
+
+
+@given(st.floats(0.01, 10.0), st.floats(1e-3, 1.0), st.booleans())
+def test_a_traced_grid_is_the_solver_s(span, share, back):
+    span, dt = (-span if back else span), share * span
+    n, step, last = solvers_package.fixed_grid(np, dt, np.float64(span))
+    assert Solver("Euler", dt=dt).grid(0.0, span) == (n, step, last)
+
+
 def test_an_adaptive_solver_has_no_grid():
     with pytest.raises(WrongSolverError, match="Tsit5 adapts its steps"):
         Solver("Tsit5").grid(0.0, 1.0)
@@ -408,3 +430,64 @@ def test_import_brings_no_framework():
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- Stepping -----------------------------------------------------------------------------------
+
+
+def test_a_solver_is_a_method_and_a_stepping():
+    fixed, adaptive = FixedStep(1 / 16), Adaptive(1e-4)
+    assert Solver("Euler", fixed) == Solver("Euler", dt=1 / 16) == Solver.parse("Euler:dt=1/16")
+    assert Solver("Tsit5", adaptive) == Solver("Tsit5", rtol=1e-4) == Solver("Tsit5", None, 1e-4)
+    assert Solver("Euler", dt=1 / 16).stepping == fixed
+    assert Solver("Tsit5", rtol=1e-4).stepping == Adaptive(1e-4, 1e-6)
+    assert (fixed.size, adaptive.size, fixed.fixed, adaptive.fixed) == (1 / 16, 1e-4, True, False)
+    assert Solver("Tsit5").with_stepping(fixed) == Solver("Tsit5", dt=1 / 16)
+    assert Solver("Tsit5", dt=0.1, max_steps=9).with_stepping(adaptive).max_steps == 9
+    assert dataclasses.replace(Solver("Tsit5"), dt=fixed, rtol=None, atol=None).stepping == fixed
+
+
+@pytest.mark.parametrize("stepping", [FixedStep(0.1), Adaptive()])
+def test_a_stepping_and_tolerances_are_not_both_given(stepping):
+    with pytest.raises(InvalidValueError, match="not both"):
+        Solver("Tsit5", stepping, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: FixedStep(0), "dt = 0"),
+        (lambda: Adaptive(rtol=math.nan), "rtol = nan"),
+        (lambda: Adaptive(atol=-1.0), "atol = -1"),
+        (lambda: FixedStep(0.1).scaled(0), "factor = 0"),
+        (lambda: Adaptive().scaled(math.inf), "factor = inf"),
+    ],
+)
+def test_steppings_are_positive(make, text):
+    with pytest.raises(InvalidValueError, match=text):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Euler:dt=1/256", {"name": "Euler", "dt": 0.00390625}),
+        ("Euler:dt=1/3", Solver("Euler", dt=1 / 3)),
+        ("Tsit5", {"name": "Tsit5"}),
+        ("Tsit5:tol=1e-4", "Tsit5:rtol=0.0001,atol=1e-4"),
+    ],
+)
+def test_one_solver_written_in_two_ways(one, other):
+    assert Solver.of(one) == Solver.of(other)
+    assert hash(Solver.of(one)) == hash(Solver.of(other))
+
+
+def test_what_is_no_solver():
+    with pytest.raises(InvalidValueError, match="a Solver, a text or a table"):
+        Solver.of(5)
+
+
+def test_the_order_is_a_number_or_an_error():
+    assert Solver("Euler", dt=0.1).order == 1
+    with pytest.raises(WrongSolverError, match="QNDF varies its order"):
+        Solver("QNDF").order  # noqa: B018

@@ -191,7 +191,8 @@ def _single(backend: Backend, field: FunctionField, row: SolverInfo) -> float:
 
 
 def _fixed_order(backend: Backend, field: FunctionField, row: SolverInfo) -> float:
-    steps = STEPS[max(order for order in STEPS if order <= max(row.order or 2, 1))]
+    order = 2 if row.order is None else row.order  # a variable order starts low
+    steps = STEPS[max(each for each in STEPS if each <= max(order, 1))]
     # Large error constants need finer steps to get below COARSE, an order that the catalogue does
     # not know coarser ones to stay above ROUNDING.
     seen: list[float] = []

@@ -11,9 +11,11 @@ from pynode_jl.solvers._newton import NEWTON_ITERATIONS, NEWTON_ROUNDINGS, newto
 from pynode_jl.solvers._solver import Solver, StepGrid
 from pynode_jl.solvers._step_control import (
     SCALARS,
+    STEP_GUARD,
     Attempt,
     ControlMemory,
     error_scale,
+    fixed_grid,
     initial_step,
     reaches_stop,
     rms,
@@ -35,6 +37,7 @@ __all__ = [
     "NEWTON_ITERATIONS",
     "NEWTON_ROUNDINGS",
     "SCALARS",
+    "STEP_GUARD",
     "TORCHDIFFEQ_TABLEAUS",
     "Adaptive",
     "Attempt",
@@ -53,6 +56,7 @@ __all__ = [
     "controller",
     "dense_method",
     "error_scale",
+    "fixed_grid",
     "info",
     "initial_step",
     "interpolant",

@@ -12,14 +12,15 @@ from pynode_jl.errors import InvalidValueError, WrongProblemError, WrongSolverEr
 from pynode_jl.solvers._catalogue import SolverInfo, info, own_info, solver_names
 from pynode_jl.solvers._controller import Controller, controller
 from pynode_jl.solvers._order_conditions import check_order
+from pynode_jl.solvers._step_control import SCALARS, STEP_GUARD, fixed_grid
 from pynode_jl.solvers._stepping import Adaptive, FixedStep, Stepping
 from pynode_jl.solvers._tableau import Tableau
 
 Option = float | int | str | bool
 
-# A span that misses n steps by this share of itself is n steps. float32 carries 1/n to 6e-8, and
-# a rest shorter than this is rounding, not a step.
-_STEP_GUARD = 1e-6
+
+# Steps are counted in 32 bits.
+_MOST_STEPS = 2**31 - 1
 
 
 class StepGrid(NamedTuple):
@@ -200,7 +201,8 @@ class Solver:
 
         Raises:
             WrongSolverError: the solver adapts its steps.
-            InvalidValueError: an empty or infinite interval, or one shorter than a step.
+            InvalidValueError: an empty or infinite interval, one shorter than a step, or one of
+                more than 2**31 - 1 steps.
         """
         if self.dt is None:
             raise WrongSolverError(
@@ -214,20 +216,22 @@ class Solver:
             raise InvalidValueError(
                 "(t0, t1)", (t0, t1), "two finite times that differ", "Give another interval."
             )
-        ratio = abs(span) / self.dt
-        nearest = round(ratio)
-        if nearest >= 1 and abs(ratio - nearest) <= _STEP_GUARD * nearest:
-            return StepGrid(nearest, span / nearest, span / nearest)
-        if ratio < 1.0:
+        if abs(span) < self.dt * (1 - STEP_GUARD):
             raise InvalidValueError(
                 "dt",
                 self.dt,
                 f"a step of at most |t1 - t0| = {abs(span):g}",
                 f"Use dt={abs(span):g} for a single step.",
             )
-        n = math.ceil(ratio)
-        dt = math.copysign(self.dt, span)
-        return StepGrid(n, dt, span - (n - 1) * dt)
+        if abs(span) / _MOST_STEPS > self.dt:
+            raise InvalidValueError(
+                "dt",
+                self.dt,
+                f"a step of at least |t1 - t0| / {_MOST_STEPS} = {abs(span) / _MOST_STEPS:g}",
+                "Take a longer step.",
+            )
+        n, dt, dt_last = fixed_grid(SCALARS, self.dt, span)
+        return StepGrid(int(n), dt, dt_last)
 
     def to_dict(self) -> dict[str, Any]:
         """A dict of plain values for JSON or TOML; what is None or empty is left out.

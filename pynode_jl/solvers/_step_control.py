@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+#: float32 carries 1/n to 6e-8, and a rest shorter than this share is rounding, not a step.
+STEP_GUARD = 1e-6
+
 # A step that misses a stop by so many roundings of the time ends there.
 _STOP_ROUNDINGS = 100
 
@@ -29,6 +32,9 @@ def _minimum(a: float, b: float) -> float:
 #: What the rules use of an array namespace, for Python floats: twenty times as fast as NumPy's.
 SCALARS = SimpleNamespace(
     abs=abs,
+    ceil=math.ceil,
+    round=round,
+    sign=lambda x: math.copysign(1.0, x),
     sqrt=math.sqrt,
     maximum=_maximum,
     minimum=_minimum,
@@ -126,6 +132,20 @@ def reaches_stop(xp: Any, t: Any, dt: Any, stop: Any, eps: float) -> Any:
     """
     slack = _STOP_ROUNDINGS * eps * xp.maximum(xp.abs(t), xp.abs(stop))
     return xp.abs(dt) + slack >= xp.abs(stop - t)
+
+
+def fixed_grid(xp: Any, dt: Any, span: Any) -> tuple[Any, Any, Any]:
+    """Return how steps of `dt` divide a span: their number, the step and the last step, signed.
+
+    A span that misses n steps by `STEP_GUARD` of itself is n equal steps. Else the last one is
+    shortened. A step longer than the span is the span.
+    """
+    ratio = xp.abs(span) / dt
+    nearest = xp.maximum(xp.round(ratio), 1.0)
+    divides = (xp.abs(ratio - nearest) <= STEP_GUARD * nearest) | (ratio < 1.0)
+    n = xp.where(divides, nearest, xp.ceil(ratio))
+    step = xp.where(divides, span / nearest, xp.sign(span) * dt)
+    return n, step, xp.where(divides, step, span - (n - 1) * step)
 
 
 def error_scale(xp: Any, rtol: Any, atol: Any, *states: Any) -> Any:

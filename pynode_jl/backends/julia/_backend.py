@@ -43,7 +43,7 @@ from pynode_jl.errors import (
 )
 from pynode_jl.fields import Field
 from pynode_jl.models import Model, ModelWeights
-from pynode_jl.solvers import DenseMethod, Solver, Tableau
+from pynode_jl.solvers import DenseMethod, FixedStep, Solver, Tableau
 
 _log = logging.getLogger("pynode_jl.julia")
 
@@ -460,13 +460,14 @@ def _made_ready(
 def _steps(solver: Solver, t0: float, stops: tuple[float, ...], save_steps: bool) -> Any:
     """How a solver steps from t0 over the stops, in Julia's hands: it copies the times."""
     ends, longest = _step_ends(solver, t0, list(stops))
+    stepping = solver.stepping
+    tolerances = (0.0, 0.0) if isinstance(stepping, FixedStep) else (stepping.rtol, stepping.atol)
     times = np.array(stops)
     return _process.julia().PyNODE.Steps(
         _fields.at(times),
         _fields.at(ends),
         longest,
-        solver.rtol or 0.0,
-        solver.atol or 0.0,
+        *tolerances,
         solver.max_steps or MAX_STEPS,
         save_steps,
     )

@@ -7,21 +7,18 @@ steps taken, exactly, as the JAX backend's.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from pynode_jl.backends.jax.controls import tableau_of
 from pynode_jl.backends.jax.numerics.differentiable import differentiable_solve
 from pynode_jl.backends.jax.numerics.loop import CODES, AdaptiveControl, FixedControl
 from pynode_jl.backends.jax.numerics.trajectory import CheckpointPolicy
-from pynode_jl.errors import BackendLacksSolverError, InvalidValueError, SolveError
-from pynode_jl.solvers import Solver, Tableau, controller
-
-# As `Solver.grid`: a span that misses n steps by this share of itself is n steps.
-_STEP_GUARD = 1e-6
+from pynode_jl.errors import InvalidValueError, SolveError
+from pynode_jl.solvers import FixedStep, Solver, fixed_grid
 
 
 def odeint(
@@ -56,7 +53,7 @@ def odeint(
         InvalidValueError, UnknownSolverError, WrongSolverError: an argument that cannot be used.
     """
     solver = method if isinstance(method, Solver) else Solver(method, rtol=rtol, atol=atol)
-    table = _tableau(solver)
+    table = tableau_of(solver)
     flat, unravel = ravel_pytree(y0)
     if not jnp.issubdtype(flat.dtype, jnp.floating) or flat.size == 0:
         raise InvalidValueError("y0", y0, "a pytree of floats, not empty", "Convert it.")
@@ -98,36 +95,12 @@ def odeint(
     return jax.vmap(unravel)(states)
 
 
-def _tableau(solver: Solver) -> Tableau:
-    table = solver.info.tableau
-    if table is None or (not solver.fixed and table.b_error is None):
-        raise BackendLacksSolverError(
-            "method",
-            solver.name,
-            "a solver with a Butcher tableau, and error weights where tolerances are given",
-            f'Give it a step, Solver("{solver.name}", dt=...), or take another one.',
-        )
-    return table
-
-
 def _controls(solver: Solver, times: jax.Array) -> Any:
     """A row for each segment."""
-    if solver.dt is not None:
-        return jax.vmap(partial(_grid, solver.dt))(times[:-1], times[1:])
-    assert solver.rtol is not None
-    assert solver.atol is not None
-    numbers = AdaptiveControl.of(
-        controller(solver.name), solver.info.order or 1, solver.rtol, solver.atol
-    )
+    stepping = solver.stepping
+    if isinstance(stepping, FixedStep):
+        # A step longer than the way to the next time is that way.
+        n, dt, last = fixed_grid(jnp, stepping.dt, times[1:] - times[:-1])
+        return FixedControl(n.astype(jnp.int32), dt, last)
+    numbers = AdaptiveControl.of(solver.controller, solver.order, stepping.rtol, stepping.atol)
     return jax.tree.map(lambda each: jnp.full(times.shape[0] - 1, each, times.dtype), numbers)
-
-
-def _grid(dt: float, start: jax.Array, stop: jax.Array) -> FixedControl:
-    """`Solver.grid` on traced times; a step longer than the way is the way."""
-    span = stop - start
-    ratio = jnp.abs(span) / dt
-    nearest = jnp.maximum(jnp.round(ratio), 1.0)
-    divides = (jnp.abs(ratio - nearest) <= _STEP_GUARD * nearest) | (ratio < 1.0)
-    n = jnp.where(divides, nearest, jnp.ceil(ratio))
-    step = jnp.where(divides, span / nearest, jnp.sign(span) * dt)
-    return FixedControl(n.astype(jnp.int32), step, span - (n - 1) * step)

@@ -25,7 +25,7 @@ from pynode_jl.fields import VectorField
 from pynode_jl.frontends.torch._methods import dense_method
 from pynode_jl.frontends.torch._structure import ModuleStructure, module_structure
 from pynode_jl.frontends.torch._translate import Translation, UntranslatableError, translate
-from pynode_jl.solvers import DenseMethod, Solver
+from pynode_jl.solvers import STEP_GUARD, DenseMethod, Solver
 
 _log = logging.getLogger("pynode_jl.torch")
 
@@ -35,8 +35,6 @@ _MAX_SHAPES = 8
 # A program whose times keep changing has no use for cached plans.
 _MAX_PLANS, _MAX_TIMES = 64, 256
 _CALLBACKS = (*CALLBACKS, *(f"{each}_adjoint" for each in CALLBACKS))
-# A time this share of a step beside a point of the grid is that point, as in `Solver.grid`.
-_GRID_GUARD = 1e-6
 
 
 class NotOffloadable(Exception):  # noqa: N818  (a reason, not a failure)
@@ -250,7 +248,7 @@ def _solver(
         if len(t) > 2 and times.requires_grad:
             raise NotOffloadable("gradients to times on the grid are torch's")
         along = (t[1:-1] - t[0]).abs() / step
-        if bool(((along - along.round()).abs() > _GRID_GUARD * along.round().clamp(min=1)).any()):
+        if bool(((along - along.round()).abs() > STEP_GUARD * along.round().clamp(min=1)).any()):
             raise NotOffloadable("times lie between the points of the grid, to be interpolated")
     return Solver(method.tableau, dt=min(step, float(gaps.sum())), max_steps=limit)
 
