@@ -2,7 +2,7 @@
 
 Pass "julia" as the first argument to train with Julia's solvers, where a Julia is set up, and a
 solver's name as the second: `python examples/torch_training.py julia Vern7`. The default is the
-embedded backend.
+JAX backend.
 """
 
 import sys

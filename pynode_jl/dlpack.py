@@ -135,7 +135,7 @@ def _imported(source: Any) -> jax.Array:
 
 @cache
 def _quick_import() -> Callable[[Any], jax.Array] | None:
-    """What `jax.dlpack.from_dlpack` calls in the end, for memory on the CPU, if it is still there.
+    """Return the function under `jax.dlpack.from_dlpack`, for memory on the CPU, if JAX has it.
 
     On its way it asks for a GPU's stream, catches the error and canonicalises what has been: 25 us
     of 30. The function is internal to jaxlib and its arguments have changed, so it is tried first.
@@ -162,13 +162,13 @@ def _quick_import() -> Callable[[Any], jax.Array] | None:
 
 
 def as_julia(x: Any, *, copy: bool | None = None) -> Any:
-    """`x` as a Julia array, starting Julia where it does not run yet.
+    """`x` as a Julia array, starting Julia if it does not run yet.
 
     Column-major memory becomes an ``Array``, row-major memory (the usual one of Python's) a
     ``PermutedDimsArray`` of one, so that indices stay as they are. ``parent(A)`` is the ``Array``
     of reversed shape, for code that wants one.
 
-    Args, Raises: as for `as_numpy`. Also `BackendUnavailableError` without a Julia.
+    Args, Raises: as for `as_numpy`. Also `BackendUnavailableError` without Julia.
     """
     from pynode_jl.backends.julia import _arrays
 

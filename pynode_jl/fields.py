@@ -225,7 +225,7 @@ class FunctionField:
         return {name: np.shape(value) for name, value in self.initial}
 
     def init(self, seed: int | np.random.Generator) -> Weights:
-        """The weights in `initial`; `seed` is not used."""
+        """Return the weights in `initial`; `seed` is not used."""
         del seed
         return {name: np.array(value) for name, value in self.initial}
 
@@ -241,7 +241,7 @@ def MLP(
     activation: ActivationName = "tanh",
     time_dependent: bool = False,
 ) -> VectorField:
-    """A multilayer perceptron on states ``(dim,)`` with `depth` hidden layers of `width`.
+    """Make a multilayer perceptron on states ``(dim,)`` with `depth` hidden layers of `width`.
 
     Example:
         >>> pn.MLP(2, width=8, depth=1, time_dependent=True).weight_shapes()["layers.0.weight"]
@@ -259,7 +259,7 @@ def ConvField1d(
     activation: ActivationName = "relu",
     time_dependent: bool = False,
 ) -> VectorField:
-    """The paper's `simple_odenet`: convolutions along the coordinates of a ``(dim,)`` state.
+    """Make the paper's `simple_odenet`: convolutions along the coordinates of a ``(dim,)`` state.
 
     Kernels 1, 3, 1 and channels 1 -> `channels` -> `channels` -> 1 (Ott et al. 2021, spheres).
 
@@ -279,7 +279,7 @@ def ConvField2d(
     activation: ActivationName = "relu",
     time_dependent: bool = False,
 ) -> VectorField:
-    """The paper's `odenet` for images ``(c, height, width)``: kernels 1, 3, 1 (Ott et al. 2021).
+    """Make the paper's `odenet` for images ``(c, height, width)``, with kernels 1, 3, 1.
 
     Example:
         >>> pn.ConvField2d((1, 8, 8), channels=4).weight_shapes()["layers.0.weight"]
@@ -306,7 +306,7 @@ def LinearField(dim: int) -> VectorField:
 def kaiming_normal(
     shape: tuple[int, ...], random: np.random.Generator
 ) -> npt.NDArray[np.floating[Any]]:
-    """Normal draws of variance 2 / fan-in, float32, for a weight of shape (out, in, ...)."""
+    """Return normal draws of variance 2 / fan-in, float32, for a weight of shape (out, in, ...)."""
     deviation = math.sqrt(2.0 / math.prod(shape[1:]))
     return (random.standard_normal(shape) * deviation).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""What several test files share: the embedded backend, torch twins of fields, and an order report.
+"""What several test files share: the JAX backend, torch twins of fields, and an order report.
 
 Nothing heavy is imported at the top, so that the files that need neither JAX nor torch stay fast.
 """
@@ -15,7 +15,7 @@ import pytest
 
 from pynode_jl.fields import VectorField, Weights
 
-# Tests that leave the backend open mean the embedded one; Julia's ask for it by name.
+# Tests that leave the backend open mean the JAX one; Julia's ask for it by name.
 os.environ["PYNODE_BACKEND"] = "jax"
 
 

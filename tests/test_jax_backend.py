@@ -1,4 +1,4 @@
-"""The embedded backend: where solves end, what they cost, what they refuse, and how it trains."""
+"""The JAX backend: where solves end, what they cost, what they refuse, and how it trains."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The Julia backend: found or refused plainly, and the same numbers as the embedded one.
+"""The Julia backend: found or refused plainly, and the same numbers as the JAX one.
 
-Where no Julia is set up, the tests that need one are skipped, with the command that enables them.
+Where Julia is not set up, the tests that need one are skipped, with the command that enables them.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def test_auto_is_what_is_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert get_backend("auto").name == ("julia" if discover().found else "jax")
 
 
-# Parity with the embedded backend
+# Parity with the JAX backend
 
 
 @needs_julia

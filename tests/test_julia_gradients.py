@@ -1,4 +1,4 @@
-"""Gradients on the Julia side: the discrete one against the embedded backend's and finite
+"""Gradients on the Julia side: the discrete one against the JAX backend's and finite
 differences, SciMLSensitivity's and DiffEqFlux's against it, in the limit of small steps."""
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def test_wrong_names_are_refused(gradient: str, error: type[Exception], message:
         checked_gradient(gradient)
 
 
-def test_the_embedded_backend_says_who_has_an_adjoint(backend: Any) -> None:
+def test_the_jax_backend_says_who_has_an_adjoint(backend: Any) -> None:
     field, weights, y0 = problem("mlp")
     with pytest.raises(InvalidValueError, match='backend="julia"'):
         backend.vjp(

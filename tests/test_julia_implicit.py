@@ -130,7 +130,7 @@ STATES = np.array([[2.0, -3.0], [0.5, 0.01], [-1.5, 6.0]])
 @pytest.mark.parametrize("language", STIFFENING)
 @pytest.mark.parametrize("dt", [1 / 2, 1 / 4, 1 / 10])
 @pytest.mark.parametrize("solver", ["ImplicitEuler", "TRBDF2", "KenCarp4", "SDIRK2"])
-def test_large_fixed_steps_are_the_embedded_backends(
+def test_large_fixed_steps_are_the_jax_backends(
     julia: Any, backend: Any, solver: str, dt: float, language: str
 ) -> None:
     step = Solver(solver, dt=dt)

@@ -1,5 +1,5 @@
 """Every tableau that both backends have: the same states, gradients and trainings from Julia as
-from the embedded backend, in both precisions."""
+from the JAX backend, in both precisions."""
 
 from __future__ import annotations
 

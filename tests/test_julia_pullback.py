@@ -1,4 +1,4 @@
-"""Julia's pullback against the embedded one, and torch modules trained through it."""
+"""Julia's pullback against the JAX one, and torch modules trained through it."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from pynode_jl.solvers import catalogue, info
 FILE = Path(__file__).parents[1] / "docs" / "zoo.csv"
 # One of each kind of method: explicit, implicit, Rosenbrock, multistep, extrapolation, stabilised.
 FEW = ("Tsit5", "TRBDF2", "Rodas5P", "AB3", "AitkenNeville", "ROCK2", "RadauIIA5")
-# GlobalDiffEq is no part of OrdinaryDiffEq, and was not at hand when the file was written.
+# GlobalDiffEq is no part of OrdinaryDiffEq, and was not installed when the file was written.
 UNMEASURED = {row.name for row in catalogue(backend="julia") if row.sublibrary == "GlobalDiffEq"}
 PLAIN = [row.name for row in catalogue(backend="julia") if row.plain and row.name not in UNMEASURED]
 

@@ -121,7 +121,7 @@ def test_problem_sees_a_wrong_abscissa(c3: float, order: int) -> None:
     assert slope(STEPS[4], errors) == pytest.approx(order, abs=SLACK)
 
 
-# What adapts on the embedded backend.
+# What adapts on the JAX backend.
 ADAPTIVE = [n for n in tableau_names() if info(n).adaptive and tableau(n).b_error is not None]
 
 

@@ -336,7 +336,7 @@ def test_the_catalogue_is_whole():
     assert ours == {"Fehlberg21", "RK38", "RKF45", "CashKarp54", "DP5Shampine", "Dopri8"}
 
 
-def test_the_embedded_backend_has_the_tableaus():
+def test_the_jax_backend_has_the_tableaus():
     assert {each.name for each in catalogue(backend="jax")} == set(tableau_names())
     for each in catalogue(backend="jax"):
         assert each.tableau is not None
@@ -344,7 +344,7 @@ def test_the_embedded_backend_has_the_tableaus():
         assert each.fsal == each.tableau.fsal
         assert each.order == each.tableau.order or each.measured_order == each.tableau.order
         if each.adaptive and each.tableau.b_error is None:
-            assert "only in the embedded" in each.note or "no error estimate here" in each.note
+            assert "only in the JAX backend" in each.note or "no error estimate here" in each.note
         if each.tableau.b_error is not None:
             assert each.adaptive
 

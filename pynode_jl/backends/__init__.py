@@ -69,17 +69,17 @@ register_backend("torch", _torch)
 
 
 def get_backend(name: str = "auto", device: str | None = None) -> Backend:
-    """The backend called `name`.
+    """Return the backend called `name`.
 
     Args:
-        name: "jax", the embedded one; "julia", the full zoo; or "auto", Julia where a Julia
-            environment is set up (`pynode-jl doctor`) and the embedded one elsewhere, unless the
-            environment variable ``PYNODE_BACKEND`` names one.
+        name: a name of `BACKENDS` ("jax", "julia", "torch"), or "auto": what the environment
+            variable ``PYNODE_BACKEND`` names, else Julia if it is set up (`pynode-jl doctor`), else
+            JAX.
         device: "cpu", "gpu", or None for the backend's default.
 
     Raises:
         UnknownNameError: no backend has that name.
-        BackendUnavailableError: it is not at hand, or has no such device.
+        BackendUnavailableError: it is not installed, or has no such device.
 
     Example:
         >>> pn.get_backend("jax", "cpu").name
@@ -104,7 +104,7 @@ def as_backend(backend: BackendLike, field: Field | None = None) -> Backend:
     Raises:
         UnknownNameError: no backend has that name.
         InvalidValueError: it is none of these.
-        BackendUnavailableError: it is not at hand.
+        BackendUnavailableError: it is not installed.
     """
     if backend is None:
         own = field.backend if isinstance(field, FunctionField) else ""
@@ -124,7 +124,7 @@ def _made(name: str, device: str | None) -> Backend:
 
 @lru_cache
 def _chosen(wanted: str) -> str:
-    """What "auto" is: what the environment wants, or what is there."""
+    """Return what "auto" is: the environment variable's backend, or Julia if installed, or JAX."""
     if wanted:
         if wanted not in BACKENDS:
             raise UnknownNameError("PYNODE_BACKEND", wanted, BACKENDS)

@@ -24,7 +24,7 @@ def span(t_span: tuple[float, float]) -> tuple[float, float]:
 
 
 def stops(save_at: Sequence[float] | None, t0: float, t1: float) -> list[float]:
-    """The times to return: strictly monotone from t0, left out, to at most t1."""
+    """Check and return output times: strictly monotone from t0, left out, to at most t1."""
     if save_at is None:
         return [t1]
     times = [float(t) for t in save_at]
@@ -49,7 +49,7 @@ def check_distinct(times: Sequence[float], dtype: np.dtype[Any]) -> None:
 
 
 def batch(argument: str, value: Any, shape: tuple[int, ...]) -> Array:
-    """Samples of `shape`, at least one: (batch, *shape), float32 or float64."""
+    """Check and return samples of `shape`, at least one: (batch, *shape), float32 or float64."""
     array = _floats(argument, value)
     if array.ndim == 0 or array.shape[1:] != shape or array.shape[0] == 0:
         raise InvalidValueError(
@@ -98,7 +98,7 @@ def flattened(arrays: Mapping[str, Array]) -> Array:
 
 
 def unflattened(flat: Array, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
-    """The inverse of `flattened`: copies. Numbers of `flat` behind the last array are left."""
+    """Return the arrays that `flattened` joined, as copies. Further numbers are ignored."""
     arrays, start = {}, 0
     for name, shape in shapes.items():
         stop = start + math.prod(shape)
@@ -155,7 +155,7 @@ def checked_tableau(solver: Solver, backend: str) -> Tableau:
 
 
 def labels(given: Any, n: int, classes: int) -> Array:
-    """The class of each of `n` samples, (n,) int32."""
+    """Return the class of each of `n` samples, (n,) int32."""
     array = np.asarray(_detached(given))
     whole = array.astype(np.int32)
     if array.shape != (n,) or (whole != array).any() or whole.min() < 0 or whole.max() >= classes:
@@ -166,12 +166,12 @@ def labels(given: Any, n: int, classes: int) -> Array:
 
 
 def batches(given: Array, n: int) -> Array:
-    """Indices of the samples of each iteration's batch, (iterations, batch) int32."""
-    mend = "`batch_indices` makes them."
+    """Return indices of the samples of each iteration's batch, (iterations, batch) int32."""
+    hint = "`batch_indices` makes them."
     if given.ndim != 2 or given.dtype.kind not in "iu" or given.size == 0:
-        raise InvalidValueError("batches", given, "integers, (iterations, batch)", mend)
+        raise InvalidValueError("batches", given, "integers, (iterations, batch)", hint)
     if given.min() < 0 or given.max() >= n:
-        raise InvalidValueError("batches", given, f"indices from 0 to {n - 1}", mend)
+        raise InvalidValueError("batches", given, f"indices from 0 to {n - 1}", hint)
     return given.astype(np.int32, copy=False)
 
 

@@ -130,7 +130,7 @@ class Backend(ABC):
 
     @abstractmethod
     def devices(self) -> tuple[str, ...]:
-        """Return the kinds of devices at hand: "cpu", "gpu"."""
+        """Return the kinds of available devices: "cpu", "gpu"."""
 
     @abstractmethod
     def solvers(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The order of convergence of every solver, measured on the machine at hand.
+"""The order of convergence of every solver, measured on this machine.
 
 The problem is non-autonomous, nonlinear and coupled (after Hairer, Norsett & Wanner, *Solving ODEs*
 I, II): a wrong abscissa, which autonomous problems cannot see, costs order here::
@@ -99,7 +99,7 @@ class OrderRow:
 
 
 def measure_orders(backend: Backend, rows: Sequence[SolverInfo]) -> Iterator[OrderRow]:
-    """The order of each solver on `backend`, one after the other, float64.
+    """Measure the order of each solver on `backend`, one after the other, float64.
 
     Example:
         >>> from pynode_jl.diagnostics import measure_orders
@@ -126,13 +126,13 @@ def measure_orders(backend: Backend, rows: Sequence[SolverInfo]) -> Iterator[Ord
 
 
 def exact(t: float) -> npt.NDArray[np.float64]:
-    """The problem's solution, (phases, 3)."""
+    """Return the problem's solution, (phases, 3)."""
     y1, y2 = np.exp(np.sin(t * t + PHASES)), np.cos(t * t + PHASES)
     return np.stack([y1, y2, np.full_like(y1, 1 / (1 + t))], axis=1)
 
 
 def right_hand_side(namespace: Any) -> Callable[[Any, Any, Any], Any]:
-    """The problem as a function on the arrays of `namespace`: numpy, jax.numpy."""
+    """Return the problem as a function on the arrays of `namespace`: numpy, jax.numpy."""
 
     def rhs(_: Any, t: Any, y: Any) -> Any:
         y1, y2, y3 = y[:, 0], y[:, 1], y[:, 2]
@@ -143,7 +143,7 @@ def right_hand_side(namespace: Any) -> Callable[[Any, Any, Any], Any]:
 
 
 def problem_field(backend: str) -> FunctionField:
-    """The problem as a field of a backend."""
+    """Return the problem as a field of a backend."""
     if backend == "julia":
         from pynode_jl.backends.julia import JuliaSource
 

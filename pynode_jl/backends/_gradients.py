@@ -35,7 +35,7 @@ GRADIENTS: Mapping[str, GradientInfo] = {
     "GaussKronrodAdjoint": GradientInfo(
         "the adjoint ODE, the weights' part by Gauss-Kronrod quadrature", True
     ),
-    "ForwardDiffSensitivity": GradientInfo("the solver's loop, forwards: dear for many weights"),
+    "ForwardDiffSensitivity": GradientInfo("forward-mode AD; expensive for many weights"),
     "ReverseDiffAdjoint": GradientInfo("the solver's loop, number by number"),
     "TrackerAdjoint": GradientInfo("the solver's loop, array by array"),
     "NeuralODE": GradientInfo("DiffEqFlux's NeuralODE as it comes"),
@@ -76,7 +76,7 @@ def checked_gradient(text: GradientMethod) -> GradientMethod:
 
 
 def parsed_gradient(text: GradientMethod, backend: str | None = None) -> Gradient:
-    """The method and its vector-Jacobian product.
+    """Return the method and its vector-Jacobian product.
 
     Raises:
         UnknownNameError: no method, or no product, of that name.

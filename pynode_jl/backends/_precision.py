@@ -51,14 +51,14 @@ def checked_precision(
             f'"full" on the {backend} backend, whose fields are written for float32 and float64',
             f'Or use backend="{having("precisions", precision)[0]}".',
         )
-    mend = 'Or train with precision = "full".'
+    hint = 'Or train with precision = "full".'
     if not solver.fixed:
         raise WrongSolverError(
             "solver",
             solver.label,
             f"a fixed step with precision = {precision!r}: an error estimate would take the"
             " field's rounding for the solver's error",
-            mend,
+            hint,
         )
     if solver.info.implicit:
         raise WrongSolverError(
@@ -66,10 +66,10 @@ def checked_precision(
             solver.label,
             f"an explicit method with precision = {precision!r}: Newton's iteration for a stage"
             " does not converge to the states' precision",
-            mend,
+            hint,
         )
     if gradient != "discrete":
         raise InvalidValueError(
-            "gradient", gradient, f'"discrete" with precision = {precision!r}', mend
+            "gradient", gradient, f'"discrete" with precision = {precision!r}', hint
         )
     return precision

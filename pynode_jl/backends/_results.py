@@ -38,7 +38,7 @@ class RetCode(enum.StrEnum):
 
     @property
     def meaning(self) -> str:
-        """One sentence: what happened and what mends it."""
+        """One sentence: what happened and how to fix it."""
         return _MEANINGS[self]
 
 
@@ -87,7 +87,7 @@ class Stats:
     compile_seconds: float = 0.0
 
     def __add__(self, other: Stats) -> Stats:
-        """Counts and times added; the first failure's return code stays."""
+        """Return counts and times added; the first failure's return code stays."""
         return Stats(
             self.nf + other.nf,
             self.njac + other.njac,
@@ -175,7 +175,7 @@ class TrainState:
 
     @classmethod
     def start(cls, weights: Weights) -> TrainState:
-        """The state before the first iteration."""
+        """Return the state before the first iteration."""
         return cls(
             dict(weights),
             {name: np.zeros_like(value) for name, value in weights.items()},

@@ -104,7 +104,7 @@ def _refuse_first(argument: str, raw: NDArray[Any], bad: NDArray[np.bool_], allo
         f"{argument}[{place}]",
         value.item() if hasattr(value, "item") else value,
         allowed,
-        f"{int(bad.sum())} of {bad.size} entries of {argument} are refused: mend or drop them.",
+        f"{int(bad.sum())} of {bad.size} entries of {argument} are refused: correct or drop them.",
     )
 
 

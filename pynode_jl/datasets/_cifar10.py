@@ -43,7 +43,7 @@ def cifar10(
     Args:
         folder: where its archive is, or is put. Default: the folder that the environment variable
             PYNODE_JL_DATA names, or ``~/.cache/pynode_jl``.
-        archive: the archive to read. Default: the one that is at hand, the binary one if both or
+        archive: the archive to read. Default: the one that is there, the binary one if both or
             neither are. The python one's pickles are read without running what is in them.
         n_train, n_test: only the first so many examples of each part. Default: all, 50,000 and
             10,000.
@@ -63,7 +63,7 @@ def cifar10(
     """
     if archive is not None and archive not in FORMATS:
         raise InvalidValueError(
-            "archive", archive, " or ".join(FORMATS), "Leave it out for the one at hand."
+            "archive", archive, " or ".join(FORMATS), "Leave it out for the one that is there."
         )
     where = data_folder(folder)
     at_hand = [kind for kind, file in CIFAR10_FILES.items() if (where / file.name).exists()]

@@ -1,6 +1,6 @@
-"""Public files of known content: at hand in a folder, or fetched from the first mirror that works.
+"""Public files of known content: in a folder, or downloaded from the first mirror that works.
 
-A file is used only if its SHA-256 is the published one. What is at hand is never written over.
+A file is used only if its SHA-256 is the published one. Existing files are never overwritten.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ def public_file(file: PublicFile, folder: Path, *, download: bool, verify: bool)
     Args:
         file: what is wanted.
         folder: where to look and to put it.
-        download: whether it may be fetched.
-        verify: whether a file at hand must have the published content.
+        download: whether it may be downloaded.
+        verify: whether an existing file must have the published content.
 
     Raises:
-        DataError: not at hand and not to be had, or at hand with other content.
+        DataError: no such file and no download, or a file with other content.
         MissingDependencyError: a download is needed and pooch is not installed.
     """
     path = folder / file.name

@@ -177,7 +177,7 @@ class CriticalReport:
         return pd.DataFrame(rows)
 
     def _by_size(self, seed: int) -> list[Trial]:
-        """The trials of a seed, the coarsest first."""
+        """Return the trials of a seed, the coarsest first."""
         return sorted((t for t in self.trials if t.seed == seed), key=lambda t: -t.size)
 
 

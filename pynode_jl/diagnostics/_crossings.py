@@ -164,7 +164,7 @@ def _check_plane(argument: str, states: Array) -> None:
 
 
 def _corners(states: Array) -> Array:
-    """Indices of neighbours: pairs (m, 2) on a line, triangles (m, 3) in the plane."""
+    """Return indices of neighbours: pairs (m, 2) on a line, triangles (m, 3) in the plane."""
     from scipy.spatial import Delaunay, QhullError
 
     if states.shape[1] == 2:

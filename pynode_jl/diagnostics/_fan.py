@@ -240,7 +240,7 @@ class _Transport:
         return numbers * parts <= NUMBERS or parts <= 2
 
     def _at(self, name: str, parts: int) -> Array:
-        """The local errors carried by `parts` sub-steps of a method over each step."""
+        """Return the local errors carried by `parts` sub-steps of a method over each step."""
         field, weights = self.trained.model.field, self.trained.field_weights
         if parts > 1 and parts not in self.states:
             self.states[parts] = flow_over_steps(
@@ -272,7 +272,7 @@ class _Transport:
 
 
 def _relative(error: Array, exact: Array) -> float:
-    """The mean over samples of |error| / (1 + |exact|)."""
+    """Return the mean over samples of |error| / (1 + |exact|)."""
     with np.errstate(over="ignore", invalid="ignore"):
         size, states = (np.linalg.norm(each, axis=1) for each in (error, exact))
         return float(np.mean(size / (1.0 + states)))

@@ -130,7 +130,7 @@ def fold_step(
     backend: BackendLike = None,
     on_solve: Callable[[Solver], None] | None = None,
 ) -> tuple[float | None, float | None]:
-    """The bracket of steps between which folds appear, by bisection over steps (t1 - t0) / n.
+    """Bracket the step at which folds appear, by bisection over steps (t1 - t0) / n.
 
     Bisection assumes that smaller steps fold no more than larger ones; folds that come and go are
     bracketed once.

@@ -143,11 +143,11 @@ class Reference:
         return self.evaluation.predictions
 
     def distance(self, evaluation: Evaluation) -> float:
-        """The state error of another solve of the same samples; nan without a reference."""
+        """Return the state error of another solve of the same samples; nan without a reference."""
         return float("nan") if self.evaluation is None else state_error(evaluation, self.evaluation)
 
     def accuracy(self, labels: Array) -> float:
-        """The ODE's accuracy; nan without a reference."""
+        """Return the ODE's accuracy; nan without a reference."""
         return float("nan") if self.evaluation is None else self.evaluation.accuracy(labels)
 
     @property
@@ -174,7 +174,7 @@ def reference_solve(evaluate: Callable[[Solver], Evaluation], own: Evaluation) -
     much as they are large. So the tolerance falls by tens until two solves in turn agree to a
     hundredth of the training solver's own error and leave open no more than 0.2 % of the answers,
     or 1e-7 is reached. Where Tsit5 meets its limit of steps or of step size, KenCarp5 takes over
-    (states of up to 128 numbers). The first failure that no other method mends is the end. Where
+    (states of up to 128 numbers). A failure that no other method repairs ends the search. Where
     states agree and answers stay open, two solves follow without an absolute tolerance: a head may
     read the sign of a state that has decayed to 1e-20.
 
@@ -266,7 +266,7 @@ def _attempt(solver: Solver, stats: Stats) -> Attempt:
 
 
 def _unsure(coarser: Evaluation, finer: Evaluation) -> Array:
-    """The samples whose leading class another one overtakes if logits move as between the two."""
+    """Return the samples whose answer changes if logits move as they did between two solves."""
     logits = finer.logits.astype(np.float64)
     rows = np.arange(len(logits))
     first = np.argmax(logits, axis=1)

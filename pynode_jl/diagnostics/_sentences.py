@@ -61,12 +61,12 @@ def weakness_text(clauses: Mapping[str, str]) -> str:
 
 
 def points(value: float) -> str:
-    """A share as percentage points, without a sign of its own: 0.031 is "3.1"."""
+    """Return a share as percentage points, without a sign of its own: 0.031 is "3.1"."""
     return f"{100 * value:.1f}"
 
 
 def share_text(share: float) -> str:
-    """A share in percent, with a digit only where it has one: 0.03 is "3%"."""
+    """Return a share in percent, with a digit only where it has one: 0.03 is "3%"."""
     return f"{100 * share:.3g}%"
 
 
@@ -84,7 +84,7 @@ def _counted(flips: Flips, verdict: Verdict) -> str:
 
 
 def _scores(verdict: Verdict) -> str:
-    """What the ODE scores, and whether it answers better: "scores 50.0%"."""
+    """Return what the ODE scores, and whether it answers better: "scores 50.0%"."""
     ode = verdict.ode
     if ode is None:
         return "has no reference"

@@ -309,7 +309,7 @@ def _unfit(
     base: Evaluation,
     backend: Backend,
 ) -> Verdict | None:
-    """The verdict on a model whose answers there is no point in comparing; None for all others."""
+    """Return the verdict on a model whose answers need no comparison; None for all others."""
     broken = {
         name: int(np.sum(~np.isfinite(value)))
         for name, value in trained.weights.items()

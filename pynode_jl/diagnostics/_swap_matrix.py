@@ -76,7 +76,7 @@ class SwapMatrix:
     seconds: float
 
     def grid(self, value: str = "accuracy") -> pd.DataFrame:
-        """A column of `table` as a matrix: training solvers down, tests across, NaN where none."""
+        """Return a column of `table` as a matrix: training solvers down, test solvers across."""
         grid = self.table.pivot(index="train_solver", columns="test", values=value)
         # A training solver whose every test was left out has no row in the table.
         return grid.reindex(self.trained["train_solver"].to_list())
@@ -210,7 +210,7 @@ def _fits(train_solver: Solver, test: str | Solver, backend: Backend) -> bool:
         solver = like(train_solver, test)
     except WrongSolverError:
         return False
-    # Julia adapts some methods by residuals; the embedded backend needs error weights.
+    # Julia adapts some methods by residuals; the JAX backend needs error weights.
     table = solver.info.tableau
     return (
         solver.fixed or backend.name != "jax" or (table is not None and table.b_error is not None)

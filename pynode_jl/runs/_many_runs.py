@@ -77,7 +77,7 @@ def _unfinished(trained: Trained) -> str:
 
 
 def explicit_zoo() -> tuple[str, ...]:
-    """Every explicit Runge-Kutta method of the embedded backend that takes fixed steps.
+    """Return every explicit Runge-Kutta method of the JAX backend that takes fixed steps.
 
     Example:
         >>> from pynode_jl.runs import explicit_zoo

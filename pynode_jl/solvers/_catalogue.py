@@ -2,7 +2,7 @@
 
 Two data files feed it. ``zoo.json`` holds what OrdinaryDiffEq exports, by name, with the traits of
 its sources. ``tableaus/*.json`` holds the coefficients and, beside them, notes and peers in other
-libraries; a tableau whose name Julia does not have is a solver of the embedded backend only.
+libraries; a tableau whose name Julia does not have is a solver of the JAX backend only.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ class SolverInfo:
         embedded_order: order of the companion method of its error estimate, where it has weights.
         family: what its Julia sub-library holds, in words.
         kind: explicit RK, implicit RK, rosenbrock, multistep, ...
-        adaptive: its source estimates an error and adapts steps. In the embedded backend that also
+        adaptive: its source estimates an error and adapts steps. In the JAX backend that also
             needs weights, ``tableau.b_error``: RK4, say, has none (Julia controls its residual).
         fixed_step: it runs with fixed steps.
         implicit: it solves equations in its stages.
-        fsal: the last stage of a step is the first of the next; None where no tableau is at hand.
+        fsal: the last stage of a step is the first of the next; None without a tableau.
         problem: the kind of problem that it solves, as Julia calls it.
         sublibrary: the Julia package that holds it; None for what Julia does not have.
         backends: the backends that have it.
-        tableau: its coefficients, where they are at hand.
+        tableau: its coefficients, where they are known.
         same_as: peers with the same coefficients and the same error weights, by library.
         near: peers that look the same and are not, by library.
         note: what to know before comparing it.
@@ -82,14 +82,14 @@ class SolverInfo:
         return self.implicit or self.kind == "exponential"
 
     def to_dict(self) -> dict[str, Any]:
-        """The traits as plain values, without the coefficients."""
+        """Return the traits as plain values, without the coefficients."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         del values["tableau"]
         return values | {"same_as": dict(self.same_as), "near": dict(self.near)}
 
 
 def info(name: str) -> SolverInfo:
-    """The row of the solver called `name`.
+    """Return the row of the solver called `name`.
 
     Raises:
         UnknownSolverError: no solver has that name; the message holds the nearest ones.
@@ -112,7 +112,7 @@ def catalogue(
     implicit: bool | None = None,
     order: int | None = None,
 ) -> tuple[SolverInfo, ...]:
-    """The solvers that meet every condition given, in the order of their families.
+    """Return the solvers that meet every condition given, in the order of their families.
 
     Args:
         family: a part of the family's name, in either case: ``"ssp"``, ``"low storage"``.
@@ -180,7 +180,7 @@ def _traits(table: Tableau, family: str) -> dict[str, Any]:
 
 @cache
 def zoo() -> Mapping[str, dict[str, Any]]:
-    """The rows of ``zoo.json`` by name."""
+    """Return the rows of ``zoo.json`` by name."""
     with open(_ZOO, encoding="utf-8") as lines:
         return {entry["name"]: entry for entry in json.load(lines)}
 

@@ -127,7 +127,7 @@ class Solver:
             object.__setattr__(self, key, value)
 
     def __str__(self) -> str:
-        """The text that `parse` reads back; options and an own tableau are not in it."""
+        """Return the text that `parse` reads back; options and an own tableau are not in it."""
         values = {"dt": self.dt, "rtol": self.rtol, "atol": self.atol, "max_steps": self.max_steps}
         given = ",".join(f"{key}={value!r}" for key, value in values.items() if value is not None)
         return f"{self.name}:{given}"
@@ -139,7 +139,7 @@ class Solver:
 
     @property
     def tableau(self) -> Tableau | None:
-        """The coefficients, where they are at hand."""
+        """The coefficients, where they are known."""
         return self.info.tableau
 
     @property
@@ -197,7 +197,7 @@ class Solver:
         return replace(self, dt=None, rtol=rtol, atol=atol)
 
     def grid(self, t0: float, t1: float) -> StepGrid:
-        """The fixed steps from `t0` to `t1` (either direction).
+        """Return the fixed steps from `t0` to `t1` (either direction).
 
         Raises:
             WrongSolverError: the solver adapts its steps.
@@ -234,7 +234,7 @@ class Solver:
         return StepGrid(int(n), dt, dt_last)
 
     def to_dict(self) -> dict[str, Any]:
-        """A dict of plain values for JSON or TOML; what is None or empty is left out.
+        """Return a dict of plain values for JSON or TOML; what is None or empty is left out.
 
         Raises:
             WrongSolverError: the solver holds a Julia object.
@@ -297,7 +297,7 @@ class Solver:
 
     @staticmethod
     def parse(text: str) -> Solver:
-        """A solver from the command line: ``Euler:dt=1/16``, ``Tsit5:rtol=1e-6,atol=1e-8``.
+        """Read a solver from the command line: ``Euler:dt=1/16``, ``Tsit5:rtol=1e-6,atol=1e-8``.
 
         The keys are dt, rtol, atol, tol (both tolerances at once) and max_steps; a number may be
         written as a fraction. A bare name takes Julia's default tolerances.

@@ -293,7 +293,7 @@ class Tableau:
 
 
 def tableau(name: str) -> Tableau:
-    """The tableau called `name`.
+    """Return the tableau called `name`.
 
     Raises:
         UnknownSolverError: no tableau has that name; it may still be a solver (`info`).
@@ -309,7 +309,7 @@ def tableau(name: str) -> Tableau:
 
 
 def tableau_names() -> tuple[str, ...]:
-    """The names of all tableaus, by family and then in the order of the data files.
+    """Return the names of all tableaus, by family and then in the order of the data files.
 
     Example:
         >>> from pynode_jl.solvers import tableau_names
@@ -320,7 +320,7 @@ def tableau_names() -> tuple[str, ...]:
 
 
 def row(name: str) -> Mapping[str, Any]:
-    """The data of the tableau called `name` as they stand in its file."""
+    """Return the data of the tableau called `name` as they stand in its file."""
     return _rows()[name]
 
 
@@ -364,6 +364,6 @@ def _numbers(entries: Sequence[str]) -> Array:
 
 
 def _number(entry: str) -> float:
-    """A fraction ``"44/45"`` or a decimal, correctly rounded (int / int is, in Python)."""
+    """Return a fraction ``"44/45"`` or a decimal, correctly rounded (int / int is, in Python)."""
     numerator, slash, denominator = entry.partition("/")
     return int(numerator) / int(denominator) if slash else float(numerator)

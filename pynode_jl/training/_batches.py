@@ -12,7 +12,7 @@ from pynode_jl.seeding import generator
 
 
 def batch_indices(seed: int, n: int, batch_size: int, first: int, last: int) -> Array:
-    """The batches of iterations ``first`` to ``last - 1``: indices, (last - first, batch_size).
+    """Return the batches of iterations `first` to ``last - 1``, (last - first, batch_size) indices.
 
     Every epoch is a permutation of its own, so that any iteration's batch is known without those
     before it.

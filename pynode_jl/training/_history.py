@@ -37,7 +37,7 @@ class History:
         return sum(check.nf for check in self.checks)
 
     def extended(self, chunk: ChunkResult, solver: Solver) -> History:
-        """This history and behind it a chunk's that was trained with `solver`."""
+        """Return this history, followed by that of a chunk trained with `solver`."""
         return replace(
             self,
             loss=np.concatenate([self.loss, chunk.loss]),
@@ -49,5 +49,5 @@ class History:
         )
 
     def checked(self, check: Check) -> History:
-        """This history and one more check."""
+        """Return this history and one more check."""
         return replace(self, checks=(*self.checks, check))

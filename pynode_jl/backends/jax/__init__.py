@@ -1,4 +1,4 @@
-"""The embedded backend, on JAX and diffrax: works after `pip install` alone."""
+"""The JAX backend: the default, which needs nothing else installed."""
 
 from pynode_jl.backends.jax._backend import JaxBackend
 

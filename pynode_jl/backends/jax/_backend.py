@@ -192,7 +192,7 @@ class JaxBackend(Backend):
     def _adjoint(
         self, problem: InitialValueProblem
     ) -> tuple[Solution, Callable[[Array], Gradients]]:
-        """The adjoint ODE's derivative: solved forwards and backwards when it is asked for."""
+        """Return the pullback by the adjoint ODE, solved forwards and backwards when called."""
         field, solver, initial = problem.field, problem.solver, problem.y0
         times, dtype, table = (problem.t0, problem.t1), initial.dtype, tableau_of(solver)
         steps = problem.grids()[0].n if solver.fixed else 0

@@ -100,7 +100,7 @@ def residual_space(
 
 
 def _strided(capacity: int, state_bytes: int) -> CheckpointPolicy:
-    """The smallest stride that keeps the states within their bytes."""
+    """Return the smallest stride that keeps the states within their bytes."""
     widest = capacity.bit_length() // 2
     policies = (CheckpointPolicy(capacity, 1 << i) for i in range(widest + 1))
     fitting = (each for each in policies if each.held_states * state_bytes <= _STATES_BYTES)

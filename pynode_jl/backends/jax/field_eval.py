@@ -36,8 +36,10 @@ _ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
 def _by_value(
     function: Callable[[jax.Array], jax.Array], slope: Callable[[jax.Array], jax.Array]
 ) -> Callable[[jax.Array], jax.Array]:
-    """`function`, whose derivative its value tells: reverse mode then keeps one array of it, the
-    one that the next layer's derivative needs too."""
+    """Return an activation whose derivative is a function of its output.
+
+    Reverse mode then saves one array, which the next layer's derivative needs anyway.
+    """
 
     @jax.custom_vjp
     def run(x: jax.Array) -> jax.Array:
@@ -75,7 +77,7 @@ class FieldEvaluator(NamedTuple):
 def right_hand_side(
     field: Field, *, reverse_only: bool = False, precision: Precision = "full"
 ) -> FieldEvaluator:
-    """The JAX function of a field.
+    """Return the JAX function of a field.
 
     `reverse_only` gives up derivatives in forward mode for faster ones in reverse. `precision` is
     what the layers work in; the state that comes in and the slope that goes out keep their own.
@@ -131,7 +133,7 @@ def is_dense(field: Field) -> bool:
 
 
 def right_hand_side_of_columns(field: VectorField) -> FieldEvaluator:
-    """A dense field on states with the batch last, ``(features, batch)``.
+    """Evaluate a dense field on states with the batch last, ``(features, batch)``.
 
     On a CPU narrow layers and their gradients take two thirds of the time so: every loop then runs
     along the batch. It has derivatives in reverse mode only.
@@ -162,7 +164,7 @@ def right_hand_side_of_columns(field: VectorField) -> FieldEvaluator:
 
 
 def width(field: Field) -> int:
-    """What `in_batches` asks for: `widest` for images, 0 for other states, which are small."""
+    """Return the width for `in_batches`: `widest` for images, 0 for other, small states."""
     images = isinstance(field, VectorField) and len(field.state_shape) == 3
     return widest(field) if images else 0
 
@@ -177,7 +179,7 @@ def widest(field: Field) -> int:
 
 
 def _checked(field: FunctionField) -> Callable[[Any, jax.Array, jax.Array], jax.Array]:
-    """The user's function, its result held to the shape and dtype of y while tracing."""
+    """Return the user's function, its result held to the shape and dtype of y while tracing."""
 
     def apply(weights: Any, t: jax.Array, y: jax.Array) -> jax.Array:
         slope = jnp.asarray(field.function(weights, t, y))
@@ -238,7 +240,7 @@ def _toeplitz(taps: jax.Array, length: int) -> jax.Array:
 
 
 def _narrowed(arrays: dict[str, jax.Array], precision: Precision) -> dict[str, jax.Array]:
-    """A layer's arrays for products in `precision`; the bias is added to them in full.
+    """Return a layer's arrays for products in `precision`; the bias is added to them in full.
 
     At each evaluation, not once in `prepare`: what is summed up, the gradients to weights over
     steps and pieces and those to biases over a batch, is summed in full. In bfloat16 a sum of a

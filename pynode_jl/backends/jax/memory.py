@@ -115,7 +115,7 @@ def _machine() -> int | None:
 
 
 def _control_group() -> int | None:
-    """What this container may still take (cgroup v2)."""
+    """Return what this container may still take (cgroup v2)."""
     folder = Path("/sys/fs/cgroup")
     try:
         limit, used = (

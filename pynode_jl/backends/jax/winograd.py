@@ -23,13 +23,13 @@ _Line: TypeAlias = list[jax.Array]
 
 
 def conv3x3(h: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The convolution, with derivatives in both modes."""
+    """Return the convolution, with derivatives in both modes."""
     return _from_tiles(_products(_input_tiles(h), kernel), h.shape)
 
 
 @jax.custom_vjp
 def conv3x3_reverse(h: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The convolution with a derivative in reverse mode only, a faster one than `conv3x3`'s.
+    """Return the convolution with a derivative in reverse mode only, a faster one than `conv3x3`'s.
 
     The derivative to `h` is the convolution with the kernel turned about; that to the kernel is
     taken tile by tile. Derived from `conv3x3`, both would add up strided slices.

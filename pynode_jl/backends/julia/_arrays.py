@@ -32,7 +32,7 @@ def unfit(array: Array) -> str | None:
 
 
 def shared(array: Array) -> Any:
-    """A Julia array in the memory of `array`, of its shape and indices (counted from 1).
+    """Return a Julia array in the memory of `array`, of its shape and indices (counted from 1).
 
     Column-major memory becomes an `Array`, row-major memory a `PermutedDimsArray` of one. `array`
     lives as long as Julia can reach the memory.

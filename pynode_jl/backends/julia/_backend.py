@@ -64,8 +64,8 @@ class JuliaBackend(Backend):
             explicit solvers then run there, on the field's Lux chain.
 
     Raises:
-        BackendUnavailableError: no Julia is at hand or it is broken, or it sees no such device; the
-            message names the mend.
+        BackendUnavailableError: Julia is not installed or broken, or it sees no such device; the
+            message says how to fix it.
     """
 
     name = "julia"
@@ -84,22 +84,24 @@ class JuliaBackend(Backend):
         self._device = device or "cpu"
 
     def devices(self) -> tuple[str, ...]:
-        """The kinds of devices at hand. Looking for a GPU loads LuxCUDA, where it is there."""
+        """Return the available kinds of devices. Looking for a GPU loads LuxCUDA, if installed."""
         if self._module.has_package("LuxCUDA"):
             _process.need("gpu")
         return tuple(sorted(str(name) for name in self._module.DEVICES))
 
     def solvers(self) -> tuple[str, ...]:
-        """The solvers of a plain y' = f(t, y) that this Julia environment can solve with."""
+        """Return the solvers of a plain y' = f(t, y) that this Julia environment can solve with."""
         return _names.solvers()
 
     def missing_solvers(self) -> dict[str, str]:
-        """The other solvers of a plain y' = f(t, y), each with the package and the version that
-        bring it, or the reason why none does."""
+        """Return the other solvers of a plain y' = f(t, y), by name.
+
+        Each has the package and the version that provide it, or the reason why none does.
+        """
         return _names.missing()
 
     def compiled_solvers(self) -> tuple[str, ...]:
-        """The solvers that need no compiling: `pynode-jl julia precompile` has compiled them."""
+        """Return the solvers that `pynode-jl julia precompile` has compiled ahead of time."""
         return tuple(map(str, self._module.compiled_solvers()))
 
     def versions(self) -> dict[str, str]:
@@ -301,7 +303,7 @@ class JuliaBackend(Backend):
         return jacobian
 
     def _differentiable(self, field: Field, batch: int, dtype: np.dtype[Any]) -> Any:
-        """The right-hand side of a field that Julia can take gradients of."""
+        """Return the right-hand side of a field that Julia can take gradients of."""
         rhs = _fields.right_hand_side(field, batch, dtype.name, self._device)
         if not _fields.differentiable(field):
             raise InvalidValueError(
@@ -322,7 +324,7 @@ class JuliaBackend(Backend):
         solver: Solver,
         gradient: str,
     ) -> Any:
-        """The solve of a gradient: what `vjp_b` and `train_b` run."""
+        """Return the solve of a gradient: what `vjp_b` and `train_b` run."""
         method, product = parsed_gradient(gradient, self.name)
         rhs = self._differentiable(field, batch, dtype)
         algorithm = _algorithm(solver)
@@ -341,7 +343,7 @@ class JuliaBackend(Backend):
 
 
 def _in_julia(field: Field, arrays: Mapping[str, Array]) -> tuple[Any, Any, Any]:
-    """A field's weights as `run!` takes them, what keeps them alive, and how Julia is called."""
+    """Return weights as `run!` takes them, what keeps them alive, and how Julia is called."""
     if _fields.in_python(field):
         return (None,), None, _process.call_holding_the_lock
     return *_fields.parameters(field, arrays), _process.call
@@ -360,7 +362,7 @@ def julia_solver(
     atol: float | None = None,
     max_steps: int | None = None,
 ) -> Solver:
-    """A `Solver` of a Julia algorithm that the user has made, through juliacall or diffeqpy.
+    """Return a `Solver` of a Julia algorithm that the user has made, through juliacall or diffeqpy.
 
     Args:
         algorithm: an object made by a constructor of a `sublibrary`; its type's name is the
@@ -375,7 +377,7 @@ def julia_solver(
 
 
 def sublibrary(name: str) -> Any:
-    """The module of a Julia package, loaded, to make solvers of your own with.
+    """Return the module of a Julia package, loaded, to make solvers of your own with.
 
     Args:
         name: a package that the environment names, or one that the solvers depend on::
@@ -444,7 +446,7 @@ def _julia_tableau(table: Tableau) -> Any:
 
 @lru_cache(maxsize=32)
 def _prepared(field: Field, batch: int, dtype: str, device: str, *how: Any) -> Any:
-    """A solve but for its numbers, kept: looking each part up is a call into Julia."""
+    """Return the parts of a solve that do not change, cached: each look-up is a call into Julia."""
     return _made_ready(_fields.right_hand_side(field, batch, dtype, device), *how)
 
 
@@ -481,7 +483,7 @@ def _sweep(field: Field, batch: int, dtype: str, device: str, table: Tableau) ->
 
 
 def _step_ends(solver: Solver, t0: float, stops: list[float]) -> tuple[Array, float]:
-    """The ends of all fixed steps, and the longest step, signed; none where steps adapt."""
+    """Return the ends of all fixed steps, and the longest step, signed; none where steps adapt."""
     if not solver.fixed:
         return np.zeros(0), 0.0
     ends, longest = [], 0.0
@@ -519,7 +521,7 @@ def _run(solver: Solver, function: Any, *arguments: Any, call: Any = _process.ca
 
 
 def _spoken_of(solver: Solver) -> threading.Timer:
-    """What says, unless it is cancelled soon, what a first run waits for."""
+    """Return a timer that announces, unless cancelled soon, what a first run waits for."""
     waiting = threading.Timer(
         _PATIENCE,
         _log.warning,

@@ -1,8 +1,8 @@
-"""Where a Julia is: found without starting it, importing juliacall, or downloading anything.
+"""Find Julia, without starting it, importing juliacall, or downloading anything.
 
 Three places, the first that is set up counts:
 
-- ``PYTHON_JULIACALL_EXE`` and ``PYTHON_JULIACALL_PROJECT``: a Julia and an environment that has
+- ``PYTHON_JULIACALL_EXE`` and ``PYTHON_JULIACALL_PROJECT``: an executable, and an environment with
   PythonCall and the solvers. juliapkg is not asked: the route for clusters.
 - juliapkg's environment of this Python, where `pynode-jl julia install` has resolved it.
 - A ``julia`` on the path with the shared environment ``@pynode_jl``.
@@ -33,7 +33,7 @@ class Environment(NamedTuple):
 
 
 class Discovery(NamedTuple):
-    """Whether a Julia is at hand, and what was found or what mends it.
+    """Whether Julia was found, and what was found or how to install it.
 
     `exe` and `project` are empty where juliapkg knows them.
     """
@@ -45,29 +45,29 @@ class Discovery(NamedTuple):
 
 
 def discover() -> Discovery:
-    """Look for a Julia."""
+    """Look for Julia."""
     if importlib.util.find_spec("juliacall") is None:
         return Discovery(False, "juliacall is not installed. pip install 'pynode-jl[julia]'")
     exe, project = os.environ.get(EXE), os.environ.get(PROJECT)
     if exe or project:
         if not exe or not project:
             unset = PROJECT if exe else EXE
-            return Discovery(False, f"{unset} is not set: set both or neither. {mend()}")
+            return Discovery(False, f"{unset} is not set: set both or neither. {setup_hint()}")
         if not os.access(exe, os.X_OK):
-            return Discovery(False, f"{EXE} = {exe!r} is no executable file. {mend()}")
+            return Discovery(False, f"{EXE} = {exe!r} is no executable file. {setup_hint()}")
         if not (Path(project) / "Project.toml").is_file():
-            return Discovery(False, f"{PROJECT} = {project!r} has no Project.toml. {mend()}")
+            return Discovery(False, f"{PROJECT} = {project!r} has no Project.toml. {setup_hint()}")
         return _checked(exe, project)
     if _resolved_by_juliapkg():
         return Discovery(True, "the environment that juliapkg has resolved")
     shared = environment()
     if shared is not None:
         return _checked(*shared)
-    return Discovery(False, f"no Julia environment is set up. {mend()}")
+    return Discovery(False, f"no Julia environment is set up. {setup_hint()}")
 
 
 def environment() -> Environment | None:
-    """The environment that the variables name or, without them, the shared one, if it is there.
+    """Return the environment that the variables name or, without them, the shared one, if any.
 
     juliacall need not be installed.
     """
@@ -79,7 +79,7 @@ def environment() -> Environment | None:
 
 
 def pythoncall_version(project: str | Path) -> str | None:
-    """The version of PythonCall in an environment's manifest; None where none says it."""
+    """Return the version of PythonCall in an environment's manifest; None if it has none."""
     manifest = _parsed(Path(project) / "Manifest.toml")
     entries = manifest.get("deps", {}).get("PythonCall", [])
     if not entries:
@@ -91,7 +91,7 @@ def pythoncall_version(project: str | Path) -> str | None:
 
 
 def julia_package() -> Path:
-    """The folder of the Julia package: beside the sources, or inside an installed wheel."""
+    """Return the folder of the Julia package: beside the sources, or inside an installed wheel."""
     home = Path(pynode_jl.__file__).parent
     candidates = (home / "_julia", home.parent / "julia")
     for folder in candidates:
@@ -103,8 +103,8 @@ def julia_package() -> Path:
     )
 
 
-def mend() -> str:
-    """The commands that set a Julia up."""
+def setup_hint() -> str:
+    """Return the commands that set up Julia."""
     return (
         "Run `pynode-jl julia install` (it downloads), or set one up with Julia 1.10 or newer:"
         f' julia --project=@{SHARED} -e \'using Pkg; Pkg.develop(path="{julia_package()}");'

@@ -47,7 +47,7 @@ def at(array: Array) -> Any:
 
 
 def memory(array: Array) -> tuple[Any, ...]:
-    """What `ArrayAt` is told of a C-contiguous array."""
+    """Return the arguments of `ArrayAt` for a C-contiguous array."""
     assert array.flags.c_contiguous
     return array.ctypes.data, element(array), *reversed(array.shape)
 
@@ -57,13 +57,13 @@ _ELEMENTS = {np.dtype(name): name for name in ("float32", "float64", "int32")}
 
 
 def element(array: Array) -> str:
-    """The name of an array's element type."""
+    """Return the name of an array's element type."""
     return _ELEMENTS.get(array.dtype) or array.dtype.name
 
 
 @lru_cache(maxsize=128)
 def vector_field(field: VectorField) -> Any:
-    """The Julia twin of a field."""
+    """Return the Julia twin of a field."""
     module = _process.julia().PyNODE
     return module.VectorField(
         field.state_shape, field.time_dependent, *[_layer(module, each) for each in field.layers]
@@ -72,7 +72,7 @@ def vector_field(field: VectorField) -> Any:
 
 @lru_cache(maxsize=32)
 def right_hand_side(field: Field, batch: int, dtype: str, device: str = "cpu") -> Any:
-    """What solves integrate: its buffers are made once for a size of batch.
+    """Return the right-hand side that solves integrate; buffers are made once for a batch size.
 
     On a device it is the field's Lux chain; on the CPU, this package's own code.
     """
@@ -112,7 +112,7 @@ class _LuxLayer:
 
 
 def lux_field(layer: Any, state_shape: tuple[int, ...], *, seed: int = 0) -> FunctionField:
-    """A Lux layer of the user's own as the right-hand side of an autonomous ODE.
+    """Use a Lux layer of the user's own as the right-hand side of an autonomous ODE.
 
     Args:
         layer: a Lux layer made through juliacall. It takes states in Julia's shape,
@@ -153,7 +153,7 @@ def in_python(field: Field) -> bool:
 
 
 def called_back(field: Field, arrays: Mapping[str, Array]) -> Any:
-    """A function in Python, with its weights, as a right-hand side."""
+    """Return a function in Python, with its weights, as a right-hand side."""
     assert isinstance(field, FunctionField)
     return _process.julia().PyNODE.CallBack(_evaluation(field, arrays), field.state_shape)
 
@@ -192,7 +192,7 @@ def _function(field: FunctionField) -> Any:
 
 
 def _evaluation(field: FunctionField, weights: Mapping[str, Array]) -> Any:
-    """What Julia calls for every evaluation of a Python right-hand side: addresses in, none out."""
+    """Return what Julia calls to evaluate a Python right-hand side: addresses in, nothing out."""
 
     def evaluate(to: int, y: int, batch: int, dtype: str, t: float) -> None:
         shape = (int(batch), *field.state_shape)

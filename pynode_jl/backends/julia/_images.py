@@ -33,7 +33,7 @@ class Image(NamedTuple):
 
 
 def solvers_by_library(wanted: Sequence[str] = ()) -> dict[str, tuple[SolverInfo, ...]]:
-    """The solvers of a plain y' = f(t, y) by sub-library.
+    """Return the solvers of a plain y' = f(t, y) by sub-library.
 
     Args:
         wanted: parts of family or sub-library names, or solvers' names; none: all of them.
@@ -69,7 +69,7 @@ def solvers_by_library(wanted: Sequence[str] = ()) -> dict[str, tuple[SolverInfo
 
 
 def build_images(libraries: dict[str, tuple[SolverInfo, ...]], *, jobs: int = 1) -> Iterator[Image]:
-    """Compile images, `jobs` at a time, each in a Julia of its own (2 GB); as they are done.
+    """Compile images, `jobs` at a time, each in its own process (2 GB); yield each when done.
 
     Raises:
         BackendUnavailableError: no Julia environment is set up.
@@ -119,7 +119,7 @@ def _built(place: Environment, library: str, rows: Sequence[SolverInfo]) -> Imag
 
 
 def _place() -> Environment:
-    """The Julia and the project that juliacall would start."""
+    """Return the Julia and the project that juliacall would start."""
     found = discover()
     if not found.found:
         raise BackendUnavailableError(f"backend = 'julia': {found.text}")

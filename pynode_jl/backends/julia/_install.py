@@ -19,7 +19,7 @@ _PYNODE = "b6a92657-4588-4b21-8d75-068b9aa61536"
 
 
 def install(*, gpu: bool = False) -> str:
-    """Have juliapkg install a Julia, where none fits, and the packages; the environment's folder.
+    """Have juliapkg install Julia, if none fits, and the packages; return the environment's folder.
 
     Args:
         gpu: LuxCUDA too.

@@ -54,12 +54,12 @@ FIXED_STEPS_ONLY = {
 
 
 def solvers() -> tuple[str, ...]:
-    """The solvers of a plain y' = f(t, y) that the running Julia can solve with, nothing loaded."""
+    """Return the solvers of a plain y' = f(t, y) that the running Julia has; load nothing."""
     return tuple(row.name for row in _plain_rows() if why_not(row) is None)
 
 
 def missing() -> dict[str, str]:
-    """The other solvers of a plain y' = f(t, y) by name, with what is missing."""
+    """Return the other solvers of a plain y' = f(t, y) by name, with what is missing."""
     found = {row.name: why_not(row) for row in _plain_rows()}
     return {name: reason for name, reason in found.items() if reason is not None}
 

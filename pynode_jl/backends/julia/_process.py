@@ -11,7 +11,7 @@ import warnings
 from functools import cache
 from typing import Any
 
-from pynode_jl.backends.julia._discovery import EXE, PROJECT, discover, julia_package, mend
+from pynode_jl.backends.julia._discovery import EXE, PROJECT, discover, julia_package, setup_hint
 from pynode_jl.errors import BackendUnavailableError
 
 LEAST_VERSION = (1, 10)
@@ -54,7 +54,8 @@ def julia() -> Any:
         except Exception as error:
             reason = _no_julia(discovery.exe) or f"{error}."
             raise BackendUnavailableError(
-                f"backend = 'julia': Julia did not start ({discovery.text}): {reason} {mend()}"
+                f"backend = 'julia': Julia did not start ({discovery.text}): {reason}"
+                f" {setup_hint()}"
             ) from error
         if threading.current_thread() is threading.main_thread():
             # With several threads Julia blocks SIGINT and waits for it: Ctrl-C would be thrown into
@@ -73,13 +74,13 @@ def julia() -> Any:
             main.seval(LOAD)(str(julia_package()))
         except juliacall.JuliaError as error:
             raise BackendUnavailableError(
-                f"backend = 'julia': PyNODE does not load in {discovery.text}. {mend()}"
+                f"backend = 'julia': PyNODE does not load in {discovery.text}. {setup_hint()}"
             ) from error
         return main
 
 
 def _no_julia(exe: str) -> str | None:
-    """What an executable says that is no Julia; None for a Julia, or where none was named."""
+    """Return the output of an executable that is not Julia; None if it is, or if none is named."""
     if not exe:
         return None
     try:
@@ -106,7 +107,7 @@ end
 
 
 def call(function: Any, *arguments: Any) -> Any:
-    """A Julia function's result; other Python threads run meanwhile."""
+    """Call a Julia function and return its result; other Python threads run meanwhile."""
     with LOCK:
         return function._jl_call_nogil(*arguments)
 
@@ -118,7 +119,7 @@ def array_at() -> Any:
 
 
 def call_holding_the_lock(function: Any, *arguments: Any) -> Any:
-    """A Julia function's result, where Julia calls Python in turn."""
+    """Call a Julia function that itself calls Python, and return its result."""
     with LOCK:
         return function(*arguments)
 
@@ -137,7 +138,7 @@ def need(feature: str) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """What Julia's error says, without the trace: its first line, with what it announces."""
+    """Return the text of a Julia error without the trace: its first line and what it announces."""
     # PythonCall makes a TypeError, "Julia: ...", of a call that no method takes.
     said = str(error).removeprefix("Julia: ").partition("\nStacktrace:")[0]
     lines = [line.strip() for line in said.splitlines() if line.strip()]
@@ -151,7 +152,7 @@ def _loaded(feature: str) -> None:
 
 
 def julia_error() -> type[Exception]:
-    """The class of the exceptions that Julia code raises."""
+    """Return the class of the exceptions that Julia code raises."""
     import juliacall
 
     error: type[Exception] = juliacall.JuliaError

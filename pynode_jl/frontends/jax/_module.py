@@ -29,7 +29,7 @@ class FieldModule(eqx.Module):
         self.weights = {name: jnp.asarray(value) for name, value in field.init(seed).items()}
 
     def __call__(self, t: jax.Array, y: jax.Array) -> jax.Array:
-        """The slope, of y's shape."""
+        """Return the slope, of y's shape."""
         prepare, apply = field_eval.right_hand_side(self.field)
         return apply(prepare(self.weights), t, y)
 
@@ -65,7 +65,7 @@ class NeuralODE(eqx.Module):
         self.max_steps = max_steps
 
     def __call__(self, y0: Any, t: Any = None) -> Any:
-        """The state at t1; with times `t`, the states at all of them, `y0` being the first."""
+        """Return the state at t1, or the states at all times `t`, of which `y0` is the first."""
         times = self.t_span if t is None else t
         arrays, rest = eqx.partition(self.field, eqx.is_inexact_array)
 

@@ -96,7 +96,7 @@ def odeint(
 
 
 def _controls(solver: Solver, times: jax.Array) -> Any:
-    """A row for each segment."""
+    """Return a row for each segment."""
     stepping = solver.stepping
     if isinstance(stepping, FixedStep):
         # A step longer than the way to the next time is that way.

@@ -17,7 +17,7 @@ from pynode_jl.models import ModelWeights
 def tree_field(
     function: Callable[[Any, Any, Any], Any], params: Any, state_shape: tuple[int, ...]
 ) -> FunctionField:
-    """A field that trains and swaps like any other, out of ``function(params, t, y)``.
+    """Make a field that trains and swaps like any other, out of ``function(params, t, y)``.
 
     Args:
         function: the slope of a batch of states ``(batch, *state_shape)``: flax's

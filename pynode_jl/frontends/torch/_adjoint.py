@@ -196,7 +196,7 @@ class _Adjoint(torch.autograd.Function):
                     options=ctx.adjoint_options, **ctx.settings,
                 )  # fmt: skip
                 state = [each[1] for each in ends]
-                # The forward states are at hand: do not trust the backward ones.
+                # The forward states are known: do not trust the backward ones.
                 state[1], state[2] = states[i - 1], state[2] + to_states[i - 1]
         if to_t is not None:
             to_t[0] = state[0]

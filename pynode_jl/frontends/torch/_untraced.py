@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def untraced(function: Callable[P, T]) -> Callable[P, T]:
-    """`function`, run as it is inside compiled code too.
+    """Return `function`, which compiled code then calls as it is.
 
     torch's public way to say that, `torch.compiler.disable`, imports its compiler, seconds of it;
     this is the lazy form that torch.optim uses. Where no one has imported it, no one compiles.

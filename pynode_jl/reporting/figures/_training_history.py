@@ -29,7 +29,7 @@ def training_history(
 
     Args:
         histories: by the run's name, a table (or mapping of arrays) with one row an iteration:
-            loss, accuracy and, as they are at hand, iteration (counted from 1 otherwise), nf, step.
+            loss, accuracy and, if known, iteration (counted from 1 otherwise), nf, step.
         window: iterations in the rolling mean; None takes a fiftieth of each run.
 
     Raises:

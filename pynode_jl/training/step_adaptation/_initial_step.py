@@ -13,7 +13,7 @@ from pynode_jl.training.step_adaptation._step_adapter import Probe
 
 
 def initial_step(probe: Probe, order: int) -> float:
-    """A first step for a method of `order` on the probe's batch, without tolerances.
+    """Return a first step for a method of `order` on the probe's batch, without tolerances.
 
     Where Hairer divides by the tolerances, the paper's code takes plain norms; so do we, each over
     a whole sample, then the mean over the batch. Two evaluations. The step is at most the interval.

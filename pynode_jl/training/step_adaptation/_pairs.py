@@ -85,7 +85,7 @@ def finer_tolerance(solver: Solver, test: str) -> Solver:
 
 
 def next_order_solver(solver: Solver) -> Solver:
-    """The solver that the paper checks `solver` against: of the next order, or a finer tolerance.
+    """Return the solver that the paper tests `solver` with: of the next order, or finer.
 
     Raises:
         WrongSolverError: there is none.

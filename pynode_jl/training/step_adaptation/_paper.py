@@ -77,7 +77,7 @@ class PaperController:
         test_method(solver, self.test)
 
     def start(self, solver: Solver, probe: Probe) -> tuple[ControlState, Check]:
-        """The first step by Hairer's rule, or the first tolerance."""
+        """Return the first step by Hairer's rule, or the first tolerance."""
         if self.first == "given":
             chosen = solver
         elif solver.fixed:

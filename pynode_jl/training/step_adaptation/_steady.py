@@ -115,7 +115,7 @@ class SteadyController:
         self._method(solver)
 
     def start(self, solver: Solver, probe: Probe) -> tuple[ControlState, Check]:
-        """The recipe's own solver."""
+        """Return the recipe's own solver."""
         check = Check.quiet(probe.iteration, solver, "start", solver, probe.nf)
         return ControlState(solver, _Memory().to_dict()), check
 
@@ -233,7 +233,7 @@ class _Memory:
 
 
 def _tolerance_order(solver: Solver) -> int:
-    """The power of its steps that a tolerance goes with: the error estimate's order and one."""
+    """Return the power of the step that a tolerance scales with: the error estimate's order + 1."""
     return 1 + min(solver.order, solver.info.embedded_order or solver.order)
 
 
@@ -243,5 +243,5 @@ def _lost(own: Evaluation, test: Evaluation, labels: Array) -> int:
 
 
 def _stages(method: SolverInfo) -> int:
-    """Evaluations in a step of the method; 1 where its tableau is not at hand."""
+    """Return the evaluations in a step of the method; 1 if its tableau is not known."""
     return 1 if method.tableau is None else method.tableau.stages

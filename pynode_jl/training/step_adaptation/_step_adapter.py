@@ -56,7 +56,7 @@ class Check:
 
     @classmethod
     def quiet(cls, iteration: int, solver: Solver, action: str, chosen: Solver, nf: int) -> Check:
-        """A check that compared nothing."""
+        """Return a check that compared nothing."""
         nan = float("nan")
         return cls(iteration, solver, None, nan, nan, nan, action, chosen, nf)
 
@@ -150,7 +150,7 @@ class Probe:
         self.nf = 0
 
     def evaluate(self, solver: Solver, x: Array) -> Evaluation:
-        """The model's answers to `x` under `solver`, in the precision of `x`."""
+        """Return the model's answers to `x` under `solver`, in the precision of `x`."""
         evaluation = self._backend.evaluate(self.model, self._weights, x, solver)
         self.nf += evaluation.stats.nf
         return evaluation

@@ -45,7 +45,7 @@ def solve_stage(
 def attach_exact_derivative(
     rhs: RHS, time: jax.Array, base: jax.Array, scale: jax.Array, k: jax.Array
 ) -> jax.Array:
-    """The constant `k` with the derivative that the implicit function theorem gives it.
+    """Return the constant `k` with the derivative that the implicit function theorem gives it.
 
     One more Newton update from the solution, its matrix held constant: the update's value is
     rounding, its derivative is (I - scale J)^-1 d(rhs), and no iteration is differentiated.

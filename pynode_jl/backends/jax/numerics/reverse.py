@@ -150,7 +150,7 @@ def reverse_sweep_dense(
         stages = _stages(table, rhs, trajectory, i, y)
 
         def with_outputs() -> Any:
-            """What the times within this step give to its stages, its start and its end."""
+            """Return the cotangents that outputs within this step give its stages and ends."""
             if trajectory.residuals is None:
                 end = y + dt * weighted(table.b[:-1], stages.ks)
                 last, vjp = jax.vjp(apply, prepared, t + dt, end)
@@ -265,7 +265,7 @@ def _advance(
 def _stages(
     tableau: Tableau, rhs: RHS, trajectory: SavedTrajectory, i: jax.Array, y: jax.Array
 ) -> StageVJPs:
-    """The stages of step i: restored where their residuals were saved, recomputed where not."""
+    """Return the stages of step i: restored if their residuals were saved, else recomputed."""
     if trajectory.residuals is None:
         return recompute_stages(tableau, rhs, trajectory.t[i], trajectory.dt[i], y)
     saved = [trajectory.stage(i, stage) for stage in range(stages_for_solution(tableau))]

@@ -289,7 +289,7 @@ def _combine(y: jax.Array, dt: jax.Array, weights: np.ndarray, ks: list[jax.Arra
 
 
 def weighted(weights: Iterable[Any], ks: list[jax.Array]) -> Any:
-    """The sum of weights[j] ks[j], without terms whose weight is 0 or None; None of no terms.
+    """Return the sum of weights[j] ks[j], without weights that are 0 or None; None of no terms.
 
     Weights are numbers or traced scalars.
     """

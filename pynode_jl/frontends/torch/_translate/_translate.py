@@ -38,7 +38,7 @@ def translate(
         module: what to read. The result is cached while the module stays as it is; the values of
             its parameters may change.
         y: a state, or a batch of them.
-        structure: the module's structure, if it is at hand.
+        structure: the module's structure, if already read.
 
     Raises:
         UntranslatableError: the module computes more than a `VectorField` can express.
