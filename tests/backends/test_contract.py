@@ -68,7 +68,9 @@ def test_fixed_steps_are_those_of_the_tableau(each: Any) -> None:
     found = each.solve(FIELD, WEIGHTS, Y0, (0.0, 1.0), RK4)
     np.testing.assert_allclose(found.y1, rk4(list(np.linspace(0, 1, 11)), Y0), rtol=1e-12)
     assert found.t.tolist() == [1.0]
-    assert (found.stats.nf, found.stats.naccept, found.stats.nreject) == (40, 10, 0)
+    assert (found.stats.naccept, found.stats.nreject) == (10, 0)
+    # Julia evaluates f once before the first step.
+    assert found.stats.nf == 40 + (each.name == "julia")
 
 
 def test_it_integrates_backwards(each: Any) -> None:
@@ -127,7 +129,9 @@ def test_adaptive_steps_are_the_same(each: Any, backend: Any) -> None:
     for name in ("Tsit5", "BS3", "DP8", "KenCarp4"):
         arguments = (FIELD, WEIGHTS, Y0, (0.0, 2.0), Solver(name, rtol=1e-5, atol=1e-7))
         ours, theirs = (one.solve(*arguments, save_at=[0.7, 2.0]) for one in (each, backend))
-        np.testing.assert_allclose(ours.y, theirs.y, rtol=1e-6, atol=1e-8, err_msg=name)
+        # Julia solves an adaptive solve's stages to a part of the tolerance, not to rounding.
+        rtol = 1e-4 if name == "KenCarp4" else 1e-6
+        np.testing.assert_allclose(ours.y, theirs.y, rtol=rtol, atol=rtol / 100, err_msg=name)
         if each.name != "julia":  # which grows a step that a save time has cut, and rejects more
             np.testing.assert_allclose(ours.y, theirs.y, rtol=1e-10, atol=1e-12, err_msg=name)
             for count in ("nf", "njac", "naccept", "nreject"):
