@@ -144,7 +144,9 @@ class JaxBackend(Backend):
         table = tableau_of(solver) if dense is None else dense.tableau
         # Without a device of its own a kernel takes NumPy arrays as they are, in half the time.
         put = self._put if self._device is not None else lambda tree: tree
-        weights, key = put(problem.weights), (field, dense or table)
+        with self._precision(dtype):  # outside of it float64 is narrowed
+            weights = put(problem.weights)
+        key = (field, dense or table)
 
         def run(policy: CheckpointPolicy) -> Any:
             space = self._spare_space.pop((key, batch, dtype, policy), None)
@@ -197,13 +199,13 @@ class JaxBackend(Backend):
         times, dtype, table = (problem.t0, problem.t1), initial.dtype, tableau_of(solver)
         steps = problem.grids()[0].n if solver.fixed else 0
         kernel = adjoint_kernel(field, table, training_policy(solver, steps, initial.nbytes))
-        arguments = (
-            self._put(problem.weights),
-            controls_of(solver, times, dtype),
-            np.array(times, dtype),
-            self._put(initial),
-        )
         with self._precision(dtype):
+            arguments = (
+                self._put(problem.weights),
+                controls_of(solver, times, dtype),
+                np.array(times, dtype),
+                self._put(initial),
+            )
             nothing = self._put(np.zeros_like(initial))
             (_, y1, counts), compiled = _run(kernel, *arguments, nothing)
 
