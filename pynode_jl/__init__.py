@@ -49,7 +49,10 @@ if TYPE_CHECKING:
     from pynode_jl.reporting.pages import write_certificate as write_certificate
     from pynode_jl.runs import Config as Config
     from pynode_jl.runs import Run as Run
+    from pynode_jl.solvers import Adaptive as Adaptive
+    from pynode_jl.solvers import FixedStep as FixedStep
     from pynode_jl.solvers import Solver as Solver
+    from pynode_jl.solvers import Tableau as Tableau
     from pynode_jl.solvers import catalogue as catalogue
     from pynode_jl.training import Recipe as Recipe
     from pynode_jl.training import Trained as Trained
@@ -63,7 +66,7 @@ _HOMES = {
     "errors": ("PyNODEError",),
     "fields": ("MLP", "ConvField1d", "ConvField2d", "FunctionField", "LinearField", "VectorField"),
     "models": ("Model", "ModelWeights"),
-    "solvers": ("Solver", "catalogue"),
+    "solvers": ("Adaptive", "FixedStep", "Solver", "Tableau", "catalogue"),
     "reporting.pages": ("write_certificate",),
     "runs": ("Config", "Run"),
     "training": ("Recipe", "Trained", "TrainedModel", "train"),
