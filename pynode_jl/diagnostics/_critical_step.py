@@ -20,9 +20,9 @@ from typing import Literal, get_args
 import pandas as pd
 
 from pynode_jl._validation import choice, real_number
-from pynode_jl.backends import BackendLike, RetCode, as_backend
+from pynode_jl.backends import Backend, BackendLike, RetCode, as_backend
 from pynode_jl.datasets import Dataset
-from pynode_jl.diagnostics._swap import SwapReport, swap
+from pynode_jl.diagnostics._swap import swap
 from pynode_jl.diagnostics._verdict import Criterion, check_rule
 from pynode_jl.errors import InvalidValueError, WrongSolverError
 from pynode_jl.solvers import Solver
@@ -241,20 +241,9 @@ def critical(
     backend = as_backend(backend)
     trials: list[Trial] = []
 
-    ask = partial(
-        swap,
-        # The paper's check has a test solver of its own.
-        tests=() if criterion == "ten-points" else None,
-        factors=_FACTORS,
-        margin=margin,
-        confidence=confidence,
-        criterion=criterion,
-        backend=backend,
-    )
-
     def attempt(seed: int, solver: Solver) -> Trial:
         trained, dataset = train(solver, seed)
-        trial = _trial(seed, solver, trained, partial(ask, trained, dataset))
+        trial = _trial(seed, solver, trained, dataset, margin, confidence, criterion, backend)
         trials.append(trial)
         if on_trial is not None:
             on_trial(trial)
@@ -269,7 +258,16 @@ def critical(
     return CriticalReport(method, criterion, tuple(trials))
 
 
-def _trial(seed: int, solver: Solver, trained: TrainedLike, ask: Callable[[], SwapReport]) -> Trial:
+def _trial(
+    seed: int,
+    solver: Solver,
+    trained: TrainedLike,
+    dataset: Dataset,
+    margin: float,
+    confidence: float,
+    criterion: Criterion,
+    backend: Backend,
+) -> Trial:
     """Return what a training comes to: its cost and, unless it has failed, its verdict."""
     history, failed = History(), False
     if isinstance(trained, Trained):
@@ -277,7 +275,17 @@ def _trial(seed: int, solver: Solver, trained: TrainedLike, ask: Callable[[], Sw
     nf = float(history.nf.mean()) if len(history) else math.nan
     if failed:
         return Trial(seed, solver, math.nan, math.nan, "failed", nf, history.training_nf)
-    report = ask()
+    report = swap(
+        trained,
+        dataset,
+        # The paper's check has a test solver of its own.
+        () if criterion == "ten-points" else None,
+        factors=_FACTORS,
+        margin=margin,
+        confidence=confidence,
+        criterion=criterion,
+        backend=backend,
+    )
     verdict, found = report.verdict, report.verdict.decisive
     shares = (math.nan,) * 3 if found is None else (found.share, found.low, found.high)
     return Trial(

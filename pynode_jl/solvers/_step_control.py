@@ -139,6 +139,12 @@ def fixed_grid(xp: Any, dt: Any, span: Any) -> tuple[Any, Any, Any]:
 
     A span that misses n steps by `STEP_GUARD` of itself is n equal steps. Else the last one is
     shortened. A step longer than the span is the span.
+
+    Example:
+        >>> from pynode_jl.solvers import SCALARS, fixed_grid
+        >>> n, step, last = fixed_grid(SCALARS, 0.4, 1.0)
+        >>> n, step, round(last, 12)
+        (3, 0.4, 0.2)
     """
     ratio = xp.abs(span) / dt
     nearest = xp.maximum(xp.round(ratio), 1.0)

@@ -211,24 +211,24 @@ class Tableau:
         same = all(np.array_equal(*pair) for pair in zip(mine, theirs, strict=True))
         return same and self.error_rule == other.error_rule
 
-    @property
+    @cached_property
     def stages(self) -> int:
         """The number of stages."""
         return int(self.b.shape[0])
 
-    @property
+    @cached_property
     def kind(self) -> Kind:
         """``"explicit"``; ``"dirk"``, with stages to be solved one by one; ``"full"``, together."""
         if np.any(np.triu(self.a, 1)):
             return "full"
         return "dirk" if np.any(np.diagonal(self.a)) else "explicit"
 
-    @property
+    @cached_property
     def explicit(self) -> bool:
         """True when no stage needs a solve."""
         return self.kind == "explicit"
 
-    @property
+    @cached_property
     def implicit_stages(self) -> tuple[int, ...]:
         """The indices of the stages that need a solve."""
         return tuple(i for i in range(self.stages) if self.coupled(i) > i)
@@ -239,21 +239,25 @@ class Tableau:
         It is `i` for an explicit stage, ``i + 1`` for a stage that is solved alone, and `stages`
         where it holds later ones.
         """
-        if not np.any(self.a[i, i:]):
-            return i
-        return self.stages if np.any(self.a[i, i + 1 :]) else i + 1
+        return self._block_ends[i]
 
-    @property
+    @cached_property
+    def _block_ends(self) -> tuple[int, ...]:
+        s = self.stages
+        ends = [int(np.max(np.nonzero(row)[0], initial=-1)) + 1 for row in self.a]
+        return tuple(i if end <= i else end if end == i + 1 else s for i, end in enumerate(ends))
+
+    @cached_property
     def error_weights(self) -> tuple[Array, ...]:
         """The weights of all error estimates: none, `b_error`, or `b_error` and `b_error2`."""
         return tuple(row for row in (self.b_error, self.b_error2) if row is not None)
 
-    @property
+    @cached_property
     def explicit_first(self) -> bool:
         """True when the first stage is f(t, y)."""
         return bool(self.c[0] == 0.0 and not np.any(self.a[0]))
 
-    @property
+    @cached_property
     def fsal(self) -> bool:
         """True when the last stage is f at the end of the step: the first stage of the next one."""
         return bool(

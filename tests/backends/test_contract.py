@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_julia_backend import needs_julia
+from julia_problems import needs_julia
 
 from pynode_jl.backends import BACKENDS, Adam, RetCode, TrainState, get_backend
 from pynode_jl.errors import BackendLacksSolverError, InvalidValueError, SolveError
@@ -19,7 +19,11 @@ from pynode_jl.models import Model
 from pynode_jl.solvers import Solver
 
 FIELD = MLP(2, width=4, activation="tanh", time_dependent=True)
-WEIGHTS = {name: value.astype(np.float64) for name, value in FIELD.init(3).items()}
+# No float32 among them: what is narrowed on the way shows.
+WEIGHTS = {
+    name: value + 0.1 * np.random.default_rng(1).normal(size=value.shape)
+    for name, value in FIELD.init(3).items()
+}
 Y0 = np.random.default_rng(0).normal(size=(5, 2))
 DECAY = LinearField(1)
 RK4 = Solver("RK4", dt=0.1)
@@ -68,7 +72,9 @@ def test_fixed_steps_are_those_of_the_tableau(each: Any) -> None:
     found = each.solve(FIELD, WEIGHTS, Y0, (0.0, 1.0), RK4)
     np.testing.assert_allclose(found.y1, rk4(list(np.linspace(0, 1, 11)), Y0), rtol=1e-12)
     assert found.t.tolist() == [1.0]
-    assert (found.stats.nf, found.stats.naccept, found.stats.nreject) == (40, 10, 0)
+    assert (found.stats.naccept, found.stats.nreject) == (10, 0)
+    # Julia evaluates f once before the first step.
+    assert found.stats.nf == 40 + (each.name == "julia")
 
 
 def test_it_integrates_backwards(each: Any) -> None:
@@ -127,7 +133,9 @@ def test_adaptive_steps_are_the_same(each: Any, backend: Any) -> None:
     for name in ("Tsit5", "BS3", "DP8", "KenCarp4"):
         arguments = (FIELD, WEIGHTS, Y0, (0.0, 2.0), Solver(name, rtol=1e-5, atol=1e-7))
         ours, theirs = (one.solve(*arguments, save_at=[0.7, 2.0]) for one in (each, backend))
-        np.testing.assert_allclose(ours.y, theirs.y, rtol=1e-6, atol=1e-8, err_msg=name)
+        # Julia solves an adaptive solve's stages to a part of the tolerance, not to rounding.
+        rtol = 1e-4 if name == "KenCarp4" else 1e-6
+        np.testing.assert_allclose(ours.y, theirs.y, rtol=rtol, atol=rtol / 100, err_msg=name)
         if each.name != "julia":  # which grows a step that a save time has cut, and rejects more
             np.testing.assert_allclose(ours.y, theirs.y, rtol=1e-10, atol=1e-12, err_msg=name)
             for count in ("nf", "njac", "naccept", "nreject"):
@@ -181,7 +189,10 @@ def test_a_pullback_is_the_derivative_of_the_steps(each: Any, name: str) -> None
         found = each.solve(FIELD, weights, y0, (0.0, last), solver, save_at=times)
         return float(np.sum(found.y * cotangents))
 
-    _found, pull = each.pullback(FIELD, WEIGHTS, Y0, (0.0, 1.0), solver, save_at=times)
+    found, pull = each.pullback(FIELD, WEIGHTS, Y0, (0.0, 1.0), solver, save_at=times)
+    np.testing.assert_allclose(
+        found.y, each.solve(FIELD, WEIGHTS, Y0, (0.0, 1.0), solver, save_at=times).y, rtol=1e-12
+    )
     gradients = pull(cotangents)
     random = np.random.default_rng(1)
     along = {key: random.normal(size=each.shape) for key, each in WEIGHTS.items()}

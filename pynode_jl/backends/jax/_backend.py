@@ -144,7 +144,7 @@ class JaxBackend(Backend):
         table = tableau_of(solver) if dense is None else dense.tableau
         # Without a device of its own a kernel takes NumPy arrays as they are, in half the time.
         put = self._put if self._device is not None else lambda tree: tree
-        weights, key = put(problem.weights), (field, dense or table)
+        key = (field, dense or table)
 
         def run(policy: CheckpointPolicy) -> Any:
             space = self._spare_space.pop((key, batch, dtype, policy), None)
@@ -160,6 +160,7 @@ class JaxBackend(Backend):
             return pullback_policy(field, table, solver.fixed, steps, batch, dtype)
 
         with self._precision(dtype):
+            weights = put(problem.weights)
             schedule = schedule_of(solver, dense, (problem.t0, *stops), dtype, problem.max_steps)
             expected = schedule.steps or self._steps_taken.get(key, 0)
             policy = policy_for(expected) if keep else SAVE_NOTHING
@@ -197,13 +198,13 @@ class JaxBackend(Backend):
         times, dtype, table = (problem.t0, problem.t1), initial.dtype, tableau_of(solver)
         steps = problem.grids()[0].n if solver.fixed else 0
         kernel = adjoint_kernel(field, table, training_policy(solver, steps, initial.nbytes))
-        arguments = (
-            self._put(problem.weights),
-            controls_of(solver, times, dtype),
-            np.array(times, dtype),
-            self._put(initial),
-        )
         with self._precision(dtype):
+            arguments = (
+                self._put(problem.weights),
+                controls_of(solver, times, dtype),
+                np.array(times, dtype),
+                self._put(initial),
+            )
             nothing = self._put(np.zeros_like(initial))
             (_, y1, counts), compiled = _run(kernel, *arguments, nothing)
 
@@ -306,6 +307,7 @@ class JaxBackend(Backend):
             _remember(self._fits, key, True)
 
     def _put(self, tree: Any) -> Any:
+        """Transfer arrays. Under `_precision` only: outside of it JAX halves float64."""
         return jax.device_put(tree, self._device)
 
     @contextlib.contextmanager

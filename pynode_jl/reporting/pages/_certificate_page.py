@@ -173,9 +173,8 @@ def _reference_facts(certificate: Certificate, reference: Reference) -> dict[str
             "answers that differ from those as trained": f"{share}; lost {ode.lost}, won {ode.won},"
             f" McNemar's p {ode.p_value:.2g}"
         }
-    assert reference.solver is not None
     return {
-        "solver": f"{reference.solver.label}, float64",
+        "solver": f"{reference.cost.solver}, float64",
         "own error": f"below {reference.error:.2g}, the mean"
         " over samples of |y - y exact| / (1 + |y exact|)",
         "answers that this error leaves open": int(reference.unsure.sum()),

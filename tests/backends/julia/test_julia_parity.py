@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_julia_backend import BROKEN, OTHER_ABSCISSAE, PARITY, a_tenth, distance, needs_julia
+from julia_problems import BROKEN, OTHER_ABSCISSAE, PARITY, a_tenth, distance, needs_julia
 
 from pynode_jl.backends import Adam, RetCode, TrainState, get_backend
 from pynode_jl.fields import MLP

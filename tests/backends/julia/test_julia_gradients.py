@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_julia_backend import distance, needs_julia, problem
+from julia_problems import distance, needs_julia, problem
 
 from pynode_jl.backends import GRADIENTS, VJPS, Adam, TrainState, get_backend
 from pynode_jl.backends._gradients import REFUSED

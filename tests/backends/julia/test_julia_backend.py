@@ -5,7 +5,6 @@ Where Julia is not set up, the tests that need one are skipped, with the command
 
 from __future__ import annotations
 
-import random
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from julia_problems import (
+    BROKEN,
+    EXPLICIT,
+    FIELDS,
+    OTHER_ABSCISSAE,
+    PARITY,
+    distance,
+    needs_julia,
+    problem,
+)
 
 from pynode_jl.backends import Adam, RetCode, TrainState, get_backend
 from pynode_jl.backends.julia import JuliaSource, _discovery, _process, discover
@@ -26,46 +35,15 @@ from pynode_jl.errors import (
     UnknownNameError,
     WrongSolverError,
 )
-from pynode_jl.fields import MLP, ConvField1d, ConvField2d, FunctionField
+from pynode_jl.fields import MLP, ConvField1d, FunctionField
 from pynode_jl.models import Model
-from pynode_jl.solvers import Solver, catalogue, info, tableau
+from pynode_jl.solvers import Solver, catalogue, info
 
-needs_julia = pytest.mark.skipif(not discover().found, reason=discover().text)
-
-FIELDS = {
-    "mlp": MLP(3, width=8, activation="gelu", time_dependent=True),
-    "conv1d, one matrix": ConvField1d(2, channels=4, activation="tanh"),
-    "conv1d, windows": ConvField1d(5, channels=4, activation="silu", time_dependent=True),
-    "conv2d": ConvField2d((2, 4, 3), channels=5, activation="softplus", time_dependent=True),
-}
-PARITY = [row.name for row in catalogue(backend="jax") if "julia" in row.backends]
-EXPLICIT = [name for name in PARITY if tableau(name).explicit]
-# A few of each family; `make test-zoo` runs them all.
-OTHER_ABSCISSAE = {
-    "CKLLSRK54_3C",
-    "ESDIRK547L2SA2",
-    "Kvaerno3",
-    "Kvaerno4",
-    "Kvaerno5",
-    "SSPSDIRK2",
-}
-# Solvers that fail in Julia itself, as docs/zoo.csv has it.
-BROKEN = {
-    "RKV76IIa": "its fixed steps blow up in OrdinaryDiffEqVerner 2",
-    "SSPRK932": "of order 1 in OrdinaryDiffEqSSPRK, even where f does not depend on t",
-}
 COMMON = {"Euler", "Midpoint", "Heun", "RK4", "BS3", "Tsit5", "DP5", "Vern7"}
 
 
 def _few(names: list[str]) -> list[Any]:
     return [n if n in COMMON else pytest.param(n, marks=pytest.mark.zoo) for n in names]
-
-
-def a_tenth(names: list[str]) -> list[Any]:
-    """All names, to be parameters of a test: a tenth, drawn with a seed, for the default suite, the
-    others for `make test-zoo`."""
-    drawn = set(random.Random(2026).sample(sorted(names), len(names) // 10))
-    return [n if n in drawn else pytest.param(n, marks=pytest.mark.zoo) for n in names]
 
 
 @pytest.fixture(scope="module")
@@ -80,16 +58,6 @@ def _must_have(julia: Any, solver: str) -> None:
         julia.solve(field, weights, y0, (0.0, 0.1), Solver(solver, dt=0.1))
     except BackendLacksSolverError as error:
         pytest.skip(str(error))
-
-
-def problem(name: str, dtype: Any = np.float64) -> tuple[Any, dict[str, Any], np.ndarray]:
-    field, random = FIELDS[name], np.random.default_rng(7)
-    weights = {k: random.normal(0, 0.4, s).astype(dtype) for k, s in field.weight_shapes().items()}
-    return field, weights, random.normal(0, 1, (6, *field.state_shape)).astype(dtype)
-
-
-def distance(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.max(np.abs(a - b)) / (1 + np.max(np.abs(b))))
 
 
 # Without Julia

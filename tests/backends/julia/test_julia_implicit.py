@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_julia_backend import distance, needs_julia, problem
+from julia_problems import distance, needs_julia, problem
 
 from pynode_jl.backends import RetCode, get_backend
 from pynode_jl.backends.julia import JuliaSource, julia_solver, lux_field, sublibrary

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from test_julia_backend import needs_julia
+from julia_problems import needs_julia
 
 from pynode_jl.backends import get_backend
 from pynode_jl.dlpack import as_jax, as_julia, as_numpy, as_torch

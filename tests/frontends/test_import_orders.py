@@ -1,6 +1,6 @@
 """The frameworks and the front ends in every order of import, each in a process of its own.
 
-Julia's part of this matrix is in tests/test_julia_process.py, where a Julia is at hand.
+Julia's part of this matrix is in tests/backends/julia/test_julia_process.py, where Julia is set up.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from pynode_jl.runs import Config, Run
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Recipe, Trained, train
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 # From the paper's recipe to one for a test.
 SMALL = (
     "field.channels=2",

@@ -14,7 +14,7 @@ import pytest
 from pynode_jl.backends.julia import _names, _process
 from pynode_jl.solvers import info
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 TESTED = _names.tested_sets()
 Version = tuple[int, int, int]
 

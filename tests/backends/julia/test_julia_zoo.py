@@ -10,13 +10,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from test_julia_backend import needs_julia
+from julia_problems import needs_julia
 
 from pynode_jl.backends import get_backend
 from pynode_jl.diagnostics import OrderRow, measure_orders
 from pynode_jl.solvers import catalogue, info
 
-FILE = Path(__file__).parents[1] / "docs" / "zoo.csv"
+FILE = Path(__file__).parents[3] / "docs" / "zoo.csv"
 # One of each kind of method: explicit, implicit, Rosenbrock, multistep, extrapolation, stabilised.
 FEW = ("Tsit5", "TRBDF2", "Rodas5P", "AB3", "AitkenNeville", "ROCK2", "RadauIIA5")
 # GlobalDiffEq is no part of OrdinaryDiffEq, and was not installed when the file was written.

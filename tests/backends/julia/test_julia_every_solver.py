@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from julia_problems import BROKEN, a_tenth, distance, needs_julia
 from scipy.integrate import solve_ivp
-from test_julia_backend import BROKEN, a_tenth, distance, needs_julia
 
 from pynode_jl.backends import get_backend
 from pynode_jl.backends.julia import JuliaSource, lux_field, sublibrary

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_julia_backend import needs_julia
+from julia_problems import needs_julia
 
 from pynode_jl.backends.julia import (
     Discovery,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_julia_backend import a_tenth, distance, needs_julia
+from julia_problems import a_tenth, distance, needs_julia
 
 from pynode_jl.backends import get_backend
 from pynode_jl.backends.julia import sublibrary

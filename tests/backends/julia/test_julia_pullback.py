@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_julia_backend import distance, needs_julia, problem
+from julia_problems import distance, needs_julia, problem
 
 from pynode_jl.backends import get_backend
 from pynode_jl.errors import InvalidValueError, SolveError, WrongSolverError

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_julia_backend import distance, needs_julia, problem
+from julia_problems import distance, needs_julia, problem
 
 import pynode_jl as pn
 from pynode_jl.backends import GRADIENTS
 
-GUIDE = (Path(__file__).parents[1] / "docs" / "julia.md").read_text()
+GUIDE = (Path(__file__).parents[3] / "docs" / "julia.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
 
 
