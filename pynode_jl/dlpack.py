@@ -55,6 +55,12 @@ def as_numpy(x: Any, *, copy: bool | None = None) -> npt.NDArray[Any]:
 
     Raises:
         InvalidValueError: NumPy has no such dtype or layout, or `copy` is False and it takes one.
+
+    Example:
+        >>> from pynode_jl.dlpack import as_numpy
+        >>> import jax.numpy as jnp
+        >>> as_numpy(jnp.ones(2))
+        array([1., 1.], dtype=float32)
     """
     if _is_torch(x):
         return _torch_to_numpy(x, copy)
@@ -73,6 +79,11 @@ def as_torch(x: Any, *, copy: bool | None = None) -> torch.Tensor:
     """`x` as a torch tensor, without gradient.
 
     Args, Raises: as for `as_numpy`.
+
+    Example:
+        >>> from pynode_jl.dlpack import as_torch
+        >>> as_torch(np.ones(2)).tolist()
+        [1.0, 1.0]
     """
     import torch
 
@@ -101,6 +112,11 @@ def as_jax(x: Any, *, copy: bool | None = None) -> jax.Array:
 
     Args, Raises: as for `as_numpy`. Also for 64-bit numbers where ``jax_enable_x64`` is off: JAX
     would narrow them.
+
+    Example:
+        >>> from pynode_jl.dlpack import as_jax
+        >>> as_jax(np.ones(2, np.float32)).tolist()
+        [1.0, 1.0]
     """
     import jax
     import jax.numpy as jnp

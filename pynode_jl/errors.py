@@ -164,7 +164,13 @@ class MissingDependencyError(BackendUnavailableError):
 
 
 def nearest_names(name: str, known: Iterable[str], count: int = 3) -> tuple[str, ...]:
-    """Return the `count` known names nearest to `name`; those equal but for case come first."""
+    """Return the `count` known names nearest to `name`; those equal but for case come first.
+
+    Example:
+        >>> from pynode_jl.errors import nearest_names
+        >>> nearest_names("Eular", ["Euler", "Heun", "RK4"])
+        ('Euler',)
+    """
     table = {k.lower(): k for k in known}
     folded = name.lower()
     hits = [table[folded]] if folded in table else []

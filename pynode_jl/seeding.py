@@ -28,6 +28,11 @@ def generator(seed: int, stream: str, *index: int) -> np.random.Generator:
     Raises:
         InvalidValueError: `seed` is not an integer of 0 or more (a bool is none).
         UnknownNameError: `stream` is not in `STREAMS`.
+
+    Example:
+        >>> from pynode_jl.seeding import generator
+        >>> float(generator(0, "data").uniform()) == float(generator(0, "data").uniform())
+        True
     """
     if stream not in STREAMS:
         raise UnknownNameError("random stream", stream, STREAMS)

@@ -105,6 +105,11 @@ def as_backend(backend: BackendLike, field: Field | None = None) -> Backend:
         UnknownNameError: no backend has that name.
         InvalidValueError: it is none of these.
         BackendUnavailableError: it is not installed.
+
+    Example:
+        >>> from pynode_jl.backends import as_backend
+        >>> as_backend("jax") is pn.get_backend("jax")
+        True
     """
     if backend is None:
         own = field.backend if isinstance(field, FunctionField) else ""

@@ -70,7 +70,13 @@ class Gradient(NamedTuple):
 
 
 def checked_gradient(text: GradientMethod) -> GradientMethod:
-    """`text` if it names a method, or an `UnknownNameError`."""
+    """`text` if it names a method, or an `UnknownNameError`.
+
+    Example:
+        >>> from pynode_jl.backends import checked_gradient
+        >>> checked_gradient("discrete")
+        'discrete'
+    """
     parsed_gradient(text)
     return text
 

@@ -39,6 +39,11 @@ def checked_precision(
         UnknownNameError: no precision of that name.
         WrongSolverError: bfloat16 with tolerances or with an implicit solver.
         InvalidValueError: bfloat16 with an adjoint, or a precision that `backend` lacks.
+
+    Example:
+        >>> from pynode_jl.backends import checked_precision
+        >>> checked_precision("bfloat16", pn.Solver("Euler", dt=0.5))
+        'bfloat16'
     """
     if precision not in PRECISIONS:
         raise UnknownNameError("precision", precision, PRECISIONS)

@@ -24,6 +24,11 @@ class Capabilities:
         gradients: its gradient methods, names of `GRADIENTS`.
         precisions: the precisions that it trains in, names of `PRECISIONS`.
         dense_output: whether `Backend.pullback` interpolates between steps (`DenseMethod`).
+
+    Example:
+        >>> from pynode_jl.backends import BACKENDS
+        >>> "bfloat16" in BACKENDS["jax"].capabilities.precisions
+        True
     """
 
     gradients: tuple[str, ...] = ("discrete",)
@@ -33,7 +38,13 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class BackendInfo:
-    """A row of `BACKENDS`: what makes the backend for a device, and what it can do."""
+    """A row of `BACKENDS`: what makes the backend for a device, and what it can do.
+
+    Example:
+        >>> from pynode_jl.backends import BACKENDS
+        >>> BACKENDS["jax"].capabilities.dense_output
+        True
+    """
 
     load: Callable[[str | None], Backend]
     capabilities: Capabilities

@@ -125,7 +125,13 @@ class Solution:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's answers: `logits` (n, classes), `states` at t1 (n, *state_shape), and the cost."""
+    """A model's answers: `logits` (n, classes), `states` at t1 (n, *state_shape), and the cost.
+
+    Example:
+        >>> evaluation = pn.get_backend("jax").evaluate(model, trained.weights, x, trained.solver)
+        >>> evaluation.accuracy(data.y_test), evaluation.predictions.shape
+        (1.0, (200,))
+    """
 
     logits: Array
     states: Array
@@ -166,6 +172,11 @@ class TrainState:
 
     `weights`, `mu` and `nu` (Adam's moments) are name -> array, in the same names; `iteration`
     counts the updates made.
+
+    Example:
+        >>> from pynode_jl.backends import TrainState
+        >>> TrainState.start(trained.weights).iteration
+        0
     """
 
     weights: Weights
@@ -206,6 +217,14 @@ class Gradients(NamedTuple):
 
     The times' are those of the discrete solution: the steps keep their lengths, but for the last
     one before each saved time, which ends there.
+
+    Example:
+        >>> backend, field = pn.get_backend("jax"), pn.LinearField(1)
+        >>> decay = {"layers.0.weight": np.array([[-1.0]]), "layers.0.bias": np.zeros(1)}
+        >>> solver = pn.Solver("Euler", dt=0.5)
+        >>> _, pull = backend.pullback(field, decay, np.ones((1, 1)), (0.0, 1.0), solver)
+        >>> pull(np.ones((1, 1, 1))).y0  # (1 - h)**2
+        array([[0.25]])
     """
 
     weights: Weights

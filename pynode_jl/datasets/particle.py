@@ -30,7 +30,14 @@ _Doubles = NDArray[np.float64]
 
 
 def particle_field(states: _Doubles) -> _Doubles:
-    """Return (v, -V'(x) - 0.2 v) at states (n, 2)."""
+    """Return (v, -V'(x) - 0.2 v) at states (n, 2).
+
+    Example:
+        >>> from pynode_jl.datasets.particle import MINIMA, particle_field
+        >>> at_rest = np.stack([MINIMA, np.zeros(3)], axis=1)
+        >>> bool((abs(particle_field(at_rest)) < 1e-12).all())
+        True
+    """
     x, v = states[:, 0], states[:, 1]
     return np.stack([v, _acceleration(x, v)], axis=1)
 
@@ -46,6 +53,11 @@ def resting_minimum(x0: NDArray[np.floating], v0: NDArray[np.floating], t_end: f
 
     Returns:
         int32, shape (n,).
+
+    Example:
+        >>> from pynode_jl.datasets.particle import MINIMA, resting_minimum
+        >>> resting_minimum(MINIMA, np.zeros(3), t_end=1.0).tolist()
+        [0, 1, 2]
     """
     labels = np.full(x0.shape, -1, dtype=np.int32)
     active = np.arange(x0.size)

@@ -28,6 +28,11 @@ class Reproduction(NamedTuple):
         summary: what it shows.
         module: where its function is; imported when it is made.
         function: takes a `ReproductionContext` and returns a `FigureResult`.
+
+    Example:
+        >>> from pynode_jl.paper import REPRODUCTIONS
+        >>> REPRODUCTIONS["blindspot"].summary
+        'No folds at one step do not exclude them at a smaller one.'
     """
 
     summary: str

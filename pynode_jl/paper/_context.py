@@ -44,6 +44,12 @@ class FigureResult:
         formats: by column of `numbers`, how it is shown, where not as `reporting.formats` has it.
         facts: by name, constants and settings that decide it.
         more: figures under the same caption, by the letter that their names end in.
+
+    Example:
+        >>> import pandas as pd
+        >>> from pynode_jl.paper import FigureResult
+        >>> FigureResult("A table", "One number.", None, pd.DataFrame({"x": [1]})).facts
+        {}
     """
 
     title: str
@@ -69,6 +75,12 @@ class ReproductionContext:
 
     Raises:
         InvalidValueError: no seed, or an unknown criterion.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from pynode_jl.paper import ReproductionContext
+        >>> ReproductionContext(Path("runs/reproduce"), seeds=5, full=True).criterion
+        'flips'
     """
 
     folder: Path

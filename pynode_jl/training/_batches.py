@@ -16,6 +16,11 @@ def batch_indices(seed: int, n: int, batch_size: int, first: int, last: int) -> 
 
     Every epoch is a permutation of its own, so that any iteration's batch is known without those
     before it.
+
+    Example:
+        >>> from pynode_jl.training import batch_indices
+        >>> batch_indices(seed=0, n=100, batch_size=10, first=0, last=3).shape
+        (3, 10)
     """
     per_epoch = n // batch_size
     epochs = {
@@ -34,6 +39,12 @@ def check_fit(model: Model, dataset: Dataset) -> None:
 
     Raises:
         DataError: samples of another shape, or more classes than the model has.
+
+    Example:
+        >>> from pynode_jl.training import check_fit
+        >>> check_fit(pn.Model(pn.MLP(2), classes=2), pn.concentric_spheres(3, n_train=4, n_test=4))
+        Traceback (most recent call last):
+        pynode_jl.errors.DataError: ...
     """
     if dataset.state_shape != model.input_shape:
         raise DataError(
@@ -60,6 +71,13 @@ def check_same_data(recorded: str, dataset: Dataset) -> None:
 
     Raises:
         DataChangedError: another fingerprint.
+
+    Example:
+        >>> from pynode_jl.training import check_same_data
+        >>> check_same_data(data.fingerprint, data)
+        >>> check_same_data("another", data)
+        Traceback (most recent call last):
+        pynode_jl.errors.DataChangedError: ...
     """
     if recorded and dataset.fingerprint != recorded:
         raise DataChangedError(dataset.name, dataset.fingerprint, recorded)

@@ -15,7 +15,13 @@ from pynode_jl.training.step_adaptation import Check
 class History:
     """What each iteration saw: `loss`, `accuracy` of its batch before the update, `nf`, the
     evaluations of the right-hand side in its forward solve, and `step`, the solver's fixed step or
-    relative tolerance. Each ``(iterations,)``. `checks` are the step adapter's, in their order."""
+    relative tolerance. Each ``(iterations,)``. `checks` are the step adapter's, in their order.
+
+    Example:
+        >>> from pynode_jl.training import History
+        >>> len(History())
+        0
+    """
 
     loss: Array = field(default_factory=lambda: np.zeros(0, np.float32))
     accuracy: Array = field(default_factory=lambda: np.zeros(0, np.float32))

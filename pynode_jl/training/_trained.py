@@ -137,6 +137,11 @@ def as_trained_model(trained: TrainedLike) -> TrainedModel:
 
     Raises:
         InvalidValueError: neither of the two.
+
+    Example:
+        >>> from pynode_jl.training import as_trained_model
+        >>> as_trained_model(trained) is trained
+        True
     """
     if isinstance(trained, Trained):
         return trained.trained_model
@@ -157,6 +162,11 @@ def start(model: Model, recipe: Recipe, weights: Mapping[str, Any] | None = None
         model: the model.
         recipe: how it will be trained.
         weights: by flat name; default the initial ones of the recipe's seed.
+
+    Example:
+        >>> from pynode_jl.training import start
+        >>> start(model, pn.Recipe(pn.Solver("Euler", dt=0.5), iterations=10)).state.iteration
+        0
     """
     weights = model.init(recipe.seed) if weights is None else dict(weights)
     return Trained(model, recipe, TrainState.start(weights), History())

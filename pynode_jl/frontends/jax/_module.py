@@ -43,6 +43,13 @@ class NeuralODE(eqx.Module):
         solver: the method with its step or tolerances.
         t_span: ``(t0, t1)``.
         max_steps: as for `odeint`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from pynode_jl.jax import NeuralODE
+        >>> node = NeuralODE(lambda t, y: -y, pn.Solver("Euler", dt=0.5))
+        >>> node(jnp.ones((1, 1))).tolist()
+        [[0.25]]
     """
 
     field: Callable[[Any, Any], Any]

@@ -51,6 +51,13 @@ def odeint(
         SolveError: the solve failed. Under `jit`, `grad` or `vmap` nothing can be raised: the
             states are NaN then.
         InvalidValueError, UnknownSolverError, WrongSolverError: an argument that cannot be used.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from pynode_jl.jax import odeint
+        >>> states = odeint(lambda y, t: -y, jnp.ones(1), jnp.array([0.0, 1.0]), rtol=1e-5)
+        >>> bool(abs(states[-1, 0] - np.exp(-1)) < 1e-4)
+        True
     """
     solver = method if isinstance(method, Solver) else Solver(method, rtol=rtol, atol=atol)
     table = tableau_of(solver)

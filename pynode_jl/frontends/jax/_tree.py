@@ -28,6 +28,13 @@ def tree_field(
     Returns:
         A `FunctionField` whose weights are called by their paths, ``params/Dense_0/kernel``, say;
         `as_tree` nests them again.
+
+    Example:
+        >>> from pynode_jl.jax import tree_field
+        >>> params = {"decay": {"rate": np.array(2.0)}}
+        >>> field = tree_field(lambda p, t, y: -p["decay"]["rate"] * y, params, (1,))
+        >>> list(field.weight_shapes().values())
+        [()]
     """
     paths, structure = jax.tree_util.tree_flatten_with_path(params)
     names = [_name(path) for path, _ in paths]
@@ -51,6 +58,13 @@ def as_tree(weights: Mapping[str, Any], like: Any) -> Any:
 
     Raises:
         InvalidValueError: a parameter is missing.
+
+    Example:
+        >>> from pynode_jl.jax import as_tree, tree_field
+        >>> params = {"decay": {"rate": np.array(2.0)}}
+        >>> field = tree_field(lambda p, t, y: -p["decay"]["rate"] * y, params, (1,))
+        >>> as_tree(field.init(np.random.default_rng(0)), params)
+        {'decay': {'rate': array(2.)}}
     """
     own = ModelWeights.from_dict(weights).field if "head.weight" in weights else weights
     paths, structure = jax.tree_util.tree_flatten_with_path(like)

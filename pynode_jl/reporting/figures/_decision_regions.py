@@ -33,6 +33,12 @@ class DecisionPanel:
         predictions: (n,), their predicted classes: those that are wrong get a rim. None leaves
             all of them plain.
         names: of the two coordinates.
+
+    Example:
+        >>> from pynode_jl.reporting.figures import DecisionPanel, decision_regions
+        >>> panel = DecisionPanel("Euler", [0.0, 1.0], [0.0, 1.0], np.array([[0, 1], [0, 1]]))
+        >>> len(decision_regions([panel]).axes)
+        1
     """
 
     title: str

@@ -35,6 +35,11 @@ def flip_intervals(tables: Mapping[str, pd.DataFrame], *, margin: float) -> Figu
 
     Raises:
         InvalidValueError: no table, or a missing column.
+
+    Example:
+        >>> from pynode_jl.reporting.figures import flip_intervals
+        >>> report = pn.swap(trained, data, ["RK4"], backend="jax")
+        >>> figure = flip_intervals({"one weight": report.comparisons}, margin=0.03)
     """
     allowed = _checks.share("margin", margin)
     checked = _checks.named_tables("tables", tables, COLUMNS)

@@ -159,6 +159,12 @@ def save(figure: Figure, path_without_suffix: str | os.PathLike[str]) -> tuple[P
 
     Returns:
         The two paths, PNG first.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> from pynode_jl.reporting.figures import save
+        >>> [path.name for path in save(Figure((2, 1)), "empty")]
+        ['empty.png', 'empty.pdf']
     """
     base = Path(path_without_suffix)
     png, pdf = base.with_name(base.name + ".png"), base.with_name(base.name + ".pdf")

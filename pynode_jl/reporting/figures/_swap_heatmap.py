@@ -59,6 +59,11 @@ def swap_heatmap(tables: Mapping[str, pd.DataFrame], *, chance: float = 0.0) -> 
 
     Raises:
         InvalidValueError: no table, a missing column, or two rows for one cell.
+
+    Example:
+        >>> from pynode_jl.reporting.figures import swap_heatmap
+        >>> report = pn.swap(trained, data, ["RK4"], backend="jax")
+        >>> figure = swap_heatmap({"one weight": report.table}, chance=0.5)
     """
     low = _checks.share("chance", chance)
     checked = {

@@ -34,6 +34,10 @@ def training_history(
 
     Raises:
         InvalidValueError: no history, a missing column, or a window below 1.
+
+    Example:
+        >>> from pynode_jl.reporting.figures import training_history
+        >>> figure = training_history({"a run": {"loss": [1.0, 0.5], "accuracy": [0.5, 0.9]}})
     """
     if window is not None:
         whole_number("window", window, hint="Use window=1 for none.")

@@ -31,6 +31,13 @@ class TrajectoryPanel:
         steps: (times, n, 2), the states at a solver's own steps, start and end included.
         labels: (n,), whole numbers from 0: the classes.
         flow: (more times, n, 2), the same samples under a tight solver; None to leave it out.
+
+    Example:
+        >>> from pynode_jl.reporting.figures import TrajectoryPanel, trajectories
+        >>> states = np.zeros((3, 1, 2))
+        >>> panel = TrajectoryPanel("Euler h=1/2", states, [0], states)
+        >>> len(trajectories([panel]).axes)
+        1
     """
 
     title: str

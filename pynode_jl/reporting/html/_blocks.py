@@ -38,7 +38,13 @@ _METRE_INCHES = 39.3701
 
 @dataclass(frozen=True)
 class Text:
-    """Paragraphs, set apart by blank lines."""
+    """Paragraphs, set apart by blank lines.
+
+    Example:
+        >>> from pynode_jl.reporting.html import Text
+        >>> Text("One paragraph.\n\nAnother.").paragraphs
+        ['One paragraph.', 'Another.']
+    """
 
     template: ClassVar[str] = "text.html"
 
@@ -61,6 +67,11 @@ class VerdictCard:
 
     Raises:
         UnknownNameError: another kind.
+
+    Example:
+        >>> from pynode_jl.reporting.html import VerdictCard
+        >>> VerdictCard("tied", "Tied to its solver").sign
+        '✗'
     """
 
     template: ClassVar[str] = "verdict.html"
@@ -105,6 +116,13 @@ class Table:
 
     Raises:
         InvalidValueError: `formats` or `headers` of a column that the table does not have.
+
+    Example:
+        >>> import pandas as pd
+        >>> from pynode_jl.reporting.html import Table
+        >>> table = Table(pd.DataFrame({"accuracy": [0.987]}), {"accuracy": ".1%"})
+        >>> table.rows[0][0].text
+        '98.7%'
     """
 
     template: ClassVar[str] = "table.html"
@@ -175,6 +193,12 @@ class Picture:
 
     Raises:
         InvalidValueError: no `alt`, or bytes that are no PNG file.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> from pynode_jl.reporting.html import Picture
+        >>> Picture(Figure((2, 1)), "an empty figure").encoded().width
+        192
     """
 
     template: ClassVar[str] = "picture.html"
@@ -221,6 +245,11 @@ class Facts:
         items: by name, a value; it is shown as `str` writes it, line breaks kept.
         caption: a heading over them.
         prose: the values are sentences, set like text and not like code.
+
+    Example:
+        >>> from pynode_jl.reporting.html import Facts
+        >>> Facts({"seed": 0, "solver": "Euler h=1/2"}, "Settings").caption
+        'Settings'
     """
 
     template: ClassVar[str] = "facts.html"
@@ -235,7 +264,13 @@ Block: TypeAlias = Text | VerdictCard | Table | Picture | Facts
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it."""
+    """A heading and what stands under it.
+
+    Example:
+        >>> from pynode_jl.reporting.html import Section, Text
+        >>> Section("Results", [Text("None yet.")]).title
+        'Results'
+    """
 
     title: str
     blocks: Sequence[Block] = ()

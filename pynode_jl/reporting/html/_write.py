@@ -29,7 +29,14 @@ def report_html(
     subtitle: str = "",
     footer: str = "",
 ) -> str:
-    """Return the page that `write_report` writes. Equal arguments give equal text."""
+    """Return the page that `write_report` writes. Equal arguments give equal text.
+
+    Example:
+        >>> from pynode_jl.reporting.html import Section, Text, report_html
+        >>> page = report_html(title="Report", sections=[Section("Results", [Text("1 < 2")])])
+        >>> "1 &lt; 2" in page
+        True
+    """
     if not title.strip():
         raise InvalidValueError("title", title, "some text", "Say what the report is about.")
     for i, section in enumerate(sections):
@@ -72,6 +79,12 @@ def write_report(
     Raises:
         InvalidValueError: an empty title, or an object that is no block.
         OutputError: the file cannot be written.
+
+    Example:
+        >>> from pynode_jl.reporting.html import Section, Text, write_report
+        >>> sections = [Section("Results", [Text("None.")])]
+        >>> write_report("report.html", title="Report", sections=sections).name
+        'report.html'
     """
     page = report_html(title=title, sections=sections, subtitle=subtitle, footer=footer)
     target = Path(path)

@@ -92,6 +92,13 @@ def table(
         caption: what the table shows.
         formats: those that differ from `reporting.formats.FORMATS`.
         folded: closed at first.
+
+    Example:
+        >>> import pandas as pd
+        >>> from pynode_jl.reporting.pages import table
+        >>> frame = pd.DataFrame({"label": ["Euler"], "accuracy": [0.987]})
+        >>> table(frame, {"label": "solver", "accuracy": "accuracy"}).rows[0][1].text
+        '98.7%'
     """
     shown = frame if columns is None else frame[list(columns)]
     headers = columns if isinstance(columns, Mapping) else {}

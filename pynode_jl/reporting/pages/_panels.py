@@ -21,7 +21,13 @@ _ROOM = 1.1
 
 
 def in_the_plane(trained: TrainedLike) -> bool:
-    """Whether the model's states can be drawn as they are."""
+    """Whether the model's states can be drawn as they are.
+
+    Example:
+        >>> from pynode_jl.reporting.pages import in_the_plane
+        >>> in_the_plane(trained)
+        False
+    """
     return trained.model.field.state_shape == (2,) and trained.model.augment == 0
 
 

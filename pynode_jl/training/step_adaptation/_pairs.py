@@ -64,6 +64,11 @@ def finer_step(solver: Solver, test: str, factor: float = 50.0, *, longest: floa
 
     Raises:
         WrongSolverError: `solver` adapts its steps, or one of the two has no order.
+
+    Example:
+        >>> from pynode_jl.training.step_adaptation import finer_step
+        >>> finer_step(pn.Solver("Euler", dt=1 / 8), "Midpoint").label
+        'Midpoint h=1/20'
     """
     if not solver.fixed:
         raise WrongSolverError("solver", solver.label, "a fixed step", "Use finer_tolerance.")
@@ -76,6 +81,11 @@ def finer_tolerance(solver: Solver, test: str) -> Solver:
 
     Raises:
         WrongSolverError: `solver` takes fixed steps.
+
+    Example:
+        >>> from pynode_jl.training.step_adaptation import finer_tolerance
+        >>> finer_tolerance(pn.Solver("DP5", rtol=1e-3, atol=1e-3), "DP5").label
+        'DP5 tol=1e-4'
     """
     tolerances = solver.stepping
     if not isinstance(tolerances, Adaptive):
@@ -89,6 +99,11 @@ def next_order_solver(solver: Solver) -> Solver:
 
     Raises:
         WrongSolverError: there is none.
+
+    Example:
+        >>> from pynode_jl.training.step_adaptation import next_order_solver
+        >>> next_order_solver(pn.Solver("Euler", dt=1 / 8)).name
+        'Midpoint'
     """
     method = test_method(solver, None)
     return finer_step(solver, method) if solver.fixed else finer_tolerance(solver, method)

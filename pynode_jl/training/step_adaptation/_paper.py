@@ -47,6 +47,12 @@ class PaperController:
 
     Raises:
         InvalidValueError: a threshold outside (0, 1), an interval below 1, an unknown rule.
+
+    Example:
+        >>> from pynode_jl.training.step_adaptation import PaperController
+        >>> recipe = pn.Recipe(pn.Solver("Euler", dt=1 / 16), 1000, controller=PaperController())
+        >>> recipe.controller.every
+        50
     """
 
     rule: Literal["code", "text"] = "code"

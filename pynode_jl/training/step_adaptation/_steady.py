@@ -79,6 +79,11 @@ class SteadyController:
 
     Raises:
         InvalidValueError: a share outside (0, 1), `hold` not above `explore`, a count below 1.
+
+    Example:
+        >>> from pynode_jl.training.step_adaptation import SteadyController
+        >>> SteadyController(margin=0.05).margin
+        0.05
     """
 
     test: str | None = None

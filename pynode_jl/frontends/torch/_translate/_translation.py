@@ -36,6 +36,13 @@ class Translation:
             None for a bias that the module does not have.
         time_first: whether the module puts time before the state's features. The field puts it
             behind them.
+
+    Example:
+        >>> import torch
+        >>> from pynode_jl.torch import translate
+        >>> translate(torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh())).field.state_shape
+        Traceback (most recent call last):
+        pynode_jl.frontends.torch...UntranslatableError: ...
     """
 
     field: VectorField
