@@ -1,32 +1,28 @@
-"""Steps on a grid in torch: Runge-Kutta methods and Adams', as torchdiffeq runs them."""
+"""Steps on a grid in torch, of Runge-Kutta methods and Adams'."""
 
 from __future__ import annotations
 
-import collections
 import math
 import warnings
 from collections.abc import Callable
-from fractions import Fraction
-from functools import cache
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pynode_jl.backends._results import RetCode
+from pynode_jl.backends.torch._adams import MAX_VALUES, adams_step
 from pynode_jl.backends.torch._events import bisect_event
 from pynode_jl.backends.torch._method import Method
 from pynode_jl.backends.torch._problem import Problem
 from pynode_jl.backends.torch._rk_step import RKStep, Time, rk_step
 from pynode_jl.errors import InvalidValueError, SolveError
-from pynode_jl.solvers import Solver, interpolant, tableau
+from pynode_jl.solvers import Solver, interpolant
 
 _OPTIONS = ("step_size", "grid_constructor", "interp", "perturb", "max_iters", "max_num_steps")
 _ADAMS_OPTIONS = (*_OPTIONS, "max_order")
 _MAX_EVENT_STEPS = 20_000
-# torchdiffeq's: Adams from four values of f on, of at most eleven; below that, the 3/8 rule.
-_ADAMS_MIN, _ADAMS_MAX = 4, 12
 
 # (t, dt, end, y) -> (y at the end, f at the start)
 Stepper = Callable[[Time, Time, Time, Tensor], tuple[Tensor, Tensor]]
@@ -77,7 +73,15 @@ class Fixed:
         self._limit = float(options.get("max_num_steps", math.inf)) if problem.strict else math.inf
         self.t, self.y = _value(problem.t[0]), problem.y0
         self.states = [self.y]
-        self._step = self._adams(method, options) if method.kind == "adams" else self._rk(method)
+        self._step: Stepper
+        if method.kind == "adams":
+            most = int(options.get("max_order", MAX_VALUES))
+            rounds = int(options.get("max_iters", 4))
+            self._step = adams_step(
+                problem, implicit=method.implicit, most=most, rounds=rounds, side=self._side
+            )
+        else:
+            self._step = self._rk(method)
 
     def solution(self) -> Tensor:
         """Return the states at all times of the problem, stacked.
@@ -165,55 +169,6 @@ class Fixed:
 
         return step
 
-    def _adams(self, method: Method, options: dict[str, Any]) -> Stepper:
-        """Return Adams-Bashforth's step, corrected by Adams-Moulton's if the method is implicit.
-
-        The grid is taken for equidistant.
-        """
-        most = int(options.get("max_order", _ADAMS_MAX))
-        if not 1 <= most <= _ADAMS_MAX:
-            raise InvalidValueError("max_order", most, f"1 to {_ADAMS_MAX}", "Lower it.")
-        if most < _ADAMS_MIN:
-            warnings.warn(f"max_order below {_ADAMS_MIN}: the 3/8 rule runs alone", stacklevel=5)
-        problem, side = self._problem, self._side
-        rounds = int(options.get("max_iters", 4))
-        history: collections.deque[Tensor] = collections.deque(maxlen=most - 1 or 1)
-        starter = tableau("RK38")
-
-        def weighted(weights: tuple[float, ...]) -> Tensor:
-            total = history[0] * weights[0]
-            for weight, slope in zip(weights[1:], list(history)[1:], strict=True):
-                total = torch.add(total, slope, alpha=weight)
-            return total
-
-        def step(t: Time, dt: Time, end: Time, y: Tensor) -> tuple[Tensor, Tensor]:
-            slope = problem.f(self._tensor(t), y, side)
-            history.appendleft(slope)
-            size = len(history)
-            if size < _ADAMS_MIN - 1:
-                started = rk_step(starter, problem.f, t, dt, end, y, slope, side_last=-side)
-                return started.y, slope
-            change = dt * weighted(adams_weights(size, implicit=False))
-            if method.implicit:
-                ahead, *behind = adams_weights(size + 1, implicit=True)
-                known = dt * weighted(tuple(behind))
-                for _ in range(rounds):
-                    old = change
-                    value = problem.f(self._tensor(end), y + old, -side)
-                    change = known + dt * ahead * value
-                    scale = problem.atol + problem.rtol * torch.maximum(old.abs(), change.abs())
-                    if bool(((old - change).abs() / scale).max() < 1):
-                        break
-                else:
-                    warnings.warn(
-                        "Functional iteration did not converge. Solution may be incorrect.",
-                        stacklevel=5,
-                    )
-                    history.pop()
-            return y + change, slope
-
-        return step
-
     def _tensor(self, t: Time) -> Tensor:
         y = self._problem.y0
         return torch.as_tensor(t, dtype=torch.float64, device=y.device)
@@ -226,7 +181,10 @@ class Fixed:
             points = self._constructor(self._problem.rhs, self._problem.y0, t)
             if [_value(points[0]), _value(points[-1])] != [_value(t[0]), _value(t[-1])]:
                 raise InvalidValueError(
-                    "grid_constructor", points, "a grid from the first time to the last", "Mend it."
+                    "grid_constructor",
+                    points,
+                    "a grid from the first time to the last",
+                    "Correct it.",
                 )
         elif self._step_size is None:
             points = t
@@ -242,7 +200,9 @@ class Fixed:
         assert self._step_size is not None
         begin, end = _value(a), _value(b)
         grid = Solver("Euler", dt=min(float(self._step_size), end - begin)).grid(begin, end)
-        inner = torch.arange(1, grid.n, dtype=b.dtype, device=b.device)
+        # More points than the budget of steps has use for may not fit in memory.
+        count = int(min(grid.n, self._limit + 2))
+        inner = torch.arange(1, count, dtype=b.dtype, device=b.device)
         return torch.cat([a + inner * grid.dt, b.reshape(1)])
 
     def _between(
@@ -272,21 +232,3 @@ def _check_newton(step: RKStep, t: Time) -> None:
         f"Newton's iteration for an implicit stage of the step at t = {_value(t):g} did not"
         " converge. Take a smaller step.",
     )
-
-
-@cache
-def adams_weights(steps: int, *, implicit: bool) -> tuple[float, ...]:
-    """Weights of f at the times 0, -1, -2, ... (with f at 1 in front if `implicit`) in the Adams
-    method that uses `steps` of them, for an equidistant grid of step 1: the integrals over [0, 1]
-    of the Lagrange polynomials (Hairer, Norsett, Wanner, *Solving ODEs I*, III.1)."""
-    first = 1 if implicit else 0
-    nodes = [Fraction(first - j) for j in range(steps)]
-    weights = []
-    for j, node in enumerate(nodes):
-        polynomial = [Fraction(1)]  # coefficients, lowest power first
-        for other in nodes[:j] + nodes[j + 1 :]:
-            shifted = [Fraction(0), *polynomial]
-            scaled = [other * each for each in polynomial] + [Fraction(0)]
-            polynomial = [(s - t) / (node - other) for s, t in zip(shifted, scaled, strict=True)]
-        weights.append(float(sum(each / (k + 1) for k, each in enumerate(polynomial))))
-    return tuple(weights)
