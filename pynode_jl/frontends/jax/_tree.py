@@ -63,8 +63,8 @@ def as_tree(weights: Mapping[str, Any], like: Any) -> Any:
         >>> from pynode_jl.jax import as_tree, tree_field
         >>> params = {"decay": {"rate": np.array(2.0)}}
         >>> field = tree_field(lambda p, t, y: -p["decay"]["rate"] * y, params, (1,))
-        >>> as_tree(field.init(np.random.default_rng(0)), params)
-        {'decay': {'rate': array(2.)}}
+        >>> float(as_tree(field.init(np.random.default_rng(0)), params)["decay"]["rate"])
+        2.0
     """
     own = ModelWeights.from_dict(weights).field if "head.weight" in weights else weights
     paths, structure = jax.tree_util.tree_flatten_with_path(like)

@@ -42,7 +42,7 @@ class Text:
 
     Example:
         >>> from pynode_jl.reporting.html import Text
-        >>> Text("One paragraph.\n\nAnother.").paragraphs
+        >>> Text("One paragraph." + 2 * chr(10) + "Another.").paragraphs
         ['One paragraph.', 'Another.']
     """
 

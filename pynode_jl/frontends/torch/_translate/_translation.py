@@ -40,9 +40,15 @@ class Translation:
     Example:
         >>> import torch
         >>> from pynode_jl.torch import translate
-        >>> translate(torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh())).field.state_shape
-        Traceback (most recent call last):
-        pynode_jl.frontends.torch...UntranslatableError: ...
+        >>> class Field(torch.nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.layer = torch.nn.Linear(2, 2)
+        ...
+        ...     def forward(self, t, y):
+        ...         return torch.tanh(self.layer(y))
+        >>> translate(Field(), torch.zeros(3, 2)).parameters[0]
+        ('layers.0.weight', 'layer.weight')
     """
 
     field: VectorField
