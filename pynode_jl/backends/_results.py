@@ -201,6 +201,20 @@ class ChunkResult:
     `loss`, `accuracy` (of the batch, before the update) and `nf` have one entry per iteration done.
     `retcode` is not Success when an iteration met a loss or gradient that is not finite, or a solve
     that failed: `state` is then the last good one, and that iteration has made no update.
+
+    Example:
+        >>> from pynode_jl.backends import TrainState
+        >>> chunk = pn.get_backend("jax").train(
+        ...     model,
+        ...     TrainState.start(trained.weights),
+        ...     data.x_train,
+        ...     data.y_train,
+        ...     np.arange(20).reshape(2, 10),
+        ...     trained.solver,
+        ...     pn.Adam(1e-3),
+        ... )
+        >>> chunk.state.iteration, chunk.nf.tolist()
+        (2, [1, 1])
     """
 
     state: TrainState

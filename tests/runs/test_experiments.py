@@ -157,6 +157,14 @@ def test_opening_and_creating_again(run: Run, tmp_path: Path) -> None:
         Run.create(CONFIG, tmp_path / "mine.txt")
 
 
+def test_other_swap_settings_leave_the_run_as_it_is(tmp_path: Path) -> None:
+    run = Run.create(CONFIG, tmp_path / "run")
+    other = run.with_swap(SwapConfig(("RK4",), (1.0,), margin=0.1))
+    assert (other.folder, other.config.swap.margin) == (run.folder, 0.1)
+    assert run.config == CONFIG
+    assert Run.open(run.folder).config == CONFIG
+
+
 def test_folder_in_use(run: Run) -> None:
     with (
         FileLock(run.folder / ".lock"),

@@ -28,6 +28,11 @@ def diffrax_solver(method: str | Tableau) -> diffrax.AbstractSolver[Any]:
     Raises:
         UnknownSolverError: no tableau has that name.
         WrongSolverError: the tableau is implicit.
+
+    Example:
+        >>> from pynode_jl.jax import diffrax_solver
+        >>> diffrax_solver("Vern7").order(None)
+        7
     """
     table = tableau(method) if isinstance(method, str) else method
     if not table.explicit:

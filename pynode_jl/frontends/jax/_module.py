@@ -19,6 +19,12 @@ class FieldModule(eqx.Module):
     """f(t, y) of a `VectorField` for states ``(batch, *state_shape)``.
 
     Its weights, by name, are the module's arrays; they start as ``field.init(seed)`` draws them.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from pynode_jl.jax import FieldModule
+        >>> FieldModule(pn.MLP(2, width=4))(0.0, jnp.ones((3, 2))).shape
+        (3, 2)
     """
 
     weights: dict[str, jax.Array]

@@ -58,6 +58,16 @@ def odeint_adjoint(
 
     Raises:
         InvalidValueError: `func` is no module and `adjoint_params` is not given.
+
+    Example:
+        >>> import torch
+        >>> from pynode_jl.torch import odeint_adjoint
+        >>> decay = torch.nn.Linear(1, 1, bias=False)
+        >>> field = lambda t, y: decay(y)
+        >>> y0, t = torch.ones(1, 1), torch.tensor([0.0, 1.0])
+        >>> states = odeint_adjoint(field, y0, t, adjoint_params=(decay.weight,), rtol=1e-3)
+        >>> states.shape
+        torch.Size([2, 1, 1])
     """
     if adjoint_params is None and not isinstance(func, torch.nn.Module):
         raise InvalidValueError(

@@ -141,6 +141,15 @@ def odeint_event(
 
     Returns:
         The event's time and the states at `t0` and there.
+
+    Example:
+        >>> import torch
+        >>> from pynode_jl.torch import odeint_event
+        >>> fall = lambda t, y: torch.stack([y[1], torch.tensor(-2.0)])
+        >>> start = torch.tensor([1.0, 0.0])
+        >>> time, _ = odeint_event(fall, start, torch.tensor(0.0), event_fn=lambda t, y: y[0])
+        >>> round(time.item(), 3)
+        1.0
     """
     start = t0.reshape(-1)
     t = torch.cat([start, start.detach() + (-1.0 if reverse_time else 1.0)])

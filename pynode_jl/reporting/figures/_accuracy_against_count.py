@@ -33,6 +33,13 @@ def accuracy_against_count(
 
     Raises:
         InvalidValueError: no table, or a missing column.
+
+    Example:
+        >>> import pandas as pd
+        >>> from pynode_jl.reporting.figures import accuracy_against_count
+        >>> table = pd.DataFrame({"steps": [1, 2], "solver": "Euler", "accuracy": [0.5, 1.0]})
+        >>> len(accuracy_against_count({"a model": table}, trained_with={"a model": 2}).axes)
+        1
     """
     checked = _checks.named_tables("tables", tables, COLUMNS)
     if chance is not None:

@@ -63,6 +63,12 @@ def accuracy_against_step(
 
     Raises:
         InvalidValueError: no table, a missing column, or another `x`.
+
+    Example:
+        >>> from pynode_jl.reporting.figures import accuracy_against_step
+        >>> report = pn.swap(trained, data, ["RK4"], backend="jax")
+        >>> len(accuracy_against_step({"one weight": report.table}).axes)
+        1
     """
     if x not in ("factor", "step"):
         raise InvalidValueError("x", x, '"factor" or "step"', 'Use x="factor".')

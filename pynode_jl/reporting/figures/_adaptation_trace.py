@@ -35,6 +35,19 @@ def adaptation_trace(
 
     Raises:
         InvalidValueError: no trace, or one without a column it needs.
+
+    Example:
+        >>> from pynode_jl.reporting.figures import adaptation_trace
+        >>> trace = {
+        ...     "iteration": [50, 100],
+        ...     "step": [0.125, 0.0625],
+        ...     "accuracy": [0.9, 0.9],
+        ...     "test_accuracy": [0.7, 0.89],
+        ...     "statistic": [0.2, 0.01],
+        ...     "action": ["halve", "hold"],
+        ... }
+        >>> len(adaptation_trace({"a run": trace}).axes)
+        3
     """
     tables = _checks.named_tables("traces", traces, COLUMNS)
     figure = _style.new_figure(max(4.6, _WIDTH * len(tables)), 5.6)

@@ -60,6 +60,12 @@ def decision_regions(panels: Sequence[DecisionPanel]) -> Figure:
 
     Raises:
         InvalidValueError: no panel, an array of another shape, points without labels.
+
+    Example:
+        >>> from pynode_jl.reporting.figures import DecisionPanel, decision_regions
+        >>> panel = DecisionPanel("Euler", [0.0, 1.0], [0.0, 1.0], np.array([[0, 1], [0, 1]]))
+        >>> len(decision_regions([panel, panel]).axes)
+        2
     """
     _checks.some("panels", panels)
     down, across = _style.grid_shape(len(panels), _PANELS_IN_A_ROW)

@@ -31,6 +31,11 @@ class OrderPanel:
         errors: (k,), distances of final states from the ODE's.
         order: of the method.
         floor: the error of the ODE's states themselves; nan where it is not known.
+
+    Example:
+        >>> from pynode_jl.reporting.figures import OrderPanel
+        >>> OrderPanel(steps=[0.5, 0.25], errors=[0.1, 0.05], order=1).order
+        1
     """
 
     steps: npt.ArrayLike
@@ -41,7 +46,13 @@ class OrderPanel:
 
 @dataclass(frozen=True, eq=False)
 class MarginPanel:
-    """By sample: the `margin` (n,) of the leading class and the numerical `error` (n,) in it."""
+    """By sample: the `margin` (n,) of the leading class and the numerical `error` (n,) in it.
+
+    Example:
+        >>> from pynode_jl.reporting.figures import MarginPanel
+        >>> MarginPanel(margin=[2.0, 1.0], error=[0.1, -0.1]).margin
+        [2.0, 1.0]
+    """
 
     margin: npt.ArrayLike
     error: npt.ArrayLike
@@ -75,6 +86,21 @@ def evidence(
 
     Raises:
         InvalidValueError: no rows, or a missing column.
+
+    Example:
+        >>> import pandas as pd
+        >>> from pynode_jl.reporting.figures import evidence
+        >>> table = pd.DataFrame(
+        ...     {
+        ...         "setting": [0.5, 0.25],
+        ...         "own": [True, False],
+        ...         "accuracy": [0.9, 0.5],
+        ...         "flips": [0.4, 0.0],
+        ...         "flips_low": [0.3, 0.0],
+        ...         "flips_high": [0.5, 0.02],
+        ...     }
+        ... )
+        >>> figure = evidence(table, fixed=True, ode=0.5, margin=0.03)
     """
     table = _checks.named_tables("by_step", {"by_step": by_step}, COLUMNS)["by_step"]
     if table.empty:

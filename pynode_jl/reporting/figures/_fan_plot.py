@@ -24,6 +24,11 @@ class FanPanel:
         path: (steps + 1, 2), the states at the solver's steps.
         flows: each (times, 2), the exact flow from a point of the path on to t1; the first one
             from the start, which is the exact solution.
+
+    Example:
+        >>> from pynode_jl.reporting.figures import FanPanel
+        >>> FanPanel("Euler", path=np.zeros((3, 2)), flows=[np.zeros((9, 2))]).title
+        'Euler'
     """
 
     title: str
@@ -41,6 +46,11 @@ class EndsPanel:
         labels: (n,), their classes.
         line: ``(a, b, c)`` of the line a x + b y = c that separates the classes; None where none
             does: then the points of each class are joined, and the joins cross.
+
+    Example:
+        >>> from pynode_jl.reporting.figures import EndsPanel
+        >>> EndsPanel("separable", [[0.0, 0.0], [1.0, 0.0]], [0, 1], line=(1.0, 0.0, 0.5)).line
+        (1.0, 0.0, 0.5)
     """
 
     title: str
@@ -69,6 +79,12 @@ def windermere_fan(fans: Sequence[FanPanel], ends: Sequence[EndsPanel]) -> Figur
 
     Raises:
         InvalidValueError: no panel, an array of another shape.
+
+    Example:
+        >>> from pynode_jl.reporting.figures import FanPanel, windermere_fan
+        >>> path = np.array([[0.0, 0.0], [1.0, 0.5], [2.0, 2.0]])
+        >>> len(windermere_fan([FanPanel("Euler", path, [path[1:]])], []).axes)
+        1
     """
     _checks.some("fans and ends", [*fans, *ends])
     across = len(fans) + len(ends)

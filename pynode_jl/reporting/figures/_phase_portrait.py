@@ -30,6 +30,14 @@ class PhasePanel:
         classes: (ny, nx), the class of each grid point; -1 where there is none.
         rest: (k, 2), points of rest to mark; None for none.
         paths: each (times, 2), trajectories to draw, a dot at each end.
+
+    Example:
+        >>> from pynode_jl.reporting.figures import PhasePanel, phase_portrait
+        >>> x = np.linspace(-1.0, 1.0, 5)
+        >>> at = np.stack(np.meshgrid(x, x), axis=-1)
+        >>> panel = PhasePanel("a sink", x, x, -at, np.zeros((5, 5), int), rest=[[0.0, 0.0]])
+        >>> len(phase_portrait([panel]).axes)
+        1
     """
 
     title: str
@@ -53,6 +61,14 @@ def phase_portrait(
 
     Raises:
         InvalidValueError: no panel, or an array of another shape.
+
+    Example:
+        >>> from pynode_jl.reporting.figures import PhasePanel, phase_portrait
+        >>> x = np.linspace(-1.0, 1.0, 5)
+        >>> at = np.stack(np.meshgrid(x, x), axis=-1)
+        >>> slope = at[..., ::-1] * [1.0, -1.0]
+        >>> len(phase_portrait([PhasePanel("a centre", x, x, slope, np.zeros((5, 5)))]).axes)
+        1
     """
     _checks.some("panels", panels)
     down, across = _style.grid_shape(len(panels), _PANELS_IN_A_ROW)

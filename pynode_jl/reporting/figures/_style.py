@@ -140,7 +140,14 @@ def tint(colour: str, strength: float) -> tuple[float, float, float]:
 
 
 def png_bytes(figure: Figure, dpi: int = PNG_DPI) -> bytes:
-    """Return the figure as the bytes of a PNG file, without date or version in it."""
+    """Return the figure as the bytes of a PNG file, without date or version in it.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> from pynode_jl.reporting.figures import png_bytes
+        >>> png_bytes(Figure((2, 1)))[:4]
+        b'\x89PNG'
+    """
     buffer = io.BytesIO()
     with style():
         figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})

@@ -49,6 +49,14 @@ def swap_matrix_heatmap(
 
     Raises:
         InvalidValueError: an empty grid.
+
+    Example:
+        >>> import pandas as pd
+        >>> from pynode_jl.diagnostics import clusters
+        >>> from pynode_jl.reporting.figures import swap_matrix_heatmap
+        >>> grid = pd.DataFrame([[1.0, 0.5], [0.1, 0.2], [0.9, 0.5]])
+        >>> trees = clusters(grid)
+        >>> figure = swap_matrix_heatmap(grid, row_tree=trees.rows, column_tree=trees.columns)
     """
     low = _checks.share("chance", chance)
     _checks.some("grid", list(grid.columns) if len(grid) else [])

@@ -69,6 +69,12 @@ def trajectories(
 
     Raises:
         InvalidValueError: no panel, an array of another shape, or another `scale`.
+
+    Example:
+        >>> from pynode_jl.reporting.figures import TrajectoryPanel, trajectories
+        >>> states = np.arange(6.0).reshape(3, 1, 2)
+        >>> len(trajectories([TrajectoryPanel("Euler", states, [0], states)] * 2).axes)
+        2
     """
     if scale not in ("auto", "linear", "asinh"):
         raise InvalidValueError("scale", scale, '"auto", "linear" or "asinh"', "Use one of them.")

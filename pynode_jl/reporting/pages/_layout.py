@@ -25,6 +25,12 @@ class Drawing(NamedTuple):
         figure: the figure.
         caption: the text under it.
         alt: what it shows, for who does not see it; default: the caption.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> from pynode_jl.reporting.pages import Drawing
+        >>> Drawing(Figure(), "What it shows.").alt
+        ''
     """
 
     figure: Figure
@@ -54,6 +60,22 @@ def write_page(
 
     Returns:
         The paths, the page last.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from matplotlib.figure import Figure
+        >>> from pynode_jl.reporting.html import Facts
+        >>> from pynode_jl.reporting.pages import Drawing, write_page
+        >>> paths = write_page(
+        ...     Path("page.html"),
+        ...     title="A page",
+        ...     subtitle="of one figure",
+        ...     drawings={"empty": Drawing(Figure((2, 1)), "An empty figure.")},
+        ...     numbers=[],
+        ...     facts=[Facts({"seed": 0})],
+        ... )
+        >>> [path.name for path in paths]
+        ['empty.png', 'empty.pdf', 'page.html']
     """
     make_folder(path.parent)
     paths, pictures = [], []

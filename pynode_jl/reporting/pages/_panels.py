@@ -34,7 +34,16 @@ def in_the_plane(trained: TrainedLike) -> bool:
 def trajectory_panel(
     title: str, trained: TrainedLike, dataset: Dataset, backend: Backend, flow: Solver = FLOW
 ) -> TrajectoryPanel:
-    """Solve the first test samples by the training solver's steps and by the ODE's `flow`."""
+    """Solve the first test samples by the training solver's steps and by the ODE's `flow`.
+
+    Example:
+        >>> from pynode_jl.reporting.pages import trajectory_panel
+        >>> plane = pn.Model(pn.MLP(2, width=4), classes=2)
+        >>> untrained = pn.TrainedModel(plane, plane.init(0), pn.Solver("Euler", dt=0.5))
+        >>> spheres = pn.concentric_spheres(n_train=4, n_test=4)
+        >>> trajectory_panel("untrained", untrained, spheres, pn.get_backend("jax")).steps.shape
+        (3, 4, 2)
+    """
     model, x = trained.model, trained.model.initial_state(dataset.x_test[:_SAMPLES])
     span = (model.t0, model.t1)
     steps = backend.solve(
@@ -55,6 +64,15 @@ def decision_panel(
     """Evaluate the model over a square around the test samples, and on these, under `solver`.
 
     ``{}`` in the title becomes the accuracy.
+
+    Example:
+        >>> from pynode_jl.reporting.pages import decision_panel
+        >>> plane = pn.Model(pn.MLP(2, width=4), classes=2)
+        >>> untrained = pn.TrainedModel(plane, plane.init(0), pn.Solver("Euler", dt=0.5))
+        >>> spheres = pn.concentric_spheres(n_train=4, n_test=4)
+        >>> backend = pn.get_backend("jax")
+        >>> decision_panel("{}", untrained, spheres, backend, untrained.solver).points.shape
+        (4, 2)
     """
     reach = _ROOM * float(np.abs(dataset.x_test).max())
     axis = np.linspace(-reach, reach, _GRID, dtype=np.float32)

@@ -56,6 +56,14 @@ def write_run_report(runs: Mapping[str, Run], folder: Path, title: str) -> Path:
 
     Raises:
         RunFolderError: a run that has no swap table yet.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from pynode_jl.reporting.pages import write_run_report
+        >>> run = pn.Run.create(pn.Config(), "runs/new")
+        >>> write_run_report({"new": run}, Path("runs/new"), "A run without a swap")
+        Traceback (most recent call last):
+        pynode_jl.errors.RunFolderError: ...
     """
     reports = {name: run.stored_swap() for name, run in runs.items()}
     cards = [

@@ -17,6 +17,15 @@ def initial_step(probe: Probe, order: int) -> float:
 
     Where Hairer divides by the tolerances, the paper's code takes plain norms; so do we, each over
     a whole sample, then the mean over the batch. Two evaluations. The step is at most the interval.
+
+    Example:
+        >>> from pynode_jl.training.step_adaptation import Probe, initial_step
+        >>> all_of_it = (data.x_train, data.y_train)
+        >>> samples = dict.fromkeys(("batch", "pool", "held"), all_of_it)
+        >>> look = {"seed": 0, "iteration": 0, "iterations": 10, **samples}
+        >>> probe = Probe(pn.get_backend("jax"), model, trained.weights, **look)
+        >>> 0 < initial_step(probe, order=1) < 1
+        True
     """
     model = probe.model
     span = model.t1 - model.t0

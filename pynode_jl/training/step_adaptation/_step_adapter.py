@@ -141,6 +141,15 @@ class Probe:
         held: samples kept out of training, as many as it asked for; `held_labels`.
         recent_nf: evaluations in each of the last five iterations' forward solves.
         nf: evaluations made through this probe.
+
+    Example:
+        >>> from pynode_jl.training.step_adaptation import Probe
+        >>> all_of_it = (data.x_train, data.y_train)
+        >>> samples = dict.fromkeys(("batch", "pool", "held"), all_of_it)
+        >>> look = {"seed": 0, "iteration": 0, "iterations": 10, **samples}
+        >>> probe = Probe(pn.get_backend("jax"), model, trained.weights, **look)
+        >>> probe.evaluate(trained.solver, probe.x).accuracy(probe.labels), probe.nf
+        (1.0, 1)
     """
 
     def __init__(
@@ -193,6 +202,11 @@ class StepAdapter(Protocol):
     """What decides the training solver's step or tolerance, between two chunks of training.
 
     All that it remembers is in the `ControlState` that it returns and is given back.
+
+    Example:
+        >>> from pynode_jl.training.step_adaptation import CONTROLLERS
+        >>> sorted(CONTROLLERS)
+        ['paper', 'steady']
     """
 
     @property

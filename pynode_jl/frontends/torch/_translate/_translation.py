@@ -14,7 +14,17 @@ from pynode_jl.fields import VectorField, Weights
 
 
 class UntranslatableError(InvalidValueError):
-    """A module that computes more than a `VectorField` can express; `reason` says what."""
+    """A module that computes more than a `VectorField` can express; `reason` says what.
+
+    Example:
+        >>> import torch
+        >>> from pynode_jl.torch import UntranslatableError, translate
+        >>> try:
+        ...     translate(torch.nn.LSTM(2, 2), torch.zeros(1, 2))
+        ... except UntranslatableError as error:
+        ...     print(error.reason != "")
+        True
+    """
 
     def __init__(self, module: object, reason: str) -> None:
         self.reason = reason
