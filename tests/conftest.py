@@ -5,7 +5,10 @@ Nothing heavy is imported at the top, so that the files that need neither JAX no
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,12 @@ import numpy as np
 import pytest
 
 from pynode_jl.fields import VectorField, Weights
+
+# What one worker or process of a test has compiled the others find. Workers inherit the folder.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="pynode_jl-compiled-")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 # Tests that leave the backend open mean the JAX one; Julia's ask for it by name.
 os.environ["PYNODE_BACKEND"] = "jax"
