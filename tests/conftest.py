@@ -8,8 +8,9 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "julia" if name.startswith("test_julia") else name
 
     return ByFile(config, log)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _room_for_compiled_code() -> Iterator[None]:
+    """Drop what JAX has compiled where a process nears the system's limit of memory maps: the
+    oracles' functions too, which the backend does not know of."""
+    yield
+    if "jax" in sys.modules:
+        import jax
+
+        from pynode_jl.backends.jax.jit import drop_compiled
+
+        if drop_compiled(0.3):
+            jax.clear_caches()
 
 
 @pytest.fixture(scope="session")
