@@ -5,8 +5,12 @@ Nothing heavy is imported at the top, so that the files that need neither JAX no
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Callable
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,12 @@ import numpy as np
 import pytest
 
 from pynode_jl.fields import VectorField, Weights
+
+# What one worker or process of a test has compiled the others find. Workers inherit the folder.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="pynode_jl-compiled-")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 # Tests that leave the backend open mean the JAX one; Julia's ask for it by name.
 os.environ["PYNODE_BACKEND"] = "jax"
@@ -31,6 +41,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "julia" if name.startswith("test_julia") else name
 
     return ByFile(config, log)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _room_for_compiled_code() -> Iterator[None]:
+    """Drop what JAX has compiled where a process nears the system's limit of memory maps: the
+    oracles' functions too, which the backend does not know of."""
+    yield
+    if "jax" in sys.modules:
+        import jax
+
+        from pynode_jl.backends.jax.jit import drop_compiled
+
+        if drop_compiled(0.3):
+            jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

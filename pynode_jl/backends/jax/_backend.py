@@ -40,6 +40,7 @@ from pynode_jl.backends.jax.controls import (
     schedule_of,
     tableau_of,
 )
+from pynode_jl.backends.jax.jit import run
 from pynode_jl.backends.jax.kernels.pointwise import jacobian_kernel, rhs_kernel
 from pynode_jl.backends.jax.kernels.pullback import (
     adjoint_kernel,
@@ -113,11 +114,11 @@ class JaxBackend(Backend):
                 self._put(initial),
                 np.int32(problem.max_steps),
             )
-            found, compiled = _run(solve_kernel(problem.field, kind, policy), *arguments)
+            found, compiled = run(solve_kernel(problem.field, kind, policy), *arguments)
             if save_steps and int(found[2].naccept) > policy.capacity:
                 # Only now is it known how many steps there are to return.
                 policy = CheckpointPolicy(rounded_up(int(found[2].naccept)))
-                found, _ = _run(solve_kernel(problem.field, kind, policy), *arguments)
+                found, _ = run(solve_kernel(problem.field, kind, policy), *arguments)
         reached, states, counts, trajectory = jax.tree.map(np.asarray, found)
         stats = _stats(counts, compiled)
         if save_steps:
@@ -146,12 +147,12 @@ class JaxBackend(Backend):
         put = self._put if self._device is not None else lambda tree: tree
         key = (field, dense or table)
 
-        def run(policy: CheckpointPolicy) -> Any:
+        def integrate(policy: CheckpointPolicy) -> Any:
             space = self._spare_space.pop((key, batch, dtype, policy), None)
             if space is None:
                 space = put(residual_space(field, table, policy, batch, dtype))
             kernel = forward_kernel(field, table, dense, solver.fixed, policy)
-            return _run(
+            return run(
                 kernel, weights, schedule.controls, schedule.times, put(initial),
                 schedule.max_steps, space,
             )  # fmt: skip
@@ -164,13 +165,13 @@ class JaxBackend(Backend):
             schedule = schedule_of(solver, dense, (problem.t0, *stops), dtype, problem.max_steps)
             expected = schedule.steps or self._steps_taken.get(key, 0)
             policy = policy_for(expected) if keep else SAVE_NOTHING
-            (states, counts, steps), compiled = run(policy)
+            (states, counts, steps), compiled = integrate(policy)
             stats = _stats(np.asarray(counts).tolist(), compiled)
             if keep and stats.naccept > policy.capacity:
                 # Only now is it known how many steps there are to save.
                 _remember(self._steps_taken, key, stats.naccept)
                 policy = policy_for(stats.naccept)
-                (states, _, steps), _ = run(policy)
+                (states, _, steps), _ = integrate(policy)
         solution = Solution(np.array(stops), np.asarray(states), stats)
 
         def pull(cotangents: Array) -> Gradients:
@@ -206,7 +207,7 @@ class JaxBackend(Backend):
                 self._put(initial),
             )
             nothing = self._put(np.zeros_like(initial))
-            (_, y1, counts), compiled = _run(kernel, *arguments, nothing)
+            (_, y1, counts), compiled = run(kernel, *arguments, nothing)
 
         def pull(cotangents: Array) -> Gradients:
             with self._precision(dtype):
@@ -245,7 +246,7 @@ class JaxBackend(Backend):
         )
         padded_rows = max(_LEAST_ROWS, 1 << (rows - 1).bit_length())
         with self._precision(dtype):
-            (state_out, metrics, done, code), _ = _run(
+            (state_out, metrics, done, code), _ = run(
                 kernel,
                 (*map(self._put, (state.weights, state.mu, state.nu)), np.int32(state.iteration)),
                 self._put(x),
@@ -279,7 +280,7 @@ class JaxBackend(Backend):
             "Evaluate fewer samples at a time.",
         )
         with self._precision(dtype):
-            (logits, states, counts), compiled = _run(
+            (logits, states, counts), compiled = run(
                 evaluate_kernel(model, kind, precision),
                 self._put(weights),
                 PaddedArguments.of(table, with_error=not solver.fixed, dtype=dtype),
@@ -325,14 +326,6 @@ def _remember(memory: OrderedDict[Any, Any], key: Any, value: Any) -> None:
     memory[key] = value
     if len(memory) > _REMEMBERED:
         memory.popitem(last=False)
-
-
-def _run(kernel: Any, *arguments: Any) -> tuple[Any, bool]:
-    """Run a kernel; return its result, and whether it was compiled for this call."""
-    before = kernel._cache_size()
-    result = kernel(*arguments)
-    jax.tree.leaves(result)[0].block_until_ready()  # and so are all others: they come together
-    return result, kernel._cache_size() > before
 
 
 def _stats(counts: Iterable[Any], compiled: bool) -> Stats:

@@ -1,13 +1,23 @@
-"""`jax.jit` as all kernels here want it."""
+"""`jax.jit` as all kernels here want it, and a bound on what they hold of the system."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import jax
 import numpy as np
+
+_KERNELS: WeakSet[Any] = WeakSet()
+# Compiled code lies in memory maps, of which Linux gives a process 65,530. Beyond them XLA crashes:
+# seen after some 2,000 compilations. They are counted after so many, and dropped at this share.
+_BETWEEN_COUNTS = 16
+_MOST_OF_THE_MAPS = 0.7
+_compilations = itertools.count(1)
 
 
 def jitted(
@@ -20,7 +30,41 @@ def jitted(
     not vectorise it. `donated` is the argument whose memory the results take over.
     """
     options = {} if emitters else _without_emitters()
-    return jax.jit(function, compiler_options=options, donate_argnums=donated)
+    kernel = jax.jit(function, compiler_options=options, donate_argnums=donated)
+    _KERNELS.add(kernel)
+    return kernel
+
+
+def run(kernel: Any, *arguments: Any) -> tuple[Any, bool]:
+    """Run a kernel; return its result, and whether it was compiled for this call."""
+    before = kernel._cache_size()
+    result = kernel(*arguments)
+    jax.tree.leaves(result)[0].block_until_ready()  # and so are all others: they come together
+    compiled = kernel._cache_size() > before
+    if compiled and next(_compilations) % _BETWEEN_COUNTS == 0:
+        drop_compiled(_MOST_OF_THE_MAPS)
+    return result, compiled
+
+
+def drop_compiled(most: float) -> bool:
+    """Drop what the kernels have compiled, if that is more than a share of the system's maps.
+
+    They compile again when they run again.
+
+    Returns:
+        Whether it was dropped.
+    """
+    try:
+        limit = int(Path("/proc/sys/vm/max_map_count").read_text(encoding="ascii"))
+        with open("/proc/self/maps", "rb") as maps:
+            held = sum(1 for _ in maps)
+    except OSError:  # not Linux
+        return False
+    if held <= most * limit:
+        return False
+    for kernel in list(_KERNELS):
+        kernel.clear_cache()
+    return True
 
 
 @cache

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from pynode_jl.backends import Adam, Backend, RetCode, Stats, TrainState
-from pynode_jl.backends.jax import JaxBackend, field_eval
+from pynode_jl.backends.jax import JaxBackend, field_eval, jit
 from pynode_jl.errors import (
     BackendLacksSolverError,
     InvalidValueError,
@@ -761,3 +761,24 @@ def test_step_jacobian_is_that_of_the_step(backend: Any, field: VectorField, nam
     np.testing.assert_allclose(
         jacobian[:, :, columns], np.transpose(expected, (1, 2, 0)), atol=1e-9
     )
+
+
+def test_compiled_kernels_are_dropped_before_the_system_runs_out_of_maps(
+    backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = (FIELD, WEIGHTS, TWO, (0, 1), EULER)
+    first = backend.solve(*arguments).y
+    assert not backend.solve(*arguments).stats.compiled
+    assert not jit.drop_compiled(most=1.0)
+    assert jit.drop_compiled(most=0.0)
+    again = backend.solve(*arguments)
+    assert again.stats.compiled
+    np.testing.assert_array_equal(again.y, first)
+    # The maps are counted after every so many compilations, and only then.
+    counted: list[float] = []
+    monkeypatch.setattr(jit, "drop_compiled", counted.append)
+    monkeypatch.setattr(jit, "_BETWEEN_COUNTS", 1)
+    backend.solve(*arguments)
+    assert counted == []
+    backend.solve(FIELD, WEIGHTS, np.tile(TWO, (3, 1)), (0, 1), EULER)
+    assert len(counted) == 1
