@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from pynode_jl.backends._base import Backend
+from pynode_jl.backends._forks import check_fork, has_forked_jax
 from pynode_jl.backends._gradients import (
     GRADIENTS,
     VJPS,
@@ -166,8 +167,10 @@ __all__ = [
     "Stats",
     "TrainState",
     "as_backend",
+    "check_fork",
     "checked_gradient",
     "checked_precision",
     "get_backend",
+    "has_forked_jax",
     "register_backend",
 ]

@@ -203,15 +203,15 @@ REFUSED: dict[str, Callable[[], tuple[nn.Module, str]]] = {
     "a skip": lambda: (Of(lambda self, t, y: self.net(y) + y, net=chain()), "add"),
     "a branch": lambda: (
         Of(lambda self, t, y: self.net(y) if y.sum() > 0 else y, net=chain()),
-        "cannot trace",
+        "sum",
     ),
     "a counter": lambda: (Counting(), "changes self"),
     "a hook": lambda: (hooked(), "hooks"),
     "a subclass": lambda: (nn.Sequential(Doubled(2, 2)), "mul|layer"),
     "dropout": lambda: (nn.Sequential(nn.Linear(2, 2), nn.Dropout()), "Dropout"),
     "a batch norm": lambda: (nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), "BatchNorm"),
-    "another gelu": lambda: (nn.Sequential(nn.Linear(2, 2), nn.GELU("tanh")), "GELU"),
-    "an even kernel": lambda: (nn.Sequential(nn.Conv1d(1, 1, 2)), "Conv1d"),
+    "another gelu": lambda: (nn.Sequential(nn.Linear(2, 2), nn.GELU("tanh")), "gelu"),
+    "an even kernel": lambda: (nn.Sequential(nn.Conv1d(1, 1, 2)), "conv1d"),
     "time in the middle": lambda: (
         Of(
             lambda self, t, y: joined(self, t.expand(y.shape[0], 1), torch.tanh(self.c(y))),

@@ -14,6 +14,7 @@ import numpy as np
 
 from pynode_jl.backends import _arguments
 from pynode_jl.backends._base import MAX_STEPS, Backend, InitialValueProblem, TrainingChunk
+from pynode_jl.backends._forks import check_fork
 from pynode_jl.backends._gradients import GradientMethod, parsed_gradient
 from pynode_jl.backends._precision import Precision
 from pynode_jl.backends._results import (
@@ -318,6 +319,7 @@ class JaxBackend(Backend):
         And float32 that is float32: by JAX's default products of it round to 10 bits on an A100 or
         H100 (TF32), which a swap would take for the solver's error.
         """
+        check_fork()
         with jax.enable_x64(dtype == np.float64), jax.default_matmul_precision("highest"):
             yield
 

@@ -6,7 +6,14 @@
 
 from pynode_jl.backends.torch._backend import TorchBackend
 from pynode_jl.backends.torch._events import EventGradient
-from pynode_jl.backends.torch._fields import FieldModule, as_function_of_time
+from pynode_jl.backends.torch._fields import (
+    ElementwiseModule,
+    FieldModule,
+    as_function_of_call,
+    as_function_of_time,
+    call_with_rhs,
+    takes_time,
+)
 from pynode_jl.backends.torch._integrate import integrate
 from pynode_jl.backends.torch._method import Kind, Method, julia_method
 from pynode_jl.backends.torch._problem import (
@@ -22,6 +29,7 @@ from pynode_jl.backends.torch._problem import (
 
 __all__ = [
     "CALLBACKS",
+    "ElementwiseModule",
     "EventGradient",
     "FieldModule",
     "Kind",
@@ -29,7 +37,9 @@ __all__ = [
     "Problem",
     "State",
     "TorchBackend",
+    "as_function_of_call",
     "as_function_of_time",
+    "call_with_rhs",
     "checked_times",
     "integrate",
     "join",
@@ -37,4 +47,5 @@ __all__ = [
     "mixed_norm",
     "normalise",
     "split",
+    "takes_time",
 ]

@@ -10,6 +10,7 @@ import inspect
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
+from inspect import CO_VARARGS
 from typing import Any, TypeAlias, TypeVar
 
 import torch
@@ -57,6 +58,10 @@ class _Elementwise(nn.Module):
 
     def extra_repr(self) -> str:
         return self.name
+
+
+#: An activation of a `VectorField` as a module.
+ElementwiseModule = _Elementwise
 
 
 class FieldModule(nn.Module):
@@ -202,9 +207,14 @@ def check_samples_apart(field: FunctionField, f: RightHandSide, t: Tensor, y: Te
 
 def takes_time(module: nn.Module) -> bool:
     """Return whether a module's forward is a function of (t, y), and not of y alone."""
+    try:
+        parameters = inspect.signature(module.forward).parameters.values()
+    except (TypeError, ValueError):  # of a scripted module
+        schema = getattr(module.forward, "schema", None)
+        return schema is None or len(schema.arguments) != 2
     needed = [
         each
-        for each in inspect.signature(module.forward).parameters.values()
+        for each in parameters
         if each.default is each.empty
         and each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
     ]
@@ -214,3 +224,10 @@ def takes_time(module: nn.Module) -> bool:
 def as_function_of_time(module: nn.Module) -> Callable[[Any, Tensor], Tensor]:
     """Return a module, a function of (t, y) or of y alone, as a function of (t, y)."""
     return module if takes_time(module) else lambda t, y: module(y)
+
+
+def as_function_of_call(module: nn.Module) -> Callable[[Any, Tensor], Tensor]:
+    """Return a module as `odeint` calls it: with (t, y), unless it takes one argument at most."""
+    code = getattr(type(module).forward, "__code__", None)
+    alone = code is not None and code.co_argcount == 2 and not code.co_flags & CO_VARARGS
+    return (lambda t, y: module(y)) if alone and "forward" not in vars(module) else module

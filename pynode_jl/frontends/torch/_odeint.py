@@ -13,6 +13,7 @@ from pynode_jl.backends.torch import (
     EventGradient,
     Problem,
     State,
+    as_function_of_call,
     integrate,
     join,
     normalise,
@@ -73,8 +74,9 @@ def odeint(
         tensor([[1.0000],
                 [0.3679]])
     """
+    function = as_function_of_call(func) if isinstance(func, torch.nn.Module) else func
     states, _ = solve_with_stats(
-        func, func, y0, t, rtol, atol, method, options, event_fn=event_fn, backend=backend
+        function, func, y0, t, rtol, atol, method, options, event_fn=event_fn, backend=backend
     )
     return states
 
@@ -99,22 +101,23 @@ def solve_with_stats(
     """
     chosen, rtol, atol, given = resolve(method, rtol, atol, options)
 
-    def pose(y0: State, t: Tensor) -> Problem:
-        return normalise(func, y0, t, rtol, atol, given, event_fn)
+    def pose(function: Callable[..., Any], y0: State, t: Tensor) -> Problem:
+        return normalise(function, y0, t, rtol, atol, given, event_fn)
 
-    def solve_eagerly(y0: State, t: Tensor) -> Any:
-        problem = pose(y0, t)
+    def solve_eagerly(function: Callable[..., Any], y0: State, t: Tensor) -> Any:
+        problem = pose(function, y0, t)
         return finish(problem, integrate(problem, chosen))
 
-    plan = _offload.plan_offload(
-        backend, module, y0, t, rtol, atol, chosen, given, event_fn, solve_eagerly
+    call = _offload.Call(
+        backend, module, func is module, y0, t, rtol, atol, chosen, given, event_fn
     )
+    plan = _offload.plan_offload(call, solve_eagerly)
     if plan is not None:
         assert isinstance(y0, Tensor)
         states = _offload.run_offloaded(plan, y0, t, fall_back=backend == "auto")
         if states is not None and plan.stats is not None:
             return states, plan.stats
-    problem = pose(y0, t)
+    problem = pose(func, y0, t)
     result = finish(problem, integrate(problem, chosen))
     return result, problem.counts.stats(RetCode.Success)
 

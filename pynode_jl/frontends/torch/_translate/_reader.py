@@ -1,142 +1,107 @@
 """Reading a torch module as a `VectorField`.
 
-`torch.fx` gives the graph of the module's forward, and an interpreter follows the state through it.
-It knows Linear, Conv1d on one channel, Conv2d, the common activations as modules, functions or
+The module is called once with a symbol in the state's place, which notes what happens to it. It
+knows Linear, Conv1d on one channel, Conv2d, the common activations as modules, functions or
 methods, Sequential and any nesting of these, and time joined to the input of the first layer.
-Everything else is refused with the reason, and so is a module that is more than a function of
-(t, y) and its parameters: one with hooks, or with attributes that forward changes.
+Everything else is refused with the reason. That such a call tells what every call does is what
+`prove` has shown before.
 """
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from dataclasses import replace
+from typing import Any
 
-import torch
-import torch.fx
 from torch import Tensor, nn
 
 from pynode_jl.backends.torch import FieldModule
 from pynode_jl.errors import PyNODEError
 from pynode_jl.fields import Activation, Conv, VectorField
-from pynode_jl.frontends.torch._structure import ModuleStructure
-from pynode_jl.frontends.torch._translate._check import attributes, restore_attributes
 from pynode_jl.frontends.torch._translate._operations import (
-    LAYERS,
-    OPERATIONS,
+    ParameterSymbol,
+    Refusal,
     StateValue,
     TimeValue,
 )
 from pynode_jl.frontends.torch._translate._translation import Translation, UntranslatableError
 
 
-def read_module(module: nn.Module, structure: ModuleStructure, y: Tensor) -> Translation:
+def read_module(module: nn.Module, y: Tensor, *, timed: bool) -> Translation:
     """Return the translation of a module for states shaped as `y`, its numbers not yet compared.
+
+    `timed` is whether it is called with (t, y), or with y alone.
 
     Raises:
         UntranslatableError: the module computes more than a `VectorField` can express.
     """
-    if structure.hooked:
-        raise UntranslatableError(module, "It has hooks")
+    try:
+        state = _final_state(module, y, timed)
+        return _translation(module, state, y)
+    except UntranslatableError:
+        raise
+    except Refusal as refusal:
+        raise UntranslatableError(module, str(refusal)) from None
+    except Exception as error:  # the user's code may raise anything where it meets a symbol
+        reason = f"It cannot be traced ({type(error).__name__}: {error})"
+        raise UntranslatableError(module, reason) from None
+
+
+def _final_state(module: nn.Module, y: Tensor, timed: bool) -> StateValue:
+    start = StateValue(y.ndim, shared=True)
+    twin: Any = _twin(module, "", {})
+    if type(module) is FieldModule:
+        field = module.field
+        one_channel = len(field.state_shape) == 1 and any(isinstance(e, Conv) for e in field.layers)
+        time = "last" if field.time_dependent else ""
+        begun: StateValue = twin.layers(replace(start, channelled=one_channel, time=time))
+        return begun
+    state = twin(TimeValue(), start) if timed else twin(start)
+    if not isinstance(state, StateValue) or state.channelled:
+        raise Refusal("It does not return dy/dt")
+    return state
+
+
+def _twin(module: nn.Module, prefix: str, known: dict[int, Any]) -> nn.Module:
+    """Return a module that is as this one, with symbols for its parameters.
+
+    Their values are not there to look at, and the module itself, which other threads may be using,
+    is left as it is.
+    """
+    if id(module) in known:
+        twin: nn.Module = known[id(module)]
+        return twin
+    own = vars(module)
+    twin = known[id(module)] = object.__new__(type(module))
+    parameters = {
+        name: known.setdefault(id(each), ParameterSymbol(prefix + name, each.shape))
+        for name, each in own["_parameters"].items()
+        if each is not None
+    }
+    children = {
+        name: None if each is None else _twin(each, f"{prefix}{name}.", known)
+        for name, each in own["_modules"].items()
+    }
+    missing = dict.fromkeys(own["_parameters"])
+    vars(twin).update(own, _parameters={**missing, **parameters}, _modules=children)
+    return twin
+
+
+def _translation(module: nn.Module, state: StateValue, y: Tensor) -> Translation:
+    weighted = [each for each in state.layers if not isinstance(each, Activation)]
+    if not weighted:
+        raise Refusal("It has no Linear and no Conv")
     if type(module) is FieldModule:
         field = module.field
         if tuple(y.shape[1:]) != field.state_shape:
-            raise UntranslatableError(module, f"Its states are (batch, *{field.state_shape})")
-        return Translation(field, tuple((name, name) for name in field.weight_shapes()))
-    state = _final_state(module, _Interpreter(module, y))
-    weighted = [each for each in state.layers if not isinstance(each, Activation)]
-    if not weighted:
-        raise UntranslatableError(module, "It has no Linear and no Conv")
-    first = weighted[0]
-    if isinstance(first, Conv):
-        shape = tuple(y.shape[-1:] if first.axes == 1 else y.shape[-3:])
+            raise Refusal(f"Its states are (batch, *{field.state_shape})")
+        if state.layers != field.layers:
+            raise Refusal("Its layers are no longer those of its field")
     else:
-        shape = tuple(y.shape[-1:])
-    try:
-        field = VectorField(shape, state.layers, bool(state.time))
-    except PyNODEError as error:
-        raise UntranslatableError(module, f"No VectorField is like it ({error})") from error
-    pairs = zip(field.weight_shapes(), state.sources, strict=True)
-    return Translation(field, tuple(pairs), state.time == "first")
-
-
-def _final_state(module: nn.Module, interpreter: _Interpreter) -> StateValue:
-    if type(module) in LAYERS:
-        return interpreter.call(module, StateValue())
-    before = attributes(module)
-    try:
-        graph = torch.fx.Tracer().trace(module)
-    except Exception as error:  # torch.fx raises all kinds where control flow meets a proxy
-        restore_attributes(module, before)
-        raise UntranslatableError(module, f"torch.fx cannot trace it ({error})") from error
-    changed = restore_attributes(module, before)
-    if changed is not None:
-        raise UntranslatableError(module, f"Its forward changes self.{changed}")
-    return interpreter.run(graph)
-
-
-class _Interpreter:
-    """Evaluates a graph on abstract values."""
-
-    def __init__(self, module: nn.Module, y: Tensor) -> None:
-        self._module, self._rank = module, y.ndim
-        self._parameters = {id(p): name for name, p in module.named_parameters()}
-
-    def run(self, graph: torch.fx.Graph) -> StateValue:
-        """Return the state that the graph returns."""
-        values: dict[torch.fx.Node, Any] = {}
-        inputs = [node for node in graph.nodes if node.op == "placeholder" and not node.args]
-        roles: list[Any] = [StateValue()] if len(inputs) == 1 else [TimeValue(), StateValue()]
-        if len(inputs) > 2:
-            self._refuse(f"It takes {len(inputs)} arguments")
-        for node in graph.nodes:
-            if node.op == "placeholder":
-                values[node] = roles[inputs.index(node)] if node in inputs else node.args[0]
-            elif node.op == "output":
-                (result,) = node.args
-                state = values[result] if isinstance(result, torch.fx.Node) else None
-                if not isinstance(state, StateValue) or state.channelled:
-                    self._refuse("It does not return dy/dt")
-                return state
-            else:
-                args, keywords = torch.fx.node.map_arg(
-                    (node.args, dict(node.kwargs)), lambda each: values[each]
-                )
-                values[node] = self._apply(node, args, dict(keywords))
-        raise AssertionError("a graph without output")
-
-    def _apply(self, node: torch.fx.Node, args: Any, keywords: dict[str, Any]) -> Any:
-        if node.op == "call_module":
-            return self.call(self._module.get_submodule(str(node.target)), args[0])
-        if node.op == "get_attr":
-            self._refuse(f"It uses self.{node.target} outside a layer")
-        operation = OPERATIONS.get(node.target)
-        result = None if operation is None else operation(args, keywords)
-        if result is None:
-            name = getattr(node.target, "__name__", node.target)
-            self._refuse(f"It calls {name}, or calls it in an unknown way")
-        return result
-
-    def call(self, layer: nn.Module, state: Any) -> StateValue:
-        """Return `state` after a module."""
-        if not isinstance(state, StateValue):
-            self._refuse(f"It feeds {type(layer).__name__} something other than the state")
-        if isinstance(layer, nn.Identity):
-            return state
-        reader = LAYERS.get(type(layer))
-        read = None if reader is None else reader(layer)
-        if read is None:
-            self._refuse(f"It has a layer {layer}")
-        if isinstance(read, Activation):
-            return state.then(read)
-        channelled = state.channelled or self._rank == 3
-        if isinstance(read, Conv) and read.axes == 1 and not channelled:
-            self._refuse("Its Conv1d takes the batch for channels")
-        if isinstance(read, Conv) and read.axes == 2 and self._rank not in (3, 4):
-            self._refuse("Its Conv2d takes no such state")
-        sources = [self._parameters.get(id(each)) for each in (layer.weight, layer.bias)]
-        if sources[0] is None:
-            self._refuse(f"The weight of {layer} is no parameter of the module")
-        return state.then(read, *sources)
-
-    def _refuse(self, reason: str) -> NoReturn:
-        raise UntranslatableError(self._module, reason)
+        first = weighted[0]
+        axes = 3 if isinstance(first, Conv) and first.axes == 2 else 1
+        try:
+            field = VectorField(tuple(y.shape[-axes:]), state.layers, bool(state.time))
+        except PyNODEError as error:
+            raise Refusal(f"No VectorField is like it ({error})") from None
+    pairs = tuple(zip(field.weight_shapes(), state.sources, strict=True))
+    return Translation(field, pairs, state.time == "first")

@@ -67,9 +67,9 @@ class Translation:
 
     def weights(self, module: nn.Module) -> Weights:
         """Return the module's parameters as the field's weights, sharing memory where possible."""
-        return self.read({k: v.detach().cpu() for k, v in module.named_parameters()})
+        return self.read(dict(module.named_parameters()))
 
-    def read(self, tensors: Mapping[str, Tensor]) -> Weights:
+    def read(self, parameters: Mapping[str, Tensor]) -> Weights:
         """Return the field's weights of a module with these parameters, on the CPU."""
         weights: Weights = {}
         for name, source in self.parameters:
@@ -78,10 +78,24 @@ class Translation:
                 precision = next(iter(weights.values())).dtype
                 weights[name] = np.zeros(outputs, precision)
             else:
-                weights[name] = tensors[source].detach().numpy()
+                weights[name] = parameters[source].numpy(force=True)
         if self.time_first:
             name = next(iter(weights))
             weights[name] = np.roll(weights[name], -1, axis=1)
+        return weights
+
+    def tensors(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the field's weights as torch's functions of these parameters."""
+        weights: dict[str, Tensor] = {}
+        for name, source in self.parameters:
+            if source is None:
+                weight = weights[f"{name.removesuffix('bias')}weight"]
+                weights[name] = weight.new_zeros(len(weight))
+            else:
+                weights[name] = parameters[source]
+        if self.time_first:
+            name = next(iter(weights))
+            weights[name] = weights[name].roll(-1, 1)
         return weights
 
     def gradients(self, to_weights: Mapping[str, Any]) -> dict[str, np.ndarray]:
