@@ -26,6 +26,11 @@ from pynode_jl.backends.torch._problem import (
     normalise,
     split,
 )
+from pynode_jl.backends.torch._transforms import (
+    first_order_only,
+    is_transformed,
+    takes_derivatives_forward,
+)
 
 __all__ = [
     "CALLBACKS",
@@ -41,11 +46,14 @@ __all__ = [
     "as_function_of_time",
     "call_with_rhs",
     "checked_times",
+    "first_order_only",
     "integrate",
+    "is_transformed",
     "join",
     "julia_method",
     "mixed_norm",
     "normalise",
     "split",
+    "takes_derivatives_forward",
     "takes_time",
 ]

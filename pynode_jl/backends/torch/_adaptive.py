@@ -98,6 +98,7 @@ class Adaptive:
             raise InvalidValueError(
                 "method", method.name, "one with an error estimate", "Give options step_size."
             )
+        _check_precision(problem)
         options = dict(problem.options)
         unknown = {key: options.pop(key) for key in list(options) if key not in _OPTIONS}
         if unknown:
@@ -266,6 +267,7 @@ class Adaptive:
             self.y,
             first,
             samples=self._problem.samples,
+            orders=self._problem.orders,
             side_last=-1,
         )
 
@@ -362,6 +364,20 @@ class Adaptive:
                 longest=longest,
             )
         return float(step)
+
+
+def _check_precision(problem: Problem) -> None:
+    """Refuse a tolerance that f's own rounding keeps from being met."""
+    if problem.dtype in (None, problem.y0.dtype):
+        return
+    least = torch.finfo(problem.dtype).eps
+    if float(torch.as_tensor(problem.rtol).min()) < least:
+        raise InvalidValueError(
+            "rtol",
+            problem.rtol,
+            f"{least:g} or more, where y0 is {problem.dtype}",
+            "Solve in float32 (y0.float()), or pass rtol=1e-2, atol=1e-2, say.",
+        )
 
 
 def _checked_stops(options: dict[str, Any], begin: float) -> tuple[set[float], list[float]]:

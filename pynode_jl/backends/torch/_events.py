@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pynode_jl.backends.torch._problem import Event
+from pynode_jl.backends.torch._transforms import first_order_only
 
 
 def bisect_event(
@@ -65,4 +66,9 @@ class EventGradient(torch.autograd.Function):
         slope = ctx.rhs(time, state).detach()
         along = by_time + torch.sum(by_state * slope)
         total = to_time + torch.sum(to_state * slope)
-        return None, None, None, to_state - by_state * (total / (along + 1e-12))
+        (gradient,) = first_order_only(
+            "odeint_event",
+            "Differentiate an odeint up to the event's time, held fixed, instead.",
+            [to_state - by_state * (total / (along + 1e-12))],
+        )
+        return None, None, None, gradient

@@ -19,6 +19,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from pynode_jl.backends import _arguments
+from pynode_jl.backends.torch._call import slope_of
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import (
     Activation,
@@ -173,15 +174,7 @@ def _checked(field: FunctionField, function: Callable[..., Any]) -> RightHandSid
     """Return the user's function, its results checked."""
 
     def rhs(t: Tensor, y: Tensor) -> Tensor:
-        slope: Tensor = function(t, y)
-        if slope.shape != y.shape:
-            raise InvalidValueError(
-                "function",
-                field.function,
-                f"one that returns y's shape, here {tuple(y.shape)}; it returned"
-                f" {tuple(slope.shape)}",
-                "Keep the batch axis in front.",
-            )
+        slope = slope_of(function, t, y, argument="function", value=field.function)
         return slope.to(y.dtype)
 
     return rhs

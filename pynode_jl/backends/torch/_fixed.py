@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pynode_jl._validation import real_number
 from pynode_jl.backends._results import RetCode
 from pynode_jl.backends.torch._adams import MAX_VALUES, adams_step
 from pynode_jl.backends.torch._events import bisect_event
@@ -70,7 +71,9 @@ class Fixed:
             raise InvalidValueError(
                 "grid_constructor", self._constructor, "None where step_size is given", "Drop one."
             )
-        self._limit = float(options.get("max_num_steps", math.inf)) if problem.strict else math.inf
+        if self._step_size is not None:
+            real_number("step_size", float(self._step_size), "Give a positive step.", above=0.0)
+        self._limit = float(options.get("max_num_steps", math.inf))
         self.t, self.y = _value(problem.t[0]), problem.y0
         self.states = [self.y]
         self._step: Stepper
@@ -156,6 +159,7 @@ class Fixed:
                 end,
                 y,
                 samples=problem.samples,
+                orders=problem.orders,
                 with_error=False,
                 side_first=side,
                 side_last=-side if explicit else -1,

@@ -9,6 +9,8 @@ from pynode_jl.backends.torch._adaptive import Adaptive
 from pynode_jl.backends.torch._fixed import Fixed
 from pynode_jl.backends.torch._method import Method
 from pynode_jl.backends.torch._problem import Problem
+from pynode_jl.backends.torch._transforms import is_transformed
+from pynode_jl.errors import InvalidValueError
 
 
 def integrate(problem: Problem, method: Method) -> Any:
@@ -16,8 +18,19 @@ def integrate(problem: Problem, method: Method) -> Any:
 
     Raises:
         SolveError: the solve failed.
+        InvalidValueError: `torch.vmap` hides values that the method asks for.
     """
-    if method.kind == "scipy":
-        return _scipy.solution(problem)
-    loop = Adaptive(problem, method) if method.kind == "adaptive" else Fixed(problem, method)
-    return loop.solution() if problem.event is None else loop.until_event()
+    try:
+        if method.kind == "scipy":
+            return _scipy.solution(problem)
+        loop = Adaptive(problem, method) if method.kind == "adaptive" else Fixed(problem, method)
+        return loop.solution() if problem.event is None else loop.until_event()
+    except RuntimeError as error:
+        if not is_transformed() or "vmap" not in str(error):
+            raise
+        raise InvalidValueError(
+            "y0",
+            "a state under torch.vmap",
+            f"the states of all samples at once, where {method.name} asks for values",
+            "Drop vmap and give odeint the batch, or fix the steps of an explicit method.",
+        ) from error

@@ -15,14 +15,22 @@ import torch
 from torch import Tensor
 
 from pynode_jl.backends._results import RetCode, Stats
+from pynode_jl.backends.torch._call import slope_of
 from pynode_jl.errors import InvalidValueError
 
 State: TypeAlias = Tensor | tuple[Tensor, ...]
 Norm: TypeAlias = Callable[[Any], Any]
 Event: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
+_WIDER = {
+    torch.float16: torch.float32,
+    torch.bfloat16: torch.float32,
+    torch.complex32: torch.complex64,
+}
 CALLBACKS = ("callback_step", "callback_accept_step", "callback_reject_step")
 _SIGNED_TIME_OPTIONS = ("step_t", "jump_t")
+# Of derivatives through implicit stages. Beyond, one would have to pay for them at each step.
+_ORDERS = 3
 
 
 @dataclass
@@ -58,6 +66,7 @@ class Problem:
         samples: how many independent systems `y0` holds along its first axis; see `rk_step`.
         strict: a backend's solve: the option `max_num_steps` bounds fixed steps too, and a state
             that is not finite ends them.
+        dtype: the user's, where `y0` is wider.
         counts: the cost so far.
     """
 
@@ -74,7 +83,13 @@ class Problem:
     callbacks: dict[str, Callable[..., Any]] = field(default_factory=dict)
     samples: int = 1
     strict: bool = False
+    dtype: torch.dtype | None = None
     counts: Counts = field(default_factory=Counts)
+
+    @property
+    def orders(self) -> int:
+        """The orders of derivatives that are to be right; a backend's are gradients."""
+        return 1 if self.strict else _ORDERS
 
     def f(self, t: Tensor, y: Tensor, side: int = 0) -> Tensor:
         """Return f(t, y), and count the evaluation."""
@@ -89,6 +104,8 @@ class Problem:
 
     def shaped(self, solution: Tensor) -> State:
         """Return a flat solution, (times, numbers), as the tuple that the user gave."""
+        if self.dtype is not None:
+            solution = solution.to(self.dtype)
         if self.shapes is None:
             return solution
         return split(solution, self.shapes)
@@ -143,11 +160,15 @@ def normalise(
     if shapes is not None:
         rtol, atol = (_flat_tolerance(n, v, shapes) for n, v in (("rtol", rtol), ("atol", atol)))
     for name, value in (("rtol", rtol), ("atol", atol)):
-        if isinstance(value, Tensor) and value.requires_grad:
-            raise InvalidValueError(name, value, "numbers without gradient", "Detach it.")
+        _check_tolerance(name, value)
+    dtype = flat.dtype
+    if dtype in _WIDER:
+        # Sums of small changes are lost in 16 bits: the state has more, and f is given 16.
+        flat, rhs = flat.to(_WIDER[dtype]), _narrowed(rhs, dtype)
+        event_fn = None if event_fn is None else _narrowed_event(event_fn, dtype)
     reverse = len(times) > 1 and bool(times[0] > times[1])
     problem = Problem(
-        _one_sided(rhs, reverse),
+        _one_sided(rhs, reverse, func),
         flat,
         (-times if reverse else times).to(flat.device),
         rtol,
@@ -158,6 +179,7 @@ def normalise(
         reverse,
         None if event_fn is None else _event(event_fn, times[0], y0, shapes, reverse),
     )
+    problem.dtype = dtype
     for name in CALLBACKS:
         if hasattr(func, name):
             problem.callbacks[name] = _callback(getattr(func, name), shapes, reverse)
@@ -192,7 +214,16 @@ def _flatten(
     shapes = [part.shape for part in y0]
 
     def flat_func(t: Tensor, y: Tensor) -> Tensor:
-        return join(func(t, split(y, shapes)))
+        slopes = func(t, split(y, shapes))
+        sizes = [each.numel() for each in slopes if isinstance(each, Tensor)]
+        if sizes != [shape.numel() for shape in shapes]:
+            raise InvalidValueError(
+                "func",
+                func,
+                f"one that returns a tuple of tensors of y's shapes {[*map(tuple, shapes)]}",
+                f"Theirs have {sizes} numbers.",
+            )
+        return join(slopes)
 
     return shapes, join(y0), flat_func
 
@@ -216,7 +247,42 @@ def _flat_tolerance(name: str, tolerance: Any, shapes: Sequence[torch.Size]) -> 
     )
 
 
-def _one_sided(rhs: Callable[[Tensor, Tensor], Tensor], reverse: bool) -> Callable[..., Tensor]:
+def _check_tolerance(name: str, value: Any) -> None:
+    if isinstance(value, Tensor) and value.requires_grad:
+        raise InvalidValueError(name, value, "numbers without gradient", "Detach it.")
+    try:
+        numbers = torch.as_tensor(value)
+        fits = not numbers.is_complex() and bool((numbers >= 0).all())
+    except (TypeError, ValueError, RuntimeError):
+        fits = False
+    if not fits or isinstance(value, bool):
+        raise InvalidValueError(
+            name, value, "a number of 0 or more, or a tensor of such", f"Use {name}=1e-7, say."
+        )
+
+
+def _narrowed(
+    rhs: Callable[[Tensor, Tensor], Tensor], dtype: torch.dtype
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a function that computes in these 16 bits, on the wider states of a solve."""
+
+    def evaluate(t: Tensor, y: Tensor) -> Tensor:
+        narrow = y.to(dtype)
+        return slope_of(rhs, t.to(narrow.real.dtype), narrow).to(y.dtype)
+
+    return evaluate
+
+
+def _narrowed_event(event_fn: Callable[..., Any], dtype: torch.dtype) -> Callable[..., Any]:
+    def evaluate(t: Tensor, y: State) -> Any:
+        return event_fn(t, y.to(dtype) if isinstance(y, Tensor) else tuple(e.to(dtype) for e in y))
+
+    return evaluate
+
+
+def _one_sided(
+    rhs: Callable[[Tensor, Tensor], Tensor], reverse: bool, func: Callable[..., Any]
+) -> Callable[..., Tensor]:
     def evaluate(t: Tensor, y: Tensor, side: int = 0) -> Tensor:
         time = t.to(y.real.dtype)
         if side:
@@ -224,14 +290,7 @@ def _one_sided(rhs: Callable[[Tensor, Tensor], Tensor], reverse: bool) -> Callab
             beyond = torch.nextafter(here, torch.full_like(here, side * math.inf))
             # An exact sum: neighbours differ by a float. The gradient to t passes.
             time = time + (beyond - here)
-        slope = rhs(-time if reverse else time, y)
-        if slope.shape != y.shape:
-            raise InvalidValueError(
-                "func",
-                rhs,
-                f"a function whose values have y's shape {tuple(y.shape)}",
-                f"It returned {tuple(slope.shape)}.",
-            )
+        slope = slope_of(rhs, -time if reverse else time, y, value=func)
         return -slope if reverse else slope
 
     return evaluate

@@ -13,6 +13,11 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from pynode_jl.backends.torch._transforms import (
+    is_transformed,
+    records_derivatives,
+    takes_derivatives_forward,
+)
 from pynode_jl.solvers import NEWTON_ITERATIONS, NEWTON_ROUNDINGS, Tableau, newton_change
 
 Time: TypeAlias = float | Tensor
@@ -76,6 +81,7 @@ def rk_step(
     *,
     samples: int = 1,
     with_error: bool = True,
+    orders: int = 1,
     side_first: int = 0,
     side_last: int = 0,
 ) -> RKStep:
@@ -89,6 +95,7 @@ def rk_step(
         samples: how many independent systems `y` holds along its first axis: an implicit stage is
             solved for each of them. 1 takes `y` as one system, whatever its shape.
         with_error: whether to run the stages that only the error estimate or the next step needs.
+        orders: the orders of derivatives through implicit stages that are to be right.
         side_first, side_last: the side of a possible jump in t that the stages at t and at `end`
             look at: 1 for the limit from above, -1 from below.
     """
@@ -111,7 +118,7 @@ def rk_step(
             time, side = at(i)
             stages.append(rhs(time, combine(y, dt, table.a[i], stages), side))
             continue
-        solved = _ImplicitStages(table, rhs, dt, y, stages, until, at, samples).solve()
+        solved = _ImplicitStages(table, rhs, dt, y, stages, until, at, samples, orders).solve()
         stages += solved.stages
         njac, converged = njac + solved.njac, converged and solved.converged
     errors = tuple(combine(None, dt, row, stages) for row in table.errors) if with_error else ()
@@ -148,9 +155,11 @@ class _Solved(NamedTuple):
 class _ImplicitStages:
     """The stages of one step from len(known) to `until`, coupled: K = f(base + dt A K).
 
-    Newton's iteration with the exact Jacobian of each sample, to the precision of the dtype. The
-    derivative is that of the implicit function theorem: one more update from the solution, its
-    matrix held constant. No iteration is differentiated, and second derivatives are wrong.
+    Newton's iteration with the exact Jacobian of each sample, to the precision of the dtype. No
+    iteration is differentiated. From the solution K, `orders` more updates are recorded, with the
+    matrix held constant: the first has the derivative of the implicit function theorem, and each
+    has one order of derivatives more that is right. (If an update's error begins with the p-th
+    power of a change in the parameters, the next one's begins with power p + 1.)
     """
 
     def __init__(
@@ -163,6 +172,7 @@ class _ImplicitStages:
         until: int,
         at: Callable[[int], tuple[Tensor, int]],
         samples: int,
+        orders: int,
     ) -> None:
         begin = len(known)
         self._rows = [table.a[i][begin:until] for i in range(begin, until)]
@@ -170,7 +180,7 @@ class _ImplicitStages:
         self._bases = [combine(y, dt, table.a[i][:begin], known) for i in range(begin, until)]
         self._times = [at(i) for i in range(begin, until)]
         self._guess = known[-1].detach() if known else torch.zeros_like(y)
-        self._rhs, self._dt, self._samples = rhs, dt, samples
+        self._rhs, self._dt, self._samples, self._orders = rhs, dt, samples, orders
         self._step = float(dt.detach()) if isinstance(dt, Tensor) else dt
 
     def solve(self) -> _Solved:
@@ -180,7 +190,8 @@ class _ImplicitStages:
             bases = [base.detach() for base in self._bases]
             centre, tolerance = torch.stack(bases), NEWTON_ROUNDINGS * torch.finfo(ks.dtype).eps
             for _ in range(NEWTON_ITERATIONS):
-                update = self._newton_update(ks, bases, self._step)
+                values, matrix = self._linearised(ks, bases, self._step)
+                update = self._solved(matrix, values - ks)
                 njac += count
                 change = newton_change(
                     torch, self._increments(update), centre, self._increments(ks)
@@ -189,34 +200,58 @@ class _ImplicitStages:
                 converged = bool(change <= tolerance)
                 if converged or not bool(torch.isfinite(change)):
                     break
-        if torch.is_grad_enabled():
-            ks = ks + self._newton_update(ks, self._bases, self._dt)
-            njac += count
+        if records_derivatives():
+            ks, njac = self._recorded(ks), njac + count
         return _Solved(list(ks), njac, converged)
+
+    def _recorded(self, ks: Tensor) -> Tensor:
+        """Return the solution as a function that can be differentiated."""
+        ks, orders = ks.detach(), self._orders
+        if torch.is_grad_enabled() and not is_transformed() and not takes_derivatives_forward():
+            values, matrix = self._linearised(ks, self._bases, self._dt)
+            ks, orders = ks + self._solved(matrix, values - ks), orders - 1
+        else:
+            with torch.no_grad():
+                _, matrix = self._linearised(ks, self._bases, self._dt)
+            matrix = matrix.detach()
+        for _ in range(orders):
+            points = self._points(ks, self._bases, self._dt)
+            values = torch.stack([function(point) for function, point in points])
+            ks = ks + self._solved(matrix, values - ks)
+        return ks
 
     def _increments(self, ks: Tensor) -> Tensor:
         return self._step * torch.einsum("ij,j...->i...", self._coupling, ks)
 
-    def _newton_update(self, ks: Tensor, bases: list[Tensor], dt: Time) -> Tensor:
-        """Return (I - dt A J)^-1 (f(base + dt A K) - K), with derivatives through f alone."""
-        values, jacobians = [], []
-        for base, row, (time, side) in zip(bases, self._rows, self._times, strict=True):
-            function = partial(self._rhs, time, side=side)
-            value, jacobian = value_and_jacobian(
-                function, combine(base, dt, row, list(ks)), self._samples
-            )
-            values.append(value)
-            jacobians.append(jacobian)
-        stacked = torch.stack(jacobians)  # (stages, samples, size, size)
+    def _points(
+        self, ks: Tensor, bases: list[Tensor], dt: Time
+    ) -> list[tuple[Callable[[Tensor], Tensor], Tensor]]:
+        """Return f at each stage's time, and the state there."""
+        return [
+            (partial(self._rhs, time, side=side), combine(base, dt, row, list(ks)))
+            for base, row, (time, side) in zip(bases, self._rows, self._times, strict=True)
+        ]
+
+    def _linearised(self, ks: Tensor, bases: list[Tensor], dt: Time) -> tuple[Tensor, Tensor]:
+        """Return f(base + dt A K) of all stages, and I - dt A J of each sample, a constant."""
+        found = [
+            value_and_jacobian(function, point, self._samples)
+            for function, point in self._points(ks, bases, dt)
+        ]
+        stacked = torch.stack([jacobian for _, jacobian in found])  # (stages, samples, size, size)
         count, samples, size, _ = stacked.shape
         blocks = torch.einsum("ij,isab->siajb", self._coupling * self._step, stacked)
         identity = torch.eye(count * size, dtype=ks.dtype, device=ks.device)
         matrix = identity - blocks.reshape(samples, count * size, count * size)
-        residual = torch.stack(values) - ks
-        columns = residual.reshape(count, samples, size).movedim(0, 1).reshape(samples, -1, 1)
+        return torch.stack([value for value, _ in found]), matrix
+
+    def _solved(self, matrix: Tensor, residual: Tensor) -> Tensor:
+        """Return the update (I - dt A J)^-1 residual."""
+        samples, count = self._samples, len(residual)
+        columns = residual.reshape(count, samples, -1).movedim(0, 1).reshape(samples, -1, 1)
         # Without the check of `solve`: a singular matrix gives an update that does not converge.
         update: Tensor = torch.linalg.solve_ex(matrix, columns).result
-        return update.reshape(samples, count, size).movedim(1, 0).reshape(ks.shape)
+        return update.reshape(samples, count, -1).movedim(1, 0).reshape(residual.shape)
 
 
 def value_and_jacobian(
@@ -227,11 +262,19 @@ def value_and_jacobian(
     By reverse mode, row by row for all samples at once: any function that mixes no samples. Where
     gradients are recorded the value has one.
     """
+    size = u.numel() // samples
+    if is_transformed():  # torch.func's transforms allow only themselves inside
+        value, pull, *_ = torch.func.vjp(function, u.detach())
+        rows = []
+        for i in range(size):
+            cotangent = torch.zeros_like(value).reshape(samples, size)
+            cotangent[:, i] = 1.0
+            rows.append(pull(cotangent.reshape(value.shape))[0].reshape(samples, size))
+        return value, torch.stack(rows, 1)
     record = torch.is_grad_enabled()
     with torch.enable_grad():
         point = u if record and u.requires_grad else u.detach().requires_grad_()
         value = function(point)
-        size = u.numel() // samples
         jacobian = torch.zeros(size, samples, size, dtype=u.dtype, device=u.device)
         if value.requires_grad:
             for i, row in enumerate(value.reshape(samples, size).T):

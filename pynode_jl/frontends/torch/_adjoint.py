@@ -17,10 +17,13 @@ from pynode_jl.backends.torch import (
     Method,
     Problem,
     State,
+    first_order_only,
     integrate,
+    is_transformed,
     mixed_norm,
     normalise,
     split,
+    takes_derivatives_forward,
 )
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.frontends.torch._methods import resolve
@@ -57,7 +60,8 @@ def odeint_adjoint(
         adjoint_params: the tensors to differentiate to; the module's parameters unless given.
 
     Raises:
-        InvalidValueError: `func` is no module and `adjoint_params` is not given.
+        InvalidValueError: `func` is no module and `adjoint_params` is not given; or a gradient is
+            differentiated again, which those of `odeint` can be.
 
     Example:
         >>> import torch
@@ -69,6 +73,13 @@ def odeint_adjoint(
         >>> states.shape
         torch.Size([2, 1, 1])
     """
+    if is_transformed() or takes_derivatives_forward():
+        raise InvalidValueError(
+            "odeint_adjoint",
+            "under torch.func, or in forward mode",
+            "torch.autograd in reverse mode",
+            "Use odeint there.",
+        )
     if adjoint_params is None and not isinstance(func, torch.nn.Module):
         raise InvalidValueError(
             "adjoint_params",
@@ -86,7 +97,14 @@ def odeint_adjoint(
     if adjoint_options is None:
         back.pop("norm", None)
     parameters = func.parameters() if adjoint_params is None else adjoint_params  # type: ignore[attr-defined]
-    wanted = tuple(p for p in parameters if p.requires_grad)
+    if isinstance(parameters, Tensor):  # its rows would get the gradients
+        parameters = (parameters,)
+    parameters = tuple(parameters)
+    if not all(isinstance(each, Tensor) for each in parameters):
+        raise InvalidValueError(
+            "adjoint_params", adjoint_params, "tensors", "Pass the tensors that func holds."
+        )
+    wanted = tuple(each for each in parameters if each.requires_grad)
 
     chosen, rtol, atol, given = resolve(method, rtol, atol, options)
     problem = normalise(func, y0, t, rtol, atol, given, event_fn)
@@ -212,4 +230,9 @@ class _Adjoint(torch.autograd.Function):
             to_t[0] = state[0]
             if ctx.problem.event is not None:  # the event's time is not an input
                 to_t[1:] = 0
-        return None, None, None, None, None, state[2], to_t, *state[3:]
+        gradients = first_order_only(
+            "odeint_adjoint",
+            "Use odeint, whose gradients have a graph themselves.",
+            [state[2], to_t, *state[3:]],
+        )
+        return None, None, None, None, None, *gradients

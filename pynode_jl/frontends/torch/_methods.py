@@ -123,6 +123,10 @@ def resolve(
     method: str | Solver | None, rtol: Any, atol: Any, options: Mapping[str, Any] | None
 ) -> tuple[Method, Any, Any, dict[str, Any]]:
     """Return method, tolerances and options; a `Solver` brings its own step or tolerances."""
+    if options is not None and not isinstance(options, Mapping):
+        raise InvalidValueError(
+            "options", options, "a dictionary", 'Use options={"step_size": 0.1}, say.'
+        )
     given = dict(options or {})
     if not isinstance(method, Solver):
         return find_method("dopri5" if method is None else method, given), rtol, atol, given

@@ -18,10 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._C._functorch import is_legacy_batchedtensor
-from torch.autograd import forward_ad
 
 from pynode_jl.backends import BACKENDS, Backend, Stats, get_backend, has_forked_jax
-from pynode_jl.backends.torch import CALLBACKS, Method, call_with_rhs, checked_times
+from pynode_jl.backends.torch import (
+    CALLBACKS,
+    Method,
+    call_with_rhs,
+    checked_times,
+    is_transformed,
+    takes_derivatives_forward,
+)
 from pynode_jl.errors import InvalidValueError, SolveError, UnknownNameError
 from pynode_jl.fields import VectorField
 from pynode_jl.frontends.torch._memory import ModuleMemory
@@ -221,11 +227,11 @@ def _check_inputs(module: nn.Module, y0: Any) -> None:
 
 def _check_surroundings() -> None:
     """Refuse where torch is to do more with operations than compute them."""
-    if torch._C._are_functorch_transforms_active():
+    if is_transformed():
         raise NotOffloadable("a torch.func transform is active")
     if torch.is_autocast_enabled("cpu"):
         raise NotOffloadable("autocast is on")
-    if forward_ad._current_level >= 0:
+    if takes_derivatives_forward():
         raise NotOffloadable("derivatives are taken forward")
     if torch._C._get_tracing_state() is not None:
         raise NotOffloadable("torch.jit traces it")
