@@ -66,6 +66,8 @@ def as_numpy(x: Any, *, copy: bool | None = None) -> npt.NDArray[Any]:
         return _torch_to_numpy(x, copy)
     if not hasattr(x, "__array__") and hasattr(x, "__dlpack__"):
         x = np.from_dlpack(x)
+    if copy is False and _is_jax(x) and not _is_on_cpu(x):
+        raise _must_copy(x, "it is on a GPU")
     try:
         array = np.asarray(x)
     except ValueError as error:  # ragged lists
@@ -211,6 +213,10 @@ def _is_torch(x: Any) -> bool:
 def _is_jax(x: Any) -> bool:
     jax = sys.modules.get("jax")
     return jax is not None and isinstance(x, jax.Array)
+
+
+def _is_on_cpu(x: jax.Array) -> bool:
+    return all(device.platform == "cpu" for device in x.devices())
 
 
 def _is_julia(x: Any) -> bool:
