@@ -188,21 +188,21 @@ def as_julia(x: Any, *, copy: bool | None = None) -> Any:
 
     Args, Raises: as for `as_numpy`. Also `BackendUnavailableError` without Julia.
     """
-    from pynode_jl.backends.julia import _arrays
+    from pynode_jl.backends.julia import shared_memory
 
     if _is_julia(x):
         return x.copy() if copy else x
     array = as_numpy(x)
-    if not _arrays.has_dtype(array):
+    if not shared_memory.has_dtype(array):
         raise InvalidValueError("x.dtype", array.dtype, "a dtype that Julia has", "Use .astype.")
-    reason = _arrays.unfit(array)
+    reason = shared_memory.unfit(array)
     if not (array.flags.writeable or _is_jax(x)):
         reason = "it is read-only, and Julia has no such arrays"
     if copy is False and reason is not None:
         raise _must_copy(x, reason)
     if copy or reason is not None:
         array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=True)
-    return _arrays.shared(array)
+    return shared_memory.shared(array)
 
 
 def _is_torch(x: Any) -> bool:
