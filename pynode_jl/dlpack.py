@@ -27,14 +27,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from pynode_jl.errors import InvalidValueError
+from pynode_jl.errors import InvalidValueError, PyNODEError
 
 if TYPE_CHECKING:
     import jax
@@ -46,6 +46,30 @@ _DLPACK_CPU = 1  # DLPack's number for a device type
 _WIDE = ("float64", "int64", "uint64", "complex128")
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _refusing(function: F) -> F:
+    """Make the errors of the frameworks about an array into ours."""
+
+    @wraps(function)
+    def call(x: Any, *, copy: bool | None = None) -> Any:
+        try:
+            return function(x, copy=copy)
+        except PyNODEError:
+            raise
+        except Exception as error:  # whatever the frameworks raise at what they cannot take
+            raise InvalidValueError(
+                "x",
+                f"a {type(x).__name__} of {getattr(x, 'dtype', 'no dtype')}",
+                f"an array of numbers that {function.__name__} can take",
+                f"{type(error).__name__}: {error}".splitlines()[0],
+            ) from error
+
+    return cast(F, call)
+
+
+@_refusing
 def as_numpy(x: Any, *, copy: bool | None = None) -> npt.NDArray[Any]:
     """`x` as a NumPy array.
 
@@ -64,6 +88,10 @@ def as_numpy(x: Any, *, copy: bool | None = None) -> npt.NDArray[Any]:
     """
     if _is_torch(x):
         return _torch_to_numpy(x, copy)
+    if isinstance(x, np.ma.MaskedArray):
+        raise InvalidValueError("x", x, "an array without a mask", "Use x.filled(...).")
+    if copy is False and isinstance(x, list | tuple | complex | float | int | np.generic):
+        raise _must_copy(x, "it is no array")
     if not hasattr(x, "__array__") and hasattr(x, "__dlpack__"):
         x = np.from_dlpack(x)
     if copy is False and _is_jax(x) and not _is_on_cpu(x):
@@ -77,6 +105,7 @@ def as_numpy(x: Any, *, copy: bool | None = None) -> npt.NDArray[Any]:
     return array.copy() if copy else array
 
 
+@_refusing
 def as_torch(x: Any, *, copy: bool | None = None) -> torch.Tensor:
     """`x` as a torch tensor, without gradient.
 
@@ -95,7 +124,7 @@ def as_torch(x: Any, *, copy: bool | None = None) -> torch.Tensor:
     if _is_jax(x):
         shared = torch.utils.dlpack.from_dlpack(x)
         return shared.clone() if copy else shared
-    array = as_numpy(x)
+    array = as_numpy(x, copy=False if copy is False else None)
     reason = _unfit_for_torch(array)
     if copy is False and reason is not None:
         raise _must_copy(x, reason)
@@ -109,6 +138,7 @@ def as_torch(x: Any, *, copy: bool | None = None) -> torch.Tensor:
         ) from error
 
 
+@_refusing
 def as_jax(x: Any, *, copy: bool | None = None) -> jax.Array:
     """`x` as a JAX array.
 
@@ -124,9 +154,13 @@ def as_jax(x: Any, *, copy: bool | None = None) -> jax.Array:
     import jax.numpy as jnp
 
     if _is_jax(x):
+        if jnp.issubdtype(x.dtype, jax.dtypes.extended):
+            raise InvalidValueError("x.dtype", x.dtype, "numbers or booleans", "Convert it.")
+        if not isinstance(x, jax.core.Tracer) and x.is_deleted():
+            raise InvalidValueError("x", "a deleted array", "an array", "Copy it before.")
         array: jax.Array = jnp.array(x) if copy else x
         return array
-    source: Any = x.detach() if _is_torch(x) else as_numpy(x)
+    source: Any = x.detach() if _is_torch(x) else as_numpy(x, copy=False if copy is False else None)
     _refuse_narrowing(source)
     reason = _torch_unfit_for_jax(source) if _is_torch(source) else _numpy_unfit_for_jax(source)
     if copy is False and reason is not None:
@@ -134,8 +168,7 @@ def as_jax(x: Any, *, copy: bool | None = None) -> jax.Array:
     if not copy and reason is None:
         array = _imported(source)
     elif _is_torch(source):
-        owned = source.resolve_conj().resolve_neg()
-        owned = owned.clone(memory_format=sys.modules["torch"].contiguous_format)
+        owned = _materialised(source).clone(memory_format=sys.modules["torch"].contiguous_format)
         array = jax.dlpack.from_dlpack(owned)
     else:
         array = jnp.array(source.astype(source.dtype.newbyteorder("="), copy=False))
@@ -179,6 +212,7 @@ def _quick_import() -> Callable[[Any], jax.Array] | None:
     return quick if fits else None
 
 
+@_refusing
 def as_julia(x: Any, *, copy: bool | None = None) -> Any:
     """`x` as a Julia array, starting Julia if it does not run yet.
 
@@ -233,16 +267,35 @@ def _must_copy(x: Any, reason: str) -> InvalidValueError:
 def _torch_to_numpy(x: Any, copy: bool | None) -> npt.NDArray[Any]:
     if x.layout != sys.modules["torch"].strided:
         raise InvalidValueError("x.layout", x.layout, "a strided tensor", "Use x.to_dense().")
-    lazy = x.is_conj() or x.is_neg()
+    lazy = _is_lazy(x)
     if copy is False and (lazy or x.device.type != "cpu"):
-        raise _must_copy(x, "it is on a GPU" if not lazy else "it is a lazy conjugate or negative")
-    try:
-        array: npt.NDArray[Any] = x.detach().cpu().resolve_conj().resolve_neg().numpy()
-    except TypeError as error:  # bfloat16 and smaller floats
-        raise InvalidValueError(
-            "x.dtype", x.dtype, "a dtype that NumPy has", "Use x.float()."
-        ) from error
+        raise _must_copy(x, _LAZY if lazy else "it is on a GPU")
+    if x.dtype in _without_numpy():
+        raise InvalidValueError("x.dtype", x.dtype, "a dtype that NumPy has", "Use x.float().")
+    array: npt.NDArray[Any] = _materialised(x.detach().cpu()).numpy()
     return array.copy() if copy else array
+
+
+_LAZY = "it is a lazy conjugate, negative or zero"
+
+
+def _is_lazy(x: torch.Tensor) -> bool:
+    """Return whether a tensor's memory does not hold its numbers."""
+    return x.is_conj() or x.is_neg() or x._is_zerotensor()
+
+
+def _materialised(x: torch.Tensor) -> torch.Tensor:
+    """Return a tensor whose memory holds its numbers."""
+    if x._is_zerotensor():
+        return x.clone()
+    return x.resolve_conj().resolve_neg()
+
+
+@cache
+def _without_numpy() -> frozenset[Any]:
+    torch = sys.modules["torch"]
+    names = ("bfloat16", "complex32")
+    return frozenset(getattr(torch, name) for name in names)
 
 
 def _unfit_for_torch(array: npt.NDArray[Any]) -> str | None:
@@ -267,8 +320,8 @@ def _numpy_unfit_for_jax(array: npt.NDArray[Any]) -> str | None:
 def _torch_unfit_for_jax(tensor: torch.Tensor) -> str | None:
     if tensor.layout != sys.modules["torch"].strided:
         raise InvalidValueError("x.layout", tensor.layout, "a strided tensor", "Use x.to_dense().")
-    if tensor.is_conj() or tensor.is_neg():
-        return "it is a lazy conjugate or negative"
+    if _is_lazy(tensor):
+        return _LAZY
     if tensor.device.type != "cpu":
         return None
     return _unfit_layout(tuple(tensor.shape), tensor.stride(), 1, tensor.data_ptr())
@@ -278,10 +331,10 @@ def _unfit_layout(
     shape: tuple[int, ...], strides: tuple[int, ...], unit: int, address: int
 ) -> str | None:
     """Why XLA cannot share: it takes transpositions of compact arrays, at aligned addresses."""
-    if 0 in shape:
-        return None
     if address % _XLA_ALIGNMENT:
         return "its memory is not aligned to 64 bytes"
+    if 0 in shape:
+        return None
     expected = unit
     for stride, length in sorted(
         (stride, length) for stride, length in zip(strides, shape, strict=True) if length > 1
@@ -295,7 +348,8 @@ def _unfit_layout(
 def _refuse_narrowing(source: Any) -> None:
     if source.dtype.itemsize < 8:
         return
-    name = str(source.dtype).removeprefix("torch.")
+    # NumPy's name of a dtype does not tell the order of its bytes.
+    name = getattr(source.dtype, "name", None) or str(source.dtype).removeprefix("torch.")
     if name in _WIDE and sys.modules["jax"].dtypes.canonicalize_dtype(name) != name:
         raise InvalidValueError(
             "x.dtype",

@@ -188,6 +188,47 @@ def test_foreign_byte_order() -> None:
         np.testing.assert_array_equal(np.asarray(to(x)), [0, 1, 2])
 
 
+@pytest.mark.parametrize("dtype", ["f8", "i8", "u8", "c16"])
+def test_foreign_byte_order_is_not_narrowed(dtype: str) -> None:
+    """2**40 + 3 has come out as 3."""
+    x = np.array([0.1 if dtype in ("f8", "c16") else 2**40 + 3], dtype)
+    foreign = x.astype(x.dtype.newbyteorder())
+    assert as_jax(foreign).dtype == x.dtype
+    np.testing.assert_array_equal(np.asarray(as_jax(foreign)), x)
+    with jax.enable_x64(False), pytest.raises(InvalidValueError, match="jax_enable_x64"):
+        as_jax(foreign)
+
+
+def test_nothing_at_any_address() -> None:
+    """JAX refuses memory that is not aligned, even of no numbers."""
+    for offset in range(6):
+        empty = np.zeros(64, np.float32)[offset : offset + 1][:0]
+        assert as_jax(empty).shape == as_jax(torch.from_numpy(empty)).shape == (0,)
+    for shape in ((3, 0, 2), (0, 4)):
+        assert as_jax(np.zeros(shape, np.float32)).shape == shape
+
+
+def test_zeros_that_have_no_memory() -> None:
+    """What forward mode makes for a tangent of zero: its memory is anyone's."""
+    held = [torch.full((1000,), 7.25) for _ in range(50)]
+    del held
+    zero = torch._efficientzerotensor((1000,), dtype=torch.float32)
+    for copy in (None, True):
+        for to in (as_numpy, as_jax):
+            np.testing.assert_array_equal(np.asarray(to(zero, copy=copy)), np.zeros(1000))
+    for to in (as_numpy, as_jax):
+        with pytest.raises(InvalidValueError, match="lazy"):
+            to(zero, copy=False)
+
+
+def test_masks_and_lists_lose_nothing_in_silence() -> None:
+    with pytest.raises(InvalidValueError, match="filled"):
+        as_numpy(np.ma.masked_array([1.0, 2.0], [0, 1]))
+    for to in TARGETS.values():
+        with pytest.raises(InvalidValueError, match="no array"):
+            to([1.0, 2.0], copy=False)
+
+
 def test_lazy_conjugates_and_gradients() -> None:
     x = torch.tensor([1 + 2j, 3 - 1j], requires_grad=True)
     for to in (as_numpy, as_jax):

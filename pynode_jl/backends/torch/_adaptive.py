@@ -367,7 +367,10 @@ class Adaptive:
 
 
 def _check_precision(problem: Problem) -> None:
-    """Refuse a tolerance that f's own rounding keeps from being met."""
+    """Refuse a tolerance that is none, or that f's own rounding keeps from being met."""
+    for name, value in (("rtol", problem.rtol), ("atol", problem.atol)):
+        if value is None:
+            raise InvalidValueError(name, value, "a number", f"Use {name}=1e-7, say.")
     if problem.dtype in (None, problem.y0.dtype):
         return
     least = torch.finfo(problem.dtype).eps

@@ -248,6 +248,8 @@ def _flat_tolerance(name: str, tolerance: Any, shapes: Sequence[torch.Size]) -> 
 
 
 def _check_tolerance(name: str, value: Any) -> None:
+    if value is None:  # of fixed steps
+        return
     if isinstance(value, Tensor) and value.requires_grad:
         raise InvalidValueError(name, value, "numbers without gradient", "Detach it.")
     try:
