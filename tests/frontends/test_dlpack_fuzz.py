@@ -64,7 +64,7 @@ def view(draw: random.Random, x: Any) -> Any:
         elif x.ndim and kind == 3 and not isinstance(x, torch.Tensor):
             x = x[::-1]
         elif kind == 4:
-            x = x.permute(*reversed(range(x.ndim))) if isinstance(x, torch.Tensor) else x.T
+            x = x.permute(tuple(reversed(range(x.ndim)))) if isinstance(x, torch.Tensor) else x.T
         elif kind == 5 and isinstance(x, torch.Tensor):
             x = x.expand(2, *x.shape)
         elif kind == 6:

@@ -41,7 +41,7 @@ from pynode_jl.backends.jax.controls import (
     schedule_of,
     tableau_of,
 )
-from pynode_jl.backends.jax.jit import run
+from pynode_jl.backends.jax.jit import run, used
 from pynode_jl.backends.jax.kernels.pointwise import jacobian_kernel, rhs_kernel
 from pynode_jl.backends.jax.kernels.pullback import (
     adjoint_kernel,
@@ -177,7 +177,7 @@ class JaxBackend(Backend):
 
         def pull(cotangents: Array) -> Gradients:
             with self._precision(dtype):
-                back = reverse_kernel(field, table, dense, policy)
+                back = used(reverse_kernel(field, table, dense, policy))
                 flat = np.asarray(back(weights, schedule.times, steps, put(cotangents)))
             times = flat.size - len(stops) - 1  # where the times' begin
             to_y0 = flat[times - initial.size : times].reshape(initial.shape)
@@ -221,7 +221,8 @@ class JaxBackend(Backend):
 
     def _rhs(self, field: Field, weights: dict[str, Array], t: float, y: Array) -> Array:
         with self._precision(y.dtype):
-            return np.asarray(rhs_kernel(field)(self._put(weights), y.dtype.type(t), self._put(y)))
+            kernel = used(rhs_kernel(field))
+            return np.asarray(kernel(self._put(weights), y.dtype.type(t), self._put(y)))
 
     def _train(self, chunk: TrainingChunk) -> ChunkResult:
         model, solver, state, x = chunk.model, chunk.solver, chunk.state, chunk.x
@@ -295,7 +296,7 @@ class JaxBackend(Backend):
         y, table = problem.y0, tableau_of(problem.solver)
         real = y.dtype.type
         with self._precision(y.dtype):
-            jacobian = jacobian_kernel(problem.field, table)(
+            jacobian = used(jacobian_kernel(problem.field, table))(
                 self._put(problem.weights), real(problem.t0), real(dt), self._put(y)
             )
         return np.asarray(jacobian)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import weakref
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -18,6 +20,9 @@ _KERNELS: WeakSet[Any] = WeakSet()
 _BETWEEN_COUNTS = 16
 _MOST_OF_THE_MAPS = 0.7
 _compilations = itertools.count(1)
+# A program is some 3 MB. Of those that have not run for longest, whole kernels are dropped.
+_MOST_PROGRAMS = 128
+_recent: OrderedDict[int, weakref.ref[Any]] = OrderedDict()  # kernels by id, the last used last
 
 
 def jitted(
@@ -38,12 +43,36 @@ def jitted(
 def run(kernel: Any, *arguments: Any) -> tuple[Any, bool]:
     """Run a kernel; return its result, and whether it was compiled for this call."""
     before = kernel._cache_size()
-    result = kernel(*arguments)
+    result = used(kernel)(*arguments)
     jax.tree.leaves(result)[0].block_until_ready()  # and so are all others: they come together
     compiled = kernel._cache_size() > before
+    if compiled:
+        drop_unused(_MOST_PROGRAMS)
     if compiled and next(_compilations) % _BETWEEN_COUNTS == 0:
         drop_compiled(_MOST_OF_THE_MAPS)
     return result, compiled
+
+
+def used(kernel: Any) -> Any:
+    """Return a kernel that is about to run, and note that."""
+    key = id(kernel)
+    _recent[key] = weakref.ref(kernel)
+    _recent.move_to_end(key)
+    return kernel
+
+
+def drop_unused(most: int) -> None:
+    """Drop compiled programs, those of the kernels used last being the last, down to so many."""
+    total = sum(kernel._cache_size() for kernel in list(_KERNELS))
+    while total > most and _recent:
+        try:
+            _, reference = _recent.popitem(last=False)
+        except KeyError:  # another thread has it
+            return
+        kernel = reference()
+        if kernel is not None:
+            total -= kernel._cache_size()
+            kernel.clear_cache()
 
 
 def drop_compiled(most: float) -> bool:

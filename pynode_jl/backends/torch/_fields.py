@@ -221,6 +221,6 @@ def as_function_of_time(module: nn.Module) -> Callable[[Any, Tensor], Tensor]:
 
 def as_function_of_call(module: nn.Module) -> Callable[[Any, Tensor], Tensor]:
     """Return a module as `odeint` calls it: with (t, y), unless it takes one argument at most."""
-    code = getattr(type(module).forward, "__code__", None)
+    code = getattr(getattr(type(module), "forward", None), "__code__", None)
     alone = code is not None and code.co_argcount == 2 and not code.co_flags & CO_VARARGS
     return (lambda t, y: module(y)) if alone and "forward" not in vars(module) else module

@@ -166,8 +166,8 @@ def _find_plan(call: Call) -> tuple[CachedPlan, dict[str, Tensor]]:
             if len(reading.plans) >= _MAX_PLANS:
                 reading.plans.clear()
             reading.plans[key] = plan
-    if has_forked_jax() and plan.backend.name == "jax":
-        raise NotOffloadable("this process was forked from one that had used JAX")
+    else:
+        _check_fork(plan.backend)
     return plan, parameters
 
 
@@ -202,11 +202,17 @@ def _make_plan(
     backend = get_backend(_automatic() if name == "auto" else name)
     if backend.name == "torch":
         raise NotOffloadable("PYNODE_BACKEND is torch")
+    _check_fork(backend)
     if not _has_solver(backend, solver):
         raise NotOffloadable(f"the {backend.name} backend has no {solver.name}")
     _announce(call.module, translation, backend)
     steps = dense_method(method) if backend.capabilities.dense_output else None
     return CachedPlan(backend, translation, solver, steps, times.tolist())
+
+
+def _check_fork(backend: Backend) -> None:
+    if backend.name == "jax" and has_forked_jax():
+        raise NotOffloadable("this process was forked from one in which JAX ran: it would hang")
 
 
 def _automatic() -> str:
