@@ -6,6 +6,8 @@ Each is solved twice, so that what is remembered of it is used, then changed, an
 from __future__ import annotations
 
 import copy
+import itertools
+import os
 import random
 import time
 import types
@@ -19,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pynode_jl.errors import PyNODEError
-from pynode_jl.torch import odeint
+from pynode_jl.torch import NeuralODE, odeint
 
 F64 = torch.float64
 FIXED: dict[str, Any] = {"method": "rk4", "options": {"step_size": 0.5}}
@@ -406,3 +408,125 @@ def test_odd_modules_are_torchdiffeqs_or_refused(name: str) -> None:
     for change in changes:
         change(made)
         assert compare(made, y0) == "equal"
+
+
+# Made systematically: what forward asks, how it uses time, its activation, and where it stands.
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "torch.tanh": torch.tanh,
+    "method": lambda x: x.tanh(),
+    "functional": functional.tanh,
+    "relu": torch.relu,
+    "sine": torch.sin,
+}
+
+
+def no_time(self: Any, t: Tensor, y: Tensor) -> Tensor:
+    return y
+
+
+def time_last(self: Any, t: Tensor, y: Tensor) -> Tensor:
+    return torch.cat([y, t.expand(y.shape[0], 1)], dim=1)
+
+
+def time_first(self: Any, t: Tensor, y: Tensor) -> Tensor:
+    return torch.cat(tensors=(torch.ones_like(y[:, :1]) * t, y), dim=-1)
+
+
+def time_scaled(self: Any, t: Tensor, y: Tensor) -> Tensor:
+    return torch.cat([y, (2 * t).expand(len(y), 1)], 1)
+
+
+def nothing(self: Any, t: Tensor, y: Tensor) -> Tensor:
+    return self.c(self.act(self.d(self.timed(t, y))))
+
+
+def a_flag(self: Any, t: Tensor, y: Tensor) -> Tensor:
+    h = self.act(self.d(self.timed(t, y)))
+    return self.c(h) if self.on else -self.c(h)
+
+
+def a_kept_flag(self: Any, t: Tensor, y: Tensor) -> Tensor:
+    h = self.act(self.d(self.timed(t, y)))
+    return self.c(h) if self.kept["on"] else -self.c(h)
+
+
+def a_loop(self: Any, t: Tensor, y: Tensor) -> Tensor:
+    h = self.act(self.d(self.timed(t, y)))
+    for layer in self.layers:
+        h = layer(h)
+    return h
+
+
+def a_scale(self: Any, t: Tensor, y: Tensor) -> Tensor:
+    return self.scale * self.c(self.act(self.d(self.timed(t, y))))
+
+
+def a_skip(self: Any, t: Tensor, y: Tensor) -> Tensor:
+    return y + self.c(self.act(self.d(self.timed(t, y))))
+
+
+def a_buffer(self: Any, t: Tensor, y: Tensor) -> Tensor:
+    return self.c(self.act(self.d(self.timed(t, y)))) * self.factor
+
+
+def a_counter(self: Any, t: Tensor, y: Tensor) -> Tensor:
+    self.nfe += 1
+    return self.c(self.act(self.d(self.timed(t, y))))
+
+
+def a_product(self: Any, t: Tensor, y: Tensor) -> Tensor:
+    return self.c(self.act(self.d(self.timed(t, y)))) * y
+
+
+def functions(self: Any, t: Tensor, y: Tensor) -> Tensor:
+    h = functional.linear(self.timed(t, y), self.d.weight, bias=self.d.bias)
+    return functional.linear(input=self.act(h), weight=self.c.weight, bias=self.c.bias)
+
+
+ASKED = {each.__name__: each for each in (
+    nothing, a_flag, a_kept_flag, a_loop, a_scale, a_skip, a_buffer, a_counter, a_product,
+    functions,
+)}  # fmt: skip
+TIMED = {each.__name__: each for each in (no_time, time_last, time_first, time_scaled)}
+CHANGES: list[Change] = [
+    set_attribute("on", False),
+    lambda made: made.kept.update(on=False),
+    set_attribute("act", torch.tanh),
+    lambda made: made.layers.append(nn.Tanh()),
+    set_attribute("scale", 3.0),
+    lambda made: made.factor.mul_(3),
+    lambda made: setattr(made.c, "bias", None),
+]
+
+
+def made_module(asks: str, time: str, activation: str) -> Any:
+    """One of the systematic modules, of a class of its own."""
+    made = nn.Module.__new__(
+        type("Made", (nn.Module,), {"forward": ASKED[asks], "timed": TIMED[time]})
+    )
+    nn.Module.__init__(made)
+    made.c, made.d = nn.Linear(4, 2), nn.Linear(2 if time == "no_time" else 3, 4)
+    made.act, made.layers = ACTIVATIONS[activation], nn.ModuleList([made.c])
+    made.scale, made.on, made.nfe, made.kept = 2.0, True, 0, {"on": True}
+    made.register_buffer("factor", torch.full((), 0.5))
+    return made.to(F64)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_two_hundred_odd_modules() -> None:
+    """Each combination (a part of them, unless PYNODE_FUZZ is set), and after a change."""
+    draw = random.Random(0)
+    every = list(itertools.product(ASKED, TIMED, ACTIVATIONS))
+    assert len(every) == 200
+    whole = 0
+    for asks, timed, activation in every if "PYNODE_FUZZ" in os.environ else every[::5]:
+        torch.manual_seed(0)
+        made, y0 = made_module(asks, timed, activation), torch.randn(3, 2, dtype=F64)
+        note = f"{asks}, {timed}, {activation}"
+        assert compare(made, y0) == "equal", note
+        whole += NeuralODE(made).where(y0).startswith("whole")
+        draw.choice(CHANGES)(made)
+        assert compare(made, y0) == "equal", note
+    assert 48 * len(every) / 200 / 5 <= whole <= 48
