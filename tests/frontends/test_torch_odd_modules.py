@@ -323,6 +323,14 @@ ODD: dict[str, Odd] = {
     "called otherwise": lambda: (Called(), []),
     "slots": lambda: (Slotted(), []),
     "equal to all": lambda: (Equal(), []),
+    "a format": lambda: (
+        module(lambda self, t, y: self.a(y) if "{0.o}".format(self) == "1" else self.b(y), o=1),  # noqa: UP032
+        [set_attribute("o", 2)],
+    ),
+    "another format": lambda: (
+        module(lambda self, t, y: self.a(y) if "%s" % self.o == "1" else self.b(y), o=1),  # noqa: UP031
+        [set_attribute("o", 2)],
+    ),
     "super": lambda: (
         Inheriting(),
         [

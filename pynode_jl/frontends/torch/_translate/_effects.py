@@ -67,6 +67,7 @@ def effects(code: CodeType) -> Effects:
     cells: set[tuple[str, ...]] = set()
     attributes: set[str] = set()
     chain: tuple[str, ...] = ()
+    modulo = False
     chains = globals_
     for instruction in dis.get_instructions(code):
         name, value = instruction.opname, instruction.argval
@@ -92,6 +93,11 @@ def effects(code: CodeType) -> Effects:
             return Effects(f"Its {code.co_name} changes {owner}{value}")
         elif name in _CHANGES_AN_ITEM:
             return Effects(f"Its {code.co_name} changes an item of what it holds")
+        elif name == "BINARY_OP" and instruction.argrepr in ("%", "%="):
+            modulo = True
         elif name not in _PLAIN:
             return Effects(f"Its {code.co_name} is more than a formula ({name.lower()})")
+    formats = any(type(each) is str and "%" in each for each in code.co_consts)
+    if modulo and formats:
+        return Effects(f"Its {code.co_name} formats a string, which may look at anything")
     return Effects("", frozenset(globals_), frozenset(cells), frozenset(attributes))

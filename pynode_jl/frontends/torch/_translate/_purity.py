@@ -69,6 +69,8 @@ _KNOWN: dict[type, tuple[str, ...]] = {
     FieldModule: ("field",),
 }
 _FORWARDS = {kind: vars(kind).get("forward") for kind in _KNOWN}
+# Of strings: they look at whatever a string says.
+_FORMATTING = {"format", "format_map"}
 _CONTAINER_METHODS = {"items", "keys", "values", "forward"}
 #: Beside these a user's class may change what operators, calls and iterations do.
 _HARMLESS = {
@@ -108,9 +110,13 @@ class _Proof:
         self._functions: dict[int, tuple[FunctionType, FunctionGuard]] = {}
         self._names: set[str] = set()
         self._pending: list[FunctionType] = []
+        self._uses_super = False
 
     def guards(self) -> Guards:
         """Prove, and return the guards."""
+        forward = getattr(type(self._module), "forward", None)
+        if type(forward) is FunctionType and (found := effects(forward.__code__)).refusal:
+            self._refuse(found.refusal)  # the most frequent reason, and the fastest to tell
         if has_global_hooks():
             self._refuse("torch has hooks for every module")
         self._gather(self._module, "")
@@ -157,7 +163,7 @@ class _Proof:
         """Look at all that these names can stand for, as attributes of any submodule."""
         for name in names - self._names:
             self._names.add(name)
-            if name.startswith("__") or name in _MODULES_OWN:
+            if name.startswith("__") or name in _MODULES_OWN or name in _FORMATTING:
                 self._refuse(f"It looks at {name}")
             for module in self._modules.values():
                 own = vars(module)
@@ -177,11 +183,23 @@ class _Proof:
             else:
                 value = vars(each)[name]
                 self._see_value(name, value.__func__ if type(value) is staticmethod else value)
+            if not self._uses_super:  # the others are hidden
+                break
+
+    def _see_hidden(self) -> None:
+        """Look at what the classes' own definitions hide, from now on."""
+        if not self._uses_super:
+            self._uses_super = True
+            for name in tuple(self._names):
+                for module in self._modules.values():
+                    self._see_in_class(name, type(module))
 
     def _see_value(self, name: str, value: Any) -> None:
         """Look at a value that forward can reach by a name."""
         if type(value) is FunctionType and vars(value):
             self._refuse(f"It looks at {name}, a function with attributes, which may change unseen")
+        if type(value) is str and "%" in value:
+            self._refuse(f"It looks at {name}, a string that may format anything")
         if is_plain(value) or _is_operation(value) or value is ABSENT:
             return
         if type(value) is FunctionType:
@@ -212,6 +230,8 @@ class _Proof:
             if value is ABSENT:
                 value = BUILTINS.get(chain[0], ABSENT)
                 names.append((BUILTINS, chain[0], value))
+                if chain == ("super",):
+                    self._see_hidden()
                 if chain[0] in _PURE_BUILTINS and len(chain) == 1:
                     continue
             self._see_value(".".join(chain), self._attribute(value, chain, names))
