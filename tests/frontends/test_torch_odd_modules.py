@@ -324,7 +324,7 @@ ODD: dict[str, Odd] = {
     "slots": lambda: (Slotted(), []),
     "equal to all": lambda: (Equal(), []),
     "a format": lambda: (
-        module(lambda self, t, y: self.a(y) if "{0.o}".format(self) == "1" else self.b(y), o=1),  # noqa: UP032
+        module(lambda self, t, y: self.a(y) if "{0.o}".format(self) == "1" else self.b(y), o=1),  # noqa: UP030, UP032
         [set_attribute("o", 2)],
     ),
     "another format": lambda: (
