@@ -21,6 +21,10 @@ class SupportsDLPack(Protocol):
     def __dlpack_device__(self) -> Any: ...
 
 
+# So many different labels are the classes of large data, or no classes.
+_MANY = 20
+_NUMBERING = "Number the classes from 0: y = np.unique(y, return_inverse=True)[1]."
+
 #: Everything that the public functions take as an array.
 Arrays: TypeAlias = ArrayLike | SupportsDLPack
 
@@ -75,6 +79,7 @@ def class_labels(argument: str, values: Arrays, classes: int | None = None) -> L
         )
     limit = min(classes or 2**31, 2**31)  # what int32 holds
     allowed = f"an integer in range({classes})" if classes is not None else "an integer >= 0"
+    allowed += f", a class's number. {_NUMBERING}"
     try:
         if raw.dtype.kind in "cSUmM":
             raise TypeError("NumPy would drop a part, or parse text")
@@ -84,7 +89,7 @@ def class_labels(argument: str, values: Arrays, classes: int | None = None) -> L
             f"{argument}.dtype",
             str(raw.dtype),
             "whole numbers",
-            f"Number the classes from 0: np.unique(y, return_inverse=True)[1]. {cause}.",
+            f"{_NUMBERING} {cause}.",
         ) from cause
     # NaN fails the comparisons, so it is refused here as well.
     good = (numbers >= 0) & (numbers < limit) & (numbers == np.floor(numbers))
@@ -92,6 +97,37 @@ def class_labels(argument: str, values: Arrays, classes: int | None = None) -> L
     labels = np.array(numbers, dtype=np.int32, order="C")
     labels.flags.writeable = False
     return labels
+
+
+def count_classes(labels: Labels) -> int:
+    """Return the number of classes of labels that number them from 0 without a gap.
+
+    Raises:
+        DataError: a class without an example, which the labels do not mean, or does not exist; or
+            labels that are all different, as ids and measurements are.
+    """
+    found = np.unique(labels)
+    if len(found) == 1:
+        value = int(found[0])
+        hint = f"Every label is {value}: pass classes= if meant."
+        raise DataError("y", value, "labels of two classes or more", hint)
+    if len(found) > _MANY and 2 * len(found) > labels.size:
+        raise DataError(
+            "y",
+            f"{len(found)} different labels of {labels.size} examples",
+            "labels of classes that have several examples each",
+            "Ids and measured values are no classes. Pass classes= if they are meant.",
+        )
+    if len(found) != int(found[-1]) + 1:
+        listing = ", ".join(map(str, found[:6])) + (", ..." if len(found) > 6 else "")
+        raise DataError(
+            "y",
+            f"labels {listing} of {len(found)} classes",
+            f"the labels 0 to {len(found) - 1}, each with an example",
+            f"{_NUMBERING} Or pass classes={int(found[-1]) + 1} if classes without an example are"
+            " meant.",
+        )
+    return len(found)
 
 
 def _refuse_first(argument: str, raw: NDArray[Any], bad: NDArray[np.bool_], allowed: str) -> None:

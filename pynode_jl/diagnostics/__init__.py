@@ -54,6 +54,7 @@ from pynode_jl.diagnostics._test_solvers import (
     FIXED_TEST_SOLVERS,
     STEP_FACTORS,
     TOLERANCE_FACTORS,
+    planned,
 )
 from pynode_jl.diagnostics._verdict import (
     CRITERIA,
@@ -118,6 +119,7 @@ __all__ = [
     "measure_orders",
     "order_test",
     "order_violations",
+    "planned",
     "reference_solve",
     "settled_from",
     "swap",

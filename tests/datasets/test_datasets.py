@@ -451,9 +451,9 @@ def test_a_split_is_a_stratified_partition(labels: list[int], fraction: float, s
     wanted = round(len(labels) * fraction)
     if wanted == 0 or counts.max() == 1:
         with pytest.raises(DataError, match=r"one example or more, from a class of two or more"):
-            Dataset.from_arrays(x, labels, test_fraction=fraction, seed=seed)
+            Dataset.from_arrays(x, labels, test_fraction=fraction, classes=5, seed=seed)
         return
-    data = Dataset.from_arrays(x, labels, test_fraction=fraction, seed=seed)
+    data = Dataset.from_arrays(x, labels, test_fraction=fraction, classes=5, seed=seed)
     assert data.n_test <= wanted
     if (counts * (1 - fraction) >= 1).all():
         assert data.n_test == wanted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -200,8 +199,8 @@ def _history(run: Run) -> pd.DataFrame:
 
 def _facts(name: str, run: Run) -> Facts:
     trained = run.trained
-    environment = json.loads((run.folder / "environment.json").read_text(encoding="utf-8"))
-    packages = environment.pop("packages")
+    environment = run.environment
+    packages = environment.pop("packages", {})
     return Facts(
         {
             "configuration": run.config.to_toml(),
