@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from pynode_jl._io import write_text
+from pynode_jl.cli._console import console
 from pynode_jl.cli._running import settings, train_with_bar
 from pynode_jl.errors import DivergedError
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pynode_jl.solvers import Solver
     from pynode_jl.training import Trained
 
-_console = Console()
 
 _ConfigFile = Annotated[
     Path | None,
@@ -64,7 +63,7 @@ def adapt(
     rows, traces, fixed = [], {}, True
     for seed in range(base.seed, base.seed + seeds):
         run = Run.create(replace(base, seed=seed), out / f"{wanted}-s{seed}")
-        train_with_bar(_console, run, run.folder.name)
+        train_with_bar(console, run, run.folder.name)
         trained = run.trained
         rows.append(adaptation_row(trained, run.dataset, run.backend))
         traces[run.folder.name] = checks_table(trained.history)
@@ -76,7 +75,7 @@ def adapt(
         out / f"{wanted}-trace",
     )
     _show_adapted(wanted, table)
-    _console.print(f"table and traces: {out / wanted}.csv, {paths[0]}", soft_wrap=True)
+    console.print(f"table and traces: {out / wanted}.csv, {paths[0]}", soft_wrap=True)
 
 
 def critical(
@@ -118,10 +117,10 @@ def critical(
         text = solver.stepping.label.replace("/", "_").replace(" ", "-")
         run = Run.create(wanted, out / f"{name}-{text}-s{seed}")
         try:
-            train_with_bar(_console, run, run.folder.name)
+            train_with_bar(console, run, run.folder.name)
         except DivergedError as error:
             # A step at which training fails is a trial too. It says nothing about finer ones.
-            _console.print(f"{run.folder.name}: {error}", markup=False, highlight=False)
+            console.print(f"{run.folder.name}: {error}", markup=False, highlight=False)
         return run.trained, run.dataset
 
     def show(trial: Trial) -> None:
@@ -135,7 +134,7 @@ def critical(
             ),
         ):
             text += "" if math.isnan(value) else said
-        _console.print(text, highlight=False)
+        console.print(text, highlight=False)
 
     report = search(
         train,
@@ -153,8 +152,8 @@ def critical(
     write_text(out / "trials.csv", report.table.to_csv(index=False))
     write_text(out / "critical.csv", report.brackets.to_csv(index=False))
     title = f"{name}: where models begin to hold ({method}, by {report.criterion})"
-    _console.print(_frame(title, report.brackets))
-    _console.print(f"tables: {out}/critical.csv, {out}/trials.csv", soft_wrap=True)
+    console.print(_frame(title, report.brackets))
+    console.print(f"tables: {out}/critical.csv, {out}/trials.csv", soft_wrap=True)
 
 
 def _base(config: Path | None) -> Config:
@@ -183,11 +182,11 @@ def _show_adapted(name: str, table: pd.DataFrame) -> None:
     for column in ("accuracy", "ode"):
         shown[column] = shown[column].map("{:.1%}".format)
     shown["spread"] = shown["spread"].map("{:.3f}".format)
-    _console.print(_frame(f"{name} controller: evaluations in training + checks", shown))
+    console.print(_frame(f"{name} controller: evaluations in training + checks", shown))
     for seed, text in zip(table["seed"], table["validation"], strict=True):
-        _console.print(f"seed {seed}, validation: {text}", highlight=False)
+        console.print(f"seed {seed}, validation: {text}", highlight=False)
     total = table["nf_training"] + table["nf_checks"]
-    _console.print(
+    console.print(
         f"accuracy {over_seeds(100 * table['accuracy'])} %, of the ODE"
         f" {over_seeds(100 * table['ode'])} %, evaluations an iteration {over_seeds(total)}"
         + (" (mean +- sample deviation over seeds)" if len(table) > 1 else ""),

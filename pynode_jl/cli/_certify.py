@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-_console = Console()
+from pynode_jl.cli._console import console
 
 
 def certify(
@@ -35,7 +34,7 @@ def certify(
             "a run that is trained to its end",
             "`pynode-jl train` resumes it.",
         )
-    with _console.status("running") as status:
+    with console.status("running") as status:
         certificate = ask(
             trained,
             run.dataset,
@@ -53,8 +52,8 @@ def certify(
             dataset=run.dataset,
             backend=run.backend,
         )
-    _console.print(certificate.text, style="bold", highlight=False, markup=False)
+    console.print(certificate.text, style="bold", highlight=False, markup=False)
     for each in certificate.findings:
-        _console.print(f"{each.name} ({each.outcome}): ", style="bold", end="", highlight=False)
-        _console.print(each.text, highlight=False, markup=False)
-    _console.print(f"certificate: {page}", soft_wrap=True, highlight=False)
+        console.print(f"{each.name} ({each.outcome}): ", style="bold", end="", highlight=False)
+        console.print(each.text, highlight=False, markup=False)
+    console.print(f"certificate: {page}", soft_wrap=True, highlight=False)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
-from rich.console import Console
 
+from pynode_jl.cli._console import console
 from pynode_jl.paper import REPRODUCTIONS
 
 app = typer.Typer(
@@ -18,7 +18,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-_console = Console()
 
 
 _Out = Annotated[
@@ -62,16 +61,16 @@ def _make(
     from pynode_jl.paper import ReproductionContext, make
 
     begun = time.monotonic()
-    bar = partial(training_bar, _console)
+    bar = partial(training_bar, console)
     context = ReproductionContext(
         out, seeds, full, backend, bar, cast(Any, criterion)
     )  # checked there
     result = make(name, context)
     paths = context.publish(name, result)
-    _console.print(result.caption, highlight=False)
+    console.print(result.caption, highlight=False)
     for path in paths:
-        _console.print(str(path), soft_wrap=True, highlight=False)
-    _console.print(f"{time.monotonic() - begun:.0f} s")
+        console.print(str(path), soft_wrap=True, highlight=False)
+    console.print(f"{time.monotonic() - begun:.0f} s")
 
 
 for _name, _row in REPRODUCTIONS.items():

@@ -41,7 +41,7 @@ from pynode_jl.diagnostics._folds import (
 from pynode_jl.diagnostics._order_test import OrderReport, order_test
 from pynode_jl.diagnostics._reference import REFERENCE, Reference, ReferenceCost, reference_solve
 from pynode_jl.diagnostics._step_sweep import by_step, settled_from
-from pynode_jl.diagnostics._swap import COLUMNS, SwapReport, swap
+from pynode_jl.diagnostics._swap import COLUMNS, NOT_RUN, SwapReport, swap
 from pynode_jl.diagnostics._swap_matrix import (
     MATRIX_COLUMNS,
     Clusters,
@@ -76,6 +76,7 @@ __all__ = [
     "DIAGNOSTICS",
     "FIXED_TEST_SOLVERS",
     "MATRIX_COLUMNS",
+    "NOT_RUN",
     "REFERENCE",
     "STEP_FACTORS",
     "TOLERANCE_FACTORS",

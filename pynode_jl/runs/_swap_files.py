@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from pynode_jl._io import digest, make_folder, read_bytes, read_json, write_bytes, write_json
-from pynode_jl.diagnostics import ReferenceCost, SwapReport, Verdict
+from pynode_jl.diagnostics import COLUMNS, ReferenceCost, SwapReport, Verdict
 from pynode_jl.errors import InputError, RunFolderError
 from pynode_jl.runs._canonical import plain
 from pynode_jl.runs._checkpoint import arrays_digest
@@ -56,9 +56,12 @@ def load_swap(folder: Path, settings: SwapConfig, trained: Trained) -> SwapRepor
         _require(values.get("table", digest(content)) == digest(content), f"{TABLE} has changed")
         weights = arrays_digest(trained.weights)
         _require(values.get("weights", weights) == weights, "it is of other weights")
-        ode = values["ode"]
+        ode, table = values["ode"], pd.read_csv(io.BytesIO(content), converters={"reason": str})
+        if "reason" not in table:  # version 0.1
+            table["reason"] = ""
+        _require(list(table) == list(COLUMNS), f"{TABLE} has the columns {list(table)}")
         return SwapReport(
-            pd.read_csv(io.BytesIO(content), keep_default_na=True),
+            table,
             _number(values["trained"]),
             math.nan if ode is None else _number(ode),
             _number(values["chance"]),

@@ -39,6 +39,7 @@ _COLUMNS = {
     "nf": "evaluations",
     "seconds": "seconds",
     "retcode": "return code",
+    "reason": "reason",
 }
 
 
