@@ -89,12 +89,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write `values` and, under "sha256", their checksum.
+    """Write `values` and, under "sha256", the checksum of the file's name and of them.
 
     Raises:
         OutputError: as for `write_bytes`.
     """
-    sealed = {**values, _SEAL: _sum(values)}
+    sealed = {**values, _SEAL: _sum(path.name, values)}
     write_text(path, json.dumps(sealed, indent=1, allow_nan=False))
 
 
@@ -112,7 +112,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise InputError("path", str(path), "a JSON file", f"It is damaged: {error}.") from error
     if not isinstance(values, dict):
         raise InputError("path", str(path), "a JSON object", "It is damaged, or another file.")
-    if _SEAL in values and values.pop(_SEAL) != _sum(values):
+    if _SEAL in values and values.pop(_SEAL) != _sum(path.name, values):
         raise InputError(
             "path", str(path), "content that fits its checksum", "It is damaged, or was changed."
         )
@@ -197,8 +197,9 @@ def _draft(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
-def _sum(values: Mapping[str, Any]) -> str:
-    return digest(json.dumps(values, sort_keys=True).encode())
+def _sum(name: str, values: Mapping[str, Any]) -> str:
+    # The name too: a file is no other file's, though it is whole.
+    return digest(name.encode(), json.dumps(values, sort_keys=True).encode())
 
 
 def _unwritable(path: Path, expected: str, error: OSError) -> OutputError:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from pynode_jl._io import write_text
 from pynode_jl.cli._console import console
-from pynode_jl.cli._running import settings, train_with_bar
+from pynode_jl.cli._running import expanded, settings, train_with_bar
 from pynode_jl.errors import DivergedError
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 _ConfigFile = Annotated[
     Path | None,
-    typer.Argument(help="A TOML file; default: Sphere 2D with Euler.", show_default=False),
+    typer.Argument(
+        callback=expanded, help="A TOML file; default: Sphere 2D with Euler.", show_default=False
+    ),
 ]
 _Setting = Annotated[
     list[str] | None,
@@ -37,9 +39,9 @@ _Setting = Annotated[
 
 def adapt(
     config: _ConfigFile = None,
-    out: Annotated[Path, typer.Option(help="Folder for the runs, their table and figure.")] = Path(
-        "runs/adapt"
-    ),
+    out: Annotated[
+        Path, typer.Option(callback=expanded, help="Folder for the runs, their table and figure.")
+    ] = Path("runs/adapt"),
     controller: Annotated[
         str | None,
         typer.Option(help="steady (ours) or paper; default: the file's, or steady."),
@@ -80,9 +82,9 @@ def adapt(
 
 def critical(
     config: _ConfigFile = None,
-    out: Annotated[Path, typer.Option(help="Folder for the runs and the table.")] = Path(
-        "runs/critical"
-    ),
+    out: Annotated[
+        Path, typer.Option(callback=expanded, help="Folder for the runs and the table.")
+    ] = Path("runs/critical"),
     coarse: Annotated[str, typer.Option(help="The coarse end: dt=1/4, or tol=1e-1.")] = "dt=1/4",
     fine: Annotated[str, typer.Option(help="The fine end.")] = "dt=1/256",
     method: Annotated[

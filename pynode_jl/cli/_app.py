@@ -18,7 +18,7 @@ from pynode_jl.cli._console import console
 from pynode_jl.cli._julia import app as julia_app
 from pynode_jl.cli._matrix import matrix
 from pynode_jl.cli._reproduce import app as reproduce_app
-from pynode_jl.cli._running import settings, train_with_bar
+from pynode_jl.cli._running import expanded, settings, train_with_bar
 
 app = typer.Typer(
     help="Is a trained Neural ODE an ODE, or a ResNet tied to its solver?",
@@ -33,14 +33,16 @@ app.command()(critical)
 app.command()(matrix)
 app.command()(certify)
 
-_Folder = Annotated[Path, typer.Argument(help="The run's folder.", show_default=False)]
+_Folder = Annotated[
+    Path, typer.Argument(callback=expanded, help="The run's folder.", show_default=False)
+]
 
 
 @app.command()
 def quickstart(
-    out: Annotated[Path, typer.Option(help="Folder for the runs and the report.")] = Path(
-        "runs/quickstart"
-    ),
+    out: Annotated[
+        Path, typer.Option(callback=expanded, help="Folder for the runs and the report.")
+    ] = Path("runs/quickstart"),
     seed: Annotated[int, typer.Option(help="Decides data, weights and batches.")] = 0,
 ) -> None:
     """Train Sphere 2D with a coarse and a fine Euler step, swap solvers, report. Takes minutes."""
@@ -58,8 +60,12 @@ def quickstart(
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="A TOML file.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="The run's folder: new, or a run to resume.")],
+    config: Annotated[
+        Path, typer.Argument(callback=expanded, help="A TOML file.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option(callback=expanded, help="The run's folder: new, or a run to resume.")
+    ],
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", help='Change a key: "train.iterations=100". Repeatable.'),
@@ -149,7 +155,9 @@ def solvers(
 def zoo(
     backend: Annotated[str, typer.Option(help="jax or julia.")] = "jax",
     family: Annotated[str | None, typer.Option(help="A part of the family's name.")] = None,
-    out: Annotated[Path | None, typer.Option(help="A CSV file to write, row by row.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(callback=expanded, help="A CSV file to write, row by row.")
+    ] = None,
 ) -> None:
     """Measure the order of convergence of every solver; name suspects. Julia's take an hour."""
     import pandas as pd

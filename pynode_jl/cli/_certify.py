@@ -8,12 +8,16 @@ from typing import Annotated
 import typer
 
 from pynode_jl.cli._console import console
+from pynode_jl.cli._running import expanded
 
 
 def certify(
-    folder: Annotated[Path, typer.Argument(help="The run's folder.", show_default=False)],
+    folder: Annotated[
+        Path, typer.Argument(callback=expanded, help="The run's folder.", show_default=False)
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the certificate; default: the run's.")
+        Path | None,
+        typer.Option(callback=expanded, help="Folder for the certificate; default: the run's."),
     ] = None,
     samples: Annotated[
         int, typer.Option(help="Test samples for diagnostics that need Jacobians.")

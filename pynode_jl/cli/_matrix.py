@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from pynode_jl.cli._console import console, stderr
+from pynode_jl.cli._running import expanded
 
 _WORST = 10
 
@@ -19,9 +20,9 @@ def matrix(
     folders: Annotated[
         list[Path], typer.Argument(help="Runs, or folders that hold runs.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option(help="Folder for table, heat map and page.")] = Path(
-        "runs/matrix"
-    ),
+    out: Annotated[
+        Path, typer.Option(callback=expanded, help="Folder for table, heat map and page.")
+    ] = Path("runs/matrix"),
     solver: Annotated[
         list[str] | None,
         typer.Option(help="A test solver: a name, or with settings of its own. Repeatable."),

@@ -11,6 +11,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from pynode_jl.cli._console import console
+from pynode_jl.cli._running import expanded
 from pynode_jl.paper import REPRODUCTIONS
 
 app = typer.Typer(
@@ -21,7 +22,10 @@ app = typer.Typer(
 
 
 _Out = Annotated[
-    Path, typer.Option(help="Folder for the figures; trained runs go to its folder runs.")
+    Path,
+    typer.Option(
+        callback=expanded, help="Folder for the figures; trained runs go to its folder runs."
+    ),
 ]
 _Seeds = Annotated[int, typer.Option(help="Seeds behind each mean.")]
 _Full = Annotated[

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from pynode_jl._io import user_path
 from pynode_jl.errors import ConfigError, DivergedError
 
 if TYPE_CHECKING:
@@ -34,6 +36,11 @@ def train_with_bar(console: Console, run: Run, name: str) -> None:
             f" {trained.recipe.iterations}: {trained.retcode.meaning} The last good state is in"
             f" {run.folder}; a smaller train.learning_rate or step may get further."
         )
+
+
+def expanded(path: Path | None) -> Path | None:
+    """Return a path from the command line, ``~`` expanded: shells do not in ``--out=~/runs``."""
+    return None if path is None else user_path("path", path)
 
 
 def settings(texts: list[str]) -> dict[str, Any]:

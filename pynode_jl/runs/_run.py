@@ -135,9 +135,7 @@ class Run:
         Raises:
             RunFolderError: a damaged checkpoint or environment.json.
         """
-        recorded = ""
-        if has_file(self.folder, CHECKPOINT):
-            recorded = recorded_fingerprint(self.folder / CHECKPOINT)
+        recorded = self._checkpoint_fingerprint()
         if recorded or not has_file(self.folder, ENVIRONMENT):
             return recorded
         return str(self.environment.get("data", ""))
@@ -147,10 +145,10 @@ class Run:
         """Versions, machine and backend that the run was trained with.
 
         Raises:
-            RunFolderError: a damaged environment.json, or none.
+            RunFolderError: a damaged environment.json, or none, or that of other data.
         """
         try:
-            return read_json(self.folder / ENVIRONMENT)
+            found = read_json(self.folder / ENVIRONMENT)
         except InputError as error:
             raise RunFolderError(
                 ENVIRONMENT,
@@ -158,6 +156,15 @@ class Run:
                 "a readable record of the run's data",
                 f"{error} Restore it, or train a new run in another folder.",
             ) from error
+        recorded = self._checkpoint_fingerprint()
+        if recorded and found.get("data", recorded) != recorded:
+            raise RunFolderError(
+                ENVIRONMENT,
+                str(self.folder / ENVIRONMENT),
+                f"the record of the checkpoint's data, {recorded}",
+                f"It is of {found['data']}. Restore it, or delete it.",
+            )
+        return found
 
     @cached_property
     def model(self) -> Model:
@@ -289,6 +296,10 @@ class Run:
         """
         check_same_data(self.recorded_fingerprint, self.dataset)
         return load_swap(self.folder, self.config.swap, self.trained)
+
+    def _checkpoint_fingerprint(self) -> str:
+        path = self.folder / CHECKPOINT
+        return recorded_fingerprint(path) if has_file(self.folder, CHECKPOINT) else ""
 
     def _environment(self) -> dict[str, object]:
         versions = {name: importlib.metadata.version(name) for name in _PACKAGES}

@@ -440,6 +440,7 @@ def test_searches_and_reproductions_refuse_changed_data(tmp_path: Path) -> None:
     search = ["critical", file, "--out", tmp_path / "search"]
     search += ["--coarse", "dt=1", "--fine", "dt=1/2"]
     adapt = ["adapt", file, "--out", tmp_path / "adapt", "--set", "adapt.every=10"]
+    adapt += ["--set", "adapt.margin=0.5"]
     context = ReproductionContext(tmp_path / "context")
     for command in (search, adapt):
         invoke(command)
