@@ -12,7 +12,7 @@ from rich.table import Table
 
 from pynode_jl._io import write_text
 from pynode_jl.cli._console import console
-from pynode_jl.cli._running import expanded, settings, train_with_bar
+from pynode_jl.cli._running import expanded, settings, train_with_bar, writable
 from pynode_jl.errors import DivergedError
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def adapt(
         base = replace(base, adapt=AdaptConfig(wanted))
     # Settings last: an option belongs to the controller that is named.
     base = base.changed(settings(setting or []))
+    writable(out)
     rows, traces, fixed = [], {}, True
     for seed in range(base.seed, base.seed + seeds):
         run = Run.create(replace(base, seed=seed), out / f"{wanted}-s{seed}")
@@ -113,6 +114,7 @@ def critical(
 
     base = replace(_base(config).changed(settings(setting or [])), adapt=AdaptConfig())
     name = base.recipe().solver.name
+    writable(out)
 
     def train(solver: Solver, seed: int) -> tuple[Trained, Dataset]:
         wanted = replace(base, seed=seed, train=replace(base.train, solver=str(solver)))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pynode_jl.cli._console import console
-from pynode_jl.cli._running import expanded
+from pynode_jl.cli._running import expanded, writable
 
 
 def certify(
@@ -38,6 +38,7 @@ def certify(
             "a run that is trained to its end",
             "`pynode-jl train` resumes it.",
         )
+    place = writable(folder if out is None else out)
     with console.status("running") as status:
         certificate = ask(
             trained,
@@ -51,7 +52,7 @@ def certify(
         )
         page = write_certificate(
             certificate,
-            folder if out is None else out,
+            place,
             trained=trained,
             dataset=run.dataset,
             backend=run.backend,

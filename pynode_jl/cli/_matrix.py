@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from pynode_jl.cli._console import console, stderr
-from pynode_jl.cli._running import expanded
+from pynode_jl.cli._running import expanded, writable
 
 _WORST = 10
 
@@ -52,6 +52,7 @@ def matrix(
         stderr.print(f"skipped {folder}: {reason}", markup=False, soft_wrap=True)
 
     runs = find_runs(folders, skip)
+    writable(out)
     tests = [*(solver or ()), *(explicit_zoo() if zoo else ())]
     with swap_bar(console, f"{len(runs)} runs") as show:
         found = runs_matrix(

@@ -11,7 +11,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from pynode_jl.cli._console import console
-from pynode_jl.cli._running import expanded
+from pynode_jl.cli._running import expanded, writable
 from pynode_jl.paper import REPRODUCTIONS
 
 app = typer.Typer(
@@ -69,6 +69,7 @@ def _make(
     context = ReproductionContext(
         out, seeds, full, backend, bar, cast(Any, criterion)
     )  # checked there
+    writable(context.folder)
     result = make(name, context)
     paths = context.publish(name, result)
     console.print(result.caption, highlight=False)

@@ -56,7 +56,8 @@ def float_states(argument: str, values: Arrays) -> Floats:
         raise DataError(
             f"{argument}.shape", states.shape, "non-empty", f"Give {argument} an example or more."
         )
-    _refuse_first(argument, raw, ~np.isfinite(states), "a number that is finite in float32")
+    finite, hint = np.isfinite(states), "Correct or drop them."
+    _refuse_first(argument, raw, ~finite, "a number that is finite in float32", hint)
     states.flags.writeable = False
     return states
 
@@ -79,7 +80,6 @@ def class_labels(argument: str, values: Arrays, classes: int | None = None) -> L
         )
     limit = min(classes or 2**31, 2**31)  # what int32 holds
     allowed = f"an integer in range({classes})" if classes is not None else "an integer >= 0"
-    allowed += f", a class's number. {_NUMBERING}"
     try:
         if raw.dtype.kind in "cSUmM":
             raise TypeError("NumPy would drop a part, or parse text")
@@ -93,7 +93,7 @@ def class_labels(argument: str, values: Arrays, classes: int | None = None) -> L
         ) from cause
     # NaN fails the comparisons, so it is refused here as well.
     good = (numbers >= 0) & (numbers < limit) & (numbers == np.floor(numbers))
-    _refuse_first(argument, raw, ~good, allowed)
+    _refuse_first(argument, raw, ~good, allowed, _NUMBERING)
     labels = np.array(numbers, dtype=np.int32, order="C")
     labels.flags.writeable = False
     return labels
@@ -130,7 +130,9 @@ def count_classes(labels: Labels) -> int:
     return len(found)
 
 
-def _refuse_first(argument: str, raw: NDArray[Any], bad: NDArray[np.bool_], allowed: str) -> None:
+def _refuse_first(
+    argument: str, raw: NDArray[Any], bad: NDArray[np.bool_], allowed: str, hint: str
+) -> None:
     if not bad.any():
         return
     index = np.unravel_index(int(bad.argmax()), bad.shape)
@@ -140,7 +142,7 @@ def _refuse_first(argument: str, raw: NDArray[Any], bad: NDArray[np.bool_], allo
         f"{argument}[{place}]",
         value.item() if hasattr(value, "item") else value,
         allowed,
-        f"{int(bad.sum())} of {bad.size} entries of {argument} are refused: correct or drop them.",
+        f"{int(bad.sum())} of {bad.size} entries of {argument} are refused. {hint}",
     )
 
 

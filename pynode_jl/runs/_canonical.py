@@ -79,6 +79,8 @@ def plain(value: Any) -> Any:
         return float(value)
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     if isinstance(value, list | tuple):
         return tuple(map(plain, value))
     return value

@@ -93,7 +93,7 @@ def load_checkpoint(path: Path, model: Model, recipe: Recipe) -> Trained:
     if new:
         # Through JSON, as what was written went.
         mine = json.loads(json.dumps(training_facts(model, recipe)))
-        _check_origin(path, mine, facts["trained by"])
+        _check_origin(path, mine, facts.get("trained by"))
     shapes = {name: tuple(shape) for name, shape in model.weight_shapes().items()}
     if {name: value.shape for name, value in parts["weights"].items()} != shapes:
         raise RunFolderError(
@@ -195,8 +195,9 @@ def _history(arrays: Mapping[str, Array], iterations: int) -> dict[str, Array]:
     return dict(arrays)
 
 
-def _check_origin(path: Path, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+def _check_origin(path: Path, mine: Mapping[str, Any], theirs: Any) -> None:
     with _refused(path):
+        _table(theirs)
         names = [name for name in (*mine, *theirs) if mine.get(name) != theirs.get(name)]
     for name in names:
         whose = "with the weights of this configuration's model"

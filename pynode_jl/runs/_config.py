@@ -32,7 +32,7 @@ from pynode_jl.errors import (
 )
 from pynode_jl.fields import FIELDS, VectorField
 from pynode_jl.models import Model
-from pynode_jl.runs._canonical import differences, make_plain
+from pynode_jl.runs._canonical import differences, make_plain, plain
 from pynode_jl.seeding import checked_seed
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Recipe, check_channels
@@ -430,6 +430,7 @@ def _read_table(name: str, values: object) -> Any:
         options = {key: value for key, value in values.items() if key != first}
         return table(**{key: values[key] for key in values if key == first}, options=options)
     _check_keys(name, values, keys)
+    values = {key: plain(value) for key, value in values.items()}
     for key, value in values.items():
         if isinstance(value, bool) or not isinstance(value, _TYPES[keys[key]]):
             raise ConfigError(f"{name}.{key}", value, keys[key], "Correct its type.")

@@ -59,6 +59,8 @@ from pynode_jl.training import Trained, check_same_data, start, train
 
 # Between two checkpoints: what a kill costs at most.
 _SECONDS_BETWEEN_SAVES = 5.0
+# A swap's files are smaller.
+_SWAP_BYTES = 2**16
 _PACKAGES = ("pynode-jl", "jax", "jaxlib", "diffrax", "optax", "numpy", "pandas", "matplotlib")
 
 
@@ -262,6 +264,7 @@ class Run:
         Raises:
             RunFolderError: the run is not trained to its end.
             DataChangedError: the data are not those that it was trained on.
+            OutputError: the folder cannot be written; this is found before the first solve.
         """
         trained = self.trained
         if not trained.finished:
@@ -272,6 +275,7 @@ class Run:
                 f"It stands at iteration {trained.state.iteration} of {trained.recipe.iterations}"
                 f" ({trained.retcode}). `pynode-jl train` goes on with it.",
             )
+        check_room(self.folder, _SWAP_BYTES)
         settings = self.config.swap
         report = swap(
             trained,

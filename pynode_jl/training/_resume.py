@@ -19,7 +19,7 @@ def training_facts(model: Model, recipe: Recipe) -> dict[str, Any]:
     chunk, which decides nothing. But a step adapter's phases are shares of all iterations.
 
     Returns:
-        Plain values for JSON; a field, adapter or algorithm of the user's own as it is.
+        Plain values for JSON; a function, adapter or algorithm of the user's own as it is.
 
     Example:
         >>> from pynode_jl.training import training_facts
@@ -27,13 +27,14 @@ def training_facts(model: Model, recipe: Recipe) -> dict[str, Any]:
         {'name': 'Euler', 'dt': 0.5}
     """
     field, solver, adapter = model.field, recipe.solver, recipe.controller
-    described: Any = field
     if isinstance(field, VectorField):
-        described = {
+        described: Any = {
             "state_shape": list(field.state_shape),
             "layers": [_described(layer) for layer in field.layers],
             "time_dependent": field.time_dependent,
         }
+    else:
+        described = {"function": field.function, "state_shape": list(field.state_shape)}
     facts = {
         "model.field": described,
         **{f"model.{name}": getattr(model, name) for name in ("classes", "t0", "t1", "augment")},
