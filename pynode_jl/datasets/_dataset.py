@@ -145,6 +145,8 @@ class Dataset:
                 f"len(x) = {len(states)}",
                 "Give one label for each example.",
             )
+        if classes is None:
+            classes = count_classes(labels)
         fraction = 0.2 if test_fraction is None else test_fraction
         train, test = stratified_split(labels, fraction, generator(seed, "data"))
         return cls(
@@ -153,7 +155,7 @@ class Dataset:
             labels[train],
             states[test],
             labels[test],
-            count_classes(labels) if classes is None else classes,
+            classes,
             seed,
         )
 

@@ -61,10 +61,10 @@ class _Clock(threading.local):
     def __init__(self) -> None:
         self.spans = []
 
-    def note(self, event: str, seconds: float, **_: Any) -> None:
+    def note(self, event: str, duration_secs: float, **_: str | int) -> None:
         if event.startswith("/jax/core/compile/"):
             stop = time.perf_counter()
-            start = stop - seconds
+            start = stop - duration_secs
             # Inner functions come first: their spans lie within that of the outer one.
             self.spans = [span for span in self.spans if span[0] < start]
             self.spans.append((start, stop))
