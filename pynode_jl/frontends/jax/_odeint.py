@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 
 from pynode_jl.backends.jax.controls import tableau_of
 from pynode_jl.backends.jax.numerics.differentiable import differentiable_solve
-from pynode_jl.backends.jax.numerics.loop import CODES, AdaptiveControl, FixedControl
+from pynode_jl.backends.jax.numerics.segment import CODES, AdaptiveControl, FixedControl
 from pynode_jl.backends.jax.numerics.trajectory import CheckpointPolicy
 from pynode_jl.errors import InvalidValueError, SolveError
 from pynode_jl.solvers import FixedStep, Solver, fixed_grid
