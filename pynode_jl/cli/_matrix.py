@@ -63,6 +63,7 @@ def matrix(
             confidence=confidence,
             criterion=cast(Any, criterion),  # checked there
             on_solve=show,
+            on_skip=skip,
         )
     table = Table(
         *("trained with", "tested with", "damage", "accuracy", "flips", "seeds"),

@@ -19,7 +19,7 @@ from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics._swap import swap
 from pynode_jl.diagnostics._test_solvers import like
 from pynode_jl.diagnostics._verdict import Criterion, Kind
-from pynode_jl.errors import InvalidValueError, WrongSolverError
+from pynode_jl.errors import InvalidValueError, PyNODEError, WrongSolverError
 from pynode_jl.fields import VectorField
 from pynode_jl.proportions import mean_interval
 from pynode_jl.solvers import Solver
@@ -116,6 +116,7 @@ def swap_matrix(
     labels: Sequence[str] | None = None,
     backend: BackendLike = None,
     on_solve: Callable[[int, int, str], None] | None = None,
+    on_skip: Callable[[int, PyNODEError], None] | None = None,
 ) -> SwapMatrix:
     """Evaluate many trained models under many solvers.
 
@@ -130,6 +131,8 @@ def swap_matrix(
             solver, numbered where model, recipe (the seed apart) or kind of data differ.
         backend: what integrates, or its name; default `get_backend()`.
         on_solve: called before each solve with its model's number, the number of models and a text.
+        on_skip: called with the number of a model that `swap` refuses, and the refusal; the others
+            go on, if there are any. Without it the first refusal ends the matrix.
 
     Raises:
         InvalidValueError: no model, not as many labels, or what `swap` refuses.
@@ -154,17 +157,23 @@ def swap_matrix(
             if on_solve is not None:
                 on_solve(number, len(models), f"{label}: {test}")
 
-        report = swap(
-            trained,
-            dataset,
-            mine,
-            factors=factors,
-            margin=margin,
-            confidence=confidence,
-            criterion=criterion,
-            backend=backend,
-            on_solve=show,
-        )
+        try:
+            report = swap(
+                trained,
+                dataset,
+                mine,
+                factors=factors,
+                margin=margin,
+                confidence=confidence,
+                criterion=criterion,
+                backend=backend,
+                on_solve=show,
+            )
+        except PyNODEError as error:
+            if on_skip is None or (number == len(models) and not rows):
+                raise
+            on_skip(number, error)
+            continue
         rows.append(
             report.table.assign(
                 damage=report.trained - report.table["accuracy"],

@@ -54,7 +54,10 @@ def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str,
     """Return the settings that differ, by dotted key, each with both values; None for none."""
     a, b = canonical(mine), canonical(theirs)
     keys = dict.fromkeys((*a, *b))
-    return {key: (a.get(key), b.get(key)) for key in keys if a.get(key) != b.get(key)}
+    found = {key: (a.get(key), b.get(key)) for key in keys if a.get(key) != b.get(key)}
+    if found.get("seed") == found.get("data.seed"):  # the data's is the configuration's
+        found.pop("data.seed", None)
+    return found
 
 
 def _defaults(table: str, make: Callable[..., Any]) -> dict[str, Any]:

@@ -156,12 +156,14 @@ def runs_matrix(
     confidence: float = 0.95,
     criterion: Criterion = "flips",
     on_solve: Callable[[int, int, str], None] | None = None,
+    on_skip: Callable[[Path, str], None] | None = None,
 ) -> SwapMatrix:
     """Make the `swap_matrix` of runs, on the first one's backend.
 
-    The rule of the verdicts is one for all, whatever the runs' own configurations say. Runs are
-    seeds of one configuration where all other settings are equal; otherwise they have rows of their
-    own, with the settings that differ.
+    `on_skip` is called with the folder of a run that cannot be swapped, and the reason; the others
+    go on. The rule of the verdicts is one for all, whatever the runs' own configurations say. Runs
+    are seeds of one configuration where all other settings are equal; otherwise they have rows of
+    their own, with the settings that differ.
 
     Example:
         >>> from pynode_jl.runs import runs_matrix
@@ -185,4 +187,7 @@ def runs_matrix(
         labels=_labels(runs),
         backend=runs[0].backend,
         on_solve=on_solve,
+        on_skip=None
+        if on_skip is None
+        else lambda number, error: on_skip(runs[number - 1].folder, str(error)),
     )
