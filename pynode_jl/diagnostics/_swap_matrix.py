@@ -149,7 +149,8 @@ def swap_matrix(
     if len(names) != len(models):
         raise InvalidValueError("labels", labels, f"{len(models)}, one a model", "Add some.")
     backend = as_backend(backend)
-    rows, summaries, seconds = [], [], 0.0
+    rows: list[pd.DataFrame] = []
+    summaries, seconds = [], 0.0
     for number, ((trained, dataset), label) in enumerate(zip(models, names, strict=True), start=1):
         mine = None if tests is None else [t for t in tests if _fits(trained.solver, t, backend)]
 
