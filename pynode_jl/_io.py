@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ from typing import Any
 from pynode_jl.errors import InputError, InvalidValueError, OutputError
 
 _SEAL = "sha256"
+# Of a file that is to come so much is written: limits and quotas show, and it takes no time.
+_TRIED = 2**20
 # The longest mark first: that of UTF-32 begins as that of UTF-16 does.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -174,7 +177,7 @@ def is_draft(path: Path) -> bool:
 
 
 def check_room(folder: Path, size: int) -> None:
-    """Write `size` bytes to `folder` and remove them: what fails then is known before the work.
+    """See that `folder` has room for `size` bytes and can be written, before the work.
 
     Raises:
         OutputError: they cannot be written.
@@ -182,8 +185,10 @@ def check_room(folder: Path, size: int) -> None:
     draft = _draft(folder / "room")
     try:
         try:
+            if shutil.disk_usage(folder).free < size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
             with draft.open("wb") as file:
-                file.write(bytes(size))
+                file.write(bytes(min(size, _TRIED)))
         finally:
             draft.unlink(missing_ok=True)
     except OSError as error:

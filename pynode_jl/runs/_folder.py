@@ -56,6 +56,22 @@ def ensure_run(folder: Path, config: Config) -> Config:
     return config
 
 
+def confirm_run(folder: Path, config: Config) -> None:
+    """See, under the lock, that the folder still is the run of `config`, which may train in it now.
+
+    Another process may have made it another one's since.
+
+    Raises:
+        RunFolderError: it holds another configuration's run.
+    """
+    changes = _changes(folder, config) if has_file(folder) else {CONFIG: (None, None)}
+    if all(key in FREE or key.startswith("swap.") for key in changes):
+        return
+    if _is_trained(folder):
+        _check_changes(folder, config)
+    write_config(folder, config)
+
+
 def write_config(folder: Path, config: Config) -> None:
     """Write config.toml, its checksum in the first line.
 

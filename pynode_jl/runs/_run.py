@@ -49,6 +49,7 @@ from pynode_jl.runs._config import Config, SwapConfig
 from pynode_jl.runs._folder import (
     CHECKPOINT,
     ENVIRONMENT,
+    confirm_run,
     ensure_run,
     has_file,
     locked,
@@ -227,6 +228,7 @@ class Run:
                 on_chunk(trained)
 
         with locked(self.folder, 0, "a run that no other process is training"):
+            confirm_run(self.folder, self.config)
             begun = self.trained
             check_same_data(self.recorded_fingerprint, self.dataset)
             if not begun.ended:

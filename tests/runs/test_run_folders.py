@@ -265,6 +265,18 @@ def test_the_seconds_of_a_solve_are_not_those_of_its_compilation(run: Run) -> No
     assert found.stats.seconds - found.stats.compile_seconds < found.stats.compile_seconds
 
 
+def test_who_trains_first_decides(tmp_path: Path) -> None:
+    """Two make a run in one folder, of two configurations, before either trains."""
+    folder, longer = tmp_path / "run", CONFIG.changed({"seed": 4})
+    first = Run.create(CONFIG, folder)
+    second = Run.create(longer, folder)
+    first.train()
+    assert Run.open(folder).config == CONFIG
+    assert Run.open(folder).trained.finished
+    with pytest.raises(RunFolderError, match="seed is 3 there, 4 here"):
+        second.train()
+
+
 # Configuration files
 
 
