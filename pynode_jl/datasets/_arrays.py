@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pynode_jl.errors import DataError
+from pynode_jl.errors import DataError, InvalidValueError
 
 Floats: TypeAlias = NDArray[np.float32]
 Labels: TypeAlias = NDArray[np.int32]
@@ -21,6 +21,7 @@ class SupportsDLPack(Protocol):
     def __dlpack_device__(self) -> Any: ...
 
 
+_MOST_NUMBERS = 2**31
 # So many different labels are the classes of large data, or no classes.
 _MANY = 20
 _NUMBERING = "Number the classes from 0: y = np.unique(y, return_inverse=True)[1]."
@@ -97,6 +98,21 @@ def class_labels(argument: str, values: Arrays, classes: int | None = None) -> L
     labels = np.array(numbers, dtype=np.int32, order="C")
     labels.flags.writeable = False
     return labels
+
+
+def check_size(examples: int, numbers: int) -> None:
+    """Refuse to draw more than a machine has room for.
+
+    Raises:
+        InvalidValueError: more than 2**31 numbers in all.
+    """
+    if examples * numbers > _MOST_NUMBERS:
+        raise InvalidValueError(
+            "n_train + n_test",
+            examples,
+            f"at most {_MOST_NUMBERS // numbers} examples of {numbers} numbers",
+            "Draw fewer.",
+        )
 
 
 def count_classes(labels: Labels) -> int:

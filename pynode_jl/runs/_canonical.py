@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -100,7 +101,9 @@ def make_plain(table: Any) -> None:
             value = {key: each for key, each in value.items() if each is not None}
             for key, each in value.items():
                 if not _in_toml(each):
-                    raise ConfigError(key, each, "a value that TOML has", "Use plain values.")
+                    raise ConfigError(
+                        key, each, "a finite number, text or list", "Use plain values."
+                    )
         object.__setattr__(table, item.name, value)
 
 
@@ -109,4 +112,6 @@ def _in_toml(value: Any) -> bool:
         return all(map(_in_toml, value.values()))
     if isinstance(value, tuple):
         return all(map(_in_toml, value))
-    return isinstance(value, bool | int | float | str)
+    if isinstance(value, float):
+        return math.isfinite(value)  # NaN is not even equal to itself
+    return isinstance(value, bool | int | str)

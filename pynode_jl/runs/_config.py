@@ -149,6 +149,8 @@ class AdaptConfig:
                     "adapt", dict(self.options), "no options without a controller", "Name one."
                 )
             return None
+        if not isinstance(self.controller, str):
+            raise ConfigError("adapt.controller", self.controller, "a name", 'Use "none", say.')
         if self.controller not in CONTROLLERS:
             raise UnknownNameError("controller", self.controller, ("none", *CONTROLLERS))
         made = CONTROLLERS[self.controller]
@@ -439,6 +441,8 @@ def _read_table(name: str, values: object) -> Any:
 
 def _check_keys(name: str, values: Mapping[str, Any], known: Any) -> None:
     for key in values:
+        if not isinstance(key, str):
+            raise ConfigError(f"{name} key", key, "a name", "Write it as text.")
         if key not in known:
             near = nearest_names(key, known)
             hint = f"Did you mean {near[0]}?" if near else "Remove it."

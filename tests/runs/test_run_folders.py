@@ -9,6 +9,8 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import tomllib
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -145,6 +147,33 @@ def test_a_table_of_solvers_is_compared_by_what_they_are() -> None:
 def test_odd_values_are_refused_by_name(make: Any, text: str) -> None:
     with pytest.raises(PyNODEError, match=text):
         make()
+
+
+_ODD: tuple[Any, ...] = (
+    *(None, float("nan"), float("inf"), -1, 0, "", "x", [], {}, object(), b"x", True, 10**30),
+    *(np.int64(3), np.float32(0.5), np.array([1, 2]), (1,), ["a"], {"a": 1}, {1: 2}, [[1]], [None]),
+    *({"name": 3}, {"name": "Euler", "dt": "x"}, "Euler:dt=1/0", "a\0b", Path("x"), 1j, range(3)),
+)
+
+
+def test_settings_of_any_value_are_taken_or_refused() -> None:
+    """Whatever is taken can be written, compared, and made data and models of."""
+    plain, taken = Config().to_dict(), 0
+    own = {"data": ["dim", "n_train", "options"], "field": ["channels", "activation"]}
+    keys = [*plain, *(f"adapt.{name}" for name in ("controller", "every")), "x", "x.y", "train.x"]
+    for table in ("data", "field", "model", "train", "swap"):
+        keys += [f"{table}.{name}" for name in (*plain[table], *own.get(table, ()))]
+    data = pn.concentric_spheres(n_train=4, n_test=4)
+    for key in keys:
+        for value in _ODD:
+            with suppress(PyNODEError):
+                config = Config().changed({key: value})
+                assert Config.from_dict(tomllib.loads(config.to_toml())) == config
+                if key.startswith("data"):
+                    config.dataset()
+                config.make_model(data)
+                taken += 1
+    assert taken > 40
 
 
 @pytest.mark.parametrize(
