@@ -25,7 +25,7 @@ CONFIG = {
     "field": {"kind": "mlp", "width": 8},
     "train": {
         "solver": "Euler:dt=1/4",
-        "iterations": 3000,
+        "iterations": 1500,
         "batch_size": 50,
         "learning_rate": 0.01,
         "chunk": 10,
