@@ -286,7 +286,9 @@ def ConvField2d(
         (4, 1, 1, 1)
     """
     if len(shape) != 3:
-        raise InvalidValueError("shape", shape, "(channels, height, width)", "Give three lengths.")
+        raise InvalidValueError(
+            "shape", shape, "(channels, height, width)", "Grey images have one channel."
+        )
     _check_sizes(channels=channels)
     layers = _convs(shape[0], channels, activation, 2, time_dependent)
     return VectorField(tuple(shape), layers, time_dependent)

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, ClassVar, final
 
+import numpy as np
+
 from pynode_jl.backends import _arguments
 from pynode_jl.backends._gradients import GradientMethod, parsed_gradient
 from pynode_jl.backends._precision import Precision, checked_precision
@@ -330,13 +332,32 @@ class Backend(ABC):
             for each in (state.weights, state.mu, state.nu)
         )
         checked = TrainState(weights, mu, nu, state.iteration)
-        started = time.perf_counter()
-        result = self._train(
-            TrainingChunk(
-                model, checked, inputs, targets, indices, solver, optimizer, gradient, precision
-            )
+        chunk = TrainingChunk(
+            model, checked, inputs, targets, indices, solver, optimizer, gradient, precision
         )
+        started = time.perf_counter()
+        result = self._train(chunk)
+        if not result.state.finite:
+            result = self._trained_while_finite(chunk, len(result.loss))
         return replace(result, seconds=time.perf_counter() - started)
+
+    def _trained_while_finite(self, chunk: TrainingChunk, done: int) -> ChunkResult:
+        """Return a chunk up to its last update with a finite result; `done` are too many.
+
+        A gradient may be finite and its update not, at a huge learning rate. What is not finite
+        stays so: the last good one is found by halving.
+        """
+        none = np.zeros(0, chunk.x.dtype)
+        good = ChunkResult(chunk.state, none, none, np.zeros(0, np.int32), 0.0, RetCode.Unstable)
+        first, last = 0, done
+        while last - first > 1:
+            middle = (first + last) // 2
+            found = self._train(replace(chunk, indices=chunk.indices[:middle]))
+            if found.state.finite:
+                first, good = middle, replace(found, retcode=RetCode.Unstable)
+            else:
+                last = middle
+        return good
 
     @final
     def evaluate(

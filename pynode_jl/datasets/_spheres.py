@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pynode_jl._validation import whole_number
-from pynode_jl.datasets._arrays import Floats, Labels
+from pynode_jl.datasets._arrays import Floats, Labels, check_size
 from pynode_jl.datasets._dataset import Dataset
 from pynode_jl.seeding import generator
 
@@ -40,6 +40,7 @@ def concentric_spheres(
     dim = whole_number("dim", dim, 1)
     n_train = whole_number("n_train", n_train, 4, multiple_of=4)
     n_test = whole_number("n_test", n_test, 4, multiple_of=4)
+    check_size(n_train + n_test, dim)
     random = generator(seed, "data")
     x_train, y_train = _draw(n_train, dim, random)
     x_test, y_test = _draw(n_test, dim, random)

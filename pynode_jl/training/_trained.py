@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from pynode_jl.backends import Precision, RetCode, TrainState
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import Weights
@@ -124,7 +126,12 @@ class Trained:
 
     @classmethod
     def of(cls, model: Model, weights: Mapping[str, Any], solver: Solver) -> TrainedModel:
-        """Return the `TrainedModel` of a model that was trained elsewhere, with `solver`."""
+        """Return the `TrainedModel` of a model that was trained elsewhere, with `solver`.
+
+        Raises:
+            InvalidValueError: weights that are not the model's, or not finite.
+        """
+        _check_weights(model, weights)
         return TrainedModel(model, dict(weights), solver)
 
 
@@ -163,10 +170,42 @@ def start(model: Model, recipe: Recipe, weights: Mapping[str, Any] | None = None
         recipe: how it will be trained.
         weights: by flat name; default the initial ones of the recipe's seed.
 
+    Raises:
+        InvalidValueError: weights that are not the model's, or not finite.
+
     Example:
         >>> from pynode_jl.training import start
         >>> start(model, pn.Recipe(pn.Solver("Euler", dt=0.5), iterations=10)).state.iteration
         0
     """
-    weights = model.init(recipe.seed) if weights is None else dict(weights)
+    if weights is None:
+        weights = model.init(recipe.seed)
+    else:
+        _check_weights(model, weights)
+        weights = dict(weights)
     return Trained(model, recipe, TrainState.start(weights), History())
+
+
+def _check_weights(model: Model, weights: Mapping[str, Any]) -> None:
+    """Refuse weights that are not the model's by name and shape, or not finite."""
+    shapes = {name: tuple(shape) for name, shape in model.weight_shapes().items()}
+    hint = "`Model.weight_shapes` lists names and shapes."
+    if set(weights) != set(shapes):
+        raise InvalidValueError("weights", sorted(weights), f"{sorted(shapes)}", hint)
+    for name, shape in shapes.items():
+        value = weights[name]
+        try:
+            # A torch tensor may be on a device, and part of a graph.
+            array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+            with np.errstate(over="ignore"):
+                finite = bool(np.isfinite(array.astype(np.float32)).all())
+        except (TypeError, ValueError) as error:
+            raise InvalidValueError(
+                f"weights[{name!r}]", type(value).__name__, "an array of numbers", f"{error}."
+            ) from error
+        if array.shape != shape:
+            raise InvalidValueError(f"weights[{name!r}].shape", array.shape, f"{shape}", hint)
+        if not finite:
+            raise InvalidValueError(
+                f"weights[{name!r}]", value, "numbers finite in float32", "Its training has failed."
+            )

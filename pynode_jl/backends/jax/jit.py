@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import threading
+import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -23,6 +25,8 @@ _compilations = itertools.count(1)
 # A program is some 3 MB. Of those that have not run for longest, whole kernels are dropped.
 _MOST_PROGRAMS = 128
 _recent: OrderedDict[int, weakref.ref[Any]] = OrderedDict()  # kernels by id, the last used last
+# What stands for a compilation that JAX has not timed.
+_TINY = 1e-9
 
 
 def jitted(
@@ -40,13 +44,15 @@ def jitted(
     return kernel
 
 
-def run(kernel: Any, *arguments: Any) -> tuple[Any, bool]:
-    """Run a kernel; return its result, and whether it was compiled for this call."""
+def run(kernel: Any, *arguments: Any) -> tuple[Any, float]:
+    """Run a kernel; return its result, and the seconds of compilation for this call; 0 if none."""
     before = kernel._cache_size()
+    _clock.spans = []
     result = used(kernel)(*arguments)
     jax.tree.leaves(result)[0].block_until_ready()  # and so are all others: they come together
-    compiled = kernel._cache_size() > before
-    if compiled:
+    compiled = 0.0
+    if kernel._cache_size() > before:
+        compiled = max(sum(stop - start for start, stop in _clock.spans), _TINY)
         drop_unused(_MOST_PROGRAMS)
     if compiled and next(_compilations) % _BETWEEN_COUNTS == 0:
         drop_compiled(_MOST_OF_THE_MAPS)
@@ -73,6 +79,27 @@ def drop_unused(most: int) -> None:
         if kernel is not None:
             total -= kernel._cache_size()
             kernel.clear_cache()
+
+
+class _Clock(threading.local):
+    """The spans of time that JAX spent in tracing and compiling, in this thread."""
+
+    spans: list[tuple[float, float]]
+
+    def __init__(self) -> None:
+        self.spans = []
+
+    def note(self, event: str, duration_secs: float, **_: str | int) -> None:
+        if event.startswith("/jax/core/compile/"):
+            stop = time.perf_counter()
+            start = stop - duration_secs
+            # Inner functions come first: their spans lie within that of the outer one.
+            self.spans = [span for span in self.spans if span[0] < start]
+            self.spans.append((start, stop))
+
+
+_clock = _Clock()
+jax.monitoring.register_event_duration_secs_listener(_clock.note)
 
 
 def drop_compiled(most: float) -> bool:
