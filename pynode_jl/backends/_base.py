@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, ClassVar, final
 
+from pynode_jl._validation import instance, real_number
 from pynode_jl.backends import _arguments
+from pynode_jl.backends._failures import raise_unless_success
 from pynode_jl.backends._gradients import GradientMethod, parsed_gradient
 from pynode_jl.backends._precision import Precision, checked_precision
 from pynode_jl.backends._registry import BACKENDS, Capabilities
@@ -29,7 +31,8 @@ from pynode_jl.backends._results import (
     Solution,
     TrainState,
 )
-from pynode_jl.errors import InvalidValueError, SolveError
+from pynode_jl.backends._times import Clock, check_resolved
+from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import Field, Weights
 from pynode_jl.models import Model
 from pynode_jl.solvers import DenseMethod, Solver, StepGrid
@@ -67,6 +70,11 @@ class InitialValueProblem:
     def max_steps(self) -> int:
         """The most steps of the whole solve, over all stops."""
         return self.solver.max_steps or MAX_STEPS
+
+    @property
+    def clock(self) -> Clock:
+        """t0 and the stops as the solve counts them."""
+        return Clock.of((self.t0, *self.stops))
 
     def grids(self) -> list[StepGrid]:
         """Return the fixed steps of each segment between stops; one segment may be one short step.
@@ -155,7 +163,8 @@ class Backend(ABC):
             field: the vector field, with state shape ``state_shape``.
             weights: its weights by name, as `field.init` gives them.
             y0: initial states, ``(batch, *state_shape)``, float32 or float64; the solve runs in
-                their precision.
+                their precision, to which the weights are rounded. Integers and lists are float64
+                if all weights are, and else float32.
             t_span: ``(t0, t1)``; t1 < t0 integrates backwards.
             solver: the method and its step or tolerances. Its `max_steps` is one budget for the
                 whole solve. A fixed step longer than the interval is refused.
@@ -192,7 +201,7 @@ class Backend(ABC):
         solution = self._solve(problem, save_steps)
         solution = _timed(solution, started)
         if throw:
-            raise_unless_success(solver, solution.stats.retcode)
+            self._raise_unless_success(problem, solution.stats.retcode)
         return solution
 
     @final
@@ -241,7 +250,7 @@ class Backend(ABC):
         started = time.perf_counter()
         solution, pull = self._pullback(problem, gradient, dense, keep)
         solution = _timed(solution, started)
-        raise_unless_success(solver, solution.stats.retcode)
+        self._raise_unless_success(problem, solution.stats.retcode)
 
         def checked(cotangents: Any) -> Gradients:
             if not keep:
@@ -268,7 +277,7 @@ class Backend(ABC):
 
         It is `pullback` at one time; arguments and errors are the same.
         """
-        initial = _arguments.batch("y0", y0, field.state_shape)
+        initial = _arguments.batch("y0", y0, _arguments.vector_field(field).state_shape, weights)
         weighting = _arguments.like("cotangent", cotangent, initial)
         _, pull = self.pullback(field, weights, initial, t_span, solver, gradient=gradient)
         gradients = pull(weighting[None])
@@ -277,9 +286,9 @@ class Backend(ABC):
     @final
     def rhs(self, field: Field, weights: Mapping[str, Any], t: float, y: Any) -> Array:
         """Return f(t, y) for states `y`, ``(batch, *state_shape)``."""
-        states = _arguments.batch("y", y, field.state_shape)
+        states = _arguments.batch("y", y, _arguments.vector_field(field).state_shape, weights)
         arrays = _arguments.weights(weights, field.weight_shapes(), states.dtype)
-        return self._rhs(field, arrays, float(t), states)
+        return self._rhs(field, arrays, real_number("t", t, "A time such as 0.5."), states)
 
     @final
     def train(
@@ -316,14 +325,15 @@ class Backend(ABC):
             InvalidValueError: an argument that cannot be used, or a batch that the device has no
                 memory for.
         """
+        instance("model", model, Model, "a Model", "Make one: pn.Model(pn.MLP(2), classes=2).")
+        solver = Solver.of(solver)
         checked_precision(precision, solver, gradient, backend=self.name)
         parsed_gradient(gradient, self.name)
         self._check_solver(solver, None)
         inputs = _arguments.batch("x", x, model.input_shape)
         targets = _arguments.labels(labels, len(inputs), model.classes)
         indices = _arguments.batches(batches, len(inputs))
-        if solver.fixed:
-            solver.grid(model.t0, model.t1)
+        _check_interval(model, solver, inputs)
         shapes = model.weight_shapes()
         weights, mu, nu = (
             _arguments.weights(each, shapes, inputs.dtype)
@@ -354,11 +364,12 @@ class Backend(ABC):
         its return code; its logits are what the state at that point gives. In another `precision`
         than full its answers are those that training saw.
         """
+        instance("model", model, Model, "a Model", "Make one: pn.Model(pn.MLP(2), classes=2).")
+        solver = Solver.of(solver)
         checked_precision(precision, solver, backend=self.name)
         self._check_solver(solver, None)
         inputs = _arguments.batch("x", x, model.input_shape)
-        if solver.fixed:
-            solver.grid(model.t0, model.t1)
+        _check_interval(model, solver, inputs)
         arrays = _arguments.weights(weights, model.weight_shapes(), inputs.dtype)
         started = time.perf_counter()
         found = self._evaluate(model, arrays, inputs, solver, precision)
@@ -386,9 +397,10 @@ class Backend(ABC):
         Returns:
             ``(batch, size, size)``, row i the gradient of the next state's i-th number.
         """
-        states = _arguments.batch("y", y, field.state_shape)
+        states = _arguments.batch("y", y, _arguments.vector_field(field).state_shape, weights)
+        t, dt = real_number("t", t, "A time such as 0.5."), real_number("dt", dt, "Signed: 1/16.")
         t0, t1 = _arguments.span((t, t + dt))
-        step = solver.with_step(abs(t1 - t0))
+        step = Solver.of(solver).with_step(abs(t1 - t0))
         self._check_solver(step, None)
         arrays = _arguments.weights(weights, field.weight_shapes(), states.dtype)
         return self._step_jacobian(
@@ -405,15 +417,25 @@ class Backend(ABC):
         save_at: Sequence[float] | None,
         dense: DenseMethod | None = None,
     ) -> InitialValueProblem:
+        solver = Solver.of(solver)
         self._check_solver(solver, dense)
-        initial = _arguments.batch("y0", y0, field.state_shape)
+        initial = _arguments.batch("y0", y0, _arguments.vector_field(field).state_shape, weights)
         t0, t1 = _arguments.span(t_span)
         stops = tuple(_arguments.stops(save_at, t0, t1))
-        _arguments.check_distinct((t0, *stops), initial.dtype)
+        check_resolved((t0, *stops), initial.dtype)
         if solver.fixed:
             solver.grid(t0, stops[-1])  # refuses a step longer than the whole interval
         arrays = _arguments.weights(weights, field.weight_shapes(), initial.dtype)
         return InitialValueProblem(field, arrays, initial, t0, stops, solver)
+
+    def _raise_unless_success(self, problem: InitialValueProblem, code: RetCode) -> None:
+        given = {f"weights[{name!r}]": each for name, each in problem.weights.items()}
+        raise_unless_success(
+            problem.solver,
+            code,
+            {"y0": problem.y0, **given},
+            lambda: self._rhs(problem.field, problem.weights, problem.t0, problem.y0),
+        )
 
     @abstractmethod
     def _check_solver(self, solver: Solver, dense: DenseMethod | None) -> None:
@@ -461,14 +483,11 @@ class Backend(ABC):
         """Return the Jacobians of the one step of `dt` that the problem asks for."""
 
 
-def raise_unless_success(solver: Solver, code: RetCode) -> None:
-    """Turn a return code into an exception.
-
-    Raises:
-        SolveError: the code is not `RetCode.Success`.
-    """
-    if code != RetCode.Success:
-        raise SolveError(code, f"{solver.label}. {code.meaning}")
+def _check_interval(model: Model, solver: Solver, inputs: Array) -> None:
+    """Refuse an interval that the inputs' precision does not resolve, or a longer step."""
+    check_resolved((model.t0, model.t1), inputs.dtype)
+    if solver.fixed:
+        solver.grid(model.t0, model.t1)
 
 
 def _timed(solution: Solution, started: float) -> Solution:

@@ -419,7 +419,7 @@ def _checked_adaptive(about: SolverInfo, rtol: float | None, atol: float | None)
 def _count(argument: str, value: object) -> int | None:
     if value is None:
         return None
-    return whole_number(argument, value, hint=f"Or leave {argument} out.")
+    return whole_number(argument, value, most=_MOST_STEPS, hint=f"Or leave {argument} out.")
 
 
 def _pairs(options: Mapping[str, Option] | Iterable[tuple[str, Option]]) -> tuple[Any, ...]:

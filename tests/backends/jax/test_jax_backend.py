@@ -340,7 +340,7 @@ def test_failed_solves_say_why(backend: Any, case: str) -> None:
     code = solution.stats.retcode
     assert caught.value.retcode == code
     assert str(caught.value).startswith(f"{code}: {arguments[4].label}. ")
-    assert code.meaning in str(caught.value)
+    assert ("y0 holds 1 NaN of 1 numbers" if "NaN" in case else code.meaning) in str(caught.value)
 
 
 def test_max_steps_that_suffice(backend: Any) -> None:

@@ -1,0 +1,71 @@
+"""Times of a solve: whether its precision can hold them, and where it counts them from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pynode_jl.errors import InvalidValueError
+
+# An interval is far from zero where it is shorter than this share of its times.
+_FAR = 2.0**-8
+# An interval shorter than so many roundings of its times is no interval.
+_LEAST_ROUNDINGS = 8
+
+
+class Clock(NamedTuple):
+    """Times as a solve counts them: from `origin`.
+
+    Attributes:
+        origin: what is added before the field sees a time. It is t0 for a short interval far from
+            zero, where the rounding of t itself would be a part of each step; else 0.
+        times: the given times, less the origin.
+    """
+
+    origin: float
+    times: tuple[float, ...]
+
+    @classmethod
+    def of(cls, times: Sequence[float]) -> Clock:
+        """Return the clock of a solve over `times`."""
+        start, stop = times[0], times[-1]
+        far = abs(stop - start) < _FAR * max(abs(start), abs(stop))
+        origin = start if far else 0.0
+        return cls(origin, tuple(time - origin for time in times))
+
+
+def check_resolved(times: Sequence[float], dtype: np.dtype[Any]) -> None:
+    """Refuse times that are one, or none, in the precision of a solve.
+
+    Args:
+        times: t0, the save times, and the end.
+        dtype: of the states.
+
+    Raises:
+        InvalidValueError: they are.
+    """
+    limits = np.finfo(dtype)
+    (start, *_, stop), largest = times, max(map(abs, times))
+    span = abs(stop - start)
+    least = max(_LEAST_ROUNDINGS * float(limits.eps) * largest, float(limits.tiny / limits.eps))
+    if largest > float(limits.max) or not math.isfinite(span):
+        raise InvalidValueError(
+            "t_span",
+            (start, stop),
+            f"times of at most {float(limits.max):.3g}, the largest of {dtype}",
+            "Measure time in another unit.",
+        )
+    if span < least:
+        raise InvalidValueError(
+            "t_span",
+            (start, stop),
+            f"an interval that {dtype} resolves: there, one of {least:.2g} or more",
+            "Count time from the start of the interval, or solve in float64.",
+        )
+    if (np.diff(np.array(Clock.of(times).times, dtype)) == 0).any():
+        raise InvalidValueError(
+            "save_at", times, f"times that differ in {dtype}", "Space them, or use float64."
+        )
