@@ -29,7 +29,7 @@ def whole_number(
 
     An array of one integer without axes counts as that integer, here and in `real_number`.
     """
-    expected = f"an integer of {least} or more" if most is None else f"an integer {least} to {most}"
+    expected = f"an integer of {least} or more" + ("" if most is None else f" and at most {most}")
     if multiple_of > 1:
         expected += f" that is a multiple of {multiple_of}"
     number = _plain(value)

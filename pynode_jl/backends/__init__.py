@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from pynode_jl.backends._base import Backend
+from pynode_jl.backends._failures import raise_unless_success
 from pynode_jl.backends._gradients import (
     GRADIENTS,
     VJPS,
@@ -31,6 +32,7 @@ from pynode_jl.backends._results import (
     Stats,
     TrainState,
 )
+from pynode_jl.backends._times import Clock, check_resolved
 from pynode_jl.errors import BackendUnavailableError, InvalidValueError, UnknownNameError
 from pynode_jl.fields import Field, FunctionField
 
@@ -156,6 +158,7 @@ __all__ = [
     "BackendLike",
     "Capabilities",
     "ChunkResult",
+    "Clock",
     "Evaluation",
     "GradientMethod",
     "Gradients",
@@ -166,8 +169,10 @@ __all__ = [
     "Stats",
     "TrainState",
     "as_backend",
+    "check_resolved",
     "checked_gradient",
     "checked_precision",
     "get_backend",
+    "raise_unless_success",
     "register_backend",
 ]

@@ -29,6 +29,12 @@ def raise_unless_success(
 
     Raises:
         SolveError: the code is not `RetCode.Success`.
+
+    Example:
+        >>> from pynode_jl.backends import raise_unless_success
+        >>> raise_unless_success(pn.Solver("Tsit5"), pn.RetCode.MaxIters)
+        Traceback (most recent call last):
+        pynode_jl.errors.SolveError: MaxIters: Tsit5 rtol=1e-3 atol=1e-6. ...
     """
     if code == RetCode.Success:
         return

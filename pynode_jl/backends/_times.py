@@ -23,6 +23,11 @@ class Clock(NamedTuple):
         origin: what is added before the field sees a time. It is t0 for a short interval far from
             zero, where the rounding of t itself would be a part of each step; else 0.
         times: the given times, less the origin.
+
+    Example:
+        >>> from pynode_jl.backends import Clock
+        >>> Clock.of((1e6, 1e6 + 1)).times
+        (0.0, 1.0)
     """
 
     origin: float
@@ -46,6 +51,12 @@ def check_resolved(times: Sequence[float], dtype: np.dtype[Any]) -> None:
 
     Raises:
         InvalidValueError: they are.
+
+    Example:
+        >>> from pynode_jl.backends import check_resolved
+        >>> check_resolved((1e8, 1e8 + 1), np.dtype("f4"))
+        Traceback (most recent call last):
+        pynode_jl.errors.InvalidValueError: t_span = (100000000.0, 100000001.0): expected ...
     """
     limits = np.finfo(dtype)
     (start, *_, stop), largest = times, max(map(abs, times))

@@ -169,5 +169,7 @@ def test_a_gradient_and_a_training_have_the_budget_of_a_solve(backend: Any) -> N
 
 def test_the_most_steps_are_those_that_32_bits_count() -> None:
     assert Solver("Tsit5", max_steps=2**31 - 1).max_steps == 2**31 - 1
-    with pytest.raises(InvalidValueError, match=r"max_steps = 2147483648: expected an integer 1"):
+    with pytest.raises(
+        InvalidValueError, match=r"max_steps = 2147483648: expected an integer of 1"
+    ):
         Solver("Tsit5", max_steps=2**31)
