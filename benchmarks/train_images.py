@@ -28,7 +28,7 @@ from typing import Any
 SHAPE, SEED, LEARNING_RATE = (3, 32, 32), 0, 1e-4
 GRADIENT_SAMPLES = 16
 # What one iteration's gradient may differ by from the CPU's in float64, relative to its norm.
-FLOAT32 = 1e-4
+FLOAT32 = 1e-5
 
 
 def main() -> None:
@@ -89,27 +89,30 @@ def main() -> None:
             print(f"| {' | '.join(cells)} |", flush=True)
 
 
-def problem(batch: int, channels: int) -> Any:
+def problem(batch: int, channels: int, activation: str = "relu") -> Any:
     import numpy as np
 
     from pynode_jl.fields import ConvField2d
     from pynode_jl.models import Model
 
     random = np.random.default_rng(SEED)
-    model = Model(ConvField2d(SHAPE, channels=channels), classes=10)
+    model = Model(ConvField2d(SHAPE, channels=channels, activation=activation), classes=10)
     x = random.random((batch, *SHAPE), np.float32)
     return model, model.init(SEED), x, random.integers(0, 10, batch)
 
 
 def compare_gradients(device: str, channels: int, steps: int) -> None:
-    """Print what one iteration's gradients are off by; refuse float32 that is not."""
+    """Print what one iteration's gradients are off by; refuse float32 that is not.
+
+    With tanh: where rounding moves one relu across its kink, a gradient jumps by 1e-4 of itself.
+    """
     import numpy as np
 
     from pynode_jl.backends import Adam, TrainState
     from pynode_jl.backends.jax import JaxBackend
     from pynode_jl.solvers import Solver
 
-    model, weights, x, labels = problem(GRADIENT_SAMPLES, channels)
+    model, weights, x, labels = problem(GRADIENT_SAMPLES, channels, "tanh")
     rows, solver = np.arange(len(x))[None], Solver("Euler", dt=1 / steps)
 
     def slopes(device: str, x: Any, precision: str) -> Any:

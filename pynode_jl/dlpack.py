@@ -66,6 +66,8 @@ def as_numpy(x: Any, *, copy: bool | None = None) -> npt.NDArray[Any]:
         return _torch_to_numpy(x, copy)
     if not hasattr(x, "__array__") and hasattr(x, "__dlpack__"):
         x = np.from_dlpack(x)
+    if copy is False and _is_jax(x) and not _is_on_cpu(x):
+        raise _must_copy(x, "it is on a GPU")
     try:
         array = np.asarray(x)
     except ValueError as error:  # ragged lists
@@ -186,21 +188,21 @@ def as_julia(x: Any, *, copy: bool | None = None) -> Any:
 
     Args, Raises: as for `as_numpy`. Also `BackendUnavailableError` without Julia.
     """
-    from pynode_jl.backends.julia import _arrays
+    from pynode_jl.backends.julia import shared_memory
 
     if _is_julia(x):
         return x.copy() if copy else x
     array = as_numpy(x)
-    if not _arrays.has_dtype(array):
+    if not shared_memory.has_dtype(array):
         raise InvalidValueError("x.dtype", array.dtype, "a dtype that Julia has", "Use .astype.")
-    reason = _arrays.unfit(array)
+    reason = shared_memory.unfit(array)
     if not (array.flags.writeable or _is_jax(x)):
         reason = "it is read-only, and Julia has no such arrays"
     if copy is False and reason is not None:
         raise _must_copy(x, reason)
     if copy or reason is not None:
         array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=True)
-    return _arrays.shared(array)
+    return shared_memory.shared(array)
 
 
 def _is_torch(x: Any) -> bool:
@@ -211,6 +213,10 @@ def _is_torch(x: Any) -> bool:
 def _is_jax(x: Any) -> bool:
     jax = sys.modules.get("jax")
     return jax is not None and isinstance(x, jax.Array)
+
+
+def _is_on_cpu(x: jax.Array) -> bool:
+    return all(device.platform == "cpu" for device in x.devices())
 
 
 def _is_julia(x: Any) -> bool:

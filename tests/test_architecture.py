@@ -35,12 +35,6 @@ MODULES = architecture.modules()
 IMPORTS = architecture.imports()
 UNIT = architecture.unit
 
-#: Imports of a layer that is not lower.
-UPWARD = {
-    ("pynode_jl.backends.julia._discovery", "pynode_jl"),  # for the folder that the package is in
-}
-#: Imports within a package that close a circle.
-CIRCLES: set[tuple[str, str]] = set()
 #: File names that several packages have, for one and the same thing.
 SHARED_NAMES = {
     "__init__": "the public names of a package",
@@ -50,24 +44,9 @@ SHARED_NAMES = {
     "_odeint": "the odeint of a front end",
     "_sentences": "English made from a package's data",
 }
-#: File names that mean two things.
-AMBIGUOUS_NAMES = {"_arrays", "_images", "_trained"}
-#: Imports of a private module or name of another package.
-PRIVATE = {
-    ("pynode_jl.analysis", "pynode_jl.backends._conformance"),
-    ("pynode_jl.diagnostics", "pynode_jl.backends._conformance"),
-    ("pynode_jl.dlpack", "pynode_jl.backends.julia._arrays"),
-}
 MOST_LINES = 500
-LONG_MODULES = {
-    "pynode_jl.backends.jax.numerics.loop",
-    "pynode_jl.backends.julia._backend",
-}
 #: Its docstring apart: a limit must not cost documentation.
 MOST_LINES_OF_A_FUNCTION = 80
-LONG_FUNCTIONS = {
-    "pynode_jl.backends.jax.numerics.loop._adaptive",
-}
 UNPLACED = {architecture.PACKAGE, *architecture.REEXPORTS}
 
 
@@ -121,7 +100,7 @@ def test_imports_point_to_lower_layers() -> None:
             UNIT(each.target) in UNPLACED or height(UNIT(each.target)) >= height(UNIT(each.source))
         )
     }
-    assert upward == UPWARD
+    assert not upward
 
 
 @pytest.mark.parametrize("of", ["packages", "modules"])
@@ -129,8 +108,7 @@ def test_there_is_no_circle(of: str) -> None:
     """Imports for types apart: they are not made when the program runs."""
     graph: dict[str, set[str]] = defaultdict(set)
     made = {(each.source, each.target) for each in IMPORTS if not each.for_types}
-    assert made >= CIRCLES
-    for source, target in made - UPWARD - CIRCLES:
+    for source, target in made:
         if of == "packages":
             source, target = UNIT(source), UNIT(target)
         if source != target:
@@ -161,7 +139,7 @@ def test_a_name_of_a_file_means_one_thing() -> None:
         for name, paths in files.items()
         if len(paths) > 1 and name not in architecture.REEXPORTS
     }
-    assert repeated == {*SHARED_NAMES, *AMBIGUOUS_NAMES}
+    assert repeated == set(SHARED_NAMES)
 
 
 def test_private_modules_and_names_stay_in_their_package() -> None:
@@ -177,7 +155,7 @@ def test_private_modules_and_names_stay_in_their_package() -> None:
             home = home[:-1]
         if each.source.split(".")[: len(home)] != home:
             private.add((each.source, each.target))
-    assert private == PRIVATE
+    assert not private
 
 
 def test_no_module_is_long() -> None:
@@ -186,7 +164,7 @@ def test_no_module_is_long() -> None:
         for name, path in MODULES.items()
         if len(path.read_text(encoding="utf-8").splitlines()) > MOST_LINES
     }
-    assert long == LONG_MODULES
+    assert not long
 
 
 def length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
@@ -206,7 +184,7 @@ def test_no_function_is_long() -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and length(node) > MOST_LINES_OF_A_FUNCTION
     }
-    assert long == LONG_FUNCTIONS
+    assert not long
 
 
 def test_the_picture_is_that_of_the_code() -> None:

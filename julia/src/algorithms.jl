@@ -71,7 +71,7 @@ function call_parts(key, parsed)
     parsed isa Symbol && return parsed, Pair{Symbol, Any}[]
     plain = Meta.isexpr(parsed, :call) && first(parsed.args) isa Symbol &&
             all(is_plain_keyword, parsed.args[2:end])
-    plain || throw(ArgumentError("$key = \"$parsed\": allowed is Name or Name(key = value, ...)."))
+    plain || throw(ArgumentError("$key = \"$parsed\": expected Name or Name(key = value, ...)."))
     return first(parsed.args), Pair{Symbol, Any}[each.args[1] => plain_value(each.args[2])
                                                 for each in parsed.args[2:end]]
 end

@@ -10,7 +10,7 @@ struct BlockDiagonal{T} <: AbstractMatrix{T}
     blocks::Array{T, 3}
     function BlockDiagonal{T}(blocks::Array{T, 3}) where {T}
         size(blocks, 1) == size(blocks, 2) || throw(DimensionMismatch(
-            "blocks: allowed are square ones, these are $(size(blocks, 1)) by $(size(blocks, 2))."))
+            "blocks: expected square ones, these are $(size(blocks, 1)) by $(size(blocks, 2))."))
         return new{T}(blocks)
     end
 end

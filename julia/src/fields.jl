@@ -68,7 +68,7 @@ function FieldJacobian(rhs::RightHandSide{T}) where {T}
 end
 
 function (jac::FieldJacobian)(J::BlockDiagonal, y, p, t)
-    on_host(y) || throw(ArgumentError("an implicit solver on a device: allowed is the CPU."))
+    on_host(y) || throw(ArgumentError("an implicit solver on a device: expected the CPU."))
     forward!(jac.derivative, jac.rhs.network, t, y, jac.tape)
     jacobian_blocks!(J.blocks, jac.rhs.network, jac.tape, jac.bar)
     return nothing
@@ -196,7 +196,7 @@ end
 
 function (field::CallBack)(dy, y, p, t)
     throw(ArgumentError("a function in Python takes numbers, and this solver differentiates through \
-        it: allowed is a VectorField, a Lux layer or a function in Julia."))
+        it: expected a VectorField, a Lux layer or a function in Julia."))
 end
 
 state_size(field::CallBack) = prod(field.shape)

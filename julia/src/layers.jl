@@ -14,14 +14,14 @@ Dense(inputs::Integer, outputs::Integer) = Layer(:dense, inputs, outputs, 1, 0, 
 
 """A convolution over `axes` axes, stride 1, with the zero padding that keeps their lengths."""
 function Conv(inputs::Integer, outputs::Integer, kernel::Integer, axes::Integer)
-    isodd(kernel) || throw(ArgumentError("kernel = $kernel: allowed is an odd length."))
+    isodd(kernel) || throw(ArgumentError("kernel = $kernel: expected an odd length."))
     return Layer(:conv, inputs, outputs, kernel, axes, 0)
 end
 
 function Activation(name::AbstractString)
     code = findfirst(==(name), ACTIVATIONS)
     isnothing(code) && throw(ArgumentError(
-        "activation = \"$name\": allowed is one of $(join(ACTIVATIONS, ", "))."))
+        "activation = \"$name\": expected one of $(join(ACTIVATIONS, ", "))."))
     return Layer(:activation, 0, 0, 1, 0, code)
 end
 

@@ -13,7 +13,7 @@ struct Tableau
         s = something(findlast(!iszero, b), 1)
         a = permutedims(rows)[1:s, 1:s]
         istril(a) || throw(ArgumentError(
-            "a: allowed is a lower triangular matrix (explicit or diagonally implicit stages)."))
+            "a: expected a lower triangular matrix (explicit or diagonally implicit stages)."))
         return new(a, b[1:s], c[1:s])
     end
 end

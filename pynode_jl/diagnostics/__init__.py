@@ -23,7 +23,7 @@ Example:
 
 from __future__ import annotations
 
-from pynode_jl.backends._conformance import OrderRow, measure_orders
+from pynode_jl.backends.conformance import OrderRow, measure_orders
 from pynode_jl.diagnostics._certificate import DIAGNOSTICS, Certificate, certify
 from pynode_jl.diagnostics._critical_step import CriticalReport, Trial, critical
 from pynode_jl.diagnostics._crossings import CrossingReport, flipped_triangles, order_violations

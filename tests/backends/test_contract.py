@@ -13,7 +13,12 @@ import pytest
 from julia_problems import needs_julia
 
 from pynode_jl.backends import BACKENDS, Adam, RetCode, TrainState, get_backend
-from pynode_jl.errors import BackendLacksSolverError, InvalidValueError, SolveError
+from pynode_jl.errors import (
+    BackendLacksSolverError,
+    BackendUnavailableError,
+    InvalidValueError,
+    SolveError,
+)
 from pynode_jl.fields import MLP, LinearField
 from pynode_jl.models import Model
 from pynode_jl.solvers import Solver
@@ -32,12 +37,22 @@ MARKS = {"julia": needs_julia}
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=MARKS.get(name, ())) for name in BACKENDS],
+    params=[
+        pytest.param((name, device), marks=MARKS.get(name, ()), id=f"{name}-{device}")
+        for name in BACKENDS
+        for device in ("cpu", "gpu")
+    ],
 )
 def each(request: pytest.FixtureRequest) -> Any:
-    if request.param == "torch":
+    name, device = request.param
+    if name == "torch":
         pytest.importorskip("torch")
-    return get_backend(request.param)
+    try:
+        return get_backend(name, device)
+    except BackendUnavailableError as error:
+        if device == "cpu":
+            raise
+        pytest.skip(str(error))
 
 
 def decay(rate: float) -> dict[str, np.ndarray]:

@@ -50,7 +50,7 @@ from pynode_jl.backends.jax.kernels.pullback import (
 )
 from pynode_jl.backends.jax.kernels.solve import evaluate_kernel, solve_kernel
 from pynode_jl.backends.jax.kernels.train import train_kernel
-from pynode_jl.backends.jax.numerics.loop import CODES
+from pynode_jl.backends.jax.numerics.segment import CODES
 from pynode_jl.backends.jax.numerics.trajectory import (
     SAVE_NOTHING,
     CheckpointPolicy,

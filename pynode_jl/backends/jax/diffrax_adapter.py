@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pynode_jl.backends.jax.numerics.loop import AdaptiveControl, Control, FixedControl
+from pynode_jl.backends.jax.numerics.segment import AdaptiveControl, Control, FixedControl
 from pynode_jl.errors import WrongSolverError
 from pynode_jl.solvers import Tableau, tableau
 

@@ -269,13 +269,18 @@ def _apply_layer(
         return jnp.concatenate(shifted, axis=-1) @ arrays["windows"] + bias
     if "kernel" in arrays:
         assert isinstance(layer, Conv)
-        # XLA's CPU convolution has gradients that are a hundred times slower than its values.
         winograd = conv3x3_reverse if reverse_only else conv3x3
+        by_products = winograd if layer.kernel == 3 else _conv_by_taps
+        # On a CPU the gradients of XLA's convolution are a hundred times slower than its values. A
+        # GPU has units for bfloat16 that cuDNN uses best; in full precision Winograd's products
+        # are 1.3 times faster there too, closer to exact, and the same at each run.
+        narrow = h.dtype == jnp.bfloat16
+        on_others = by_products if layer.kernel == 3 and not narrow else _conv_by_library
         convolved: jax.Array = jax.lax.platform_dependent(
             h,
             arrays["kernel"],
-            cpu=_summed_in_float32(winograd if layer.kernel == 3 else _conv_by_taps),
-            default=_conv_by_library,
+            cpu=_summed_in_float32(by_products) if narrow else by_products,
+            default=on_others,
         )
         return convolved + bias
     if layer.inputs == 1:
@@ -287,7 +292,7 @@ def _summed_in_float32(conv: Callable[..., jax.Array]) -> Callable[..., jax.Arra
     """`conv` for bfloat16 as a GPU's has it: products exact, sums in float32, results rounded."""
 
     def run(h: jax.Array, kernel: jax.Array) -> jax.Array:
-        wide = jnp.promote_types(h.dtype, jnp.float32)
+        wide = jnp.float32
         return conv(h.astype(wide), kernel.astype(wide)).astype(h.dtype)
 
     return run

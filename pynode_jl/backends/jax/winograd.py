@@ -1,4 +1,4 @@
-"""A 3x3 convolution in fewer multiplications, for the CPU: Winograd's F(2x2, 3x3).
+"""A 3x3 convolution in fewer multiplications: Winograd's F(2x2, 3x3).
 
 Each 2x2 tile of the output comes from a 4x4 tile of the input by 16 products, one matrix product
 over channels each, where 9 taps of 4 outputs are 36 (Lavin & Gray 2016, arXiv 1509.09308). The

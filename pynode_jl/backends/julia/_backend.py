@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping
-from functools import cache, lru_cache
-from itertools import pairwise
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from pynode_jl.backends import _arguments
 from pynode_jl.backends._base import (
-    MAX_STEPS,
     Backend,
     InitialValueProblem,
     TrainingChunk,
-    segment_grids,
 )
 from pynode_jl.backends._failures import raise_unless_success
 from pynode_jl.backends._gradients import GradientMethod, parsed_gradient
@@ -27,33 +23,28 @@ from pynode_jl.backends._results import (
     ChunkResult,
     Evaluation,
     Gradients,
-    RetCode,
     Solution,
     Stats,
     TrainState,
 )
 from pynode_jl.backends.julia import _fields, _names, _process
+from pynode_jl.backends.julia._algorithms import (
+    julia_algorithm,
+    julia_steps,
+    julia_tableau,
+    tableau_of,
+)
+from pynode_jl.backends.julia._calls import retcode, run
 from pynode_jl.errors import (
-    BackendLacksSolverError,
     BackendUnavailableError,
     InvalidValueError,
-    PyNODEError,
     SolveError,
-    WrongSolverError,
 )
 from pynode_jl.fields import Field
 from pynode_jl.models import Model, ModelWeights
-from pynode_jl.solvers import DenseMethod, FixedStep, Solver, Tableau
+from pynode_jl.solvers import DenseMethod, Solver, Tableau
 
 _log = logging.getLogger("pynode_jl.julia")
-
-# Julia's return codes beyond ours, by what they come from.
-_CODES = {
-    "DtNaN": RetCode.Unstable,
-    "InitialFailure": RetCode.ConvergenceFailure,
-    "InternalLinearSolveFailed": RetCode.ConvergenceFailure,
-    "MaxTime": RetCode.MaxIters,
-}
 
 
 class JuliaBackend(Backend):
@@ -109,7 +100,7 @@ class JuliaBackend(Backend):
         return _process.versions()
 
     def _check_solver(self, solver: Solver, dense: DenseMethod | None) -> None:
-        _algorithm(solver)
+        julia_algorithm(solver)
 
     def _solve(self, problem: InitialValueProblem, save_steps: bool) -> Solution:
         """Integrate in one crossing."""
@@ -123,14 +114,14 @@ class JuliaBackend(Backend):
         else:
             prepared = _prepared(field, len(flat), flat.dtype.name, self._device, *how)
         if save_steps:  # how many there are the solver decides
-            found, compiling = _run(solver, self._module.run, prepared, *place, *weights, call=call)
+            found, compiling = run(solver, self._module.run, prepared, *place, *weights, call=call)
             counts = found.retcode, found.nf, found.njac, found.naccept, found.nreject
             times = np.array(found.t)
             y = np.array(found.y).T.reshape(len(times), *flat.shape)
         else:
             stops = problem.stops
             times, y = np.array(stops, flat.dtype), np.empty((len(stops), *flat.shape), flat.dtype)
-            *counts, reached, last, compiling = _run(
+            *counts, reached, last, compiling = run(
                 solver, self._run_at, y.ctypes.data, prepared, *place, *weights, call=call
             )
             # After the time where a solve failed there is nothing to return.
@@ -138,7 +129,7 @@ class JuliaBackend(Backend):
             times[-1] = last
         del kept  # alive until here, as are `flat` and what it views
         code, nf, njac, naccept, nreject = counts
-        stats = Stats(nf, njac, naccept, nreject, _retcode(code), 0.0, compiling > 0, compiling)
+        stats = Stats(nf, njac, naccept, nreject, retcode(code), 0.0, compiling > 0, compiling)
         return Solution(times, y, stats)
 
     def _pullback(
@@ -156,27 +147,27 @@ class JuliaBackend(Backend):
         shapes, batch = field.weight_shapes(), len(initial)
         flat = _arguments.flattened(problem.weights)
         rhs = self._differentiable(field, batch, initial.dtype)
-        sweep = _sweep(field, batch, initial.dtype.name, self._device, _tableau(solver))
+        sweep = _sweep(field, batch, initial.dtype.name, self._device, tableau_of(solver))
         states = np.empty((len(stops), *initial.shape), initial.dtype)
-        (kept, nf, njac, naccept, nreject, code), compiling = _run(
+        (kept, nf, njac, naccept, nreject, code), compiling = run(
             solver,
             self._module.measured,
             self._module.keep_b,
             _fields.at(states.reshape(len(stops), -1)),
             rhs,
             sweep,
-            _algorithm(solver),
+            julia_algorithm(solver),
             *map(_fields.at, (flat, initial.ravel())),
             problem.t0,
-            _steps(solver, problem.t0, stops, True),
+            julia_steps(solver, problem.t0, stops, True),
         )
-        stats = Stats(nf, njac, naccept, nreject, _retcode(code), 0.0, compiling > 0, compiling)
+        stats = Stats(nf, njac, naccept, nreject, retcode(code), 0.0, compiling > 0, compiling)
 
         def pull(cotangents: Array) -> Gradients:
             bars = np.ascontiguousarray(cotangents)
             to_weights, to_y0 = np.empty_like(flat), np.empty_like(initial)
             to_times = np.empty(len(stops) + 1, initial.dtype)
-            _run(
+            run(
                 solver,
                 self._module.pull_back_b,
                 *map(_fields.at, (to_weights, to_y0.ravel(), to_times)),
@@ -205,14 +196,14 @@ class JuliaBackend(Backend):
         def pull(cotangents: Array) -> Gradients:
             bar = np.array(cotangents[0], order="C")
             to_weights = np.zeros_like(flat)
-            code = _run(
+            code = run(
                 solver,
                 self._module.vjp_b,
                 *map(_fields.at, (to_weights, bar.ravel())),
                 path,
                 *map(_fields.at, (flat, initial.ravel())),
             )
-            raise_unless_success(solver, _retcode(code))
+            raise_unless_success(solver, retcode(code))
             along = (
                 -np.sum(bar * self._rhs(field, problem.weights, ends[0], initial)),
                 np.sum(cotangents[0] * self._rhs(field, problem.weights, ends[1], solution.y1)),
@@ -234,7 +225,9 @@ class JuliaBackend(Backend):
         try:
             call(self._module.derivative_b, slope.ctypes.data, rhs, t, *place, *given)
         except _process.julia_error() as error:
-            raise SolveError("Failure", f"f(t, y). Julia says: {_first_line(error)}") from error
+            raise SolveError(
+                "Failure", f"f(t, y). Julia says: {_process.first_line(error)}"
+            ) from error
         del kept
         return slope
 
@@ -250,7 +243,7 @@ class JuliaBackend(Backend):
         # Copies that Julia updates in place: a failed iteration must leave `state` as it is.
         flat = [_arguments.flattened(each) for each in (state.weights, state.mu, state.nu)]
         metrics = np.zeros((len(indices), 3), dtype)
-        done, code = _run(
+        done, code = run(
             solver,
             self._module.train_b,
             *map(_fields.at, (*flat, metrics)),
@@ -268,7 +261,7 @@ class JuliaBackend(Backend):
             accuracy.copy(),
             nf.astype(np.int32),
             0.0,
-            _retcode(code),
+            retcode(code),
         )
 
     def _evaluate(
@@ -293,7 +286,7 @@ class JuliaBackend(Backend):
         )
         jacobian = np.zeros((len(states), field.size, field.size), states.dtype)
         flat = _arguments.flattened(problem.weights)
-        _run(
+        run(
             problem.solver,
             self._module.path_jacobian_b,
             _fields.at(jacobian),
@@ -327,19 +320,19 @@ class JuliaBackend(Backend):
         """Return the solve of a gradient: what `vjp_b` and `train_b` run."""
         method, product = parsed_gradient(gradient, self.name)
         rhs = self._differentiable(field, batch, dtype)
-        algorithm = _algorithm(solver)
+        algorithm = julia_algorithm(solver)
         if method == "discrete":
-            table = _julia_tableau(_tableau(solver))
+            table = julia_tableau(tableau_of(solver))
             # Adaptive solves save their steps, to be walked back through.
             return self._module.Path(
-                rhs, algorithm, table, _steps(solver, t0, (t1,), not solver.fixed), t0
+                rhs, algorithm, table, julia_steps(solver, t0, (t1,), not solver.fixed), t0
             )
-        steps = _steps(solver, t0, (t1,), False)
+        steps = julia_steps(solver, t0, (t1,), False)
         if method == "NeuralODE":
             _process.need("node")
-            return _run(solver, self._module.node_path, rhs, algorithm, steps, t0)
+            return run(solver, self._module.node_path, rhs, algorithm, steps, t0)
         _process.need("adjoint")
-        return _run(solver, self._module.adjoint_path, rhs, algorithm, steps, t0, method, product)
+        return run(solver, self._module.adjoint_path, rhs, algorithm, steps, t0, method, product)
 
 
 def _in_julia(field: Field, arrays: Mapping[str, Array]) -> tuple[Any, Any, Any]:
@@ -347,101 +340,6 @@ def _in_julia(field: Field, arrays: Mapping[str, Array]) -> tuple[Any, Any, Any]
     if _fields.in_python(field):
         return (None,), None, _process.call_holding_the_lock
     return *_fields.parameters(field, arrays), _process.call
-
-
-@lru_cache(maxsize=512)
-def _made(name: str, library: str, options: tuple[tuple[str, Any], ...]) -> Any:
-    return _process.julia().PyNODE.algorithm(name, library, **dict(options))
-
-
-def julia_solver(
-    algorithm: Any,
-    *,
-    dt: float | None = None,
-    rtol: float | None = None,
-    atol: float | None = None,
-    max_steps: int | None = None,
-) -> Solver:
-    """Return a `Solver` of a Julia algorithm that the user has made, through juliacall or diffeqpy.
-
-    Args:
-        algorithm: an object made by a constructor of a `sublibrary`; its type's name is the
-            solver's.
-        dt, rtol, atol, max_steps: as for `Solver`.
-
-    Raises:
-        UnknownSolverError: no solver of the catalogue has that type's name.
-    """
-    name = str(_process.julia().PyNODE.solver_name(algorithm))
-    return Solver(name, dt, rtol, atol, max_steps, algorithm=algorithm)
-
-
-def sublibrary(name: str) -> Any:
-    """Return the module of a Julia package, loaded, to make solvers of your own with.
-
-    Args:
-        name: a package that the environment names, or one that the solvers depend on::
-
-            sdirk, adtypes = sublibrary("OrdinaryDiffEqSDIRK"), sublibrary("ADTypes")
-            julia_solver(sdirk.KenCarp4(autodiff=adtypes.AutoFiniteDiff()), dt=1 / 8)
-
-    Raises:
-        BackendUnavailableError: the Julia environment lacks it, or it does not load.
-    """
-    try:
-        return _process.julia().PyNODE.sublibrary(name)
-    except _process.julia_error() as error:
-        text = _first_line(error).removeprefix("ArgumentError: ")
-        raise BackendUnavailableError(f"backend = 'julia': {text}") from error
-
-
-def _algorithm(solver: Solver) -> Any:
-    if solver.algorithm is not None:
-        return solver.algorithm
-    library, reason = solver.info.sublibrary, _names.why_not(solver.info)
-    if library is None or reason is not None:
-        raise BackendLacksSolverError(
-            "solver",
-            solver.name,
-            "a solver that the Julia environment can solve with (`backend.solvers()`)",
-            reason or "",
-        )
-    if not solver.fixed and solver.name in _names.FIXED_STEPS_ONLY:
-        raise WrongSolverError(
-            "solver",
-            solver.label,
-            f"{solver.name} with fixed steps: {_names.FIXED_STEPS_ONLY[solver.name]}",
-            "Give dt, or take Tsit5 with tolerances.",
-        )
-    assert isinstance(solver.options, tuple)
-    try:
-        return _made(solver.name, library, solver.options)
-    except _process.julia_error() as error:
-        raise WrongSolverError(
-            "solver",
-            f"{solver.name}{dict(solver.options) or ''}",
-            f"a solver that {library} makes with these options",
-            f"Julia says: {_first_line(error)}",
-        ) from error
-
-
-def _tableau(solver: Solver) -> Tableau:
-    table = solver.info.tableau
-    if table is None or solver.options:
-        raise WrongSolverError(
-            "solver",
-            solver.name,
-            'a Runge-Kutta method with a tableau, without options, where gradient="discrete"',
-            'Take Euler, Tsit5 or KenCarp4, say, or gradient="GaussAdjoint".',
-        )
-    return table
-
-
-@cache
-def _julia_tableau(table: Tableau) -> Any:
-    # `at` sees memory that lives for this call only; Julia's constructor copies.
-    rows, b, c = (np.ascontiguousarray(each) for each in (table.a, table.b, table.c))
-    return _process.julia().PyNODE.Tableau(*map(_fields.at, (rows, b, c)))
 
 
 @lru_cache(maxsize=32)
@@ -453,25 +351,9 @@ def _prepared(field: Field, batch: int, dtype: str, device: str, *how: Any) -> A
 def _made_ready(
     rhs: Any, solver: Solver, t0: float, stops: tuple[float, ...], save_steps: bool
 ) -> Any:
-    steps = _steps(solver, t0, stops, save_steps)
+    steps = julia_steps(solver, t0, stops, save_steps)
     return _process.julia().PyNODE.Prepared(
-        rhs, solver.info.takes_jacobian, _algorithm(solver), t0, steps
-    )
-
-
-def _steps(solver: Solver, t0: float, stops: tuple[float, ...], save_steps: bool) -> Any:
-    """How a solver steps from t0 over the stops, in Julia's hands: it copies the times."""
-    ends, longest = _step_ends(solver, t0, list(stops))
-    stepping = solver.stepping
-    tolerances = (0.0, 0.0) if isinstance(stepping, FixedStep) else (stepping.rtol, stepping.atol)
-    times = np.array(stops)
-    return _process.julia().PyNODE.Steps(
-        _fields.at(times),
-        _fields.at(ends),
-        longest,
-        *tolerances,
-        solver.max_steps or MAX_STEPS,
-        save_steps,
+        rhs, solver.info.takes_jacobian, julia_algorithm(solver), t0, steps
     )
 
 
@@ -479,67 +361,4 @@ def _steps(solver: Solver, t0: float, stops: tuple[float, ...], save_steps: bool
 def _sweep(field: Field, batch: int, dtype: str, device: str, table: Tableau) -> Any:
     """Buffers of the gradient along steps of a tableau that come from elsewhere."""
     rhs = _fields.right_hand_side(field, batch, dtype, device)
-    return _process.julia().PyNODE.Sweep(rhs.network, _julia_tableau(table), 0)
-
-
-def _step_ends(solver: Solver, t0: float, stops: list[float]) -> tuple[Array, float]:
-    """Return the ends of all fixed steps, and the longest step, signed; none where steps adapt."""
-    if not solver.fixed:
-        return np.zeros(0), 0.0
-    ends, longest = [], 0.0
-    times = (t0, *stops)
-    for (start, stop), grid in zip(pairwise(times), segment_grids(solver, times), strict=True):
-        ends.append(np.append(start + grid.dt * np.arange(1, grid.n), stop))
-        longest = max(longest, grid.dt, key=abs)
-    return np.concatenate(ends), longest
-
-
-# Solvers that have run, and may be compiled; seconds after which a first run is spoken of.
-_MET: set[tuple[str, bool]] = set()
-_PATIENCE = 5.0
-
-
-def _run(solver: Solver, function: Any, *arguments: Any, call: Any = _process.call) -> Any:
-    """Call a Julia function. Whatever goes wrong there, or in a function that it calls, is a solve
-    that failed: one solver of a swap, and one row of its table."""
-    key = (solver.name, solver.fixed)
-    waiting = None if key in _MET else _spoken_of(solver)
-    try:
-        result = call(function, *arguments)
-    except PyNODEError:
-        raise
-    except _process.julia_error() as error:
-        raise SolveError("Failure", f"{solver.label}. Julia says: {_first_line(error)}") from error
-    except Exception as error:
-        text = f"{solver.label}. The right-hand side raised {type(error).__name__}: {error}"
-        raise SolveError("Failure", text) from error
-    finally:
-        if waiting is not None:
-            waiting.cancel()
-    _MET.add(key)
-    return result
-
-
-def _spoken_of(solver: Solver) -> threading.Timer:
-    """Return a timer that announces, unless cancelled soon, what a first run waits for."""
-    waiting = threading.Timer(
-        _PATIENCE,
-        _log.warning,
-        (
-            f"{solver.label}: its first run has lasted {_PATIENCE:.0f} s. Julia compiles a solver"
-            " when it is first used; to wait for that once, and not in every process:"
-            f" pynode-jl julia precompile {solver.name}",
-        ),
-    )
-    waiting.daemon = True
-    waiting.start()
-    return waiting
-
-
-def _first_line(error: Exception) -> str:
-    return _process.first_line(error)
-
-
-def _retcode(code: str) -> RetCode:
-    known = RetCode.__members__.get(str(code))
-    return known or _CODES.get(str(code), RetCode.ConvergenceFailure)
+    return _process.julia().PyNODE.Sweep(rhs.network, julia_tableau(table), 0)

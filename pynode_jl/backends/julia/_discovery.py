@@ -18,7 +18,6 @@ import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pynode_jl
 from pynode_jl.errors import BackendUnavailableError
 
 EXE, PROJECT = "PYTHON_JULIACALL_EXE", "PYTHON_JULIACALL_PROJECT"
@@ -92,7 +91,7 @@ def pythoncall_version(project: str | Path) -> str | None:
 
 def julia_package() -> Path:
     """Return the folder of the Julia package: beside the sources, or inside an installed wheel."""
-    home = Path(pynode_jl.__file__).parent
+    home = Path(__file__).parents[2]
     candidates = (home / "_julia", home.parent / "julia")
     for folder in candidates:
         if (folder / "Project.toml").is_file():

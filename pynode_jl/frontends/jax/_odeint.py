@@ -21,7 +21,7 @@ from pynode_jl._validation import rounded, whole_number
 from pynode_jl.backends import Clock, check_resolved, raise_unless_success
 from pynode_jl.backends.jax.controls import tableau_of
 from pynode_jl.backends.jax.numerics.differentiable import differentiable_solve
-from pynode_jl.backends.jax.numerics.loop import CODES, AdaptiveControl, FixedControl
+from pynode_jl.backends.jax.numerics.segment import CODES, AdaptiveControl, FixedControl
 from pynode_jl.backends.jax.numerics.trajectory import CheckpointPolicy
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.solvers import FixedStep, Solver, Tableau, fixed_grid

@@ -8,7 +8,7 @@ from pynode_jl.backends.torch import FieldModule
 from pynode_jl.frontends.torch._adjoint import odeint_adjoint
 from pynode_jl.frontends.torch._module import NeuralODE
 from pynode_jl.frontends.torch._odeint import odeint, odeint_event
-from pynode_jl.frontends.torch._trained import to_trained
+from pynode_jl.frontends.torch._to_trained import to_trained
 from pynode_jl.frontends.torch._translate import Translation, UntranslatableError, translate
 
 __all__ = [

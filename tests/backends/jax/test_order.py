@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pynode_jl.backends._conformance import SLACK, STEPS, T0, T1, exact, right_hand_side, slope
+from pynode_jl.backends.conformance import SLACK, STEPS, T0, T1, exact, right_hand_side, slope
 from pynode_jl.fields import FunctionField
 from pynode_jl.solvers import Solver, info, tableau, tableau_names
 

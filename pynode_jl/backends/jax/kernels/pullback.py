@@ -13,9 +13,10 @@ from pynode_jl.backends.jax import field_eval
 from pynode_jl.backends.jax.controls import Timeline
 from pynode_jl.backends.jax.jit import jitted
 from pynode_jl.backends.jax.kernels.train import adjoint_solve
-from pynode_jl.backends.jax.numerics.loop import Stepper, integrate
+from pynode_jl.backends.jax.numerics.loop import integrate
 from pynode_jl.backends.jax.numerics.reverse import reverse_sweep, reverse_sweep_dense
 from pynode_jl.backends.jax.numerics.rhs import RHS, counted_from
+from pynode_jl.backends.jax.numerics.segment import Stepper
 from pynode_jl.backends.jax.numerics.trajectory import CheckpointPolicy
 from pynode_jl.fields import Field, VectorField
 from pynode_jl.solvers import DenseMethod, Tableau

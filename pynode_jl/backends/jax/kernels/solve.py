@@ -13,8 +13,9 @@ from pynode_jl.backends._times import Clock
 from pynode_jl.backends.jax import field_eval
 from pynode_jl.backends.jax.controls import PaddedArguments, PaddedKind, Timeline
 from pynode_jl.backends.jax.jit import jitted
-from pynode_jl.backends.jax.numerics.loop import Control, integrate
+from pynode_jl.backends.jax.numerics.loop import integrate
 from pynode_jl.backends.jax.numerics.rhs import RHS, counted_from
+from pynode_jl.backends.jax.numerics.segment import Control
 from pynode_jl.backends.jax.numerics.trajectory import CheckpointPolicy
 from pynode_jl.fields import Field
 from pynode_jl.models import Model, ModelWeights

@@ -17,8 +17,8 @@ from pynode_jl.backends._times import Clock
 from pynode_jl.backends.jax import field_eval
 from pynode_jl.backends.jax.jit import jitted
 from pynode_jl.backends.jax.numerics.differentiable import differentiable_solve
-from pynode_jl.backends.jax.numerics.loop import CODES, SolveCounts
 from pynode_jl.backends.jax.numerics.rhs import counted_from
+from pynode_jl.backends.jax.numerics.segment import CODES, SolveCounts
 from pynode_jl.backends.jax.numerics.trajectory import CheckpointPolicy
 from pynode_jl.fields import Field
 from pynode_jl.models import Model, ModelWeights

@@ -5,7 +5,9 @@
     rk_step.py         one Runge-Kutta step, static or padded, and its reverse derivative
     newton.py          the implicit stage's solution
     trajectory.py      the accepted steps that are saved, and the policy by which
-    loop.py            the forward loop: fixed or adaptive steps over segments between save times
+    segment.py         controls, a stepper, a segment between save times and its end
+    adaptive.py        a segment at adaptive steps
+    loop.py            the forward loop over segments, and a segment at fixed steps
     reverse.py         the reverse sweep: cotangents taken back through a saved trajectory
     differentiable.py  both joined: a solve with a reverse derivative
 

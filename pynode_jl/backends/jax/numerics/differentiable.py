@@ -8,9 +8,10 @@ from typing import Any
 import jax
 
 from pynode_jl.backends.jax.numerics.first_order import refuse_reverse
-from pynode_jl.backends.jax.numerics.loop import Control, SolveCounts, Solved, Stepper, integrate
+from pynode_jl.backends.jax.numerics.loop import Solved, integrate
 from pynode_jl.backends.jax.numerics.reverse import reverse_sweep
 from pynode_jl.backends.jax.numerics.rhs import RHS, Apply
+from pynode_jl.backends.jax.numerics.segment import Control, SolveCounts, Stepper
 from pynode_jl.backends.jax.numerics.trajectory import SAVE_NOTHING, CheckpointPolicy
 from pynode_jl.solvers import Tableau
 

@@ -15,9 +15,9 @@ from julia_problems import needs_julia
 
 from pynode_jl.backends.julia import (
     Discovery,
-    _backend,
-    _images,
+    _calls,
     _names,
+    _precompiled,
     build_images,
     solvers_by_library,
 )
@@ -58,7 +58,9 @@ def test_a_name_of_nothing_is_refused_with_the_families() -> None:
 
 
 def test_without_a_julia_the_way_to_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_images, "discover", lambda: Discovery(False, "no Julia. pip install it"))
+    monkeypatch.setattr(
+        _precompiled, "discover", lambda: Discovery(False, "no Julia. pip install it")
+    )
     with pytest.raises(BackendUnavailableError, match="pip install it"):
         list(build_images(solvers_by_library(["Tsit5"])))
 
@@ -66,11 +68,11 @@ def test_without_a_julia_the_way_to_one_is_named(monkeypatch: pytest.MonkeyPatch
 def test_a_long_first_run_is_spoken_of_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_backend, "_PATIENCE", 0.01)
-    monkeypatch.setattr(_backend, "_MET", set())
+    monkeypatch.setattr(_calls, "_PATIENCE", 0.01)
+    monkeypatch.setattr(_calls, "_MET", set())
     caplog.set_level(logging.WARNING, "pynode_jl.julia")
     for _ in range(2):
-        _backend._run(Solver("Vern7", dt=0.1), time.sleep, 0.2, call=lambda f, *a: f(*a))
+        _calls.run(Solver("Vern7", dt=0.1), time.sleep, 0.2, call=lambda f, *a: f(*a))
     (record,) = caplog.records
     assert "pynode-jl julia precompile Vern7" in record.getMessage()
 
