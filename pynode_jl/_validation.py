@@ -119,6 +119,13 @@ def instance(
     return value
 
 
+def optional_callable(argument: str, value: T) -> T:
+    """Return `value`, which must be a function or None."""
+    if value is not None and not callable(value):
+        raise InvalidValueError(argument, value, "a function, or None", "Leave it out.")
+    return value
+
+
 def items(argument: str, value: object, expected: str, hint: str) -> list[Any]:
     """Return the items of a sequence or another iterable that ends; a text or a mapping is none."""
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):

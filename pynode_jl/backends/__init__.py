@@ -10,6 +10,7 @@ import sys
 from functools import lru_cache
 from typing import TypeAlias
 
+from pynode_jl._validation import choice, text
 from pynode_jl.backends._base import Backend
 from pynode_jl.backends._failures import raise_unless_success
 from pynode_jl.backends._gradients import (
@@ -87,8 +88,10 @@ def get_backend(name: str = "auto", device: str | None = None) -> Backend:
         >>> pn.get_backend("jax", "cpu").name
         'jax'
     """
-    if name not in ("auto", *BACKENDS):
+    if text("name", name, 'Use "jax", say.') not in ("auto", *BACKENDS):
         raise UnknownNameError("backend", name, ("auto", *BACKENDS))
+    if device is not None:
+        choice("device", device, ("cpu", "gpu"), "Leave it out for the backend's default.")
     return _made(_chosen(os.environ.get("PYNODE_BACKEND", "")) if name == "auto" else name, device)
 
 
@@ -126,7 +129,12 @@ def as_backend(backend: BackendLike, field: Field | None = None) -> Backend:
 
 @lru_cache
 def _made(name: str, device: str | None) -> Backend:
-    return BACKENDS[name].load(device)
+    made = BACKENDS[name].load(device)
+    if not isinstance(made, Backend):
+        raise InvalidValueError(
+            f"load, of backend {name!r}", made, "a function that returns a Backend", "Correct it."
+        )
+    return made
 
 
 @lru_cache

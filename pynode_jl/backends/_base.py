@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, ClassVar, final
 
-from pynode_jl._validation import instance, real_number
+from pynode_jl._validation import flag, instance, real_number
 from pynode_jl.backends import _arguments
 from pynode_jl.backends._failures import raise_unless_success
 from pynode_jl.backends._gradients import GradientMethod, parsed_gradient
@@ -31,7 +31,7 @@ from pynode_jl.backends._results import (
     Solution,
     TrainState,
 )
-from pynode_jl.backends._times import Clock, check_resolved
+from pynode_jl.backends._times import Clock, check_resolved, check_within
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import Field, Weights
 from pynode_jl.models import Model
@@ -192,6 +192,8 @@ class Backend(ABC):
             >>> solution.y1.item()
             0.25
         """
+        flag("save_steps", save_steps)
+        flag("throw", throw)
         if save_steps and save_at is not None:
             raise InvalidValueError(
                 "save_steps", True, "False where save_at is given", "Ask for one of the two."
@@ -237,6 +239,7 @@ class Backend(ABC):
             SolveError: the solve failed.
             InvalidValueError: an argument that cannot be used.
         """
+        flag("keep", keep)
         parsed_gradient(gradient, self.name)
         if dense is not None and not self.capabilities.dense_output:
             raise InvalidValueError(
@@ -288,7 +291,8 @@ class Backend(ABC):
         """Return f(t, y) for states `y`, ``(batch, *state_shape)``."""
         states = _arguments.batch("y", y, _arguments.vector_field(field).state_shape, weights)
         arrays = _arguments.weights(weights, field.weight_shapes(), states.dtype)
-        return self._rhs(field, arrays, real_number("t", t, "A time such as 0.5."), states)
+        check_within((t := real_number("t", t, "A time such as 0.5."),), states.dtype)
+        return self._rhs(field, arrays, t, states)
 
     @final
     def train(
@@ -326,6 +330,8 @@ class Backend(ABC):
                 memory for.
         """
         instance("model", model, Model, "a Model", "Make one: pn.Model(pn.MLP(2), classes=2).")
+        instance("state", state, TrainState, "a TrainState", "Use TrainState.start(weights).")
+        instance("optimizer", optimizer, Adam, "an Adam", "Use pn.Adam(1e-3), say.")
         solver = Solver.of(solver)
         checked_precision(precision, solver, gradient, backend=self.name)
         parsed_gradient(gradient, self.name)
@@ -400,6 +406,7 @@ class Backend(ABC):
         states = _arguments.batch("y", y, _arguments.vector_field(field).state_shape, weights)
         t, dt = real_number("t", t, "A time such as 0.5."), real_number("dt", dt, "Signed: 1/16.")
         t0, t1 = _arguments.span((t, t + dt))
+        check_within((t0, t1), states.dtype)
         step = Solver.of(solver).with_step(abs(t1 - t0))
         self._check_solver(step, None)
         arrays = _arguments.weights(weights, field.weight_shapes(), states.dtype)

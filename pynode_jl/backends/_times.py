@@ -42,6 +42,18 @@ class Clock(NamedTuple):
         return cls(origin, tuple(time - origin for time in times))
 
 
+def check_within(times: Sequence[float], dtype: np.dtype[Any]) -> None:
+    """Refuse times that are too large for a precision, themselves or the interval between them."""
+    most = float(np.finfo(dtype).max)
+    if max(map(abs, times)) > most or not math.isfinite(times[-1] - times[0]):
+        raise InvalidValueError(
+            "t_span" if len(times) > 1 else "t",
+            tuple(times),
+            f"times of at most {most:.3g}, the largest of {dtype}",
+            "Measure time in another unit.",
+        )
+
+
 def check_resolved(times: Sequence[float], dtype: np.dtype[Any]) -> None:
     """Refuse times that are one, or none, in the precision of a solve.
 
@@ -62,13 +74,7 @@ def check_resolved(times: Sequence[float], dtype: np.dtype[Any]) -> None:
     (start, *_, stop), largest = times, max(map(abs, times))
     span = abs(stop - start)
     least = max(_LEAST_ROUNDINGS * float(limits.eps) * largest, float(limits.tiny / limits.eps))
-    if largest > float(limits.max) or not math.isfinite(span):
-        raise InvalidValueError(
-            "t_span",
-            (start, stop),
-            f"times of at most {float(limits.max):.3g}, the largest of {dtype}",
-            "Measure time in another unit.",
-        )
+    check_within((start, stop), dtype)
     if span < least:
         raise InvalidValueError(
             "t_span",

@@ -14,15 +14,16 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
+from pynode_jl._validation import items, optional_callable
 from pynode_jl.backends import Array, Backend, BackendLike, RetCode, as_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics._swap import swap
-from pynode_jl.diagnostics._test_solvers import like
+from pynode_jl.diagnostics._test_solvers import checked_tests, like
 from pynode_jl.diagnostics._verdict import Criterion, Kind
 from pynode_jl.errors import InvalidValueError, WrongSolverError
 from pynode_jl.proportions import mean_interval
 from pynode_jl.solvers import Solver
-from pynode_jl.training import TrainedLike
+from pynode_jl.training import TrainedLike, as_trained_model
 
 MATRIX_COLUMNS = (
     "train_solver",
@@ -135,8 +136,17 @@ def swap_matrix(
         >>> matrix.trained["as trained"].tolist(), matrix.trained["tied"].tolist()
         ([1.0], [1])
     """
-    if not models:
-        raise InvalidValueError("models", models, "at least one trained model", "Train one.")
+    expected, hint = "pairs of a trained model and its data, one or more", "Train one."
+    pairs = [
+        tuple(items("models", each, expected, hint))
+        for each in items("models", models, expected, hint)
+    ]
+    if not pairs or any(len(pair) != 2 for pair in pairs):
+        raise InvalidValueError("models", models, expected, hint)
+    models = [(as_trained_model(trained), dataset) for trained, dataset in pairs]
+    optional_callable("on_solve", on_solve)
+    if tests is not None:
+        tests = checked_tests(tests)
     backend = as_backend(backend)
     rows, summaries, seconds = [], [], 0.0
     for number, (trained, dataset) in enumerate(models, start=1):

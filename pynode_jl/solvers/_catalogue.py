@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache, lru_cache
 from typing import Any, Literal
 
+from pynode_jl._validation import choice, flag, text, whole_number
 from pynode_jl.errors import InvalidValueError, UnknownSolverError
 from pynode_jl.solvers._tableau import Tableau, row, tableau, tableau_names
 
@@ -149,9 +150,15 @@ def catalogue(
         ['Vern6', 'Vern7']
     """
     rows = [_info(name) for name in solver_names()]
-    if backend not in (None, "jax", "julia"):
-        raise InvalidValueError("backend", backend, '"jax" or "julia"', "Use one of them.")
+    if backend is not None:
+        choice("backend", backend, ("jax", "julia"))
+    if order is not None:
+        order = whole_number("order", order)
+    for name, value in (("adaptive", adaptive), ("implicit", implicit)):
+        if value is not None:
+            flag(name, value)
     if family is not None:
+        text("family", family, 'Use "verner", say.')
         families = sorted({each.family for each in rows})
         rows = [each for each in rows if family.casefold() in each.family.casefold()]
         if not rows:

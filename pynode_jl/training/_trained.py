@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from pynode_jl.backends import Precision, RetCode, TrainState
+import numpy as np
+
+from pynode_jl._validation import instance, mapping
+from pynode_jl.backends import Precision, RetCode, TrainState, checked_precision
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import Weights
 from pynode_jl.models import Model, ModelWeights
@@ -41,6 +44,12 @@ class TrainedModel:
     weights: Weights
     solver: Solver
     precision: Precision = "full"
+
+    def __post_init__(self) -> None:
+        _check_model(self.model)
+        object.__setattr__(self, "solver", Solver.of(self.solver))
+        checked_precision(self.precision, self.solver)
+        mapping("weights", self.weights, "a mapping of arrays by name", "See Model.weight_shapes.")
 
     @property
     def field_weights(self) -> Weights:
@@ -125,6 +134,8 @@ class Trained:
     @classmethod
     def of(cls, model: Model, weights: Mapping[str, Any], solver: Solver) -> TrainedModel:
         """Return the `TrainedModel` of a model that was trained elsewhere, with `solver`."""
+        _check_model(model)
+        _check_weights(weights, model)
         return TrainedModel(model, dict(weights), solver)
 
 
@@ -155,6 +166,27 @@ def as_trained_model(trained: TrainedLike) -> TrainedModel:
     )
 
 
+def _check_model(model: object) -> None:
+    instance("model", model, Model, "a Model", "Make one: pn.Model(pn.MLP(2), classes=2).")
+
+
+def _check_weights(weights: object, model: Model) -> None:
+    """Refuse weights whose names or shapes are not the model's."""
+    hint = "Start from model.init(seed)."
+    given = mapping("weights", weights, "a mapping of arrays by name", hint)
+    found = {name: np.shape(array) for name, array in given.items()}
+    wanted = {name: tuple(shape) for name, shape in model.weight_shapes().items()}
+    if found != wanted:
+        differing = {name: found.get(name) for name in {*found, *wanted}}
+        wrong = sorted(n for n, shape in differing.items() if shape != wanted.get(n))
+        raise InvalidValueError(
+            "weights",
+            {n: found.get(n) for n in wrong},
+            str({n: wanted.get(n) for n in wrong}),
+            hint,
+        )
+
+
 def start(model: Model, recipe: Recipe, weights: Mapping[str, Any] | None = None) -> Trained:
     """Return a model before its first iteration.
 
@@ -168,5 +200,10 @@ def start(model: Model, recipe: Recipe, weights: Mapping[str, Any] | None = None
         >>> start(model, pn.Recipe(pn.Solver("Euler", dt=0.5), iterations=10)).state.iteration
         0
     """
-    weights = model.init(recipe.seed) if weights is None else dict(weights)
+    _check_model(model)
+    instance("recipe", recipe, Recipe, "a Recipe", "Make one: pn.Recipe(solver).")
+    if weights is None:
+        weights = model.init(recipe.seed)
+    _check_weights(weights, model)
+    weights = dict(weights)
     return Trained(model, recipe, TrainState.start(weights), History())

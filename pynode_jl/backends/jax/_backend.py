@@ -225,7 +225,8 @@ class JaxBackend(Backend):
 
     def _rhs(self, field: Field, weights: dict[str, Array], t: float, y: Array) -> Array:
         with self._precision(y.dtype):
-            return np.asarray(rhs_kernel(field)(self._put(weights), y.dtype.type(t), self._put(y)))
+            arguments = self._put(weights), y.dtype.type(t), self._put(y)
+            return np.asarray(run(rhs_kernel(field), *arguments)[0])
 
     def _train(self, chunk: TrainingChunk) -> ChunkResult:
         model, solver, state, x = chunk.model, chunk.solver, chunk.state, chunk.x
@@ -300,9 +301,9 @@ class JaxBackend(Backend):
         y, table = problem.y0, tableau_of(problem.solver)
         real = y.dtype.type
         with self._precision(y.dtype):
-            jacobian = jacobian_kernel(problem.field, table)(
-                self._put(problem.weights), real(problem.t0), real(dt), self._put(y)
-            )
+            kernel = jacobian_kernel(problem.field, table)
+            arguments = self._put(problem.weights), real(problem.t0), real(dt), self._put(y)
+            jacobian, _ = run(kernel, *arguments)
         return np.asarray(jacobian)
 
     def _check_memory(

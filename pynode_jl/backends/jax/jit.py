@@ -7,17 +7,22 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import jax
 import numpy as np
 
-_KERNELS: WeakSet[Any] = WeakSet()
+# Every kernel, with the number of its last compilation.
+_KERNELS: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 # Compiled code lies in memory maps, of which Linux gives a process 65,530. Beyond them XLA crashes:
 # seen after some 2,000 compilations. They are counted after so many, and dropped at this share.
 _BETWEEN_COUNTS = 16
 _MOST_OF_THE_MAPS = 0.7
 _compilations = itertools.count(1)
+# A compiled solve takes some 3 to 6 MB of memory, so that there is a bound on their number. Those
+# of the kernels whose last compilation is longest ago are dropped first.
+_MOST_PROGRAMS = 128
+_AFTER_A_DROP = 96
 
 
 def jitted(
@@ -31,7 +36,7 @@ def jitted(
     """
     options = {} if emitters else _without_emitters()
     kernel = jax.jit(function, compiler_options=options, donate_argnums=donated)
-    _KERNELS.add(kernel)
+    _KERNELS[kernel] = 0
     return kernel
 
 
@@ -41,9 +46,29 @@ def run(kernel: Any, *arguments: Any) -> tuple[Any, bool]:
     result = kernel(*arguments)
     jax.tree.leaves(result)[0].block_until_ready()  # and so are all others: they come together
     compiled = kernel._cache_size() > before
-    if compiled and next(_compilations) % _BETWEEN_COUNTS == 0:
-        drop_compiled(_MOST_OF_THE_MAPS)
+    if compiled:
+        _KERNELS[kernel] = number = next(_compilations)
+        drop_oldest(_MOST_PROGRAMS, _AFTER_A_DROP)
+        if number % _BETWEEN_COUNTS == 0:
+            drop_compiled(_MOST_OF_THE_MAPS)
     return result, compiled
+
+
+def drop_oldest(most: int, after: int) -> None:
+    """Drop the programs of the kernels compiled longest ago, if there are more than `most` in all.
+
+    At most `after` are left.
+    """
+    sizes = {kernel: kernel._cache_size() for kernel in list(_KERNELS)}
+    held = sum(sizes.values())
+    if held <= most:
+        return
+    for kernel in sorted(sizes, key=lambda each: _KERNELS.get(each, 0)):
+        if held <= after:
+            return
+        if sizes[kernel]:
+            kernel.clear_cache()
+            held -= sizes[kernel]
 
 
 def drop_compiled(most: float) -> bool:

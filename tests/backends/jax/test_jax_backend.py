@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -782,3 +783,17 @@ def test_compiled_kernels_are_dropped_before_the_system_runs_out_of_maps(
     assert counted == []
     backend.solve(FIELD, WEIGHTS, np.tile(TWO, (3, 1)), (0, 1), EULER)
     assert len(counted) == 1
+
+
+def test_the_programs_compiled_longest_ago_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a process that meets ever new shapes takes more and more memory."""
+    monkeypatch.setattr(jit, "_KERNELS", weakref.WeakKeyDictionary())
+    monkeypatch.setattr(jit, "_MOST_PROGRAMS", 4)
+    monkeypatch.setattr(jit, "_AFTER_A_DROP", 3)
+    old, new = jit.jitted(lambda x: x + 1), jit.jitted(lambda x: x + 2)
+    for n in range(1, 4):
+        jit.run(old, np.zeros(n))
+    for n in range(1, 4):
+        assert jit.run(new, np.zeros(n))[0].shape == (n,)
+    assert (old._cache_size(), new._cache_size()) == (0, 3)
+    assert jit.run(old, np.zeros(1)) == (1.0, True)
