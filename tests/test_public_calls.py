@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import optax
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -39,6 +40,9 @@ IN_SUITE = 300
 
 class Nothing:
     """An object of no meaning."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        """Take anything, as a callback does."""
 
     def __repr__(self) -> str:
         return "<Nothing>"
@@ -290,6 +294,43 @@ def draw(calls: dict[str, Call], picks: random.Random) -> tuple[str, dict[str, A
         pool = ODD if parameter in COSTLY else (*ODD, *HUGE)
         changes[parameter] = picks.choice(pool)
     return name, changes
+
+
+EULER = pn.Solver("Euler", dt=0.5)
+
+
+def test_other_types_of_right_values_are_taken(calls: dict[str, Call]) -> None:
+    trained, data = calls["swap"].right["trained"], calls["swap"].right["dataset"]
+    one, many = (pn.swap(trained, data, tests, backend="jax") for tests in ("RK4", ["RK4"]))
+    assert one.table["label"].tolist() == many.table["label"].tolist()
+    recipe = pn.Recipe("Euler:dt=1/2", np.int64(8), np.uint8(4), seed=np.int32(3))  # type: ignore[arg-type]
+    assert recipe == pn.Recipe(EULER, 8, 4, seed=3)
+    assert type(recipe.iterations) is int
+    assert pn.Adam(np.float32(0.5)) == pn.Adam(0.5)  # type: ignore[arg-type]
+    assert pn.Model(pn.MLP(np.int64(2), width=np.array(3)), np.int8(2)).input_shape == (2,)  # type: ignore[arg-type]
+    own = pn.TrainedModel(trained.model, trained.weights, "Euler:dt=1/2")  # type: ignore[arg-type]
+    assert own.solver == EULER
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: pn.Adam(float("nan")), "learning_rate = nan: expected a number above 0"),
+        (lambda: pn.Adam(1e-3, b1=2), "b1 = 2: expected a number of at least 0 and below 1"),
+        (lambda: pn.Adam(1e-3, b2=-1), "b2 = -1: expected a number of at least 0"),
+        (lambda: pn.Recipe(EULER, optimizer=optax.adam(1e-3)), "optimizer.*an Adam.*pn.Adam"),
+        (lambda: pn.Recipe(EULER, np.int64(0)), "iterations = .*an integer of 1 or more"),
+        (lambda: pn.Recipe("rk4"), "unknown solver 'rk4': did you mean RK4"),
+        (lambda: pn.Recipe(EULER, controller="paper"), "controller = 'paper'.*PaperController"),
+        (lambda: pn.Solver("Euler", dt="1/16"), "dt = '1/16': expected a number above 0"),
+        (lambda: pn.Solver(Path("Euler"), dt=0.5), "name = .*the name of a solver"),
+        (lambda: pn.get_backend(None), "name = None: expected a text"),
+        (lambda: pn.Model("mlp", classes=2), "field = 'mlp'.*pn.MLP"),
+    ],
+)
+def test_wrong_values_are_refused_with_the_fix(make: Callable[[], Any], said: str) -> None:
+    with pytest.raises(PyNODEError, match=said):
+        make()
 
 
 def main(count: int, seed: int = 0) -> int:

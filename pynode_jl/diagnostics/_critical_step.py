@@ -253,7 +253,11 @@ def critical(
     trials: list[Trial] = []
 
     def attempt(seed: int, solver: Solver) -> Trial:
-        trained, dataset = train(solver, seed)
+        expected, hint = "a trained model and its data", "Return both: return trained, data."
+        pair = items("train(solver, seed)", train(solver, seed), expected, hint)
+        if len(pair) != 2:
+            raise InvalidValueError("train(solver, seed)", pair, expected, hint)
+        trained, dataset = pair
         trial = _trial(seed, solver, trained, dataset, margin, confidence, criterion, backend)
         trials.append(trial)
         if on_trial is not None:
