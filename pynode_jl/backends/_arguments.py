@@ -19,7 +19,7 @@ from pynode_jl.solvers import Solver, Tableau
 def span(t_span: tuple[float, float]) -> tuple[float, float]:
     """Two finite times that differ."""
     expected, hint = "two finite times that differ", "Give (t0, t1)."
-    times = [real_number("t_span", each, hint) for each in items("t_span", t_span, expected, hint)]
+    times = _times("t_span", t_span, expected, hint)
     if len(times) != 2 or times[0] == times[1]:
         raise InvalidValueError("t_span", t_span, expected, hint)
     return times[0], times[1]
@@ -31,12 +31,23 @@ def stops(save_at: Sequence[float] | None, t0: float, t1: float) -> list[float]:
         return [t1]
     hint = "Sort them; y0 itself is the state at t0."
     expected = f"times that run strictly from t0 = {t0:g} (left out) to at most t1 = {t1:g}"
-    times = [real_number("save_at", t, hint) for t in items("save_at", save_at, expected, hint)]
+    times = _times("save_at", save_at, expected, hint)
     onward = operator.lt if t1 > t0 else operator.gt
     inside = times and not onward(t1, times[-1])
     if not inside or not all(map(onward, [t0, *times], times)):
         raise InvalidValueError("save_at", save_at, expected, hint)
     return times
+
+
+def _times(argument: str, value: object, expected: str, hint: str) -> list[float]:
+    """Return finite times, as floats."""
+    given = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
+    return [
+        each
+        if type(each) is float and math.isfinite(each)  # quickly: there may be thousands
+        else real_number(argument, each, hint)
+        for each in items(argument, given, expected, hint)
+    ]
 
 
 def vector_field(field: object) -> Field:

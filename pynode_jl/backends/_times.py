@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,14 +38,23 @@ class Clock(NamedTuple):
     def of(cls, times: Sequence[float]) -> Clock:
         """Return the clock of a solve over `times`."""
         start, stop = times[0], times[-1]
-        far = abs(stop - start) < _FAR * max(abs(start), abs(stop))
-        origin = start if far else 0.0
-        return cls(origin, tuple(time - origin for time in times))
+        if abs(stop - start) < _FAR * max(abs(start), abs(stop)):
+            return cls(start, tuple(time - start for time in times))
+        return cls(0.0, tuple(times))
+
+
+@cache
+def _limits(dtype: np.dtype[Any]) -> tuple[float, float, float]:
+    """Return the shortest interval as a share of its times, the shortest of all, and the largest
+    time."""
+    limits = np.finfo(dtype)
+    shortest = float(limits.tiny) / float(limits.eps)
+    return _LEAST_ROUNDINGS * float(limits.eps), shortest, float(limits.max)
 
 
 def check_within(times: Sequence[float], dtype: np.dtype[Any]) -> None:
     """Refuse times that are too large for a precision, themselves or the interval between them."""
-    most = float(np.finfo(dtype).max)
+    _, _, most = _limits(dtype)
     if max(map(abs, times)) > most or not math.isfinite(times[-1] - times[0]):
         raise InvalidValueError(
             "t_span" if len(times) > 1 else "t",
@@ -70,19 +80,18 @@ def check_resolved(times: Sequence[float], dtype: np.dtype[Any]) -> None:
         Traceback (most recent call last):
         pynode_jl.errors.InvalidValueError: t_span = (100000000.0, 100000001.0): expected ...
     """
-    limits = np.finfo(dtype)
-    (start, *_, stop), largest = times, max(map(abs, times))
-    span = abs(stop - start)
-    least = max(_LEAST_ROUNDINGS * float(limits.eps) * largest, float(limits.tiny / limits.eps))
+    start, stop = times[0], times[-1]
     check_within((start, stop), dtype)
-    if span < least:
+    share, shortest, _ = _limits(dtype)
+    least = max(share * max(abs(start), abs(stop)), shortest)
+    if abs(stop - start) < least:
         raise InvalidValueError(
             "t_span",
             (start, stop),
             f"an interval that {dtype} resolves: there, one of {least:.2g} or more",
             "Count time from the start of the interval, or solve in float64.",
         )
-    if (np.diff(np.array(Clock.of(times).times, dtype)) == 0).any():
+    if len(times) > 2 and (np.diff(np.array(Clock.of(times).times, dtype)) == 0).any():
         raise InvalidValueError(
             "save_at", times, f"times that differ in {dtype}", "Space them, or use float64."
         )
