@@ -31,6 +31,7 @@ from hypothesis import strategies as st
 
 import pynode_jl as pn
 from pynode_jl import backends, datasets, diagnostics, solvers, training
+from pynode_jl import jax as frontend
 from pynode_jl.backends import PRECISIONS, TrainState, _registry
 from pynode_jl.errors import PyNODEError
 from pynode_jl.training import step_adaptation
@@ -224,6 +225,18 @@ def _calls() -> dict[str, Call]:
         "error_share": Call(diagnostics.error_share, {"logits": x, "exact": x}),
         "check_rule": Call(diagnostics.check_rule, {
             "margin": 0.03, "confidence": 0.95, "criterion": "flips",
+        }),
+        "jax.tree_field": Call(frontend.tree_field, {
+            "function": lambda p, t, y: p["rate"] * y, "params": {"rate": np.ones(2)},
+            "state_shape": (2,),
+        }),
+        "jax.as_tree": Call(frontend.as_tree, {
+            "weights": {"rate": np.ones(2)}, "like": {"rate": np.ones(2)},
+        }),
+        "jax.diffrax_solver": Call(frontend.diffrax_solver, {"method": "Tsit5"}),
+        "jax.FieldModule": Call(frontend.FieldModule, {"field": field, "seed": 0}),
+        "jax.NeuralODE": Call(frontend.NeuralODE, {
+            "field": field, "solver": euler, "t_span": (0.0, 1.0), "max_steps": 9,
         }),
         "Dataset.from_arrays": Call(pn.Dataset.from_arrays, {"x": x, "y": labels}),
         "concentric_spheres": Call(pn.concentric_spheres, {

@@ -147,6 +147,8 @@ def swap_matrix(
     optional_callable("on_solve", on_solve)
     if tests is not None:
         tests = checked_tests(tests)
+        if not tests:
+            raise InvalidValueError("tests", tests, "one solver or more", "Or leave them out.")
     backend = as_backend(backend)
     rows, summaries, seconds = [], [], 0.0
     for number, (trained, dataset) in enumerate(models, start=1):
