@@ -11,8 +11,10 @@ import numpy as np
 
 from pynode_jl._validation import items, numbers, real_number, rounded
 from pynode_jl.backends._results import Array
+from pynode_jl.backends._times import check_resolved
 from pynode_jl.errors import BackendLacksSolverError, InvalidValueError, WrongSolverError
 from pynode_jl.fields import Field, FunctionField, VectorField
+from pynode_jl.models import Model
 from pynode_jl.solvers import Solver, Tableau
 
 
@@ -85,6 +87,13 @@ def batch(
             "Add a batch axis in front, or make the field or model for these samples.",
         )
     return array
+
+
+def check_interval(model: Model, solver: Solver, dtype: np.dtype[Any]) -> None:
+    """Refuse an interval that a precision does not resolve, and a step longer than it."""
+    check_resolved((model.t0, model.t1), dtype)
+    if solver.fixed:
+        solver.grid(model.t0, model.t1)
 
 
 def like(argument: str, value: Any, states: Array) -> Array:

@@ -339,7 +339,7 @@ class Backend(ABC):
         inputs = _arguments.batch("x", x, model.input_shape)
         targets = _arguments.labels(labels, len(inputs), model.classes)
         indices = _arguments.batches(batches, len(inputs))
-        _check_interval(model, solver, inputs)
+        _arguments.check_interval(model, solver, inputs.dtype)
         shapes = model.weight_shapes()
         weights, mu, nu = (
             _arguments.weights(each, shapes, inputs.dtype)
@@ -375,7 +375,7 @@ class Backend(ABC):
         checked_precision(precision, solver, backend=self.name)
         self._check_solver(solver, None)
         inputs = _arguments.batch("x", x, model.input_shape)
-        _check_interval(model, solver, inputs)
+        _arguments.check_interval(model, solver, inputs.dtype)
         arrays = _arguments.weights(weights, model.weight_shapes(), inputs.dtype)
         started = time.perf_counter()
         found = self._evaluate(model, arrays, inputs, solver, precision)
@@ -488,13 +488,6 @@ class Backend(ABC):
     @abstractmethod
     def _step_jacobian(self, problem: InitialValueProblem, dt: float) -> Array:
         """Return the Jacobians of the one step of `dt` that the problem asks for."""
-
-
-def _check_interval(model: Model, solver: Solver, inputs: Array) -> None:
-    """Refuse an interval that the inputs' precision does not resolve, or a longer step."""
-    check_resolved((model.t0, model.t1), inputs.dtype)
-    if solver.fixed:
-        solver.grid(model.t0, model.t1)
 
 
 def _timed(solution: Solution, started: float) -> Solution:
