@@ -15,7 +15,7 @@ test: $(VENV)/.dev
 	$(PYTEST) -m "not slow and not zoo"
 
 test-all: $(VENV)/.dev
-	$(PYTEST) -m "not zoo"
+	$(PYTEST) --durations=25 -m "not zoo"
 
 test-slow: $(VENV)/.dev
 	$(PYTEST) -m slow

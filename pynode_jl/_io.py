@@ -1,11 +1,51 @@
-"""Files written whole or not at all: a reader finds the old content or the new, no half of it."""
+"""All files of the package: written whole or not at all, and checked where they are read back.
+
+A reader finds the old content or the new, no half of it. What is read back later carries its
+SHA-256, so that a damaged file is told from a good one.
+"""
 
 from __future__ import annotations
 
+import codecs
+import errno
+import hashlib
+import json
 import os
+import shutil
+import stat
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from pynode_jl.errors import OutputError
+from pynode_jl.errors import InputError, InvalidValueError, OutputError
+
+_SEAL = "sha256"
+# Of a file that is to come so much is written: limits and quotas show, and it takes no time.
+_TRIED = 2**20
+# The longest mark first: that of UTF-32 begins as that of UTF-16 does.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def user_path(argument: str, path: object) -> Path:
+    """Return a path that a user has given, ``~`` expanded.
+
+    Raises:
+        InvalidValueError: no path, or one that no system can have.
+    """
+    if isinstance(path, str | os.PathLike):
+        text = os.fspath(path)
+        if isinstance(text, str) and text and "\0" not in text:
+            try:
+                return Path(text).expanduser()
+            except RuntimeError:  # ~somebody, whom the system does not know
+                return Path(text)
+    raise InvalidValueError(argument, path, "a path", "Pass a string or a Path.")
 
 
 def make_folder(path: Path) -> Path:
@@ -27,8 +67,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         OutputError: the disk is full, the folder has gone, ...: what was there before still is.
     """
-    # The process in the name: two that write one file do not write one draft.
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    draft = _draft(path)
     try:
         try:
             with draft.open("wb") as file:
@@ -50,6 +89,122 @@ def write_text(path: Path, text: str) -> None:
         OutputError: as for `write_bytes`.
     """
     write_bytes(path, text.encode())
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write `values` and, under "sha256", the checksum of the file's name and of them.
+
+    Raises:
+        OutputError: as for `write_bytes`.
+    """
+    sealed = {**values, _SEAL: _sum(path.name, values)}
+    write_text(path, json.dumps(sealed, indent=1, allow_nan=False))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the values that `write_json` wrote. A file without a checksum is taken as it is.
+
+    Raises:
+        InputError: no such file, or a damaged one.
+    """
+    try:
+        values = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError("path", str(path), "a JSON file", f"It is damaged: {error}.") from error
+    if not isinstance(values, dict):
+        raise InputError("path", str(path), "a JSON object", "It is damaged, or another file.")
+    if _SEAL in values and values.pop(_SEAL) != _sum(path.name, values):
+        raise InputError(
+            "path", str(path), "content that fits its checksum", "It is damaged, or was changed."
+        )
+    return values
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a regular file.
+
+    Raises:
+        InputError: none is there, or it cannot be read.
+    """
+    try:
+        check_regular(path)
+        return path.read_bytes()
+    except (OSError, MemoryError) as error:
+        raise InputError("path", str(path), "a readable file", f"{error}.") from error
+
+
+def read_text(path: Path) -> str:
+    """Return a text: UTF-8, with or without a byte order mark, or UTF-16 or UTF-32 with one.
+
+    Raises:
+        InputError: no such file, or none of these.
+    """
+    content = read_bytes(path)
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    try:
+        # As a text file is read: one line end for all.
+        return content.decode(encoding).replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            "path", str(path), "text in UTF-8", f"Save it in that encoding. {error}."
+        ) from error
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what is no file on a disk: a folder, or a pipe or device, which may have no end.
+
+    Raises:
+        OSError: it is not there, or is none.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        text = "It is a directory, a pipe or a device, and no regular file"
+        raise OSError(errno.EINVAL, text, str(path))
+
+
+def digest(*parts: bytes | memoryview) -> str:
+    """Return the SHA-256, in hex, of all parts in their order."""
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(part)
+    return sha.hexdigest()
+
+
+def is_draft(path: Path) -> bool:
+    """Whether a file is what a killed `write_bytes` has left."""
+    return path.name.startswith(".") and path.name.endswith(".part")
+
+
+def check_room(folder: Path, size: int) -> None:
+    """See that `folder` has room for `size` bytes and can be written, before the work.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    draft = _draft(folder / "room")
+    try:
+        try:
+            if shutil.disk_usage(folder).free < size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+            with draft.open("wb") as file:
+                file.write(bytes(min(size, _TRIED)))
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritable(
+            folder, f"a folder with room for {size:,} bytes that can be written", error
+        ) from error
+
+
+def _draft(path: Path) -> Path:
+    # The process in the name: two that write one file do not write one draft.
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def _sum(name: str, values: Mapping[str, Any]) -> str:
+    # The name too: a file is no other file's, though it is whole.
+    return digest(name.encode(), json.dumps(values, sort_keys=True).encode())
 
 
 def _unwritable(path: Path, expected: str, error: OSError) -> OutputError:

@@ -155,6 +155,10 @@ class OutputError(InvalidValueError):
     """A file or folder that cannot be written: a full disk, a missing right, a folder removed."""
 
 
+class InputError(InvalidValueError):
+    """A file that cannot be read: missing, without the right to, damaged, or no file at all."""
+
+
 class BackendUnavailableError(PyNODEError):
     """A backend that is not installed or not found."""
 

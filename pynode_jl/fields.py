@@ -310,7 +310,7 @@ def ConvField2d(
         >>> pn.ConvField2d((1, 8, 8), channels=4).weight_shapes()["layers.0.weight"]
         (4, 1, 1, 1)
     """
-    expected, hint = "(channels, height, width)", "Give three lengths."
+    expected, hint = "(channels, height, width)", "Grey images have one channel."
     if len(items("shape", shape, expected, hint)) != 3:
         raise InvalidValueError("shape", shape, expected, hint)
     shape = _checked_shape(shape)

@@ -81,7 +81,7 @@ class RandomModel:
     answers: np.ndarray
 
 
-def random_model(seed: int, pool: int = _POOL) -> RandomModel:
+def random_model(seed: int, pool: int = _POOL, sizes: Sequence[int] = SIZES) -> RandomModel:
     """Draw a linear field, a training solver, a head, and samples.
 
     The head is chosen so that the true rate of flips comes near one drawn from 0.3 to 30 %.
@@ -112,7 +112,7 @@ def random_model(seed: int, pool: int = _POOL) -> RandomModel:
     labels = labels_of(learned)
     flipped = answers != ode
     shares = [flipped[labels == c].mean() for c in np.unique(labels)]
-    n = int(random.choice(SIZES))
+    n = int(random.choice(sizes))
     test = random.permutation(pool)[:n]
     # The test samples are of the pool: a share of it as the truth is then exact for them too.
     dataset = labelled(x[test], labels[test], classes=CLASSES)

@@ -11,8 +11,9 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any, ClassVar, final
+
+import numpy as np
 
 from pynode_jl._validation import flag, instance, real_number
 from pynode_jl.backends import _arguments
@@ -31,7 +32,7 @@ from pynode_jl.backends._results import (
     Solution,
     TrainState,
 )
-from pynode_jl.backends._times import Clock, check_resolved, check_within
+from pynode_jl.backends._times import Clock, check_resolved, check_within, segment_grids
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import Field, Weights
 from pynode_jl.models import Model
@@ -98,23 +99,6 @@ class TrainingChunk:
     optimizer: Adam
     gradient: GradientMethod
     precision: Precision
-
-
-def segment_grids(solver: Solver, times: Sequence[float]) -> list[StepGrid]:
-    """Return the fixed steps between each two of `times`: a save time cuts a longer step.
-
-    Raises:
-        InvalidValueError: the step is longer than the whole interval.
-        WrongSolverError: the solver adapts its steps.
-    """
-    if len(times) == 2:
-        return [solver.grid(*times)]
-    solver.grid(times[0], times[-1])
-    return [_cut(solver, abs(stop - start)).grid(start, stop) for start, stop in pairwise(times)]
-
-
-def _cut(solver: Solver, span: float) -> Solver:
-    return solver.with_step(span) if solver.dt is not None and solver.dt > span else solver
 
 
 class Backend(ABC):
@@ -346,13 +330,32 @@ class Backend(ABC):
             for each in (state.weights, state.mu, state.nu)
         )
         checked = TrainState(weights, mu, nu, state.iteration)
-        started = time.perf_counter()
-        result = self._train(
-            TrainingChunk(
-                model, checked, inputs, targets, indices, solver, optimizer, gradient, precision
-            )
+        chunk = TrainingChunk(
+            model, checked, inputs, targets, indices, solver, optimizer, gradient, precision
         )
+        started = time.perf_counter()
+        result = self._train(chunk)
+        if not result.state.finite:
+            result = self._trained_while_finite(chunk, len(result.loss))
         return replace(result, seconds=time.perf_counter() - started)
+
+    def _trained_while_finite(self, chunk: TrainingChunk, done: int) -> ChunkResult:
+        """Return a chunk up to its last update with a finite result; `done` are too many.
+
+        A gradient may be finite and its update not, at a huge learning rate. What is not finite
+        stays so: the last good one is found by halving.
+        """
+        none = np.zeros(0, chunk.x.dtype)
+        good = ChunkResult(chunk.state, none, none, np.zeros(0, np.int32), 0.0, RetCode.Unstable)
+        first, last = 0, done
+        while last - first > 1:
+            middle = (first + last) // 2
+            found = self._train(replace(chunk, indices=chunk.indices[:middle]))
+            if found.state.finite:
+                first, good = middle, replace(found, retcode=RetCode.Unstable)
+            else:
+                last = middle
+        return good
 
     @final
     def evaluate(

@@ -189,6 +189,12 @@ class TrainState:
     nu: Weights
     iteration: int = 0
 
+    @property
+    def finite(self) -> bool:
+        """Whether no number of it is NaN or infinite."""
+        parts = (self.weights, self.mu, self.nu)
+        return all(bool(np.isfinite(value).all()) for part in parts for value in part.values())
+
     @classmethod
     def start(cls, weights: Weights) -> TrainState:
         """Return the state before the first iteration."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pynode_jl.errors import InvalidValueError
+from pynode_jl.solvers import Solver, StepGrid
 
 # An interval is far from zero where it is shorter than this share of its times.
 _FAR = 2.0**-8
@@ -95,3 +97,20 @@ def check_resolved(times: Sequence[float], dtype: np.dtype[Any]) -> None:
         raise InvalidValueError(
             "save_at", times, f"times that differ in {dtype}", "Space them, or use float64."
         )
+
+
+def segment_grids(solver: Solver, times: Sequence[float]) -> list[StepGrid]:
+    """Return the fixed steps between each two of `times`: a save time cuts a longer step.
+
+    Raises:
+        InvalidValueError: the step is longer than the whole interval.
+        WrongSolverError: the solver adapts its steps.
+    """
+    if len(times) == 2:
+        return [solver.grid(*times)]
+    solver.grid(times[0], times[-1])
+    return [_cut(solver, abs(stop - start)).grid(start, stop) for start, stop in pairwise(times)]
+
+
+def _cut(solver: Solver, span: float) -> Solver:
+    return solver.with_step(span) if solver.dt is not None and solver.dt > span else solver

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from pynode_jl._io import write_text
-from pynode_jl.cli._running import settings, train_with_bar
+from pynode_jl.cli._console import console
+from pynode_jl.cli._running import expanded, settings, train_with_bar, writable
 from pynode_jl.errors import DivergedError
 
 if TYPE_CHECKING:
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from pynode_jl.solvers import Solver
     from pynode_jl.training import Trained
 
-_console = Console()
 
 _ConfigFile = Annotated[
     Path | None,
-    typer.Argument(help="A TOML file; default: Sphere 2D with Euler.", show_default=False),
+    typer.Argument(
+        callback=expanded, help="A TOML file; default: Sphere 2D with Euler.", show_default=False
+    ),
 ]
 _Setting = Annotated[
     list[str] | None,
@@ -38,9 +39,9 @@ _Setting = Annotated[
 
 def adapt(
     config: _ConfigFile = None,
-    out: Annotated[Path, typer.Option(help="Folder for the runs, their table and figure.")] = Path(
-        "runs/adapt"
-    ),
+    out: Annotated[
+        Path, typer.Option(callback=expanded, help="Folder for the runs, their table and figure.")
+    ] = Path("runs/adapt"),
     controller: Annotated[
         str | None,
         typer.Option(help="steady (ours) or paper; default: the file's, or steady."),
@@ -61,10 +62,11 @@ def adapt(
         base = replace(base, adapt=AdaptConfig(wanted))
     # Settings last: an option belongs to the controller that is named.
     base = base.changed(settings(setting or []))
+    writable(out)
     rows, traces, fixed = [], {}, True
     for seed in range(base.seed, base.seed + seeds):
         run = Run.create(replace(base, seed=seed), out / f"{wanted}-s{seed}")
-        train_with_bar(_console, run, run.folder.name)
+        train_with_bar(console, run, run.folder.name)
         trained = run.trained
         rows.append(adaptation_row(trained, run.dataset, run.backend))
         traces[run.folder.name] = checks_table(trained.history)
@@ -76,14 +78,14 @@ def adapt(
         out / f"{wanted}-trace",
     )
     _show_adapted(wanted, table)
-    _console.print(f"table and traces: {out / wanted}.csv, {paths[0]}", soft_wrap=True)
+    console.print(f"table and traces: {out / wanted}.csv, {paths[0]}", soft_wrap=True)
 
 
 def critical(
     config: _ConfigFile = None,
-    out: Annotated[Path, typer.Option(help="Folder for the runs and the table.")] = Path(
-        "runs/critical"
-    ),
+    out: Annotated[
+        Path, typer.Option(callback=expanded, help="Folder for the runs and the table.")
+    ] = Path("runs/critical"),
     coarse: Annotated[str, typer.Option(help="The coarse end: dt=1/4, or tol=1e-1.")] = "dt=1/4",
     fine: Annotated[str, typer.Option(help="The fine end.")] = "dt=1/256",
     method: Annotated[
@@ -112,16 +114,17 @@ def critical(
 
     base = replace(_base(config).changed(settings(setting or [])), adapt=AdaptConfig())
     name = base.recipe().solver.name
+    writable(out)
 
     def train(solver: Solver, seed: int) -> tuple[Trained, Dataset]:
         wanted = replace(base, seed=seed, train=replace(base.train, solver=str(solver)))
         text = solver.stepping.label.replace("/", "_").replace(" ", "-")
         run = Run.create(wanted, out / f"{name}-{text}-s{seed}")
         try:
-            train_with_bar(_console, run, run.folder.name)
+            train_with_bar(console, run, run.folder.name)
         except DivergedError as error:
             # A step at which training fails is a trial too. It says nothing about finer ones.
-            _console.print(f"{run.folder.name}: {error}", markup=False, highlight=False)
+            console.print(f"{run.folder.name}: {error}", markup=False, highlight=False)
         return run.trained, run.dataset
 
     def show(trial: Trial) -> None:
@@ -135,7 +138,7 @@ def critical(
             ),
         ):
             text += "" if math.isnan(value) else said
-        _console.print(text, highlight=False)
+        console.print(text, highlight=False)
 
     report = search(
         train,
@@ -153,8 +156,8 @@ def critical(
     write_text(out / "trials.csv", report.table.to_csv(index=False))
     write_text(out / "critical.csv", report.brackets.to_csv(index=False))
     title = f"{name}: where models begin to hold ({method}, by {report.criterion})"
-    _console.print(_frame(title, report.brackets))
-    _console.print(f"tables: {out}/critical.csv, {out}/trials.csv", soft_wrap=True)
+    console.print(_frame(title, report.brackets))
+    console.print(f"tables: {out}/critical.csv, {out}/trials.csv", soft_wrap=True)
 
 
 def _base(config: Path | None) -> Config:
@@ -183,11 +186,11 @@ def _show_adapted(name: str, table: pd.DataFrame) -> None:
     for column in ("accuracy", "ode"):
         shown[column] = shown[column].map("{:.1%}".format)
     shown["spread"] = shown["spread"].map("{:.3f}".format)
-    _console.print(_frame(f"{name} controller: evaluations in training + checks", shown))
+    console.print(_frame(f"{name} controller: evaluations in training + checks", shown))
     for seed, text in zip(table["seed"], table["validation"], strict=True):
-        _console.print(f"seed {seed}, validation: {text}", highlight=False)
+        console.print(f"seed {seed}, validation: {text}", highlight=False)
     total = table["nf_training"] + table["nf_checks"]
-    _console.print(
+    console.print(
         f"accuracy {over_seeds(100 * table['accuracy'])} %, of the ODE"
         f" {over_seeds(100 * table['ode'])} %, evaluations an iteration {over_seeds(total)}"
         + (" (mean +- sample deviation over seeds)" if len(table) > 1 else ""),

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from pynode_jl._io import write_text
 from pynode_jl.cli._adapt import adapt, critical
 from pynode_jl.cli._certify import certify
+from pynode_jl.cli._console import console
 from pynode_jl.cli._julia import app as julia_app
 from pynode_jl.cli._matrix import matrix
 from pynode_jl.cli._reproduce import app as reproduce_app
-from pynode_jl.cli._running import settings, train_with_bar
+from pynode_jl.cli._running import expanded, settings, train_with_bar
 
 app = typer.Typer(
     help="Is a trained Neural ODE an ODE, or a ResNet tied to its solver?",
@@ -32,16 +32,17 @@ app.command()(adapt)
 app.command()(critical)
 app.command()(matrix)
 app.command()(certify)
-_console = Console()
 
-_Folder = Annotated[Path, typer.Argument(help="The run's folder.", show_default=False)]
+_Folder = Annotated[
+    Path, typer.Argument(callback=expanded, help="The run's folder.", show_default=False)
+]
 
 
 @app.command()
 def quickstart(
-    out: Annotated[Path, typer.Option(help="Folder for the runs and the report.")] = Path(
-        "runs/quickstart"
-    ),
+    out: Annotated[
+        Path, typer.Option(callback=expanded, help="Folder for the runs and the report.")
+    ] = Path("runs/quickstart"),
     seed: Annotated[int, typer.Option(help="Decides data, weights and batches.")] = 0,
 ) -> None:
     """Train Sphere 2D with a coarse and a fine Euler step, swap solvers, report. Takes minutes."""
@@ -52,15 +53,19 @@ def quickstart(
         name: Run.create(config, out / name) for name, config in quickstart_configs(seed).items()
     }
     for name, run in runs.items():
-        train_with_bar(_console, run, name)
+        train_with_bar(console, run, name)
     _report(runs, out, "Quickstart: one model, a coarse and a fine training solver")
-    _console.print(f"{time.monotonic() - begun:.0f} s in all")
+    console.print(f"{time.monotonic() - begun:.0f} s in all")
 
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="A TOML file.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="The run's folder: new, or a run to resume.")],
+    config: Annotated[
+        Path, typer.Argument(callback=expanded, help="A TOML file.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option(callback=expanded, help="The run's folder: new, or a run to resume.")
+    ],
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", help='Change a key: "train.iterations=100". Repeatable.'),
@@ -70,7 +75,7 @@ def train(
     from pynode_jl.runs import Config, Run
 
     run = Run.create(Config.from_toml(config).changed(settings(setting or [])), out)
-    train_with_bar(_console, run, out.name)
+    train_with_bar(console, run, out.name)
 
 
 @app.command()
@@ -142,15 +147,17 @@ def solvers(
             ", ".join(steps),
             row.note,
         )
-    _console.print(table)
-    _console.print(f"{len(rows)} solvers")
+    console.print(table)
+    console.print(f"{len(rows)} solvers")
 
 
 @app.command()
 def zoo(
     backend: Annotated[str, typer.Option(help="jax or julia.")] = "jax",
     family: Annotated[str | None, typer.Option(help="A part of the family's name.")] = None,
-    out: Annotated[Path | None, typer.Option(help="A CSV file to write, row by row.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(callback=expanded, help="A CSV file to write, row by row.")
+    ] = None,
 ) -> None:
     """Measure the order of convergence of every solver; name suspects. Julia's take an hour."""
     import pandas as pd
@@ -166,17 +173,19 @@ def zoo(
     for row in measure_orders(integrator, rows):
         found.append(row)
         seen = f"not measured: {row.problem}" if row.problem else f"measured {row.measured:.2f}"
-        mark = "[bold red]suspect[/] " if row.suspect else ""
-        _console.print(f"{len(found):>3}/{len(rows)} {mark}{row.name}: ", end="")
-        _console.print(
+        console.print(f"{len(found):>3}/{len(rows)} ", end="")
+        if row.suspect:
+            console.print("suspect ", style="bold red", end="")
+        console.print(f"{row.name}: ", end="")
+        console.print(
             f"claimed {row.claimed}, {seen}", markup=False, highlight=False, soft_wrap=True
         )
         if out is not None:
             write_text(out, pd.DataFrame(map(asdict, found)).to_csv(index=False))
     suspects = [row.name for row in found if row.suspect]
     unmeasured = [row.name for row in found if row.problem]
-    _console.print(f"{len(found)} solvers, {len(suspects)} suspects: {', '.join(suspects)}")
-    _console.print(f"{len(unmeasured)} not measured: {', '.join(unmeasured)}")
+    console.print(f"{len(found)} solvers, {len(suspects)} suspects: {', '.join(suspects)}")
+    console.print(f"{len(unmeasured)} not measured: {', '.join(unmeasured)}")
 
 
 @app.command()
@@ -186,9 +195,10 @@ def doctor() -> None:
 
     failures = 0
     for finding in findings():
-        sign = "[green]ok[/]" if finding.well else "[bold red]!![/]"
-        _console.print(f"{sign} {finding.subject:<12}", end=" ")
-        _console.print(finding.text, markup=False, highlight=False, soft_wrap=True)
+        sign, style = ("ok", "green") if finding.well else ("!!", "bold red")
+        console.print(sign, style=style, end=" ")
+        console.print(f"{finding.subject:<12}", end=" ")
+        console.print(finding.text, markup=False, highlight=False, soft_wrap=True)
         failures += not finding.well
     raise typer.Exit(1 if failures else 0)
 
@@ -200,11 +210,12 @@ def _report(runs: dict[str, Any], folder: Path, title: str) -> None:
 
     reports = {}
     for name, run in runs.items():
-        with swap_bar(_console, name) as show:
+        with swap_bar(console, name) as show:
             reports[name] = run.swap(show)
     for name, report in reports.items():
-        _console.print(swap_table(name, report))
-        _console.print(f"[bold]{name}[/]: {report.verdict.text}", highlight=False)
-        _console.print(report.cost.text, highlight=False)
+        console.print(swap_table(name, report))
+        console.print(f"{name}: ", style="bold", end="", highlight=False)
+        console.print(report.verdict.text, highlight=False)
+        console.print(report.cost.text, highlight=False)
     page = write_run_report(runs, folder, title)
-    _console.print(f"report: {page}", soft_wrap=True, highlight=False)
+    console.print(f"report: {page}", soft_wrap=True, highlight=False)

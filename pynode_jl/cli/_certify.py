@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-_console = Console()
+from pynode_jl.cli._console import console
+from pynode_jl.cli._running import expanded, writable
 
 
 def certify(
-    folder: Annotated[Path, typer.Argument(help="The run's folder.", show_default=False)],
+    folder: Annotated[
+        Path, typer.Argument(callback=expanded, help="The run's folder.", show_default=False)
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the certificate; default: the run's.")
+        Path | None,
+        typer.Option(callback=expanded, help="Folder for the certificate; default: the run's."),
     ] = None,
     samples: Annotated[
         int, typer.Option(help="Test samples for diagnostics that need Jacobians.")
@@ -35,7 +38,8 @@ def certify(
             "a run that is trained to its end",
             "`pynode-jl train` resumes it.",
         )
-    with _console.status("running") as status:
+    place = writable(folder if out is None else out)
+    with console.status("running") as status:
         certificate = ask(
             trained,
             run.dataset,
@@ -48,13 +52,13 @@ def certify(
         )
         page = write_certificate(
             certificate,
-            folder if out is None else out,
+            place,
             trained=trained,
             dataset=run.dataset,
             backend=run.backend,
         )
-    _console.print(certificate.text, style="bold", highlight=False, markup=False)
+    console.print(certificate.text, style="bold", highlight=False, markup=False)
     for each in certificate.findings:
-        _console.print(f"{each.name} ({each.outcome}): ", style="bold", end="", highlight=False)
-        _console.print(each.text, highlight=False, markup=False)
-    _console.print(f"certificate: {page}", soft_wrap=True, highlight=False)
+        console.print(f"{each.name} ({each.outcome}): ", style="bold", end="", highlight=False)
+        console.print(each.text, highlight=False, markup=False)
+    console.print(f"certificate: {page}", soft_wrap=True, highlight=False)

@@ -6,9 +6,8 @@ import os
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
+from pynode_jl.cli._console import console
 from pynode_jl.cli._progress import counting_bar
 
 app = typer.Typer(
@@ -16,7 +15,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-_console = Console()
 
 
 @app.callback()
@@ -32,7 +30,7 @@ def install(
     from pynode_jl.backends.julia import install as install_julia
 
     project = install_julia(gpu=gpu)
-    _console.print(f"installed into {project}; `pynode-jl doctor` starts it", soft_wrap=True)
+    console.print(f"installed into {project}; `pynode-jl doctor` starts it", soft_wrap=True)
 
 
 @app.command()
@@ -53,21 +51,22 @@ def precompile(
     libraries = solvers_by_library(wanted or ())
     seconds = megabytes = 0.0
     compiled, failed = 0, []
-    with counting_bar(_console, "compile", len(libraries)) as done:
+    with counting_bar(console, "compile", len(libraries)) as done:
         for image in build_images(libraries, jobs=jobs):
             done(image.library)
             if image.problem:
                 failed.append(image.library)
-                _console.print(f"{image.library}: [red]{escape(image.problem)}", soft_wrap=True)
+                console.print(f"{image.library}: ", end="")
+                console.print(image.problem, style="red", soft_wrap=True)
                 continue
             compiled += len(image.solvers)
             seconds += image.seconds
             megabytes += image.megabytes
-            _console.print(
+            console.print(
                 f"{image.library}: {len(image.solvers)} solvers, {image.seconds:.0f} s,"
                 f" {image.megabytes:.0f} MB",
                 soft_wrap=True,
             )
-    _console.print(f"{compiled} solvers compiled in {seconds:.0f} s, {megabytes:.0f} MB")
+    console.print(f"{compiled} solvers compiled in {seconds:.0f} s, {megabytes:.0f} MB")
     if failed:
         raise typer.Exit(1)

@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from pynode_jl.cli._console import console, stderr
+from pynode_jl.cli._running import expanded, writable
+
 _WORST = 10
-_console = Console()
-_stderr = Console(stderr=True, highlight=False)
 
 
 def matrix(
     folders: Annotated[
         list[Path], typer.Argument(help="Runs, or folders that hold runs.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option(help="Folder for table, heat map and page.")] = Path(
-        "runs/matrix"
-    ),
+    out: Annotated[
+        Path, typer.Option(callback=expanded, help="Folder for table, heat map and page.")
+    ] = Path("runs/matrix"),
     solver: Annotated[
         list[str] | None,
         typer.Option(help="A test solver: a name, or with settings of its own. Repeatable."),
@@ -49,11 +49,12 @@ def matrix(
     begun = time.monotonic()
 
     def skip(folder: Path, reason: str) -> None:
-        _stderr.print(f"skipped {folder}: {reason}", markup=False, soft_wrap=True)
+        stderr.print(f"skipped {folder}: {reason}", markup=False, soft_wrap=True)
 
     runs = find_runs(folders, skip)
+    writable(out)
     tests = [*(solver or ()), *(explicit_zoo() if zoo else ())]
-    with swap_bar(_console, f"{len(runs)} runs") as show:
+    with swap_bar(console, f"{len(runs)} runs") as show:
         found = runs_matrix(
             runs,
             tests or None,
@@ -62,6 +63,7 @@ def matrix(
             confidence=confidence,
             criterion=cast(Any, criterion),  # checked there
             on_solve=show,
+            on_skip=skip,
         )
     table = Table(
         *("trained with", "tested with", "damage", "accuracy", "flips", "seeds"),
@@ -76,7 +78,7 @@ def matrix(
             _with_interval(row["flips"], row["flips_low"], row["flips_high"]),
             str(row["seeds"]),
         )
-    _console.print(table)
+    console.print(table)
     kinds = [name for name in VERDICTS if name in found.trained]
     verdicts = Table("trained with", "as trained", "as an ODE", *kinds, title="seeds by verdict")
     for row in found.trained.to_dict("records"):
@@ -88,13 +90,13 @@ def matrix(
             ),
             *(str(row[kind]) for kind in kinds),
         )
-    _console.print(verdicts)
+    console.print(verdicts)
     page = write_matrix_report(runs, found, out)
-    _console.print(
+    console.print(
         f"{int(found.table['seeds'].sum())} evaluations of {len(runs)} runs,"
         f" {time.monotonic() - begun:.0f} s"
     )
-    _console.print(f"matrix: {page}", soft_wrap=True, highlight=False)
+    console.print(f"matrix: {page}", soft_wrap=True, highlight=False)
 
 
 def _with_interval(share: float, low: float, high: float) -> str:

@@ -61,10 +61,10 @@ def counting_bar(console: Console, name: str, total: int) -> Iterator[Callable[[
 
 def _bar(console: Console, text: str) -> Progress:
     return Progress(
-        TextColumn("{task.description:<14}"),
+        TextColumn("{task.description:<14}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn(text),
+        TextColumn(text, markup=False),
         console=console,
     )

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
-from rich.console import Console
 
+from pynode_jl.cli._console import console
+from pynode_jl.cli._running import expanded, writable
 from pynode_jl.paper import REPRODUCTIONS
 
 app = typer.Typer(
@@ -18,11 +19,13 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-_console = Console()
 
 
 _Out = Annotated[
-    Path, typer.Option(help="Folder for the figures; trained runs go to its folder runs.")
+    Path,
+    typer.Option(
+        callback=expanded, help="Folder for the figures; trained runs go to its folder runs."
+    ),
 ]
 _Seeds = Annotated[int, typer.Option(help="Seeds behind each mean.")]
 _Full = Annotated[
@@ -62,16 +65,17 @@ def _make(
     from pynode_jl.paper import ReproductionContext, make
 
     begun = time.monotonic()
-    bar = partial(training_bar, _console)
+    bar = partial(training_bar, console)
     context = ReproductionContext(
         out, seeds, full, backend, bar, cast(Any, criterion)
     )  # checked there
+    writable(context.folder)
     result = make(name, context)
     paths = context.publish(name, result)
-    _console.print(result.caption, highlight=False)
+    console.print(result.caption, highlight=False)
     for path in paths:
-        _console.print(str(path), soft_wrap=True, highlight=False)
-    _console.print(f"{time.monotonic() - begun:.0f} s")
+        console.print(str(path), soft_wrap=True, highlight=False)
+    console.print(f"{time.monotonic() - begun:.0f} s")
 
 
 for _name, _row in REPRODUCTIONS.items():

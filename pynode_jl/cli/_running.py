@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from pynode_jl._io import check_room, make_folder, user_path
 from pynode_jl.errors import ConfigError, DivergedError
 
 if TYPE_CHECKING:
@@ -34,6 +36,21 @@ def train_with_bar(console: Console, run: Run, name: str) -> None:
             f" {trained.recipe.iterations}: {trained.retcode.meaning} The last good state is in"
             f" {run.folder}; a smaller train.learning_rate or step may get further."
         )
+
+
+def expanded(path: Path | None) -> Path | None:
+    """Return a path from the command line, ``~`` expanded: shells do not in ``--out=~/runs``."""
+    return None if path is None else user_path("path", path)
+
+
+def writable(folder: Path) -> Path:
+    """Make a folder for results and return it: that it cannot be written is found before the work.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    check_room(make_folder(folder), 2**20)
+    return folder
 
 
 def settings(texts: list[str]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
+from pynode_jl.diagnostics import NOT_RUN
+
 if TYPE_CHECKING:
     from pynode_jl.diagnostics import SwapReport
 
@@ -41,6 +43,8 @@ def swap_table(name: str, report: SwapReport) -> Table:
 
 
 def _cell(cell: pd.Series) -> Text:
+    if cell["retcode"] == NOT_RUN:
+        return Text("not run", style="dim")
     if cell["retcode"] != "Success":
         return Text("failed", style="dim")
     if cell["label"] == cell["train_solver"]:

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pynode_jl.errors import DataError
+from pynode_jl.errors import DataError, InvalidValueError
 
 Floats: TypeAlias = NDArray[np.float32]
 Labels: TypeAlias = NDArray[np.int32]
@@ -20,6 +20,11 @@ class SupportsDLPack(Protocol):
 
     def __dlpack_device__(self) -> Any: ...
 
+
+_MOST_NUMBERS = 2**31
+# So many different labels are the classes of large data, or no classes.
+_MANY = 20
+_NUMBERING = "Number the classes from 0: y = np.unique(y, return_inverse=True)[1]."
 
 #: Everything that the public functions take as an array.
 Arrays: TypeAlias = ArrayLike | SupportsDLPack
@@ -52,7 +57,8 @@ def float_states(argument: str, values: Arrays) -> Floats:
         raise DataError(
             f"{argument}.shape", states.shape, "non-empty", f"Give {argument} an example or more."
         )
-    _refuse_first(argument, raw, ~np.isfinite(states), "a number that is finite in float32")
+    finite, hint = np.isfinite(states), "Correct or drop them."
+    _refuse_first(argument, raw, ~finite, "a number that is finite in float32", hint)
     states.flags.writeable = False
     return states
 
@@ -84,17 +90,65 @@ def class_labels(argument: str, values: Arrays, classes: int | None = None) -> L
             f"{argument}.dtype",
             str(raw.dtype),
             "whole numbers",
-            f"Number the classes from 0: np.unique(y, return_inverse=True)[1]. {cause}.",
+            f"{_NUMBERING} {cause}.",
         ) from cause
     # NaN fails the comparisons, so it is refused here as well.
     good = (numbers >= 0) & (numbers < limit) & (numbers == np.floor(numbers))
-    _refuse_first(argument, raw, ~good, allowed)
+    _refuse_first(argument, raw, ~good, allowed, _NUMBERING)
     labels = np.array(numbers, dtype=np.int32, order="C")
     labels.flags.writeable = False
     return labels
 
 
-def _refuse_first(argument: str, raw: NDArray[Any], bad: NDArray[np.bool_], allowed: str) -> None:
+def check_size(examples: int, numbers: int) -> None:
+    """Refuse to draw more than a machine has room for.
+
+    Raises:
+        InvalidValueError: more than 2**31 numbers in all.
+    """
+    if examples * numbers > _MOST_NUMBERS:
+        raise InvalidValueError(
+            "n_train + n_test",
+            examples,
+            f"at most {_MOST_NUMBERS // numbers} examples of {numbers} numbers",
+            "Draw fewer.",
+        )
+
+
+def count_classes(labels: Labels) -> int:
+    """Return the number of classes of labels that number them from 0 without a gap.
+
+    Raises:
+        DataError: a class without an example, which the labels do not mean, or does not exist; or
+            labels that are all different, as ids and measurements are.
+    """
+    found = np.unique(labels)
+    if len(found) == 1:
+        value = int(found[0])
+        hint = f"Every label is {value}: pass classes= if meant."
+        raise DataError("y", value, "labels of two classes or more", hint)
+    if len(found) > _MANY and 2 * len(found) > labels.size:
+        raise DataError(
+            "y",
+            f"{len(found)} different labels of {labels.size} examples",
+            "labels of classes that have several examples each",
+            "Ids and measured values are no classes. Pass classes= if they are meant.",
+        )
+    if len(found) != int(found[-1]) + 1:
+        listing = ", ".join(map(str, found[:6])) + (", ..." if len(found) > 6 else "")
+        raise DataError(
+            "y",
+            f"labels {listing} of {len(found)} classes",
+            f"the labels 0 to {len(found) - 1}, each with an example",
+            f"{_NUMBERING} Or pass classes={int(found[-1]) + 1} if classes without an example are"
+            " meant.",
+        )
+    return len(found)
+
+
+def _refuse_first(
+    argument: str, raw: NDArray[Any], bad: NDArray[np.bool_], allowed: str, hint: str
+) -> None:
     if not bad.any():
         return
     index = np.unravel_index(int(bad.argmax()), bad.shape)
@@ -104,7 +158,7 @@ def _refuse_first(argument: str, raw: NDArray[Any], bad: NDArray[np.bool_], allo
         f"{argument}[{place}]",
         value.item() if hasattr(value, "item") else value,
         allowed,
-        f"{int(bad.sum())} of {bad.size} entries of {argument} are refused: correct or drop them.",
+        f"{int(bad.sum())} of {bad.size} entries of {argument} are refused. {hint}",
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import pickle
+import pickletools
 import tarfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -18,12 +19,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode_jl._io import check_regular
 from pynode_jl.errors import DataError
 
 _SHAPE = (3, 32, 32)
 _PIXELS = 3 * 32 * 32
-# A batch of the published archives has 30 MB.
-_MOST_BYTES = 2**31
+# A batch of the published archives has 30 MB, and an archive six.
+_MOST_BYTES = 2**29
+_MOST_BYTES_OF_ALL = 2**32
 
 #: Pixels (n, 3, 32, 32), bytes, and labels (n,), integers.
 Batch: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.integer[Any]]]
@@ -46,6 +49,7 @@ def _members(path: Path, names: list[str]) -> dict[str, bytes]:
     """Return the contents of the files `names` of a gzipped tar file, in whatever folder."""
     found: dict[str, bytes] = {}
     try:
+        check_regular(path)
         with gzip.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 name = Path(member.name).name
@@ -58,8 +62,9 @@ def _members(path: Path, names: list[str]) -> dict[str, bytes]:
                     raise EOFError(f"{name} has {len(found[name])} of {member.size} bytes")
             # To the end, where gzip's checksum is: tar stops before it.
             while file.read(2**20):
-                pass
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as cause:
+                if file.tell() > _MOST_BYTES_OF_ALL:
+                    raise EOFError(f"it has more than {_MOST_BYTES_OF_ALL} bytes")
+    except (OSError, EOFError, tarfile.TarError, zlib.error, ValueError, MemoryError) as cause:
         raise DataError(
             "file",
             str(path),
@@ -96,6 +101,7 @@ def _python(path: Path, name: str, data: bytes) -> Batch:
     argument = f"{path.name}: {name}"
     allowed = f"a pickled dictionary of b'data', (n, {_PIXELS}) bytes, and b'labels', n integers"
     try:
+        _check_pickle(data)
         batch = _Plain(io.BytesIO(data), encoding="bytes").load()
         pixels, labels = batch[b"data"].array(), np.array(batch[b"labels"])
     except Exception as cause:  # what a damaged pickle raises is open-ended
@@ -114,6 +120,22 @@ def _python(path: Path, name: str, data: bytes) -> Batch:
             "Get the archive anew.",
         )
     return pixels.reshape(-1, *_SHAPE), labels
+
+
+def _check_pickle(data: bytes) -> None:
+    """Refuse a pickle that asks for memory which its own length does not account for.
+
+    A few bytes may number a place of the memo in the billions, or, in later protocols than Python
+    2's, name a length; the unpickler would make room for it.
+
+    Raises:
+        UnpicklingError: it does.
+    """
+    for count, (code, argument, _) in enumerate(pickletools.genops(data)):
+        if code.proto > 2:
+            raise pickle.UnpicklingError(f"it has {code.name}, which Python 2 does not write")
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(argument or 0) <= count:
+            raise pickle.UnpicklingError(f"{code.name} {argument} after {count} operations")
 
 
 #: Each archive: what its batches' names end with, and how one is read.

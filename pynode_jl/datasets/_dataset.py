@@ -6,8 +6,17 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from pynode_jl._validation import whole_number
-from pynode_jl.datasets._arrays import Arrays, Floats, Labels, class_labels, float_states
+from pynode_jl.datasets._arrays import (
+    Arrays,
+    Floats,
+    Labels,
+    class_labels,
+    count_classes,
+    float_states,
+)
 from pynode_jl.datasets._split import stratified_split
 from pynode_jl.errors import DataError, InvalidValueError
 from pynode_jl.seeding import checked_seed, generator
@@ -95,10 +104,10 @@ class Dataset:
 
         Args:
             x: states, shape (n, *state).
-            y: labels, shape (n,), whole numbers from 0.
+            y: labels, shape (n,), whole numbers from 0 without a gap, training and test together.
             test_fraction: share of the test examples, between 0 and 1; not with `x_test`.
             x_test, y_test: test examples; both or neither.
-            classes: number of classes; one more than the largest label unless told.
+            classes: number of classes, where not every one has an example.
             seed: of the split.
             name: what the data are called in reports.
 
@@ -124,10 +133,10 @@ class Dataset:
         labels = class_labels("y", y, classes)
         if x_test is not None and y_test is not None:
             test_labels = class_labels("y_test", y_test, classes)
-            largest = max(labels.max(), test_labels.max())
             states, test_states = float_states("x", x), float_states("x_test", x_test)
-            count = _classes(classes, int(largest))
-            return cls(name, states, labels, test_states, test_labels, count)
+            if classes is None:
+                classes = count_classes(np.concatenate([labels, test_labels]))
+            return cls(name, states, labels, test_states, test_labels, classes)
         states = float_states("x", x)
         if len(states) != len(labels):
             raise DataError(
@@ -136,6 +145,8 @@ class Dataset:
                 f"len(x) = {len(states)}",
                 "Give one label for each example.",
             )
+        if classes is None:
+            classes = count_classes(labels)
         fraction = 0.2 if test_fraction is None else test_fraction
         train, test = stratified_split(labels, fraction, generator(seed, "data"))
         return cls(
@@ -144,7 +155,7 @@ class Dataset:
             labels[train],
             states[test],
             labels[test],
-            _classes(classes, int(labels.max())),
+            classes,
             seed,
         )
 
@@ -182,11 +193,3 @@ class Dataset:
         # Through the constructor: NumPy's pickles forget that an array is read-only.
         arrays = (self.x_train, self.y_train, self.x_test, self.y_test)
         return Dataset, (self.name, *arrays, self.classes, self.seed)
-
-
-def _classes(classes: int | None, largest: int) -> int:
-    if classes is None and largest == 0:
-        raise DataError(
-            "y", 0, "labels of two classes or more", "Every label is 0: pass classes= if meant."
-        )
-    return largest + 1 if classes is None else classes

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode_jl._io import check_regular
 from pynode_jl.errors import DataError
 
 #: The format's type codes.
@@ -29,7 +30,7 @@ TYPES: Mapping[int, np.dtype[Any]] = {
     0x0E: np.dtype(">f8"),
 }
 # No header may ask for more: a damaged one would have the machine swap before it is found out.
-_MOST_BYTES = 2**34
+_MOST_BYTES = 2**31
 
 
 def read_idx(path: Path, axes: int, code: int = 0x08) -> NDArray[Any]:
@@ -44,12 +45,13 @@ def read_idx(path: Path, axes: int, code: int = 0x08) -> NDArray[Any]:
         DataError: no such file, not gzip, cut short or too long, or an array of another kind.
     """
     try:
+        check_regular(path)
         with gzip.open(path, "rb") as file:
             lengths = _header(path, file.read(4 + 4 * axes), axes, code)
             count = math.prod(lengths)
             # One byte more than is wanted: a file that goes on behind its array is damaged too.
             data = file.read(count * TYPES[code].itemsize + 1)
-    except (OSError, EOFError, zlib.error) as cause:
+    except (OSError, EOFError, zlib.error, MemoryError) as cause:
         raise DataError(
             "file",
             str(path),

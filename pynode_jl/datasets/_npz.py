@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pynode_jl._io import check_regular, user_path
 from pynode_jl.datasets._dataset import Dataset
 from pynode_jl.errors import DataError, InvalidValueError
 
@@ -47,7 +48,7 @@ def arrays(
     """
     if not isinstance(path, str | os.PathLike):
         raise InvalidValueError("path", path, "the path of an .npz file", "Pass a string or Path.")
-    path = Path(path)
+    path = user_path("path", path)
     found = _read(path)
     if "x_train" not in found:
         return Dataset.from_arrays(
@@ -72,6 +73,8 @@ def arrays(
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
+        # A pipe or a device may have no end.
+        check_regular(path)
         with path.open("rb") as file:
             if not zipfile.is_zipfile(file):
                 raise zipfile.BadZipFile("not a whole zip archive: cut short, or another format")

@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from pynode_jl._io import check_regular, user_path
 from pynode_jl.errors import DataError, MissingDependencyError
 
 #: Environment variable that names the folder of downloaded files; the system's cache folder unless
@@ -29,7 +30,7 @@ class PublicFile:
 def data_folder(folder: str | os.PathLike[str] | None) -> Path:
     """`folder`, or by default that of `FOLDER_VARIABLE`, or the system's cache folder."""
     if folder is not None:
-        return Path(folder).expanduser()
+        return user_path("folder", folder)
     if os.environ.get(FOLDER_VARIABLE):
         return Path(os.environ[FOLDER_VARIABLE]).expanduser()
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
@@ -50,9 +51,15 @@ def public_file(file: PublicFile, folder: Path, *, download: bool, verify: bool)
         MissingDependencyError: a download is needed and pooch is not installed.
     """
     path = folder / file.name
-    if path.exists():
-        if verify:
-            _check(path, file)
+    try:
+        there = path.exists()
+        if there:
+            check_regular(path)
+            if verify:
+                _check(path, file)
+    except OSError as cause:
+        raise DataError("file", str(path), "a readable file", f"{cause}.") from cause
+    if there:
         return path
     if not download:
         raise DataError(
@@ -65,11 +72,8 @@ def public_file(file: PublicFile, folder: Path, *, download: bool, verify: bool)
 
 
 def _check(path: Path, file: PublicFile) -> None:
-    try:
-        with path.open("rb") as opened:
-            found = hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError as cause:
-        raise DataError("file", str(path), "a readable file", f"{cause}.") from cause
+    with path.open("rb") as opened:
+        found = hashlib.file_digest(opened, "sha256").hexdigest()
     if found != file.sha256:
         raise DataError(
             "file",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pynode_jl._validation import whole_number
-from pynode_jl.datasets._arrays import Floats, Labels
+from pynode_jl.datasets._arrays import Floats, Labels, check_size
 from pynode_jl.datasets._dataset import Dataset
 from pynode_jl.seeding import generator
 
@@ -37,9 +37,10 @@ def concentric_spheres(
         >>> spheres.x_train.shape, spheres.x_train.dtype
         ((200, 3), dtype('float32'))
     """
-    dim = whole_number("dim", dim, 1, most=2**20)
-    n_train = whole_number("n_train", n_train, 4, most=2**30, multiple_of=4)
-    n_test = whole_number("n_test", n_test, 4, most=2**30, multiple_of=4)
+    dim = whole_number("dim", dim, 1)
+    n_train = whole_number("n_train", n_train, 4, multiple_of=4)
+    n_test = whole_number("n_test", n_test, 4, multiple_of=4)
+    check_size(n_train + n_test, dim)
     random = generator(seed, "data")
     x_train, y_train = _draw(n_train, dim, random)
     x_test, y_test = _draw(n_test, dim, random)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pynode_jl._validation import real_number, whole_number
+from pynode_jl.datasets._arrays import check_size
 from pynode_jl.datasets._dataset import Dataset
 from pynode_jl.datasets.particle import resting_minimum
 from pynode_jl.errors import DataError
@@ -41,6 +42,7 @@ def three_minima(
     n_train = whole_number("n_train", n_train, 1)
     n_test = whole_number("n_test", n_test, 1)
     t_end = real_number("t_end", t_end, "Try t_end=100.", above=0)
+    check_size(n_train + n_test, 2)
     random = generator(seed, "data")
     states = random.uniform((-1.0, -2.0), (2.0, 2.0), (n_train + n_test, 2)).astype(np.float32)
     labels = resting_minimum(states[:, 0], states[:, 1], t_end)

@@ -41,7 +41,7 @@ from pynode_jl.diagnostics._folds import (
 from pynode_jl.diagnostics._order_test import OrderReport, order_test
 from pynode_jl.diagnostics._reference import REFERENCE, Reference, ReferenceCost, reference_solve
 from pynode_jl.diagnostics._step_sweep import by_step, settled_from
-from pynode_jl.diagnostics._swap import COLUMNS, SwapReport, swap
+from pynode_jl.diagnostics._swap import COLUMNS, NOT_RUN, SwapReport, swap
 from pynode_jl.diagnostics._swap_matrix import (
     MATRIX_COLUMNS,
     Clusters,
@@ -54,6 +54,7 @@ from pynode_jl.diagnostics._test_solvers import (
     FIXED_TEST_SOLVERS,
     STEP_FACTORS,
     TOLERANCE_FACTORS,
+    planned,
 )
 from pynode_jl.diagnostics._verdict import (
     CRITERIA,
@@ -75,6 +76,7 @@ __all__ = [
     "DIAGNOSTICS",
     "FIXED_TEST_SOLVERS",
     "MATRIX_COLUMNS",
+    "NOT_RUN",
     "REFERENCE",
     "STEP_FACTORS",
     "TOLERANCE_FACTORS",
@@ -118,6 +120,7 @@ __all__ = [
     "measure_orders",
     "order_test",
     "order_violations",
+    "planned",
     "reference_solve",
     "settled_from",
     "swap",

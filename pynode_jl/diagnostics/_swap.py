@@ -39,7 +39,7 @@ from pynode_jl.diagnostics._verdict import (
     judge,
     skill,
 )
-from pynode_jl.errors import SolveError
+from pynode_jl.errors import SolveError, WrongSolverError
 from pynode_jl.solvers import Solver
 from pynode_jl.training import TrainedLike, TrainedModel, as_trained_model, check_fit
 
@@ -72,6 +72,14 @@ COLUMNS = (
     "nreject",
     "seconds",
     "retcode",
+    "reason",
+)
+#: The return code of a row whose solver was not run: the backend does not have it.
+NOT_RUN = "NotRun"
+# What such a row has no number for.
+_MEASURED = (
+    *("accuracy", "agreement", "flips", "flips_low", "flips_high", "lost", "won", "p_value"),
+    *("worst_class", "class_samples", "class_flips", "class_low"),
 )
 
 # Training samples that tell an overfitted model from an untrained one.
@@ -84,7 +92,9 @@ class SwapReport:
 
     Attributes:
         table: one row per test solve (`COLUMNS`); rows of failed solves hold what the last state
-            gives, and their return code.
+            gives, and their return code. A solver that the backend cannot run has a row of its
+            own, with the return code "NotRun" and the reason. Seconds are those of the solve,
+            without compilation where the backend can tell.
         trained: accuracy under the training solver.
         ode: accuracy under the reference solve, of the ODE itself (nan where there is none).
         chance: the share of the most frequent label.
@@ -267,7 +277,9 @@ class _Solves:
             return self.backend.evaluate(model, self.trained.weights, x, solver)
         except SolveError as error:
             # A solve that the library refuses in its own words is a failed row like any other.
-            return _failed_evaluation(len(x), model.classes, model.field.state_shape, error)
+            known = {str(code) for code in RetCode}
+            code = RetCode(error.retcode) if error.retcode in known else RetCode.Unstable
+            return _no_answers(len(x), model.classes, model.field.state_shape, code)
 
 
 def _compared(
@@ -282,9 +294,16 @@ def _compared(
     train_solver, labels = solve.trained.solver, dataset.y_test
     rows, answers = [], []
     for number, (solver, factor) in enumerate(plan, start=3):
-        # The training solver's own row is the evaluation that all others are compared with.
-        found = own if solver == train_solver else solve(number, solver, dataset.x_test)
-        rows.append(_row(train_solver, solver, factor, found, own, reference, labels))
+        refusal = ""
+        try:
+            # The training solver's own row is the evaluation that all others are compared with.
+            found = own if solver == train_solver else solve(number, solver, dataset.x_test)
+        except WrongSolverError as error:
+            # One that this backend cannot run is no reason to lose all others.
+            model, refusal = solve.trained.model, str(error)
+            found = _no_answers(len(labels), model.classes, model.field.state_shape)
+        row = _row(train_solver, solver, factor, found, own, reference, labels)
+        rows.append(row | ({"retcode": NOT_RUN, "reason": refusal} if refusal else {}))
         answers.append(found.predictions)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table["finer"] = _finer(table, reference.distance(own), reference.error)
@@ -300,7 +319,11 @@ def _compared(
         counted=counted,
         confidence=confidence,
     )
-    return _with_flips(table, comparisons), comparisons, counted
+    table = _with_flips(table, comparisons)
+    if (table["retcode"] == NOT_RUN).any():
+        measured = list(_MEASURED)
+        table[measured] = table[measured].where(table["retcode"] != NOT_RUN)
+    return table, comparisons, counted
 
 
 def _unfit(
@@ -368,11 +391,9 @@ def _rounding(
     )
 
 
-def _failed_evaluation(
-    samples: int, classes: int, state: tuple[int, ...], error: SolveError
+def _no_answers(
+    samples: int, classes: int, state: tuple[int, ...], code: RetCode = RetCode.Unstable
 ) -> Evaluation:
-    known = {str(code) for code in RetCode}
-    code = RetCode(error.retcode) if error.retcode in known else RetCode.Unstable
     return Evaluation(
         np.full((samples, classes), np.nan),
         np.full((samples, *state), np.nan),
@@ -426,8 +447,9 @@ def _row(
         "njac": stats.njac,
         "naccept": stats.naccept,
         "nreject": stats.nreject,
-        "seconds": stats.seconds,
+        "seconds": max(0.0, stats.seconds - stats.compile_seconds),
         "retcode": str(stats.retcode),
+        "reason": "" if stats.retcode == RetCode.Success else stats.retcode.meaning,
     }
 
 

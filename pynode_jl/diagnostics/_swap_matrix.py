@@ -8,22 +8,23 @@ its solves and little else.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
 import pandas as pd
 
-from pynode_jl._validation import items, optional_callable
+from pynode_jl._validation import instance, items, optional_callable
 from pynode_jl.backends import Array, Backend, BackendLike, RetCode, as_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics._swap import swap
 from pynode_jl.diagnostics._test_solvers import checked_tests, like
 from pynode_jl.diagnostics._verdict import Criterion, Kind
-from pynode_jl.errors import InvalidValueError, WrongSolverError
+from pynode_jl.errors import InvalidValueError, PyNODEError, WrongSolverError
+from pynode_jl.fields import VectorField
 from pynode_jl.proportions import mean_interval
 from pynode_jl.solvers import Solver
-from pynode_jl.training import TrainedLike, as_trained_model
+from pynode_jl.training import Trained, TrainedLike, as_trained_model
 
 MATRIX_COLUMNS = (
     "train_solver",
@@ -61,10 +62,11 @@ class SwapMatrix:
             `flips_high` its interval: of one seed exact, over its test samples, as in `swap`; of
             several Student's, over the seeds. `own` marks the training solver itself, `failed`
             counts the seeds whose solve failed: their figures are not in the means.
-        trained: one row for each training solver: seeds, mean accuracy as trained and as an ODE,
-            each with its interval over seeds, worst damage under a finer solver, and a column for
-            each kind of verdict that occurs, with the number of seeds that have it.
-        seconds: wall time of all solves, compilation included.
+        trained: one row for each label, a training solver unless told otherwise: seeds, mean
+            accuracy as trained and as an ODE, each with its interval over seeds, worst damage under
+            a finer solver, and a column for each kind of verdict that occurs, with the number of
+            seeds that have it.
+        seconds: wall time of all solves, without compilation where the backend can tell.
 
     Example:
         >>> from pynode_jl.diagnostics import swap_matrix
@@ -112,23 +114,29 @@ def swap_matrix(
     margin: float = 0.03,
     confidence: float = 0.95,
     criterion: Criterion = "flips",
+    labels: Sequence[str] | None = None,
     backend: BackendLike = None,
     on_solve: Callable[[int, int, str], None] | None = None,
+    on_skip: Callable[[int, PyNODEError], None] | None = None,
 ) -> SwapMatrix:
     """Evaluate many trained models under many solvers.
 
     Args:
-        models: each with the data set whose test part it is asked on. Those trained with one solver
+        models: each with the data set whose test part it is asked on. Those of one configuration
             are its seeds.
         tests: as for `swap`; default, by row, the paper's. A name that cannot step as a row's
             training solver does (a tolerance where it has none) leaves that cell empty.
         factors: as for `swap`.
         margin, confidence, criterion: as for `swap`.
+        labels: one for each model; those of one label are one configuration. Default: its training
+            solver, numbered where model, recipe (the seed apart) or kind of data differ.
         backend: what integrates, or its name; default `get_backend()`.
         on_solve: called before each solve with its model's number, the number of models and a text.
+        on_skip: called with the number of a model that `swap` refuses, and the refusal; the others
+            go on, if there are any. Without it the first refusal ends the matrix.
 
     Raises:
-        InvalidValueError: no model, or what `swap` refuses.
+        InvalidValueError: no model, not as many labels, or what `swap` refuses.
 
     Example:
         >>> from pynode_jl.diagnostics import swap_matrix
@@ -136,44 +144,46 @@ def swap_matrix(
         >>> matrix.trained["as trained"].tolist(), matrix.trained["tied"].tolist()
         ([1.0], [1])
     """
-    expected, hint = "pairs of a trained model and its data, one or more", "Train one."
-    pairs = [
-        tuple(items("models", each, expected, hint))
-        for each in items("models", models, expected, hint)
-    ]
-    if not pairs or any(len(pair) != 2 for pair in pairs):
-        raise InvalidValueError("models", models, expected, hint)
-    models = [(as_trained_model(trained), dataset) for trained, dataset in pairs]
+    models = _checked_models(models)
     optional_callable("on_solve", on_solve)
     if tests is not None:
         tests = checked_tests(tests)
         if not tests:
             raise InvalidValueError("tests", tests, "one solver or more", "Or leave them out.")
+    names = _labels(models) if labels is None else _checked_labels(labels, len(models))
     backend = as_backend(backend)
-    rows, summaries, seconds = [], [], 0.0
-    for number, (trained, dataset) in enumerate(models, start=1):
+    rows: list[pd.DataFrame] = []
+    summaries, seconds = [], 0.0
+    for number, ((trained, dataset), label) in enumerate(zip(models, names, strict=True), start=1):
         mine = None if tests is None else [t for t in tests if _fits(trained.solver, t, backend)]
-        label = trained.solver.label
 
         def show(_: int, __: int, test: str, number: int = number, label: str = label) -> None:
             if on_solve is not None:
                 on_solve(number, len(models), f"{label}: {test}")
 
-        report = swap(
-            trained,
-            dataset,
-            mine,
-            factors=factors,
-            margin=margin,
-            confidence=confidence,
-            criterion=criterion,
-            backend=backend,
-            on_solve=show,
-        )
+        try:
+            report = swap(
+                trained,
+                dataset,
+                mine,
+                factors=factors,
+                margin=margin,
+                confidence=confidence,
+                criterion=criterion,
+                backend=backend,
+                on_solve=show,
+            )
+        except PyNODEError as error:
+            if on_skip is None or (number == len(models) and not rows):
+                raise
+            on_skip(number, error)
+            continue
         rows.append(
             report.table.assign(
                 damage=report.trained - report.table["accuracy"],
                 flips=report.table["flips"] / dataset.n_test,
+                own=report.table["label"] == trained.solver.label,
+                train_solver=label,
             )
         )
         seconds += float(report.table["seconds"].sum())
@@ -215,6 +225,55 @@ def _linked(values: Array) -> tuple[Array, tuple[int, ...]]:
     return tree, tuple(int(i) for i in leaves_list(tree))
 
 
+def _checked_models(models: object) -> list[tuple[TrainedLike, Dataset]]:
+    """Return trained models with their data, at least one."""
+    expected, hint = "pairs of a trained model and its data, one or more", "Train one."
+    pairs = [
+        tuple(items("models", each, expected, hint))
+        for each in items("models", models, expected, hint)
+    ]
+    if not pairs or any(len(pair) != 2 for pair in pairs):
+        raise InvalidValueError("models", models, expected, hint)
+    for trained, dataset in pairs:
+        as_trained_model(trained)
+        instance("models", dataset, Dataset, expected, hint)
+    return [(trained, dataset) for trained, dataset in pairs]
+
+
+def _checked_labels(labels: object, count: int) -> list[str]:
+    """Return one text for each of `count` models."""
+    expected = f"{count} texts, one a model"
+    found = items("labels", labels, expected, "Leave them out.")
+    if len(found) != count or not all(isinstance(label, str) for label in found):
+        raise InvalidValueError("labels", labels, expected, "Add or remove some.")
+    return found
+
+
+def _labels(models: Sequence[tuple[TrainedLike, Dataset]]) -> list[str]:
+    """Return each model's training solver; numbered from the second configuration with it on."""
+    known: dict[str, list[object]] = {}
+    labels = []
+    for trained, dataset in models:
+        label, found = trained.solver.label, _configuration(trained, dataset)
+        others = known.setdefault(label, [])
+        if found not in others:
+            others.append(found)
+        number = others.index(found) + 1
+        labels.append(label if number == 1 else f"{label} ({number})")
+    return labels
+
+
+def _configuration(trained: TrainedLike, dataset: Dataset) -> tuple[object, ...]:
+    """Return what the seeds of one configuration have in common."""
+    model, how = trained.model, None
+    # A function has no form to compare.
+    field = model.field if isinstance(model.field, VectorField) else model.field.state_shape
+    if isinstance(trained, Trained):
+        how = replace(trained.recipe, seed=0, chunk=1)
+    data = (dataset.name, dataset.state_shape, dataset.classes, dataset.n_train, dataset.n_test)
+    return field, model.classes, model.t0, model.t1, model.augment, how, data
+
+
 def _fits(train_solver: Solver, test: str | Solver, backend: Backend) -> bool:
     if isinstance(test, Solver) or ":" in test:
         return True
@@ -235,7 +294,6 @@ def _aggregated(rows: pd.DataFrame) -> pd.DataFrame:
     scaled = rows["test_solver"] + (" x" + factor.map("{:g}".format) if several else "")
     rows = rows.assign(
         test=scaled.where(factor.notna(), rows["label"]),
-        own=rows["label"] == rows["train_solver"],
         failed=rows["retcode"] != RetCode.Success,
         factor=factor.fillna(0.0),  # groupby would drop NaN
     )

@@ -29,6 +29,14 @@ def planned(
         train_solver: the training solver.
         tests, factors: as for `swap`.
         span: the length of the interval: a longer step is left out.
+
+    Raises:
+        PyNODEError: what `swap` would refuse.
+
+    Example:
+        >>> from pynode_jl.diagnostics import planned
+        >>> [solver.label for solver, _ in planned(pn.Solver("Euler", dt=0.5), ["RK4"], [1, 2], 1)]
+        ['RK4 h=1/2', 'RK4 h=1']
     """
     fixed = train_solver.fixed
     if tests is None:

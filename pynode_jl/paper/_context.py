@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pynode_jl._io import make_folder, write_text
+from pynode_jl._io import make_folder, user_path, write_text
 from pynode_jl._validation import choice, whole_number
 from pynode_jl.backends import Backend, RetCode, get_backend
 from pynode_jl.diagnostics import CRITERIA, Criterion
@@ -91,6 +91,7 @@ class ReproductionContext:
     criterion: Criterion = "flips"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", user_path("folder", self.folder))
         whole_number("seeds", self.seeds, hint="The paper has 5.")
         choice("criterion", self.criterion, CRITERIA)
 

@@ -7,23 +7,35 @@ and what a run folder holds is written back from them.
 from __future__ import annotations
 
 import dataclasses
+import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
+from pynode_jl._io import read_text, user_path
+from pynode_jl._validation import real_number, whole_number
 from pynode_jl.backends import BACKENDS, Adam
 from pynode_jl.datasets import DATASETS, Dataset, load, takes_seed
-from pynode_jl.diagnostics import Criterion, check_rule
-from pynode_jl.errors import ConfigError, PyNODEError, UnknownNameError, nearest_names
+from pynode_jl.diagnostics import Criterion, check_rule, planned
+from pynode_jl.errors import (
+    ConfigError,
+    InputError,
+    InvalidValueError,
+    PyNODEError,
+    UnknownNameError,
+    nearest_names,
+)
 from pynode_jl.fields import FIELDS, VectorField
 from pynode_jl.models import Model
+from pynode_jl.runs._canonical import differences, make_plain, plain
 from pynode_jl.seeding import checked_seed
-from pynode_jl.solvers import Solver, info
-from pynode_jl.training import Recipe
+from pynode_jl.solvers import Solver
+from pynode_jl.training import Recipe, check_channels
 from pynode_jl.training.step_adaptation import CONTROLLERS, StepAdapter
 
 
@@ -40,6 +52,9 @@ class DataConfig:
     name: str = "spheres"
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        make_plain(self)
+
 
 @dataclass(frozen=True)
 class FieldConfig:
@@ -54,6 +69,9 @@ class FieldConfig:
 
     kind: str = "conv1d"
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        make_plain(self)
 
 
 @dataclass(frozen=True)
@@ -70,6 +88,14 @@ class ModelConfig:
     t0: float = 0.0
     t1: float = 1.0
     augment: int = 0
+
+    def __post_init__(self) -> None:
+        make_plain(self)
+        for name in ("t0", "t1"):
+            real_number(f"model.{name}", getattr(self, name), "0 to 1 is usual.")
+        if self.t0 == self.t1:
+            raise InvalidValueError("model.t1", self.t1, "another time than t0", "Take 0 to 1.")
+        whole_number("model.augment", self.augment, 0)
 
 
 @dataclass(frozen=True)
@@ -90,6 +116,9 @@ class TrainConfig:
     precision: str = "full"
     chunk: int = 50
 
+    def __post_init__(self) -> None:
+        make_plain(self)
+
 
 @dataclass(frozen=True)
 class AdaptConfig:
@@ -104,6 +133,9 @@ class AdaptConfig:
     controller: str = "none"
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        make_plain(self)
+
     def make(self) -> StepAdapter | None:
         """Return the step adapter; None for "none".
 
@@ -117,6 +149,8 @@ class AdaptConfig:
                     "adapt", dict(self.options), "no options without a controller", "Name one."
                 )
             return None
+        if not isinstance(self.controller, str):
+            raise ConfigError("adapt.controller", self.controller, "a name", 'Use "none", say.')
         if self.controller not in CONTROLLERS:
             raise UnknownNameError("controller", self.controller, ("none", *CONTROLLERS))
         made = CONTROLLERS[self.controller]
@@ -149,12 +183,28 @@ class SwapConfig:
     criterion: Criterion = "flips"
 
     def __post_init__(self) -> None:
+        for name, kind in (("solvers", "solvers, as text"), ("factors", "numbers")):
+            value = getattr(self, name)
+            if isinstance(value, str) or not hasattr(value, "__iter__"):
+                raise InvalidValueError(f"swap.{name}", value, f"a list of {kind}", "Write [...].")
+        solvers = tuple(str(each) if isinstance(each, Solver) else each for each in self.solvers)
+        object.__setattr__(self, "solvers", solvers)
+        object.__setattr__(self, "factors", tuple(self.factors))
+        make_plain(self)
+        for each in self.solvers:
+            if not isinstance(each, str):
+                raise InvalidValueError("swap.solvers", each, "a solver, as text", 'Use "RK4".')
+        for factor in self.factors:
+            real_number("swap.factors", factor, "0.5 halves the step.", above=0)
         check_rule(self.margin, self.confidence, self.criterion)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Config:
     """Everything that decides a run.
+
+    Two are equal where their settings are, however these were written: 1/256 and 0.00390625, a list
+    and a tuple, a default and its value.
 
     Attributes:
         seed: decides the data, the initial weights and the batches.
@@ -185,17 +235,56 @@ class Config:
 
     def __post_init__(self) -> None:
         checked_seed(self.seed)
+        object.__setattr__(self, "seed", int(self.seed))
+        for table, made in _TABLES.items():
+            value = getattr(self, table)
+            if not isinstance(value, made):
+                raise ConfigError(
+                    table, value, f"a {made.__name__}", f"Write {made.__name__}(...)."
+                )
         for kind, name, known in (
             ("backend", self.backend, ("auto", *BACKENDS)),
             ("data set", self.data.name, DATASETS),
             ("field", self.field.kind, FIELDS),
         ):
+            if not isinstance(name, str):
+                raise ConfigError(kind, name, "a name", f"Use one of {', '.join(known)}.")
             if name not in known:
                 raise UnknownNameError(kind, name, known)
-        self.recipe()
-        # A misspelt test solver is to be found before training, not after it.
-        for text in self.swap.solvers:
-            Solver.parse(text) if ":" in text else info(text)
+        if not isinstance(self.device, str):
+            raise ConfigError("device", self.device, '"cpu", "gpu" or ""', 'Use "" for neither.')
+        solver = self.recipe().solver
+        if solver.fixed:
+            solver.grid(self.model.t0, self.model.t1)
+        # What a swap would refuse is to be found before training, not after it.
+        span = abs(self.model.t1 - self.model.t0)
+        list(planned(solver, self.swap.solvers or None, self.swap.factors or None, span))
+        if self.swap.criterion == "three-points":
+            _ = solver.order  # the rule is about orders
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Config):
+            return NotImplemented
+        return not self.differences(other)
+
+    def differences(self, other: Config) -> dict[str, tuple[Any, Any]]:
+        """Return the settings in which two differ, by dotted key, each with both values.
+
+        Example:
+            >>> base = pn.Config()
+            >>> base.differences(base.changed({"train.solver": "Euler:dt=0.0625", "seed": 1}))
+            {'seed': (0, 1)}
+        """
+        return differences(self.to_dict(), other.to_dict())
+
+    def with_paths_from(self, folder: Path) -> Config:
+        """Return the configuration with the paths of its data absolute, from `folder`."""
+        options = dict(self.data.options)
+        for name in _PATHS:
+            if isinstance(options.get(name), str):
+                path = folder / user_path(f"data.{name}", options[name])
+                options[name] = os.path.abspath(path)
+        return replace(self, data=replace(self.data, options=options))
 
     def dataset(self) -> Dataset:
         """Make the data, from the seed where chance has a part in them."""
@@ -209,13 +298,16 @@ class Config:
 
         Raises:
             ConfigError: options that the field does not have.
+            DataError: images without channels, or with the channels last, for "conv2d".
         """
+        if self.field.kind == "conv2d":
+            check_channels(dataset.state_shape)
         first, *rest = dataset.state_shape
         state = (first + self.model.augment, *rest)
         make = FIELDS[self.field.kind]
         try:
             made: VectorField = make(state if rest else state[0], **self.field.options)
-        except TypeError as error:
+        except (TypeError, AttributeError) as error:
             raise ConfigError(
                 "field",
                 dict(self.field.options),
@@ -226,10 +318,8 @@ class Config:
 
     def recipe(self) -> Recipe:
         """How to train."""
-        given = self.train.solver
-        solver = Solver.parse(given) if isinstance(given, str) else Solver.from_dict(given)
         return Recipe(
-            solver,
+            Solver.of(self.train.solver),
             self.train.iterations,
             self.train.batch_size,
             Adam(self.train.learning_rate),
@@ -275,16 +365,17 @@ class Config:
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Config:
-        """Read the configuration in a TOML file.
+        """Read the configuration in a TOML file; a relative path in it is from the file's folder.
 
         Raises:
             ConfigError: no such file, or not TOML, or not a configuration.
         """
+        file = user_path("config", path)
         try:
-            text = Path(path).read_text(encoding="utf-8")
-            return cls.from_dict(tomllib.loads(text))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError("config", str(path), "a readable TOML file", f"{error}.") from error
+            values = tomllib.loads(read_text(file))
+        except (InputError, tomllib.TOMLDecodeError, RecursionError) as error:
+            raise ConfigError("config", str(path), "a readable TOML file", f"{error}") from error
+        return cls.from_dict(values).with_paths_from(file.parent)
 
     def changed(self, settings: Mapping[str, Any]) -> Config:
         """Return this configuration with dotted keys set: ``{"train.iterations": 100}``.
@@ -317,12 +408,14 @@ _TABLES: Mapping[str, type] = {
 }
 #: Tables whose keys beyond the first belong to a maker of their own.
 _OPEN = ("data", "field", "adapt")
+#: Options of data sets that are paths.
+_PATHS = ("path", "folder")
 #: The values of each type that a key takes; an int is a float too.
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "str": (str,),
     "Criterion": (str,),
-    "int": (int,),
-    "float": (int, float),
+    "int": (Integral,),
+    "float": (Real,),
     "str | Mapping[str, Any]": (str, Mapping),
     "tuple[str, ...]": (list, tuple),
     "tuple[float, ...]": (list, tuple),
@@ -339,15 +432,17 @@ def _read_table(name: str, values: object) -> Any:
         options = {key: value for key, value in values.items() if key != first}
         return table(**{key: values[key] for key in values if key == first}, options=options)
     _check_keys(name, values, keys)
+    values = {key: plain(value) for key, value in values.items()}
     for key, value in values.items():
         if isinstance(value, bool) or not isinstance(value, _TYPES[keys[key]]):
             raise ConfigError(f"{name}.{key}", value, keys[key], "Correct its type.")
-    made = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-    return table(**made)
+    return table(**values)
 
 
 def _check_keys(name: str, values: Mapping[str, Any], known: Any) -> None:
     for key in values:
+        if not isinstance(key, str):
+            raise ConfigError(f"{name} key", key, "a name", "Write it as text.")
         if key not in known:
             near = nearest_names(key, known)
             hint = f"Did you mean {near[0]}?" if near else "Remove it."

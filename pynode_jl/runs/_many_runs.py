@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+from pynode_jl._io import user_path
 from pynode_jl.backends import RetCode
 from pynode_jl.diagnostics import Criterion, SwapMatrix, swap_matrix
-from pynode_jl.errors import DataChangedError, PyNODEError, RunFolderError
+from pynode_jl.errors import InvalidValueError, PyNODEError, RunFolderError
+from pynode_jl.runs._canonical import canonical
+from pynode_jl.runs._folder import FREE
 from pynode_jl.runs._run import Run
 from pynode_jl.solvers import Solver, catalogue
 from pynode_jl.training import Trained
+
+_SEEDS = ("seed", "data.seed")
 
 
 def find_runs(
@@ -21,11 +27,12 @@ def find_runs(
     Args:
         folders: a run's own folder each, or one that holds runs.
         on_skip: called with each folder that is passed over and the reason: training unfinished or
-            failed, a run that cannot be read, no run at all.
+            failed, a run that cannot be read or whose data have changed, the same configuration and
+            seed as one before, no run at all.
 
     Raises:
-        RunFolderError: no run in any of them.
-        DataChangedError: a run's data are not those that it was trained on.
+        RunFolderError: no run in any of them that can be used, with each reason.
+        PyNODEError: the only run there is cannot be used.
 
     Example:
         >>> from pynode_jl.runs import find_runs
@@ -35,37 +42,90 @@ def find_runs(
         pynode_jl.errors.RunFolderError: ...
     """
     found: list[Run] = []
-    asked = list(map(Path, folders))
+    asked = [user_path("folders", folder) for folder in folders]
+    skipped: dict[str, str] = {}
+    refused: list[PyNODEError] = []
 
     def skip(folder: Path, reason: str) -> None:
+        skipped[str(folder)] = reason
         if on_skip is not None:
             on_skip(folder, reason)
 
-    for folder in asked:
-        homes = sorted({file.parent for file in folder.glob("**/config.toml")})
-        if not homes:
-            skip(folder, "no run in it")
-        for home in homes:
-            try:
-                run = Run.open(home)
-                reason = _unfinished(run.trained)
-            except DataChangedError:
-                raise
-            except PyNODEError as error:
-                skip(home, str(error))
-                continue
-            if reason:
-                skip(home, reason)
-            else:
-                found.append(run)
+    for home in _homes(asked, skip):
+        try:
+            run = Run.open(home)
+            reason = _unfinished(run.trained) or _repeated(run, found)
+        except PyNODEError as error:
+            skip(home, str(error))
+            refused.append(error)
+            continue
+        if reason:
+            skip(home, reason)
+        else:
+            found.append(run)
     if not found:
+        if len(skipped) == len(refused) == 1:
+            raise refused[0]
+        reasons = "; ".join(f"{folder}: {reason}" for folder, reason in skipped.items())
         raise RunFolderError(
             "folders",
             ", ".join(map(str, asked)),
             "runs trained to their end, or folders with such runs in them",
-            "`pynode-jl train` makes one.",
+            f"`pynode-jl train` makes one. {reasons}",
         )
     return found
+
+
+def _homes(folders: Iterable[Path], skip: Callable[[Path, str], None]) -> list[Path]:
+    """Return the runs' own folders in all of them, each once."""
+    homes: dict[Path, Path] = {}
+    for folder in folders:
+        try:
+            here = sorted({file.parent for file in folder.glob("**/config.toml")})
+        except OSError as error:
+            skip(folder, f"{error}")
+            continue
+        if not here:
+            skip(folder, "no run in it")
+        for home in here:
+            homes.setdefault(home.resolve(), home)
+    return list(homes.values())
+
+
+def _repeated(run: Run, others: Sequence[Run]) -> str:
+    """Say which run before it is of the same configuration and seed; "" if none is."""
+    for other in others:
+        if _settings(run) == _settings(other) and run.trained.fingerprint == (
+            other.trained.fingerprint
+        ):
+            return f"the same configuration and seed as {other.folder}"
+    return ""
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """Return what decides a run's numbers, by dotted key."""
+    settings = canonical(run.config.to_dict())
+    return {
+        key: value
+        for key, value in settings.items()
+        if key not in FREE and not key.startswith("swap.")
+    }
+
+
+def _labels(runs: Sequence[Run]) -> list[str]:
+    """Return a label for each run: its solver, and where others with it are configured otherwise,
+    what differs. Those of one label are seeds of one configuration."""
+    solvers = [run.trained.solver.label for run in runs]
+    settings = [
+        {key: value for key, value in _settings(run).items() if key not in _SEEDS} for run in runs
+    ]
+    labels = []
+    for solver, mine in zip(solvers, settings, strict=True):
+        alike = [each for label, each in zip(solvers, settings, strict=True) if label == solver]
+        keys = dict.fromkeys(key for each in alike for key in (*each, *mine))
+        differing = [key for key in keys if any(each.get(key) != mine.get(key) for each in alike)]
+        labels.append(", ".join([solver, *(f"{key}={mine.get(key)}" for key in differing)]))
+    return labels
 
 
 def _unfinished(trained: Trained) -> str:
@@ -96,10 +156,14 @@ def runs_matrix(
     confidence: float = 0.95,
     criterion: Criterion = "flips",
     on_solve: Callable[[int, int, str], None] | None = None,
+    on_skip: Callable[[Path, str], None] | None = None,
 ) -> SwapMatrix:
     """Make the `swap_matrix` of runs, on the first one's backend.
 
-    The rule of the verdicts is one for all, whatever the runs' own configurations say.
+    `on_skip` is called with the folder of a run that cannot be swapped, and the reason; the others
+    go on. The rule of the verdicts is one for all, whatever the runs' own configurations say. Runs
+    are seeds of one configuration where all other settings are equal; otherwise they have rows of
+    their own, with the settings that differ.
 
     Example:
         >>> from pynode_jl.runs import runs_matrix
@@ -110,6 +174,8 @@ def runs_matrix(
         >>> runs_matrix([run], ["RK4"], factors=[1.0]).table["test"].tolist()
         ['RK4']
     """
+    if not runs:
+        raise InvalidValueError("runs", runs, "at least one run", "`find_runs` finds some.")
     models = [(run.trained, run.dataset) for run in runs]
     return swap_matrix(
         models,
@@ -118,6 +184,10 @@ def runs_matrix(
         margin=margin,
         confidence=confidence,
         criterion=criterion,
+        labels=_labels(runs),
         backend=runs[0].backend,
         on_solve=on_solve,
+        on_skip=None
+        if on_skip is None
+        else lambda number, error: on_skip(runs[number - 1].folder, str(error)),
     )

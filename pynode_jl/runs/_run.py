@@ -7,7 +7,8 @@
     checkpoint.safetensors    where training stands: weights, Adam's moments, history
     metrics.csv               loss, accuracy, evaluations and step by iteration
     checks.csv                what a controller saw and did, check by check
-    swap.csv, verdict.json    the swap table and what it says
+    swap.csv, verdict.json    the last swap's table and what it says
+    swaps/                    those of every swap, by its settings
     report.html, *.png, *.pdf
 
 Every figure can be drawn again from the folder. Starting a run again goes on from its checkpoint.
@@ -19,38 +20,48 @@ environment.json, and data with another one are refused, whatever the run is use
 from __future__ import annotations
 
 import importlib.metadata
-import json
-import math
 import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
 
-from pynode_jl._io import make_folder, write_text
+from pynode_jl._io import check_room, read_json, user_path, write_json, write_text
 from pynode_jl.backends import Backend, get_backend
 from pynode_jl.datasets import Dataset
-from pynode_jl.diagnostics import ReferenceCost, SwapReport, Verdict, swap
-from pynode_jl.errors import OutputError, RunFolderError
+from pynode_jl.diagnostics import SwapReport, swap
+from pynode_jl.errors import InputError, RunFolderError
 from pynode_jl.models import Model
 from pynode_jl.runs._adaptation_tables import checks_table
 from pynode_jl.runs._checkpoint import (
+    checkpoint_bytes,
     load_checkpoint,
     recorded_fingerprint,
     save_checkpoint,
 )
 from pynode_jl.runs._config import Config, SwapConfig
+from pynode_jl.runs._folder import (
+    CHECKPOINT,
+    ENVIRONMENT,
+    confirm_run,
+    ensure_run,
+    has_file,
+    locked,
+    read_config,
+)
+from pynode_jl.runs._swap_files import load_swap, save_swap
 from pynode_jl.training import Trained, check_same_data, start, train
 
 # Between two checkpoints: what a kill costs at most.
 _SECONDS_BETWEEN_SAVES = 5.0
+# A swap's files are smaller.
+_SWAP_BYTES = 2**16
 _PACKAGES = ("pynode-jl", "jax", "jaxlib", "diffrax", "optax", "numpy", "pandas", "matplotlib")
 
 
@@ -76,47 +87,34 @@ class Run:
     def create(cls, config: Config, folder: str | Path) -> Run:
         """Make the run of `config` in `folder`, or open it if it is there already.
 
+        A folder in which nothing was trained yet takes any configuration. A run that was trained
+        takes other settings of the swap, data that were moved, and more iterations, unless a step
+        adapter's phases rest on their number.
+
         Raises:
             RunFolderError: the folder holds another configuration's run, or something else.
+            OutputError: it cannot be written.
         """
-        path = Path(folder)
-        if path.exists() and not path.is_dir():
-            raise RunFolderError("folder", str(path), "a folder", "Take another name.")
-        file = path / "config.toml"
-        if file.exists():
-            run = cls.open(path)
-            if run.config != config:
-                raise RunFolderError(
-                    "folder",
-                    str(path),
-                    "an empty folder, or the run of this same configuration",
-                    "It holds a run of another configuration: take another folder, or delete it.",
-                )
-            return run
-        if path.exists() and any(path.iterdir()):
-            raise RunFolderError(
-                "folder", str(path), "an empty or new folder, or a run's", "Take another folder."
-            )
-        make_folder(path)
-        write_text(file, config.to_toml())
-        return cls(config, path)
+        path = user_path("folder", folder)
+        # A run must open from any working folder.
+        return cls(ensure_run(path, config.with_paths_from(Path.cwd())), path)
 
     @classmethod
     def open(cls, folder: str | Path) -> Run:
         """Open the run that is in `folder`.
 
         Raises:
-            RunFolderError: there is none.
+            RunFolderError: there is none, or its configuration is damaged.
         """
-        path = Path(folder)
-        if not (path / "config.toml").exists():
+        path = user_path("folder", folder)
+        if not has_file(path):
             raise RunFolderError(
                 "folder",
-                str(path),
+                str(folder),
                 "a run's folder, with its config.toml",
                 "`pynode-jl train` makes one.",
             )
-        return cls(Config.from_toml(path / "config.toml"), path)
+        return cls(read_config(path), path)
 
     def with_swap(self, settings: SwapConfig) -> Run:
         """Return the run under other settings of the swap; its config.toml stays as it is."""
@@ -140,21 +138,36 @@ class Run:
         Raises:
             RunFolderError: a damaged checkpoint or environment.json.
         """
-        checkpoint, environment = (
-            self.folder / name for name in ("checkpoint.safetensors", "environment.json")
-        )
-        recorded = recorded_fingerprint(checkpoint) if checkpoint.exists() else ""
-        if recorded or not environment.exists():
+        recorded = self._checkpoint_fingerprint()
+        if recorded or not has_file(self.folder, ENVIRONMENT):
             return recorded
+        return str(self.environment.get("data", ""))
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Versions, machine and backend that the run was trained with.
+
+        Raises:
+            RunFolderError: a damaged environment.json, or none, or that of other data.
+        """
         try:
-            return str(json.loads(environment.read_text(encoding="utf-8")).get("data", ""))
-        except (OSError, ValueError, AttributeError) as error:
+            found = read_json(self.folder / ENVIRONMENT)
+        except InputError as error:
             raise RunFolderError(
-                "environment.json",
-                str(environment),
+                ENVIRONMENT,
+                str(self.folder / ENVIRONMENT),
                 "a readable record of the run's data",
-                f"{error}. Restore it, or train a new run in another folder.",
+                f"{error} Restore it, or train a new run in another folder.",
             ) from error
+        recorded = self._checkpoint_fingerprint()
+        if recorded and found.get("data", recorded) != recorded:
+            raise RunFolderError(
+                ENVIRONMENT,
+                str(self.folder / ENVIRONMENT),
+                f"the record of the checkpoint's data, {recorded}",
+                f"It is of {found['data']}. Restore it, or delete it.",
+            )
+        return found
 
     @cached_property
     def model(self) -> Model:
@@ -173,9 +186,9 @@ class Run:
         Raises:
             DataChangedError: the data are not those that it was trained on.
         """
-        path = self.folder / "checkpoint.safetensors"
+        path = self.folder / CHECKPOINT
         recipe = self.config.recipe()
-        if not path.exists():
+        if not has_file(self.folder, CHECKPOINT):
             return start(self.model, recipe)
         loaded = load_checkpoint(path, self.model, recipe)
         # The data may have been read before another process has trained the run.
@@ -194,21 +207,34 @@ class Run:
             OutputError: the folder cannot be written; what was written before stays.
         """
         last_save = time.monotonic()
+        recorded = False
+
+        def save(trained: Trained) -> None:
+            nonlocal recorded
+            if not recorded:
+                # Not before: a start that is refused leaves nothing that is held to it.
+                write_json(self.folder / ENVIRONMENT, self._environment())
+                recorded = True
+            save_checkpoint(self.folder / CHECKPOINT, trained)
 
         def keep(trained: Trained) -> None:
             nonlocal last_save
-            if time.monotonic() - last_save >= _SECONDS_BETWEEN_SAVES:
-                self._save(trained)
+            # The last state is saved below, once a step adapter has concluded.
+            pause = time.monotonic() - last_save
+            if pause >= _SECONDS_BETWEEN_SAVES and not trained.finished:
+                save(trained)
                 last_save = time.monotonic()
             if on_chunk is not None:
                 on_chunk(trained)
 
-        with self._locked():
+        with locked(self.folder, 0, "a run that no other process is training"):
+            confirm_run(self.folder, self.config)
             begun = self.trained
             check_same_data(self.recorded_fingerprint, self.dataset)
+            if not begun.ended:
+                check_room(self.folder, checkpoint_bytes(self.model, begun.recipe))
             if on_chunk is not None:
                 on_chunk(begun)
-            write_text(self.folder / "environment.json", json.dumps(self._environment(), indent=1))
             trained = train(
                 self.model,
                 self.dataset,
@@ -217,7 +243,8 @@ class Run:
                 resume=begun,
                 on_chunk=keep,
             )
-            self._save(trained)
+            if not begun.ended or trained.validation != begun.validation:
+                save(trained)
             history = trained.history
             table = pd.DataFrame(
                 {
@@ -239,6 +266,7 @@ class Run:
         Raises:
             RunFolderError: the run is not trained to its end.
             DataChangedError: the data are not those that it was trained on.
+            OutputError: the folder cannot be written; this is found before the first solve.
         """
         trained = self.trained
         if not trained.finished:
@@ -249,6 +277,7 @@ class Run:
                 f"It stands at iteration {trained.state.iteration} of {trained.recipe.iterations}"
                 f" ({trained.retcode}). `pynode-jl train` goes on with it.",
             )
+        check_room(self.folder, _SWAP_BYTES)
         settings = self.config.swap
         report = swap(
             trained,
@@ -261,43 +290,22 @@ class Run:
             backend=self.backend,
             on_solve=on_solve,
         )
-        write_text(self.folder / "swap.csv", report.table.to_csv(index=False))
-        found = {**report.to_dict(), "data": self.dataset.fingerprint}
-        write_text(self.folder / "verdict.json", json.dumps(found, indent=1, allow_nan=False))
+        save_swap(self.folder, settings, report, trained)
         return report
 
     def stored_swap(self) -> SwapReport:
-        """Read the swap report that the folder holds.
+        """Read the report of the swap that the configuration asks for; else the last one's.
 
         Raises:
-            RunFolderError: there is none.
+            RunFolderError: there is none, it is damaged, or the run was trained on since.
             DataChangedError: the data are not those that the run was trained on.
         """
         check_same_data(self.recorded_fingerprint, self.dataset)
-        try:
-            table = pd.read_csv(self.folder / "swap.csv")
-            values = json.loads((self.folder / "verdict.json").read_text(encoding="utf-8"))
-            verdict = Verdict.from_dict(values["verdict"])
-            ode = math.nan if values["ode"] is None else values["ode"]
-            return SwapReport(
-                table,
-                values["trained"],
-                ode,
-                values["chance"],
-                verdict,
-                cost=ReferenceCost.from_dict(values["reference"]),
-            )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunFolderError(
-                "folder",
-                str(self.folder),
-                "a run with its swap table",
-                "`pynode-jl swap` makes one. (Verdicts of version 0.1 followed another rule: make"
-                " them anew.)",
-            ) from error
+        return load_swap(self.folder, self.config.swap, self.trained)
 
-    def _save(self, trained: Trained) -> None:
-        save_checkpoint(self.folder / "checkpoint.safetensors", trained)
+    def _checkpoint_fingerprint(self) -> str:
+        path = self.folder / CHECKPOINT
+        return recorded_fingerprint(path) if has_file(self.folder, CHECKPOINT) else ""
 
     def _environment(self) -> dict[str, object]:
         versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
@@ -310,24 +318,3 @@ class Run:
             "data": self.dataset.fingerprint,
             "packages": versions,
         }
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        lock = FileLock(self.folder / ".lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise RunFolderError(
-                "folder",
-                str(self.folder),
-                "a run that no other process is training",
-                "Wait for the other process, or take another folder.",
-            ) from error
-        except OSError as error:
-            raise OutputError(
-                "folder", str(self.folder), "a folder that can be written", f"{error}."
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from pynode_jl.training._batches import batch_indices, check_fit, check_same_data
+from pynode_jl.training._batches import (
+    batch_indices,
+    check_channels,
+    check_fit,
+    check_same_data,
+)
 from pynode_jl.training._history import History
 from pynode_jl.training._recipe import Recipe
+from pynode_jl.training._resume import training_facts
 from pynode_jl.training._trained import (
     Trained,
     TrainedLike,
@@ -22,8 +28,10 @@ __all__ = [
     "TrainedModel",
     "as_trained_model",
     "batch_indices",
+    "check_channels",
     "check_fit",
     "check_same_data",
     "start",
     "train",
+    "training_facts",
 ]

@@ -120,7 +120,8 @@ def adaptation_of(recipe: Recipe, dataset: Dataset, backend: Backend) -> AnyAdap
     """Return the recipe's step adapter at work on these data, or the null object without one.
 
     Raises:
-        DataError: it holds out so many samples that a batch is larger than the rest.
+        DataError: it holds out so many samples that a batch is larger than the rest, or so few that
+            its validation cannot be passed.
     """
     n, adapter = dataset.n_train, recipe.controller
     if adapter is None:
@@ -137,6 +138,10 @@ def adaptation_of(recipe: Recipe, dataset: Dataset, backend: Backend) -> AnyAdap
             f" holds out {len(held_out)}",
             "Make the batches smaller, or hold out less.",
         )
+    # Of those that promise something about the end.
+    check = getattr(adapter, "check_held_out", None)
+    if check is not None:
+        check(len(held_out))
     return Adaptation(adapter, backend, dataset, batch_pool, held_out)
 
 

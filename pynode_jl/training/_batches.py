@@ -8,8 +8,13 @@ from pynode_jl._validation import instance, whole_number
 from pynode_jl.backends import Array
 from pynode_jl.datasets import Dataset
 from pynode_jl.errors import DataChangedError, DataError, InvalidValueError
+from pynode_jl.fields import VectorField
 from pynode_jl.models import Model
 from pynode_jl.seeding import generator
+
+# Of grey and colour images, with transparency or without. No image is so narrow.
+_CHANNELS = (1, 3, 4)
+_LEAST_SIDE = 8
 
 
 def batch_indices(seed: int, n: int, batch_size: int, first: int, last: int) -> Array:
@@ -47,7 +52,8 @@ def check_fit(model: Model, dataset: Dataset) -> None:
     """Refuse data that a model cannot take.
 
     Raises:
-        DataError: samples of another shape, or more classes than the model has.
+        DataError: samples of another shape, images whose channels come last, or more classes than
+            the model has.
 
     Example:
         >>> from pynode_jl.training import check_fit
@@ -64,6 +70,8 @@ def check_fit(model: Model, dataset: Dataset) -> None:
             f"{model.input_shape}, the model's input",
             "Make the field for this shape (plus `augment`).",
         )
+    if isinstance(model.field, VectorField) and len(model.field.state_shape) == 3:
+        check_channels(dataset.state_shape)
     if dataset.classes > model.classes:
         raise DataError(
             "dataset.classes",
@@ -71,6 +79,32 @@ def check_fit(model: Model, dataset: Dataset) -> None:
             f"at most {model.classes}, the model's",
             "Give the model as many classes.",
         )
+
+
+def check_channels(shape: tuple[int, ...]) -> None:
+    """Refuse the shape of an image that has no channels, or has them last.
+
+    A convolution over (height, width, 3) would take rows for channels, and say nothing.
+
+    Raises:
+        DataError: it is one.
+
+    Example:
+        >>> from pynode_jl.training import check_channels
+        >>> check_channels((3, 32, 32))
+        >>> check_channels((32, 32, 3))
+        Traceback (most recent call last):
+        pynode_jl.errors.DataError: ...
+    """
+    expected = "(channels, height, width)"
+    if len(shape) == 2:
+        hint = "Give the images a channel: x = x[:, None], of shape (n, 1, height, width)."
+        raise DataError("dataset.state_shape", shape, expected, hint)
+    if len(shape) == 3:
+        height, width, channels = shape
+        if channels in _CHANNELS and min(height, width) >= _LEAST_SIDE:
+            hint = "The channels come last: move them with x = np.moveaxis(x, -1, 1)."
+            raise DataError("dataset.state_shape", shape, expected, hint)
 
 
 def check_same_data(recorded: str, dataset: Dataset) -> None:

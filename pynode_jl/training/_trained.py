@@ -133,9 +133,13 @@ class Trained:
 
     @classmethod
     def of(cls, model: Model, weights: Mapping[str, Any], solver: Solver) -> TrainedModel:
-        """Return the `TrainedModel` of a model that was trained elsewhere, with `solver`."""
+        """Return the `TrainedModel` of a model that was trained elsewhere, with `solver`.
+
+        Raises:
+            InvalidValueError: weights that are not the model's, or not finite.
+        """
         _check_model(model)
-        _check_weights(weights, model)
+        _check_weights(model, weights)
         return TrainedModel(model, dict(weights), solver)
 
 
@@ -170,23 +174,6 @@ def _check_model(model: object) -> None:
     instance("model", model, Model, "a Model", "Make one: pn.Model(pn.MLP(2), classes=2).")
 
 
-def _check_weights(weights: object, model: Model) -> None:
-    """Refuse weights whose names or shapes are not the model's."""
-    hint = "Start from model.init(seed)."
-    given = mapping("weights", weights, "a mapping of arrays by name", hint)
-    found = {name: np.shape(array) for name, array in given.items()}
-    wanted = {name: tuple(shape) for name, shape in model.weight_shapes().items()}
-    if found != wanted:
-        differing = {name: found.get(name) for name in {*found, *wanted}}
-        wrong = sorted(n for n, shape in differing.items() if shape != wanted.get(n))
-        raise InvalidValueError(
-            "weights",
-            {n: found.get(n) for n in wrong},
-            str({n: wanted.get(n) for n in wrong}),
-            hint,
-        )
-
-
 def start(model: Model, recipe: Recipe, weights: Mapping[str, Any] | None = None) -> Trained:
     """Return a model before its first iteration.
 
@@ -194,6 +181,9 @@ def start(model: Model, recipe: Recipe, weights: Mapping[str, Any] | None = None
         model: the model.
         recipe: how it will be trained.
         weights: by flat name; default the initial ones of the recipe's seed.
+
+    Raises:
+        InvalidValueError: weights that are not the model's, or not finite.
 
     Example:
         >>> from pynode_jl.training import start
@@ -204,6 +194,33 @@ def start(model: Model, recipe: Recipe, weights: Mapping[str, Any] | None = None
     instance("recipe", recipe, Recipe, "a Recipe", "Make one: pn.Recipe(solver).")
     if weights is None:
         weights = model.init(recipe.seed)
-    _check_weights(weights, model)
-    weights = dict(weights)
+    else:
+        _check_weights(model, weights)
+        weights = dict(weights)
     return Trained(model, recipe, TrainState.start(weights), History())
+
+
+def _check_weights(model: Model, weights: Mapping[str, Any]) -> None:
+    """Refuse weights that are not the model's by name and shape, or not finite."""
+    shapes = {name: tuple(shape) for name, shape in model.weight_shapes().items()}
+    hint = "`Model.weight_shapes` lists names and shapes."
+    weights = mapping("weights", weights, "a mapping of arrays by name", hint)
+    if set(weights) != set(shapes):
+        raise InvalidValueError("weights", sorted(weights), f"{sorted(shapes)}", hint)
+    for name, shape in shapes.items():
+        value = weights[name]
+        try:
+            # A torch tensor may be on a device, and part of a graph.
+            array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+            with np.errstate(over="ignore"):
+                finite = bool(np.isfinite(array.astype(np.float32)).all())
+        except (TypeError, ValueError) as error:
+            raise InvalidValueError(
+                f"weights[{name!r}]", type(value).__name__, "an array of numbers", f"{error}."
+            ) from error
+        if array.shape != shape:
+            raise InvalidValueError(f"weights[{name!r}].shape", array.shape, f"{shape}", hint)
+        if not finite:
+            raise InvalidValueError(
+                f"weights[{name!r}]", value, "numbers finite in float32", "Its training has failed."
+            )

@@ -17,6 +17,7 @@ from pynode_jl.models import Model
 from pynode_jl.training._adaptation import AnyAdaptation, adaptation_of
 from pynode_jl.training._batches import batch_indices, check_fit, check_same_data
 from pynode_jl.training._recipe import Recipe
+from pynode_jl.training._resume import check_resumable
 from pynode_jl.training._trained import Trained, TrainedLike, as_trained_model, start
 
 
@@ -36,8 +37,9 @@ def train(
         dataset: only its training part is looked at.
         recipe: how to train.
         backend: what integrates, or its name; default `get_backend()`.
-        resume: a `Trained` of the same model, recipe and data to go on from; or a `TrainedModel`,
-            whose weights stand in place of initial ones.
+        resume: a `Trained` of the same model, recipe and data to go on from, the recipe's
+            iterations apart, of which there may be more without a step adapter; or a
+            `TrainedModel`, whose weights stand in place of initial ones.
         on_chunk: called after each chunk with the state so far: show it, store it.
 
     Returns:
@@ -50,6 +52,8 @@ def train(
     Raises:
         DataError: the data do not fit the model, are fewer than one batch, or are not those that
             `resume` was trained on.
+        InvalidValueError: `resume` was trained with another model or recipe, or has weights that
+            are not the model's or not finite.
 
     Example:
         >>> data = pn.concentric_spheres(n_train=64, n_test=16)
@@ -72,6 +76,7 @@ def train(
     backend = as_backend(backend, model.field)
     if isinstance(resume, Trained):
         check_same_data(resume.fingerprint, dataset)
+        check_resumable(resume, model, recipe)
         trained = replace(resume, model=model, recipe=recipe)
     else:
         given = None if resume is None else as_trained_model(resume).weights

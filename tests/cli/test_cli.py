@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from pynode_jl.cli import main
 from pynode_jl.cli._app import app
 from pynode_jl.errors import DivergedError, PyNODEError
 from pynode_jl.solvers import catalogue
@@ -42,10 +45,16 @@ def invoke(*arguments: object) -> str:
 
 
 def test_train_then_swap(config: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    assert "Euler h=1/2" in invoke("train", config, "--out", out)
+    """In a folder whose name is no formula, no markup, and has glyphs that no font here has:
+    warnings are errors."""
+    name = "$5_$6_ [b]{x}训练"
+    out = tmp_path / "[" / "red]" / name  # a path with [/red] in it
+    assert f"{name}: Euler h=1/2" in invoke("train", config, "--out", out)
     assert (out / "metrics.csv").exists()
-    text = invoke("swap", out, "--solver", "RK4", "--solver", "Tsit5:tol=1e-3", "--factor", "0.5")
+    solvers = ("--solver", "RK4", "--solver", "Tsit5:tol=1e-3", "--solver", "Rodas5P")
+    text = invoke("swap", out, *solvers, "--factor", "0.5")
+    assert f"{name}: " in text.replace("\n", " ")
+    assert "not run" in text
     assert "RK4" in text
     assert "Tsit5 tol=1e-3" in text
     assert "x0.5" in text
@@ -149,3 +158,63 @@ def test_quickstart_shows_the_papers_effect(tmp_path: Path) -> None:
     assert "tied to its solver" in " ".join(text.split())
     assert (tmp_path / "quickstart" / "report.html").exists()
     assert (tmp_path / "quickstart" / "swap.png").exists()
+
+
+_INTERRUPTED = """
+[train]
+solver = "Euler:dt=1/64"
+iterations = 1000000
+"""
+
+
+def test_ctrl_c_ends_at_once_and_says_how_to_go_on(tmp_path: Path) -> None:
+    (tmp_path / "long.toml").write_text(_INTERRUPTED)
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-c", "from pynode_jl.cli import main; main()", "train"),
+            *(str(tmp_path / "long.toml"), "--out", str(tmp_path / "run")),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()  # it is under way
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "run the same command again to resume" in said
+    assert "Traceback" not in said
+
+
+def test_an_interrupt_that_a_library_makes_an_exit_of_is_one(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Typer turns KeyboardInterrupt into an exit, each version in its own way."""
+
+    def app() -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            try:
+                raise RuntimeError("an exit of the library's") from error
+            except RuntimeError:
+                sys.exit(1)
+
+    ends: list[int] = []
+    monkeypatch.setattr("pynode_jl.cli._app.app", app)
+    monkeypatch.setattr("os._exit", ends.append)
+    main()
+    assert ends == [130]
+    assert "resume from the last checkpoint" in capfd.readouterr().err
+
+
+def test_folders_on_the_command_line_take_the_home_folder(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    invoke("train", "~/sphere.toml", "--out=~/run", "--set", "train.iterations=2")
+    assert (tmp_path / "run" / "metrics.csv").exists()
+    assert not (tmp_path / "~").exists()

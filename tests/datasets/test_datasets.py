@@ -7,9 +7,11 @@ import dataclasses
 import io
 import itertools
 import math
+import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from pynode_jl.datasets import (
     load,
     three_minima,
 )
+from pynode_jl.datasets._cifar10_batches import FORMATS
 from pynode_jl.datasets._spheres import SHELLS
 from pynode_jl.datasets.particle import BARRIERS, MINIMA, POTENTIAL
 from pynode_jl.errors import (
@@ -42,7 +45,11 @@ from pynode_jl.errors import (
     PyNODEError,
     UnknownNameError,
 )
+from pynode_jl.fields import ConvField2d
+from pynode_jl.models import Model
+from pynode_jl.runs import Config, FieldConfig
 from pynode_jl.seeding import STREAMS, generator
+from pynode_jl.training import check_fit
 
 X = np.arange(40.0).reshape(20, 2)
 Y = np.arange(20) % 2
@@ -451,9 +458,9 @@ def test_a_split_is_a_stratified_partition(labels: list[int], fraction: float, s
     wanted = round(len(labels) * fraction)
     if wanted == 0 or counts.max() == 1:
         with pytest.raises(DataError, match=r"one example or more, from a class of two or more"):
-            Dataset.from_arrays(x, labels, test_fraction=fraction, seed=seed)
+            Dataset.from_arrays(x, labels, test_fraction=fraction, classes=5, seed=seed)
         return
-    data = Dataset.from_arrays(x, labels, test_fraction=fraction, seed=seed)
+    data = Dataset.from_arrays(x, labels, test_fraction=fraction, classes=5, seed=seed)
     assert data.n_test <= wanted
     if (counts * (1 - fraction) >= 1).all():
         assert data.n_test == wanted
@@ -632,3 +639,103 @@ def test_a_damaged_file_is_refused_or_read_as_it_was(
     except DataError:
         return
     assert data.fingerprint == Dataset.from_arrays(X, Y).fingerprint
+
+
+# --- labels that number no classes, images of another layout, files without an end ---
+
+
+@pytest.mark.parametrize(
+    ("labels", "text"),
+    [
+        ([-1, 1] * 10, r"y\[0\] = -1: .*np\.unique\(y, return_inverse=True\)"),
+        ([1, 2, 3, 4] * 5, "labels 1, 2, 3, 4 of 4 classes'.*0 to 3.*np.unique"),
+        ([3, 8] * 10, "labels 3, 8 of 2 classes.*0 to 1, each"),
+        ([20240130, 20240131] * 10, r"labels 20240130, 20240131.*classes=20240132"),
+        ([0, 1, 3, 4] * 5, "labels 0, 1, 3, 4"),
+        ([1] * 20, "y = 1: .*two classes or more"),
+        (list(range(60)), "60 different labels of 60 examples.*Ids and measured"),
+        ([25.0, 346.0, 101.0] * 10, "labels 25, 101, 346"),
+    ],
+)
+def test_labels_that_number_no_classes_are_refused(labels: list[float], text: str) -> None:
+    x = np.arange(len(labels), dtype=float)[:, None]
+    with pytest.raises(DataError, match=text):
+        Dataset.from_arrays(x, labels)
+    if min(labels) >= 0 and max(labels) < 10:
+        told = Dataset.from_arrays(x, labels, classes=10)
+        assert told.classes == 10
+    mended = Dataset.from_arrays(x, np.arange(len(labels)) % 2)
+    assert mended.classes == 2
+
+
+def test_a_class_may_have_its_examples_in_the_test_part_alone() -> None:
+    x = np.zeros((4, 1))
+    data = Dataset.from_arrays(x, [0, 1, 0, 1], x_test=x, y_test=[0, 1, 2, 2])
+    assert data.classes == 3
+    with pytest.raises(DataError, match="labels 0, 1, 3"):
+        Dataset.from_arrays(x, [0, 1, 0, 1], x_test=x, y_test=[0, 1, 3, 3])
+
+
+@pytest.mark.parametrize(
+    ("shape", "text"),
+    [
+        ((28, 28, 1), "channels come last.*moveaxis"),
+        ((32, 32, 3), "channels come last"),
+        ((48, 64, 4), "channels come last"),
+        ((28, 28), r"a channel: x = x\[:, None\]"),
+        ((1, 28, 28), ""),
+        ((3, 32, 32), ""),
+        ((16, 4, 4), ""),
+    ],
+)
+def test_images_have_their_channels_first(shape: tuple[int, ...], text: str) -> None:
+    x = np.zeros((8, *shape), np.float32)
+    data = Dataset.from_arrays(x, np.arange(8) % 2)
+    config = Config(field=FieldConfig("conv2d", {"channels": 2}))
+    if not text:
+        check_fit(config.make_model(data), data)
+        return
+    with pytest.raises(DataError, match=text):
+        config.make_model(data)
+    if len(shape) == 3:
+        with pytest.raises(DataError, match=text):
+            check_fit(Model(ConvField2d(shape, channels=2), classes=2), data)
+
+
+@pytest.mark.parametrize("make", ["pipe", "device", "folder", "link to a device"])
+def test_what_is_no_file_is_not_read(tmp_path: Path, make: str) -> None:
+    """A pipe waits for a writer, and a device has no end."""
+    path = tmp_path / "data.npz"
+    if make == "pipe":
+        os.mkfifo(path)
+    elif make == "folder":
+        path.mkdir()
+    elif make == "device":
+        path = Path("/dev/zero")
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(DataError, match="no regular file"):
+        arrays(path)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"Nr\xff\xff\xff\x7f.",
+        b"Np2147483647\n.",
+        b"\x80\x04\x96" + (2**32).to_bytes(8, "little") + b".",
+        b"\x80\x02}q\x00X\xff\xff\xff\x7f.",
+        b"\x80\x02T\xff\xff\xff\x7f.",
+        b"",
+        b".",
+    ],
+    ids=str,
+)
+def test_a_pickle_of_a_few_bytes_takes_a_few_bytes(data: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="damaged, or not that"):
+            FORMATS["python"][1](Path("batch.tar.gz"), "data_batch_1", data)
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()

@@ -18,7 +18,7 @@ from pynode_jl.backends.jax import JaxBackend
 from pynode_jl.cli._app import app
 from pynode_jl.datasets import Dataset, concentric_spheres
 from pynode_jl.diagnostics import MATRIX_COLUMNS, clusters, swap, swap_matrix
-from pynode_jl.errors import InvalidValueError, RunFolderError
+from pynode_jl.errors import BackendLacksSolverError, InvalidValueError, RunFolderError
 from pynode_jl.fields import MLP, LinearField
 from pynode_jl.models import Model
 from pynode_jl.proportions import mean_interval
@@ -83,6 +83,33 @@ def test_seeds_are_aggregated_as_single_swaps_say() -> None:
     )
     assert matrix.grid("own").to_numpy().sum() == 2
     assert matrix.trained["seeds"].tolist() == [2, 1]
+
+
+def test_a_model_that_cannot_be_swapped_does_not_end_the_matrix() -> None:
+    good, bad = model_of(0, EULER), model_of(1, Solver("Rodas5P", dt=0.5))  # Julia's
+    with pytest.raises(BackendLacksSolverError):
+        swap_matrix([good, bad], ["RK4"], factors=[1.0], backend="jax")
+    skipped: list[int] = []
+    for models in ([good, bad], [bad, good]):
+        matrix = swap_matrix(
+            models,
+            ["RK4"],
+            factors=[1.0],
+            backend="jax",
+            on_skip=lambda number, error: skipped.append(number),
+        )
+        assert matrix.trained["train_solver"].tolist() == [EULER.label]
+    assert skipped == [2, 1]
+    with pytest.raises(BackendLacksSolverError):
+        swap_matrix([bad], ["RK4"], backend="jax", on_skip=lambda number, error: None)
+
+
+def test_rows_are_labelled_as_told_or_by_configuration() -> None:
+    models = [model_of(0, EULER), model_of(1, EULER)]
+    found = swap_matrix(models, ["RK4"], factors=[1.0], labels=["a", "b"]).trained
+    assert found["train_solver"].tolist() == ["a", "b"]
+    with pytest.raises(InvalidValueError, match="labels"):
+        swap_matrix(models, ["RK4"], labels=["a"])
 
 
 def test_one_seed_has_the_exact_interval_of_its_flips_and_none_of_its_accuracy() -> None:

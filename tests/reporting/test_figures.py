@@ -444,3 +444,25 @@ def test_colours_of_classes_differ_in_grey():
     grey = [np.dot(to_rgb(_style.class_colour(k)), (0.299, 0.587, 0.114)) for k in (0, 1)]
     assert abs(grey[0] - grey[1]) > 0.2
     assert isinstance(BUILDERS["trajectories"](), Figure)
+
+
+def test_names_are_drawn_as_they_are_and_formulas_as_formulas() -> None:
+    """Warnings are errors: no glyph is missing, and no name is read as a formula."""
+    name, formula = "cost_$5_to_$6_ \u8bad\u7ec3", "$y_1$"
+
+    @_style.styled
+    def build() -> Figure:
+        figure = _style.new_figure(3, 2)
+        ax = figure.subplots()
+        ax.plot([1, 10], [1, 10], label=name)
+        ax.set_xscale("log")
+        ax.set_title(name)
+        ax.set_xlabel(formula)
+        ax.legend()
+        return figure
+
+    figure = build()
+    assert figures.png_bytes(figure)
+    assert figure.axes[0].get_title(loc="left") == "cost_$5_to_$6_ U+8BADU+7EC3"
+    assert figure.axes[0].xaxis.label.get_parse_math()
+    assert figures.drawable("Größe é 1/16") == "Größe é 1/16"

@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
+from pynode_jl._io import read_json
 from pynode_jl.backends import RetCode
 from pynode_jl.cli._app import app
 from pynode_jl.diagnostics import Verdict, certify
@@ -361,11 +362,13 @@ def arrays_run(folder: Path) -> Run:
 
 
 def strip_fact(checkpoint: Path) -> None:
-    """Write a checkpoint as version 0.1 did: without the data's fingerprint."""
+    """Write a checkpoint as version 0.1 did: without checksums and the data's fingerprint."""
     with safe_open(checkpoint, framework="np") as file:
         facts = json.loads(file.metadata()["facts"])
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    del facts["data"]
+    facts["format"] = "pynode_jl checkpoint 2"
+    for name in ("data", "arrays", "trained by"):
+        del facts[name]
     save_file(arrays, checkpoint, {"facts": json.dumps(facts)})
 
 
@@ -401,7 +404,7 @@ def test_changed_data_are_refused_by_every_use(tmp_path: Path, changed: str, old
     if old:
         strip_fact(run.folder / "checkpoint.safetensors")
     assert Run.open(run.folder).trained.fingerprint == recorded
-    kept = {file: file.read_bytes() for file in run.folder.iterdir()}
+    kept = {file: file.read_bytes() for file in run.folder.glob("**/*.*") if file.is_file()}
     write_arrays(tmp_path / "data.npz", _SHIFTED[changed])
     found = run.config.dataset().fingerprint
     for name, use in _USES.items():
@@ -415,7 +418,7 @@ def test_changed_data_are_refused_by_every_use(tmp_path: Path, changed: str, old
         assert found in str(caught.value), name
         assert recorded in str(caught.value), name
     # Nothing was written: least of all the record.
-    assert kept == {file: file.read_bytes() for file in run.folder.iterdir()}
+    assert kept == {file: file.read_bytes() for file in run.folder.glob("**/*.*") if file.is_file()}
     # The file restored, all is as before.
     write_arrays(tmp_path / "data.npz")
     assert Run.open(run.folder).trained.finished
@@ -437,6 +440,7 @@ def test_searches_and_reproductions_refuse_changed_data(tmp_path: Path) -> None:
     search = ["critical", file, "--out", tmp_path / "search"]
     search += ["--coarse", "dt=1", "--fine", "dt=1/2"]
     adapt = ["adapt", file, "--out", tmp_path / "adapt", "--set", "adapt.every=10"]
+    adapt += ["--set", "adapt.margin=0.5"]
     context = ReproductionContext(tmp_path / "context")
     for command in (search, adapt):
         invoke(command)
@@ -504,10 +508,10 @@ def test_the_swap_table_decides_the_verdict(run: Run, tmp_path: Path) -> None:
 
 def test_verdict_file_is_the_report_and_the_data(run: Run) -> None:
     report = run.swap()
-    text = (run.folder / "verdict.json").read_text()
+    found = read_json(run.folder / "verdict.json")
     expected = {**report.to_dict(), "data": run.dataset.fingerprint}
-    assert text == json.dumps(expected, indent=1)  # NaN included
-    values = json.loads(text)["verdict"]
+    assert json.dumps({name: found[name] for name in expected}) == json.dumps(expected)
+    values = found["verdict"]
     assert Verdict.from_dict(values).text == values["text"] == report.verdict.text
 
 

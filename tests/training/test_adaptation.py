@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pynode_jl import adaptation
-from pynode_jl.backends import Adam, ChunkResult
+from pynode_jl.backends import Adam, ChunkResult, get_backend
 from pynode_jl.backends.jax import JaxBackend
 from pynode_jl.datasets import Dataset, concentric_spheres
 from pynode_jl.errors import DataError, InvalidValueError, WrongSolverError
@@ -27,6 +27,7 @@ from pynode_jl.proportions import upper_bound
 from pynode_jl.runs._checkpoint import load_checkpoint, save_checkpoint
 from pynode_jl.solvers import Solver, info
 from pynode_jl.training import Recipe, Trained, train
+from pynode_jl.training._adaptation import adaptation_of
 from pynode_jl.training.step_adaptation import (
     ControlState,
     PaperController,
@@ -385,6 +386,32 @@ def test_steady_does_not_promise_what_it_cannot(backend: JaxBackend) -> None:
     assert not found.passed  # nothing lost, but 40 samples cannot show 1 %
     assert found.lost == 0
     assert found.text.startswith("NOT passed")
+
+
+def test_steady_says_at_once_that_so_few_samples_cannot_pass() -> None:
+    """A margin of 3 % with 95 % confidence takes 122 held-out samples, a fifth of 610."""
+    model = Model(ConvField1d(2, channels=8), classes=2)
+    few, enough = (concentric_spheres(2, n_train=n, n_test=4) for n in (604, 612))
+    adapted = Recipe(EULER, iterations=10, batch_size=32, controller=SteadyController())
+    with pytest.raises(DataError, match=r"held-out samples = 121: expected 122.*Take 610 training"):
+        train(model, few, adapted)
+    assert adaptation_of(adapted, enough, get_backend("jax")).held_out.size == 122
+
+
+def test_steady_does_not_halve_where_no_attempt_can_pass(backend: JaxBackend) -> None:
+    probe = sign_probe(backend, 3.0)
+    probe.held_labels = 1 - probe.held_labels
+    # 40 samples can pass at a margin of 9 % once, and not with half the chance of being wrong.
+    found = SteadyController(margin=0.09).validate(ControlState(EULER), probe)
+    assert found is not None
+    assert (found.passed, found.solver) == (False, EULER)
+
+
+def test_a_memory_that_is_no_memory_is_refused(backend: JaxBackend) -> None:
+    probe = sign_probe(backend, 1.0, iteration=45)
+    for memory in ({"lost": 1}, {"lost": "1", "seen": 0, "best": 0.0, "waiting": False}, {"x": 1}):
+        with pytest.raises(InvalidValueError, match=r"control\.memory"):
+            SteadyController().check(ControlState(EULER, memory), probe)
 
 
 # In training

@@ -31,6 +31,7 @@ from pynode_jl.training import (
     batch_indices,
     train,
 )
+from pynode_jl.training.step_adaptation import PaperController
 
 RECIPE = Recipe(
     Solver("Euler", dt=1 / 4), iterations=40, batch_size=32, optimizer=Adam(1e-2), chunk=16
@@ -222,3 +223,102 @@ def test_a_backend_goes_by_its_name(trained: Trained, data: Dataset, call: Any) 
     for odd in (7, "", ("jax",)):
         with pytest.raises(PyNODEError, match="jax, julia"):
             call(trained, data, odd)
+
+
+# What a training may be resumed as
+
+
+def test_more_iterations_go_on_bit_for_bit(trained: Trained, model: Model, data: Dataset) -> None:
+    short = train(model, data, replace(RECIPE, iterations=23))
+    assert equal(train(model, data, RECIPE, resume=short), trained)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"solver": Solver("RK4", dt=1 / 4)}, "recipe.solver"),
+        ({"solver": RECIPE.solver.scaled(0.5)}, "recipe.solver"),
+        ({"optimizer": Adam(0.5)}, "recipe.optimizer"),
+        ({"batch_size": 16}, "recipe.batch_size"),
+        ({"seed": 1}, "recipe.seed"),
+        ({"gradient": "BacksolveAdjoint"}, "recipe.gradient"),
+        ({"controller": PaperController()}, "recipe.controller"),
+        ({"iterations": 39}, "recipe.iterations = 39: expected 40 or more"),
+    ],
+)
+def test_a_training_is_not_resumed_by_another_recipe(
+    trained: Trained, model: Model, data: Dataset, change: dict[str, Any], name: str
+) -> None:
+    with pytest.raises(InvalidValueError, match=name):
+        train(model, data, replace(RECIPE, **change), resume=trained)
+
+
+def test_a_training_is_not_resumed_as_another_model(trained: Trained, data: Dataset) -> None:
+    for other in (
+        Model(pn.MLP(2, width=4), classes=2),
+        replace(trained.model, t1=2.0),
+        replace(trained.model, classes=3),
+    ):
+        with pytest.raises(InvalidValueError, match=r"model\.\w+ = .*as `resume` was trained with"):
+            train(other, data, RECIPE, resume=trained)
+
+
+def test_a_step_adapter_is_held_to_its_iterations(model: Model, data: Dataset) -> None:
+    """Its phases are shares of all iterations: those of more would have been others."""
+    recipe = replace(RECIPE, iterations=4, controller=PaperController(every=4))
+    adapted = train(model, data, recipe)
+    with pytest.raises(InvalidValueError, match=r"recipe\.iterations = 8: expected 4"):
+        train(model, data, replace(recipe, iterations=8), resume=adapted)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e39])
+def test_weights_that_are_not_finite_are_not_trained_on(
+    model: Model, data: Dataset, value: float
+) -> None:
+    weights = model.init(0)
+    weights["head.bias"] = np.array([0.0, value])
+    with pytest.raises(InvalidValueError, match=r"head\.bias.*finite"):
+        Trained.of(model, weights, RECIPE.solver)
+    with pytest.raises(InvalidValueError, match=r"head\.bias.*finite"):
+        train(model, data, RECIPE, resume=TrainedModel(model, weights, RECIPE.solver))
+
+
+def test_weights_of_another_model_are_not_taken(model: Model) -> None:
+    weights = model.init(0)
+    with pytest.raises(InvalidValueError, match=r"head\.bias.*shape = \(3,\)"):
+        Trained.of(model, {**weights, "head.bias": np.zeros(3)}, RECIPE.solver)
+    with pytest.raises(InvalidValueError, match=r"expected \['field"):
+        Trained.of(model, {"head.bias": np.zeros(2)}, RECIPE.solver)
+
+
+def test_the_state_kept_is_finite_whatever_the_rate(data: Dataset) -> None:
+    """At 1e39, infinite in float32, gradients are finite and the first update is not."""
+    model = Model(pn.LinearField(2), classes=2)
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        failed = train(model, data, replace(RECIPE, optimizer=Adam(1e39)))
+    assert (failed.retcode, failed.state.iteration) == (RetCode.Unstable, 0)
+    assert failed.state.finite
+    assert len(failed.history) == 0
+
+
+def test_the_last_finite_update_is_found(data: Dataset) -> None:
+    """A field whose gradient grows in every iteration, so that an update overflows in the sixth."""
+    backend = get_backend("jax")
+    model = Model(pn.LinearField(2), classes=2)
+    calls: list[int] = []
+
+    class Overflowing(type(backend)):  # type: ignore[misc]
+        def _train(self, chunk: Any) -> Any:
+            result = super()._train(chunk)
+            calls.append(len(chunk.indices))
+            if result.state.iteration <= 5:
+                return result
+            broken = {name: value * np.inf for name, value in result.state.weights.items()}
+            return replace(result, state=replace(result.state, weights=broken))
+
+    recipe = replace(RECIPE, chunk=16, iterations=16)
+    found = train(model, data, recipe, backend=Overflowing("cpu"))
+    assert (found.state.iteration, len(found.history), found.retcode) == (5, 5, "Unstable")
+    five = train(model, data, replace(recipe, iterations=5), backend=backend)
+    assert all(np.array_equal(found.weights[name], five.weights[name]) for name in five.weights)
+    assert len(calls) <= 6

@@ -335,9 +335,10 @@ def _remember(memory: OrderedDict[Any, Any], key: Any, value: Any) -> None:
         memory.popitem(last=False)
 
 
-def _stats(counts: Iterable[Any], compiled: bool) -> Stats:
+def _stats(counts: Iterable[Any], compiled: float) -> Stats:
+    """Return the counts of a solve, and the seconds that it was compiled for."""
     nf, njac, naccept, nreject, code = (int(value) for value in counts)
-    return Stats(nf, njac, naccept, nreject, CODES[code], 0.0, compiled)
+    return Stats(nf, njac, naccept, nreject, CODES[code], 0.0, compiled > 0, compiled)
 
 
 @cache

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pynode_jl.backends import _arguments
-from pynode_jl.backends._base import segment_grids
-from pynode_jl.backends._times import Clock
+from pynode_jl.backends._times import Clock, segment_grids
 from pynode_jl.backends.jax.numerics.rhs import RHS
 from pynode_jl.backends.jax.numerics.rk_step import PaddedTableau, padded
 from pynode_jl.backends.jax.numerics.segment import AdaptiveControl, Control, FixedControl, Stepper

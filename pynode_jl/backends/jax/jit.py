@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import threading
+import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -23,6 +25,8 @@ _compilations = itertools.count(1)
 # of the kernels whose last compilation is longest ago are dropped first.
 _MOST_PROGRAMS = 128
 _AFTER_A_DROP = 96
+# What stands for a compilation that JAX has not timed.
+_TINY = 1e-9
 
 
 def jitted(
@@ -40,13 +44,15 @@ def jitted(
     return kernel
 
 
-def run(kernel: Any, *arguments: Any) -> tuple[Any, bool]:
-    """Run a kernel; return its result, and whether it was compiled for this call."""
+def run(kernel: Any, *arguments: Any) -> tuple[Any, float]:
+    """Run a kernel; return its result, and the seconds of compilation for this call; 0 if none."""
     before = kernel._cache_size()
+    _clock.spans = []
     result = kernel(*arguments)
     jax.tree.leaves(result)[0].block_until_ready()  # and so are all others: they come together
-    compiled = kernel._cache_size() > before
-    if compiled:
+    compiled = 0.0
+    if kernel._cache_size() > before:
+        compiled = max(sum(stop - start for start, stop in _clock.spans), _TINY)
         _KERNELS[kernel] = number = next(_compilations)
         drop_oldest(_MOST_PROGRAMS, _AFTER_A_DROP)
         if number % _BETWEEN_COUNTS == 0:
@@ -69,6 +75,27 @@ def drop_oldest(most: int, after: int) -> None:
         if sizes[kernel]:
             kernel.clear_cache()
             held -= sizes[kernel]
+
+
+class _Clock(threading.local):
+    """The spans of time that JAX spent in tracing and compiling, in this thread."""
+
+    spans: list[tuple[float, float]]
+
+    def __init__(self) -> None:
+        self.spans = []
+
+    def note(self, event: str, duration_secs: float, **_: str | int) -> None:
+        if event.startswith("/jax/core/compile/"):
+            stop = time.perf_counter()
+            start = stop - duration_secs
+            # Inner functions come first: their spans lie within that of the outer one.
+            self.spans = [span for span in self.spans if span[0] < start]
+            self.spans.append((start, stop))
+
+
+_clock = _Clock()
+jax.monitoring.register_event_duration_secs_listener(_clock.note)
 
 
 def drop_compiled(most: float) -> bool:

@@ -25,6 +25,7 @@ from pynode_jl.reporting.figures._fan_plot import windermere_fan as windermere_f
 from pynode_jl.reporting.figures._flip_intervals import flip_intervals as flip_intervals
 from pynode_jl.reporting.figures._phase_portrait import PhasePanel as PhasePanel
 from pynode_jl.reporting.figures._phase_portrait import phase_portrait as phase_portrait
+from pynode_jl.reporting.figures._style import drawable as drawable
 from pynode_jl.reporting.figures._style import png_bytes as png_bytes
 from pynode_jl.reporting.figures._style import save as save
 from pynode_jl.reporting.figures._swap_heatmap import swap_heatmap as swap_heatmap
@@ -45,6 +46,7 @@ __all__ = [
     "accuracy_against_step",
     "adaptation_trace",
     "decision_regions",
+    "drawable",
     "evidence",
     "flip_intervals",
     "phase_portrait",

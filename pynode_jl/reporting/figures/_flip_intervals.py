@@ -77,7 +77,7 @@ def _draw(ax: Axes, table: pd.DataFrame, margin: float, rows: int) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(_style.percent_axis())
     ax.set_ylim(rows - 0.4, -0.6)
-    ax.set_yticks(range(len(table)), [str(label) for label in table["label"]])
+    ax.set_yticks(range(len(table)), [_style.drawable(str(label)) for label in table["label"]])
     ax.tick_params(axis="y", length=0)
     ax.grid(True, axis="x")
     ax.axvline(margin, color=_style.INK, linewidth=1.0, linestyle="--", zorder=1.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import os
+import re
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.ft2font import FT2Font
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter
 
 from pynode_jl._io import make_folder, write_bytes
@@ -65,6 +69,9 @@ _STYLE: dict[str, Any] = {
     "ytick.labelsize": 8.5,
 }
 
+# The formulas of the figures here, and those that matplotlib writes at ticks.
+_MATHS = re.compile(r"\$(?:[a-z](?:_\d)?|h=10\^\{[^{}$]*\}|\\math(?:default|it)\{[^$]*\})\$")
+
 # A style is global while it is on: threads that draw at once (a Dask worker's) take turns, or one
 # would restore what another has set.
 _LOCK = threading.RLock()
@@ -82,6 +89,9 @@ def style() -> Iterator[None]:
 def styled(build: Callable[_P, Figure]) -> Callable[_P, Figure]:
     """Run the function `build` of a figure under `style`, and lay the figure out once and for all.
 
+    Names of a user's are drawn as they are: a dollar sign in one begins no formula, and what the
+    font does not have is written by its number.
+
     Left to itself a figure lays itself out anew at each drawing, from where the last one left it:
     the second file made of it would differ from the first by hairs.
     """
@@ -90,6 +100,7 @@ def styled(build: Callable[_P, Figure]) -> Callable[_P, Figure]:
     def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
         with style():
             figure = build(*args, **kwargs)
+            _take_literally(figure)
             engine = figure.get_layout_engine()
             if engine is not None:
                 engine.execute(figure)
@@ -97,6 +108,38 @@ def styled(build: Callable[_P, Figure]) -> Callable[_P, Figure]:
             return figure
 
     return wrapped
+
+
+def _take_literally(figure: Figure) -> None:
+    for each in figure.findobj(Text):
+        assert isinstance(each, Text)
+        text = each.get_text()
+        if "$" in _MATHS.sub("", text):
+            each.set_parse_math(False)
+        if not text.isascii():
+            each.set_text(drawable(text))
+
+
+def drawable(text: str) -> str:
+    """Return a text with every character that the figures' font lacks written by its number.
+
+    Example:
+        >>> from pynode_jl.reporting.figures import drawable
+        >>> drawable("\u8bad h=1/16")
+        'U+8BAD h=1/16'
+    """
+    if text.isascii():
+        return text
+    font = _font()
+    return "".join(
+        each if each.isascii() or font.get_char_index(ord(each)) else f"U+{ord(each):04X}"
+        for each in text
+    )
+
+
+@functools.cache
+def _font() -> FT2Font:
+    return get_font(findfont(FontProperties(family=_STYLE["font.family"])))
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -176,8 +176,15 @@ def _outline(ax: Axes, i: int, j: int) -> None:
 
 def _frame(ax: Axes, shown: pd.DataFrame, numbered: bool) -> None:
     size = 7.5 if numbered else 6.0
-    ax.set_xticks(range(shown.shape[1]), map(str, shown.columns), rotation=90, fontsize=size)
-    ax.set_yticks(range(len(shown)), map(str, shown.index), fontsize=size)
+    ax.set_xticks(
+        range(shown.shape[1]),
+        [_style.drawable(str(each)) for each in shown.columns],
+        rotation=90,
+        fontsize=size,
+    )
+    ax.set_yticks(
+        range(len(shown)), [_style.drawable(str(each)) for each in shown.index], fontsize=size
+    )
     ax.set_xlim(-0.5, shown.shape[1] - 0.5)
     ax.set_ylim(len(shown) - 0.5, -0.5)
     ax.tick_params(length=0)

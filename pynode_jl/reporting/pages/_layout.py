@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pynode_jl._io import make_folder
+from pynode_jl._io import make_folder, read_bytes
 from pynode_jl.reporting import figures
 from pynode_jl.reporting.formats import formats_for
 from pynode_jl.reporting.html import Facts, Picture, Section, Table, write_report
@@ -83,7 +83,7 @@ def write_page(
         png, pdf = figures.save(drawing.figure, path.with_name(name))
         paths += [png, pdf]
         alt = drawing.alt or drawing.caption
-        pictures.append(Picture(png.read_bytes(), alt, drawing.caption))
+        pictures.append(Picture(read_bytes(png), alt, drawing.caption))
     page = write_report(
         path,
         title=title,

@@ -63,7 +63,7 @@ def decision_panel(
 ) -> DecisionPanel:
     """Evaluate the model over a square around the test samples, and on these, under `solver`.
 
-    ``{}`` in the title becomes the accuracy.
+    The last ``{}`` in the title becomes the accuracy.
 
     Example:
         >>> from pynode_jl.reporting.pages import decision_panel
@@ -79,8 +79,10 @@ def decision_panel(
     grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     answers = backend.evaluate(trained.model, trained.weights, grid, solver)
     seen = backend.evaluate(trained.model, trained.weights, dataset.x_test, solver)
+    # The last one: a user's name may have braces of its own.
+    before, _, after = title.rpartition("{}")
     return DecisionPanel(
-        title.format(f"{seen.accuracy(dataset.y_test):.1%}"),
+        f"{before}{seen.accuracy(dataset.y_test):.1%}{after}" if "{}" in title else title,
         axis,
         axis,
         answers.predictions.reshape(_GRID, _GRID),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -40,6 +39,7 @@ _COLUMNS = {
     "nf": "evaluations",
     "seconds": "seconds",
     "retcode": "return code",
+    "reason": "reason",
 }
 
 
@@ -200,8 +200,8 @@ def _history(run: Run) -> pd.DataFrame:
 
 def _facts(name: str, run: Run) -> Facts:
     trained = run.trained
-    environment = json.loads((run.folder / "environment.json").read_text(encoding="utf-8"))
-    packages = environment.pop("packages")
+    environment = run.environment
+    packages = environment.pop("packages", {})
     return Facts(
         {
             "configuration": run.config.to_toml(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 
 from pynode_jl._validation import real_number, whole_number
 from pynode_jl.backends import Array, Evaluation, RetCode
-from pynode_jl.errors import InvalidValueError
+from pynode_jl.errors import DataError, InvalidValueError
 from pynode_jl.proportions import lower_bound, upper_bound
 from pynode_jl.solvers import Solver, SolverInfo, info
 from pynode_jl.training.step_adaptation._pairs import (
@@ -119,6 +121,28 @@ class SteadyController:
         """
         self._method(solver)
 
+    def check_held_out(self, samples: int) -> None:
+        """Refuse to promise what so few held-out samples cannot show.
+
+        Raises:
+            DataError: the validation could not be passed even if no answer changed.
+        """
+        needed = self._held_out_needed(1)
+        if samples < needed:
+            raise DataError(
+                "held-out samples",
+                samples,
+                f"{needed} or more, as a margin of {self.margin:.1%} with {self.confidence:.0%}"
+                " confidence needs even if no answer changes",
+                f"Take {math.ceil(needed / self.holdout)} training samples, or raise holdout or"
+                " margin.",
+            )
+
+    def _held_out_needed(self, attempt: int) -> int:
+        """Return the fewest samples that pass at an attempt if no answer changes."""
+        error = (1 - self.confidence) / 2**attempt
+        return math.ceil(math.log(error) / math.log1p(-self.margin))
+
     def start(self, solver: Solver, probe: Probe) -> tuple[ControlState, Check]:
         """Return the recipe's own solver."""
         check = Check.quiet(probe.iteration, solver, "start", solver, probe.nf)
@@ -126,7 +150,7 @@ class SteadyController:
 
     def check(self, state: ControlState, probe: Probe) -> tuple[ControlState, Check]:
         """Count lost answers; refine where the counts are sure enough; mark the best weights."""
-        solver, memory = state.solver, _Memory(**state.memory)
+        solver, memory = state.solver, _Memory.of(state.memory)
         progress = probe.iteration / probe.iterations
         if progress < self.explore or memory.waiting:
             memory = replace(memory, waiting=False)
@@ -174,7 +198,9 @@ class SteadyController:
             # The chance of being wrong is shared: a half, a quarter, ... of it to each attempt.
             error = (1 - self.confidence) / 2**attempt
             bound = float(upper_bound(flips, len(probe.held), error))
-            if bound <= self.margin or attempt > _TIGHTENINGS:
+            # A next attempt has half the chance of being wrong, and so needs more samples.
+            vain = self._held_out_needed(attempt + 1) > len(probe.held)
+            if bound <= self.margin or attempt > _TIGHTENINGS or vain:
                 break
             solver = solver.scaled(0.5)
         return Validation(
@@ -235,6 +261,22 @@ class _Memory:
 
     def to_dict(self) -> dict[str, Any]:
         return dict(vars(self))
+
+    @classmethod
+    def of(cls, memory: Mapping[str, Any]) -> _Memory:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            InvalidValueError: something else.
+        """
+        start = vars(cls())
+        # No memory at all is a start.
+        kinds = {name: type(value) for name, value in memory.items()}
+        if memory and kinds != {name: type(value) for name, value in start.items()}:
+            raise InvalidValueError(
+                "control.memory", dict(memory), f"values such as {start}", "Train anew."
+            )
+        return cls(**memory)
 
 
 def _tolerance_order(solver: Solver) -> int:

@@ -1,0 +1,117 @@
+"""One form for each configuration, however it was written: what decides whether two are one."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from pynode_jl.datasets import DATASETS, takes_seed
+from pynode_jl.errors import ConfigError
+from pynode_jl.fields import FIELDS
+from pynode_jl.solvers import Solver
+from pynode_jl.training.step_adaptation import CONTROLLERS
+
+
+def canonical(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration's settings by dotted key, in one form.
+
+    Solvers are compared by what they are (1/256 is 0.00390625), lists and tuples by their items,
+    numbers by their value; an option that is left out has its default.
+
+    Args:
+        values: nested, as `Config.to_dict` gives them.
+    """
+    flat: dict[str, Any] = {}
+    for table, held in values.items():
+        if isinstance(held, Mapping):
+            flat |= {f"{table}.{key}": plain(value) for key, value in held.items()}
+        else:
+            flat[table] = plain(held)
+    solver = Solver.of(values["train"]["solver"])
+    flat["train.solver"] = plain(solver.to_dict())
+    flat["swap.solvers"] = tuple(
+        plain(Solver.parse(text).to_dict()) if ":" in text else text
+        for text in values["swap"]["solvers"]
+    )
+    data, adapt = values["data"]["name"], values["adapt"]["controller"]
+    # An option of its own first: `None` would say "unless the configuration has another".
+    flat = _defaults("data", DATASETS[data]) | flat
+    if takes_seed(data) and "seed" not in values["data"]:
+        flat["data.seed"] = flat["seed"]
+    flat = _defaults("field", FIELDS[values["field"]["kind"]]) | flat
+    if adapt in CONTROLLERS:
+        flat = _defaults("adapt", CONTROLLERS[adapt]) | flat
+    return flat
+
+
+def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that differ, by dotted key, each with both values; None for none."""
+    a, b = canonical(mine), canonical(theirs)
+    keys = dict.fromkeys((*a, *b))
+    found = {key: (a.get(key), b.get(key)) for key in keys if a.get(key) != b.get(key)}
+    if found.get("seed") == found.get("data.seed"):  # the data's is the configuration's
+        found.pop("data.seed", None)
+    return found
+
+
+def _defaults(table: str, make: Callable[..., Any]) -> dict[str, Any]:
+    return {
+        f"{table}.{name}": plain(each.default)
+        for name, each in inspect.signature(make).parameters.items()
+        if each.default is not each.empty
+    }
+
+
+def plain(value: Any) -> Any:
+    """Return a value in the one form of its kind, Python's own; what is none, as it is."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bool | str) or value is None:
+        return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return tuple(map(plain, value))
+    return value
+
+
+def make_plain(table: Any) -> None:
+    """Give a table's values the one form of their kind, as a TOML file has them."""
+    for item in fields(table):
+        value = plain(getattr(table, item.name))
+        if item.name == "options":
+            if not isinstance(value, dict):
+                raise ConfigError("options", value, "options by name", 'Use {"width": 16}, say.')
+            # What is None is left out: its default stands for it.
+            value = {key: each for key, each in value.items() if each is not None}
+            for key, each in value.items():
+                if not _in_toml(each):
+                    raise ConfigError(
+                        key, each, "a finite number, text or list", "Use plain values."
+                    )
+        object.__setattr__(table, item.name, value)
+
+
+def _in_toml(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_in_toml, value.values()))
+    if isinstance(value, tuple):
+        return all(map(_in_toml, value))
+    if isinstance(value, float):
+        return math.isfinite(value)  # NaN is not even equal to itself
+    return isinstance(value, bool | int | str)

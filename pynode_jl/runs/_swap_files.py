@@ -1,0 +1,98 @@
+"""The results of a run's swaps: a table and a verdict, by the settings of the swap.
+
+The last swap's are in the run's folder itself. Every swap's are in a folder of its own settings, in
+``swaps``: one does not write over another's. A result belongs to the weights that it was made of.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pynode_jl._io import digest, make_folder, read_bytes, read_json, write_bytes, write_json
+from pynode_jl.diagnostics import COLUMNS, ReferenceCost, SwapReport, Verdict
+from pynode_jl.errors import InputError, RunFolderError
+from pynode_jl.runs._canonical import plain
+from pynode_jl.runs._checkpoint import arrays_digest
+from pynode_jl.runs._config import SwapConfig
+from pynode_jl.training import Trained
+
+TABLE, VERDICT = "swap.csv", "verdict.json"
+
+
+def save_swap(folder: Path, settings: SwapConfig, report: SwapReport, trained: Trained) -> None:
+    """Write a swap's table and verdict.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    table = report.table.to_csv(index=False).encode()
+    found = {
+        **report.to_dict(),
+        "data": trained.fingerprint,
+        "weights": arrays_digest(trained.weights),
+        "swap": _settings(settings),
+        "table": digest(table),
+    }
+    for place in (make_folder(_own_folder(folder, settings)), folder):
+        write_bytes(place / TABLE, table)
+        write_json(place / VERDICT, found)
+
+
+def load_swap(folder: Path, settings: SwapConfig, trained: Trained) -> SwapReport:
+    """Read the results of a swap: of these settings, or, if there are none, of the last one.
+
+    Raises:
+        RunFolderError: there are none, they are damaged, or are of other weights.
+    """
+    own = _own_folder(folder, settings)
+    place = own if (own / VERDICT).exists() else folder
+    try:
+        values, content = read_json(place / VERDICT), read_bytes(place / TABLE)
+        _require(values.get("table", digest(content)) == digest(content), f"{TABLE} has changed")
+        weights = arrays_digest(trained.weights)
+        _require(values.get("weights", weights) == weights, "it is of other weights")
+        ode, table = values["ode"], pd.read_csv(io.BytesIO(content), converters={"reason": str})
+        if "reason" not in table:  # version 0.1
+            table["reason"] = ""
+        _require(list(table) == list(COLUMNS), f"{TABLE} has the columns {list(table)}")
+        return SwapReport(
+            table,
+            _number(values["trained"]),
+            math.nan if ode is None else _number(ode),
+            _number(values["chance"]),
+            Verdict.from_dict(values["verdict"]),
+            cost=ReferenceCost.from_dict(values["reference"]),
+        )
+    except Exception as error:  # what a damaged file causes is open-ended
+        said = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}."
+        raise RunFolderError(
+            "folder",
+            str(place),
+            "a run with its swap table",
+            f"{said} `pynode-jl swap` makes one. (Verdicts of version 0.1 followed another rule:"
+            " make them anew.)",
+        ) from error
+
+
+def _settings(settings: SwapConfig) -> dict[str, Any]:
+    return {name: plain(value) for name, value in vars(settings).items()}
+
+
+def _own_folder(folder: Path, settings: SwapConfig) -> Path:
+    text = repr(sorted(_settings(settings).items()))
+    return folder / "swaps" / digest(text.encode())[:12]
+
+
+def _number(value: Any) -> float:
+    _require(type(value) in (int, float), f"{value!r} is no number")
+    return float(value)
+
+
+def _require(fits: bool, otherwise: str) -> None:
+    if not fits:
+        raise ValueError(otherwise)
