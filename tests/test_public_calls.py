@@ -61,7 +61,7 @@ ODD: tuple[Any, ...] = (
     "jax", "auto", "gpu", "full", "discrete", "\0", "\ud800", "é", "x" * 10_000, b"RK4",
     Path("runs"), [], [[]], ["RK4"], ["RK4", "Heun"], ("Tsit5",), [None], [1, [2, 3]], [1.0, 2.0],
     [[1.0, 2.0]], (0.0, 1.0), (1.0, 0.0), (0, 0), {}, {"a": 1}, {1: 2}, {"name": "Euler"},
-    {"name": 1}, set(), {0.5}, frozenset(), slice(None), Nothing(), Nothing, len, print,
+    {"name": 1}, set(), {0.5}, frozenset(), slice(None), Nothing(), Nothing, repr, type,
     lambda *_, **__: None, lambda x: x, range(3), iter(()), ..., NotImplemented, ValueError("no"),
 )  # fmt: skip
 # Seconds after which a call of the large run hangs: its traceback ends the run.
