@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from pynode_jl.errors import InvalidValueError
 
+T = TypeVar("T")
+
 
 def whole_number(
-    argument: str, value: object, least: int = 1, *, multiple_of: int = 1, hint: str = ""
+    argument: str,
+    value: object,
+    least: int = 1,
+    *,
+    most: int | None = None,
+    multiple_of: int = 1,
+    hint: str = "",
 ) -> int:
-    """Return `value` as an int of at least `least` that `multiple_of` divides; a bool is none."""
-    expected = f"an integer of {least} or more"
+    """Return `value` as an int from `least` to `most` that `multiple_of` divides; a bool is none.
+
+    An array of one integer without axes counts as that integer, here and in `real_number`.
+    """
+    expected = f"an integer of {least} or more" + ("" if most is None else f" and at most {most}")
     if multiple_of > 1:
         expected += f" that is a multiple of {multiple_of}"
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+    number = _plain(value)
+    if (
+        isinstance(number, bool)
+        or not isinstance(number, Integral)
+        or int(number) < least
+        or (most is not None and int(number) > most)
+    ):
         hint = hint or f"Pass {argument}={least} or more."
         raise InvalidValueError(argument, value, expected, hint)
-    whole = int(value)
+    whole = int(number)
     if rest := whole % multiple_of:
         hint = f"Pass {argument}={whole + multiple_of - rest}."
         raise InvalidValueError(argument, value, expected, hint)
@@ -33,14 +55,25 @@ def real_number(
     *,
     above: float = -math.inf,
     below: float = math.inf,
+    least: float = -math.inf,
 ) -> float:
-    """Return `value` as a finite float with above < value < below; a bool is none."""
+    """Return `value` as a finite float with above < value < below, and of at least `least`.
+
+    A bool is none.
+    """
     number = _as_float(value)
-    if not above < number < below:
-        limits = f"above {above:g}" if below == math.inf else f"between {above:g} and {below:g}"
-        expected = "a finite number" if above == -math.inf else f"a number {limits}"
-        raise InvalidValueError(argument, value, expected, hint)
-    return number
+    if above < number < below and number >= least:
+        return number
+    if least > -math.inf:
+        expected = f"a number of at least {least:g}"
+        expected += f" and below {below:g}" if below < math.inf else ""
+    elif above == -math.inf:
+        expected = "a finite number"
+    elif below == math.inf:
+        expected = f"a number above {above:g}"
+    else:
+        expected = f"a number between {above:g} and {below:g}"
+    raise InvalidValueError(argument, value, expected, hint)
 
 
 def choice(argument: str, value: object, choices: Sequence[str], hint: str = "") -> str:
@@ -51,11 +84,129 @@ def choice(argument: str, value: object, choices: Sequence[str], hint: str = "")
     return value
 
 
+def flag(argument: str, value: object) -> bool:
+    """Return `value`, which must be true or false."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise InvalidValueError(argument, value, "True or False", "Give one of the two.")
+    return bool(value)
+
+
+def text(argument: str, value: object, hint: str) -> str:
+    """Return `value`, which must be a text."""
+    if not isinstance(value, str):
+        raise InvalidValueError(argument, value, "a text", hint)
+    return value
+
+
+def path(argument: str, value: object) -> str:
+    """Return a path, a text or an `os.PathLike`, as a text.
+
+    Raises:
+        InvalidValueError: it is neither, is empty, or holds a NUL.
+    """
+    found = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(found, str) or not found or "\0" in found:
+        raise InvalidValueError(argument, value, "a path", 'Give a text or a Path: "runs/first".')
+    return found
+
+
+def instance(
+    argument: str, value: object, kinds: type[T] | tuple[type[T], ...], expected: str, hint: str
+) -> T:
+    """Return `value`, which must be of one of `kinds`."""
+    if not isinstance(value, kinds):
+        raise InvalidValueError(argument, value, expected, hint)
+    return value
+
+
+def optional_callable(argument: str, value: T) -> T:
+    """Return `value`, which must be a function or None."""
+    if value is not None and not callable(value):
+        raise InvalidValueError(argument, value, "a function, or None", "Leave it out.")
+    return value
+
+
+def items(argument: str, value: object, expected: str, hint: str) -> list[Any]:
+    """Return the items of a sequence or another iterable that ends; a text or a mapping is none."""
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise InvalidValueError(argument, value, expected, hint)
+    if getattr(value, "ndim", 1) == 0:  # an array without axes
+        raise InvalidValueError(argument, value, expected, hint)
+    return list(value)
+
+
+def mapping(argument: str, value: object, expected: str, hint: str) -> dict[str, Any]:
+    """Return a mapping whose keys are texts as a dict."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise InvalidValueError(argument, value, expected, hint)
+    return dict(value)
+
+
+def numbers(argument: str, value: object) -> npt.NDArray[Any]:
+    """Return an array of real numbers: of integers, bools or floats, of whatever shape.
+
+    Raises:
+        InvalidValueError: it has complex numbers, texts or objects, or its rows differ in length.
+    """
+    # A tensor of torch that asks for gradients gives no array.
+    given = value.detach().cpu() if hasattr(value, "detach") else value
+    try:
+        array = np.asarray(given)
+    except Exception as error:  # whatever the object's own conversion raises
+        raise InvalidValueError(
+            argument, value, "an array of numbers", "Give every row the same length."
+        ) from error
+    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+        raise InvalidValueError(
+            f"{argument}.dtype",
+            array.dtype,
+            "real numbers: float32 or float64",
+            "Take the real part." if array.dtype.kind == "c" else "Convert it with .astype.",
+        )
+    return array
+
+
+def rounded(argument: str, value: object, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return an array of real numbers in a float type, rounded to it.
+
+    Raises:
+        InvalidValueError: no array of real numbers; or one too large for the type, or an integer
+            that it does not hold.
+    """
+    array = numbers(argument, value)
+    real = np.dtype(dtype)
+    if array.dtype == real:
+        return array
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = array.astype(real)
+        whole = array.dtype.kind in "iu"
+        lost = found.astype(array.dtype) != array if whole else np.isinf(found) & ~np.isinf(array)
+    if lost.any():
+        raise InvalidValueError(
+            argument,
+            array[lost][0],
+            f"numbers that {real} holds",
+            "Scale them, or pass arrays of float64.",
+        )
+    return found
+
+
+def _plain(value: object) -> object:
+    """Return the number of an array without axes, whatever its framework; others as they are."""
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        try:
+            return value.item()
+        except Exception:  # a traced array has no number
+            return None
+    return value
+
+
 def _as_float(value: object) -> float:
     """Return a real number as a float, and nan for what is none or is too large for one."""
-    if isinstance(value, bool) or not isinstance(value, Real):
+    number = _plain(value)
+    if isinstance(number, bool) or not isinstance(number, Real):
         return math.nan
     try:
-        return float(value)
+        return float(number)
     except OverflowError:
         return math.nan

@@ -8,8 +8,10 @@ that refuse a value are `ValueError`s too, as NumPy and the standard library wou
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 # A table of at most so many names is listed whole.
 _SHORT_TABLE = 12
 
@@ -63,21 +65,29 @@ class UnknownNameError(PyNODEError, ValueError):
 
     Attributes:
         kind, name: of what, and which.
-        nearest: up to three known names.
+        nearest: up to three known names: those of `meant`, then those spelt alike.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(
+        self, kind: str, name: object, known: Iterable[str], meant: Mapping[str, str] = _NOTHING
+    ) -> None:
+        """`meant` has the known names that `name` is another name for, each with a remark."""
         self.kind = kind
         self.name = name
         names = list(known)
-        self.nearest = nearest_names(name, names)
+        alike = nearest_names(name, names) if isinstance(name, str) else ()
+        same = [each for each in alike if each.casefold() == str(name).casefold()]
+        self.nearest = tuple(dict.fromkeys((*same, *meant, *alike)))[:3]
         if self.nearest:
-            hint = f"did you mean {', '.join(self.nearest)}?"
+            texts = (
+                f"{each} ({meant[each]})" if meant.get(each) else each for each in self.nearest
+            )
+            hint = f"did you mean {', '.join(texts)}?"
         elif len(names) <= _SHORT_TABLE:
             hint = f"expected {', '.join(names)}."
         else:
             hint = "no similar name."
-        super().__init__(f"unknown {kind} {name!r}: {hint}{self._listing()}")
+        super().__init__(f"unknown {kind} {_short(name)}: {hint}{self._listing()}")
 
     def _listing(self) -> str:
         return ""

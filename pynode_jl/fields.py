@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from pynode_jl._validation import whole_number
+from pynode_jl._validation import flag, items, text, whole_number
 from pynode_jl.errors import InvalidValueError, UnknownNameError
 from pynode_jl.seeding import generator
 
@@ -34,6 +34,8 @@ ACTIVATIONS: tuple[ActivationName, ...] = (
     "elu",
     "silu",
 )
+#: The most features, channels or other numbers along one axis: their weights are in the millions.
+MOST_LENGTH = 2**20
 Weights: TypeAlias = dict[str, npt.NDArray[np.floating[Any]]]
 
 
@@ -43,6 +45,9 @@ class Dense:
 
     inputs: int
     outputs: int
+
+    def __post_init__(self) -> None:
+        _check_sizes(inputs=self.inputs, outputs=self.outputs)
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
@@ -60,6 +65,9 @@ class Conv:
     axes: Literal[1, 2]
 
     def __post_init__(self) -> None:
+        _check_sizes(inputs=self.inputs, outputs=self.outputs, kernel=self.kernel, axes=self.axes)
+        if self.axes > 2:
+            raise InvalidValueError("axes", self.axes, "1 or 2", "Images have two.")
         if self.kernel % 2 == 0:
             raise InvalidValueError(
                 "kernel", self.kernel, "an odd length", "Padding keeps the shape for these only."
@@ -78,7 +86,7 @@ class Activation:
     name: ActivationName
 
     def __post_init__(self) -> None:
-        if self.name not in ACTIVATIONS:
+        if text("activation", self.name, 'Use "tanh", say.') not in ACTIVATIONS:
             raise UnknownNameError("activation", self.name, ACTIVATIONS)
 
 
@@ -108,7 +116,15 @@ class VectorField:
     time_dependent: bool = False
 
     def __post_init__(self) -> None:
-        weighted = [layer for layer in self.layers if not isinstance(layer, Activation)]
+        expected = "Dense, Conv and Activation layers"
+        layers = tuple(items("layers", self.layers, expected, "Use pn.MLP(2), say."))
+        for layer in layers:
+            if not isinstance(layer, (Dense, Conv, Activation)):
+                raise InvalidValueError("layers", layer, expected, "Use pn.MLP(2), say.")
+        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "state_shape", _checked_shape(self.state_shape))
+        flag("time_dependent", self.time_dependent)
+        weighted = [layer for layer in layers if not isinstance(layer, Activation)]
         if not weighted:
             raise InvalidValueError(
                 "layers", self.layers, "at least one Dense or Conv", "Add a layer with weights."
@@ -169,7 +185,7 @@ class VectorField:
 
     def init(self, seed: int | np.random.Generator) -> Weights:
         """Kaiming-normal weights (fan-in) and zero biases, float32 (Ott et al. 2021)."""
-        random = generator(seed, "weights") if isinstance(seed, int) else seed
+        random = seed if isinstance(seed, np.random.Generator) else generator(seed, "weights")
         return {
             name: kaiming_normal(shape, random) if name.endswith("weight") else np.zeros(shape, "f")
             for name, shape in self.weight_shapes().items()
@@ -204,6 +220,13 @@ class FunctionField:
     backend: str = "jax"
 
     def __post_init__(self) -> None:
+        text("backend", self.backend, 'Use "jax", say.')
+        if not callable(self.function) and self.backend in ("jax", "torch"):
+            raise InvalidValueError(
+                "function", self.function, "a function of (weights, t, y)", "Write one: def f(...)."
+            )
+        object.__setattr__(self, "state_shape", _checked_shape(self.state_shape))
+        object.__setattr__(self, "initial", _checked_initial(self.initial))
         if self.backend == "torch" and hasattr(self.function, "named_parameters"):
             parameters = self.function.named_parameters()
             copies = tuple((name, each.detach().cpu().numpy().copy()) for name, each in parameters)
@@ -248,6 +271,7 @@ def MLP(
         (8, 3)
     """
     _check_sizes(dim=dim, width=width, depth=depth)
+    flag("time_dependent", time_dependent)
     widths = [dim + time_dependent, *[width] * depth, dim]
     return VectorField((dim,), _chain(Dense, widths, activation), time_dependent)
 
@@ -268,6 +292,7 @@ def ConvField1d(
         (2,)
     """
     _check_sizes(dim=dim, channels=channels)
+    flag("time_dependent", time_dependent)
     layers = _convs(1, channels, activation, 1, time_dependent)
     return VectorField((dim,), layers, time_dependent)
 
@@ -285,11 +310,12 @@ def ConvField2d(
         >>> pn.ConvField2d((1, 8, 8), channels=4).weight_shapes()["layers.0.weight"]
         (4, 1, 1, 1)
     """
-    if len(shape) != 3:
-        raise InvalidValueError(
-            "shape", shape, "(channels, height, width)", "Grey images have one channel."
-        )
+    expected, hint = "(channels, height, width)", "Grey images have one channel."
+    if len(items("shape", shape, expected, hint)) != 3:
+        raise InvalidValueError("shape", shape, expected, hint)
+    shape = _checked_shape(shape)
     _check_sizes(channels=channels)
+    flag("time_dependent", time_dependent)
     layers = _convs(shape[0], channels, activation, 2, time_dependent)
     return VectorField(tuple(shape), layers, time_dependent)
 
@@ -332,7 +358,31 @@ def _convs(
 
 def _check_sizes(**values: int) -> None:
     for name, value in values.items():
-        whole_number(name, value)
+        whole_number(name, value, most=MOST_LENGTH)
+
+
+def _checked_shape(shape: object) -> tuple[Any, ...]:
+    """Return the shape of a sample as a tuple of ints."""
+    hint = "Give the shape of one sample, without the batch axis."
+    lengths = items("state_shape", shape, "a tuple of positive lengths", hint)
+    if not lengths:
+        raise InvalidValueError("state_shape", shape, "at least one length", hint)
+    return tuple(whole_number("state_shape", each, most=MOST_LENGTH, hint=hint) for each in lengths)
+
+
+def _checked_initial(initial: object) -> tuple[tuple[str, Any], ...]:
+    """Return weights by name as pairs."""
+    expected, hint = "pairs of a name and an array", 'Use (("rate", np.ones(2)),), say.'
+    if isinstance(initial, Mapping):
+        initial = tuple(initial.items())
+    pairs = [
+        tuple(items("initial", pair, expected, hint))
+        for pair in items("initial", initial, expected, hint)
+    ]
+    names = {pair[0] for pair in pairs if len(pair) == 2 and isinstance(pair[0], str)}
+    if len(names) < len(pairs):
+        raise InvalidValueError("initial", initial, f"{expected}, all names different", hint)
+    return tuple((name, value) for name, value in pairs)
 
 
 #: What a configuration may name: kind -> maker. The first argument is the state: its only length

@@ -8,9 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from pynode_jl._validation import real_number, whole_number
+from pynode_jl._validation import mapping, real_number, whole_number
 from pynode_jl.errors import InvalidValueError
-from pynode_jl.fields import Field, Weights, kaiming_normal
+from pynode_jl.fields import (
+    MOST_LENGTH,
+    Field,
+    FunctionField,
+    VectorField,
+    Weights,
+    kaiming_normal,
+)
 from pynode_jl.seeding import generator
 
 _FIELD, _HEAD_WEIGHT, _HEAD_BIAS = "field.", "head.weight", "head.bias"
@@ -46,6 +53,7 @@ class ModelWeights:
         Raises:
             InvalidValueError: the head's names are missing.
         """
+        weights = mapping("weights", weights, "a mapping by name", "Use Model.init(seed), say.")
         if _HEAD_WEIGHT not in weights or _HEAD_BIAS not in weights:
             raise InvalidValueError(
                 "weights",
@@ -96,12 +104,18 @@ class Model:
     augment: int = 0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.field, (VectorField, FunctionField)):
+            raise InvalidValueError(
+                "field", self.field, "a VectorField or a FunctionField", "Use pn.MLP(2), say."
+            )
         times = [
             real_number(name, getattr(self, name), "0 to 1 is usual.") for name in ("t0", "t1")
         ]
+        object.__setattr__(self, "t0", times[0])
+        object.__setattr__(self, "t1", times[1])
         if times[0] == times[1]:
             raise InvalidValueError("t1", self.t1, "another time than t0", "Give an interval.")
-        whole_number("classes", self.classes, 2, hint="Count the labels.")
+        whole_number("classes", self.classes, 2, most=MOST_LENGTH, hint="Count the labels.")
         if whole_number("augment", self.augment, 0) >= self.field.state_shape[0]:
             raise InvalidValueError(
                 "augment",

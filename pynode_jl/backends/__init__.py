@@ -10,7 +10,9 @@ import sys
 from functools import lru_cache
 from typing import TypeAlias
 
+from pynode_jl._validation import choice, text
 from pynode_jl.backends._base import Backend
+from pynode_jl.backends._failures import raise_unless_success
 from pynode_jl.backends._forks import check_fork, has_forked_jax
 from pynode_jl.backends._gradients import (
     GRADIENTS,
@@ -32,6 +34,7 @@ from pynode_jl.backends._results import (
     Stats,
     TrainState,
 )
+from pynode_jl.backends._times import Clock, check_resolved
 from pynode_jl.errors import BackendUnavailableError, InvalidValueError, UnknownNameError
 from pynode_jl.fields import Field, FunctionField
 
@@ -86,8 +89,10 @@ def get_backend(name: str = "auto", device: str | None = None) -> Backend:
         >>> pn.get_backend("jax", "cpu").name
         'jax'
     """
-    if name not in ("auto", *BACKENDS):
+    if text("name", name, 'Use "jax", say.') not in ("auto", *BACKENDS):
         raise UnknownNameError("backend", name, ("auto", *BACKENDS))
+    if device is not None:
+        choice("device", device, ("cpu", "gpu"), "Leave it out for the backend's default.")
     return _made(_chosen(os.environ.get("PYNODE_BACKEND", "")) if name == "auto" else name, device)
 
 
@@ -125,7 +130,12 @@ def as_backend(backend: BackendLike, field: Field | None = None) -> Backend:
 
 @lru_cache
 def _made(name: str, device: str | None) -> Backend:
-    return BACKENDS[name].load(device)
+    made = BACKENDS[name].load(device)
+    if not isinstance(made, Backend):
+        raise InvalidValueError(
+            f"load, of backend {name!r}", made, "a function that returns a Backend", "Correct it."
+        )
+    return made
 
 
 @lru_cache
@@ -157,6 +167,7 @@ __all__ = [
     "BackendLike",
     "Capabilities",
     "ChunkResult",
+    "Clock",
     "Evaluation",
     "GradientMethod",
     "Gradients",
@@ -168,9 +179,11 @@ __all__ = [
     "TrainState",
     "as_backend",
     "check_fork",
+    "check_resolved",
     "checked_gradient",
     "checked_precision",
     "get_backend",
     "has_forked_jax",
+    "raise_unless_success",
     "register_backend",
 ]

@@ -9,48 +9,76 @@ from typing import Any
 
 import numpy as np
 
+from pynode_jl._validation import items, numbers, real_number, rounded
 from pynode_jl.backends._results import Array
+from pynode_jl.backends._times import check_resolved
 from pynode_jl.errors import BackendLacksSolverError, InvalidValueError, WrongSolverError
-from pynode_jl.fields import FunctionField
+from pynode_jl.fields import Field, FunctionField, VectorField
+from pynode_jl.models import Model
 from pynode_jl.solvers import Solver, Tableau
 
 
 def span(t_span: tuple[float, float]) -> tuple[float, float]:
     """Two finite times that differ."""
-    t0, t1 = (float(t) for t in t_span)
-    if not (math.isfinite(t0) and math.isfinite(t1)) or t0 == t1:
-        raise InvalidValueError("t_span", t_span, "two finite times that differ", "Give (t0, t1).")
-    return t0, t1
+    expected, hint = "two finite times that differ", "Give (t0, t1)."
+    times = _times("t_span", t_span, expected, hint)
+    if len(times) != 2 or times[0] == times[1]:
+        raise InvalidValueError("t_span", t_span, expected, hint)
+    return times[0], times[1]
 
 
 def stops(save_at: Sequence[float] | None, t0: float, t1: float) -> list[float]:
     """Check and return output times: strictly monotone from t0, left out, to at most t1."""
     if save_at is None:
         return [t1]
-    times = [float(t) for t in save_at]
+    hint = "Sort them; y0 itself is the state at t0."
+    expected = f"times that run strictly from t0 = {t0:g} (left out) to at most t1 = {t1:g}"
+    times = _times("save_at", save_at, expected, hint)
     onward = operator.lt if t1 > t0 else operator.gt
     inside = times and not onward(t1, times[-1])
     if not inside or not all(map(onward, [t0, *times], times)):
-        raise InvalidValueError(
-            "save_at",
-            save_at,
-            f"times that run strictly from t0 = {t0:g} (left out) to at most t1 = {t1:g}",
-            "Sort them; y0 itself is the state at t0.",
-        )
+        raise InvalidValueError("save_at", save_at, expected, hint)
     return times
 
 
-def check_distinct(times: Sequence[float], dtype: np.dtype[Any]) -> None:
-    """Refuse times that are one in the precision of a solve."""
-    if (np.diff(np.array(times, dtype)) == 0).any():
+def _times(argument: str, value: object, expected: str, hint: str) -> list[float]:
+    """Return finite times, as floats."""
+    given = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
+    return [
+        each
+        if type(each) is float and math.isfinite(each)  # quickly: there may be thousands
+        else real_number(argument, each, hint)
+        for each in items(argument, given, expected, hint)
+    ]
+
+
+def vector_field(field: object) -> Field:
+    """Return a field as it is, if it is one."""
+    if not isinstance(field, (VectorField, FunctionField)):
         raise InvalidValueError(
-            "save_at", times, f"times that differ in {dtype}", "Space them, or use float64."
+            "field",
+            field,
+            "a VectorField or a FunctionField",
+            "Use pn.MLP(2), say, or wrap a function: pn.FunctionField(f, state_shape).",
         )
+    return field
 
 
-def batch(argument: str, value: Any, shape: tuple[int, ...]) -> Array:
-    """Check and return samples of `shape`, at least one: (batch, *shape), float32 or float64."""
-    array = _floats(argument, value)
+def batch(
+    argument: str, value: Any, shape: tuple[int, ...], like: Mapping[str, Any] | None = None
+) -> Array:
+    """Check and return samples of `shape`, at least one: (batch, *shape), float32 or float64.
+
+    Integers, and lists, have no precision of their own: they are float64 if all arrays of `like`
+    are, and else float32.
+    """
+    array = numbers(argument, value)
+    if isinstance(value, (list, tuple)) or array.dtype.kind in "iub":
+        array = rounded(argument, array, _precision_of(like))
+    elif array.dtype not in (np.float32, np.float64):
+        raise InvalidValueError(
+            f"{argument}.dtype", array.dtype, "float32 or float64", "Convert it with .astype."
+        )
     if array.ndim == 0 or array.shape[1:] != shape or array.shape[0] == 0:
         raise InvalidValueError(
             f"{argument}.shape",
@@ -61,9 +89,16 @@ def batch(argument: str, value: Any, shape: tuple[int, ...]) -> Array:
     return array
 
 
+def check_interval(model: Model, solver: Solver, dtype: np.dtype[Any]) -> None:
+    """Refuse an interval that a precision does not resolve, and a step longer than it."""
+    check_resolved((model.t0, model.t1), dtype)
+    if solver.fixed:
+        solver.grid(model.t0, model.t1)
+
+
 def like(argument: str, value: Any, states: Array) -> Array:
     """One number for each of `states`, in their precision."""
-    array = _floats(argument, value).astype(states.dtype, copy=False)
+    array = rounded(argument, value, states.dtype)
     if array.shape != states.shape:
         raise InvalidValueError(
             f"{argument}.shape", array.shape, f"{states.shape}, as the states", "Give one each."
@@ -75,15 +110,17 @@ def weights(
     given: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype[Any]
 ) -> dict[str, Array]:
     """Arrays of `dtype` in the order and of the shapes of `shapes`."""
-    if set(given) != set(shapes):
-        missing, extra = sorted(set(shapes) - set(given)), sorted(set(given) - set(shapes))
+    if not isinstance(given, Mapping) or set(given) != set(shapes):
+        names = {str(name) for name in given} if isinstance(given, Mapping) else set()
+        missing, extra = sorted(set(shapes) - names), sorted(names - set(shapes))
         raise InvalidValueError(
             "weights",
-            sorted(given),
-            f"exactly the names of weight_shapes(): missing {missing}, unknown {extra}",
+            sorted(names) if isinstance(given, Mapping) else given,
+            "a mapping of exactly the names of weight_shapes():"
+            f" missing {missing}, unknown {extra}",
             "Start from init(seed).",
         )
-    arrays = {name: np.asarray(_detached(given[name])).astype(dtype) for name in shapes}
+    arrays = {name: rounded(f"weights[{name!r}]", given[name], dtype).copy() for name in shapes}
     for name, array in arrays.items():
         if array.shape != tuple(shapes[name]):
             raise InvalidValueError(
@@ -156,18 +193,19 @@ def checked_tableau(solver: Solver, backend: str) -> Tableau:
 
 def labels(given: Any, n: int, classes: int) -> Array:
     """Return the class of each of `n` samples, (n,) int32."""
-    array = np.asarray(_detached(given))
-    whole = array.astype(np.int32)
-    if array.shape != (n,) or (whole != array).any() or whole.min() < 0 or whole.max() >= classes:
+    array = numbers("labels", given)
+    inside = array.shape == (n,) and ((array >= 0) & (array < classes)).all()  # NaN is not
+    if not inside or (array != np.floor(array)).any():
         raise InvalidValueError(
             "labels", array, f"({n},) whole numbers from 0 to {classes - 1}", "One for each of x."
         )
-    return whole
+    return array.astype(np.int32)
 
 
 def batches(given: Array, n: int) -> Array:
     """Return indices of the samples of each iteration's batch, (iterations, batch) int32."""
     hint = "`batch_indices` makes them."
+    given = numbers("batches", given)
     if given.ndim != 2 or given.dtype.kind not in "iu" or given.size == 0:
         raise InvalidValueError("batches", given, "integers, (iterations, batch)", hint)
     if given.min() < 0 or given.max() >= n:
@@ -175,18 +213,11 @@ def batches(given: Array, n: int) -> Array:
     return given.astype(np.int32, copy=False)
 
 
-def _floats(argument: str, value: Any) -> Array:
-    """`value` as an array of float32 or float64, without a copy where it already is one."""
-    array = np.asarray(_detached(value))
-    if isinstance(value, (list, tuple)) or array.dtype.kind in "iub":
-        return array.astype(np.float32)
-    if array.dtype in (np.float32, np.float64):
-        return array
-    raise InvalidValueError(
-        f"{argument}.dtype", array.dtype, "float32 or float64", "Convert it with .astype."
+def _precision_of(like: object) -> type[np.floating[Any]]:
+    """Return float64 if `like` is a mapping to arrays of it alone, and else float32."""
+    found = (
+        {getattr(each, "dtype", None) for each in like.values()}
+        if isinstance(like, Mapping)
+        else set()
     )
-
-
-def _detached(value: Any) -> Any:
-    """`value`, taken out of torch's graph: a tensor that asks for gradients gives no array."""
-    return value.detach().cpu() if hasattr(value, "detach") else value
+    return np.float64 if found == {np.dtype(np.float64)} else np.float32

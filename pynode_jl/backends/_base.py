@@ -11,12 +11,13 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any, ClassVar, final
 
 import numpy as np
 
+from pynode_jl._validation import flag, instance, real_number
 from pynode_jl.backends import _arguments
+from pynode_jl.backends._failures import raise_unless_success
 from pynode_jl.backends._gradients import GradientMethod, parsed_gradient
 from pynode_jl.backends._precision import Precision, checked_precision
 from pynode_jl.backends._registry import BACKENDS, Capabilities
@@ -31,7 +32,8 @@ from pynode_jl.backends._results import (
     Solution,
     TrainState,
 )
-from pynode_jl.errors import InvalidValueError, SolveError
+from pynode_jl.backends._times import Clock, check_resolved, check_within, segment_grids
+from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import Field, Weights
 from pynode_jl.models import Model
 from pynode_jl.solvers import DenseMethod, Solver, StepGrid
@@ -70,6 +72,11 @@ class InitialValueProblem:
         """The most steps of the whole solve, over all stops."""
         return self.solver.max_steps or MAX_STEPS
 
+    @property
+    def clock(self) -> Clock:
+        """t0 and the stops as the solve counts them."""
+        return Clock.of((self.t0, *self.stops))
+
     def grids(self) -> list[StepGrid]:
         """Return the fixed steps of each segment between stops; one segment may be one short step.
 
@@ -92,23 +99,6 @@ class TrainingChunk:
     optimizer: Adam
     gradient: GradientMethod
     precision: Precision
-
-
-def segment_grids(solver: Solver, times: Sequence[float]) -> list[StepGrid]:
-    """Return the fixed steps between each two of `times`: a save time cuts a longer step.
-
-    Raises:
-        InvalidValueError: the step is longer than the whole interval.
-        WrongSolverError: the solver adapts its steps.
-    """
-    if len(times) == 2:
-        return [solver.grid(*times)]
-    solver.grid(times[0], times[-1])
-    return [_cut(solver, abs(stop - start)).grid(start, stop) for start, stop in pairwise(times)]
-
-
-def _cut(solver: Solver, span: float) -> Solver:
-    return solver.with_step(span) if solver.dt is not None and solver.dt > span else solver
 
 
 class Backend(ABC):
@@ -157,7 +147,8 @@ class Backend(ABC):
             field: the vector field, with state shape ``state_shape``.
             weights: its weights by name, as `field.init` gives them.
             y0: initial states, ``(batch, *state_shape)``, float32 or float64; the solve runs in
-                their precision.
+                their precision, to which the weights are rounded. Integers and lists are float64
+                if all weights are, and else float32.
             t_span: ``(t0, t1)``; t1 < t0 integrates backwards.
             solver: the method and its step or tolerances. Its `max_steps` is one budget for the
                 whole solve. A fixed step longer than the interval is refused.
@@ -185,6 +176,8 @@ class Backend(ABC):
             >>> solution.y1.item()
             0.25
         """
+        flag("save_steps", save_steps)
+        flag("throw", throw)
         if save_steps and save_at is not None:
             raise InvalidValueError(
                 "save_steps", True, "False where save_at is given", "Ask for one of the two."
@@ -194,7 +187,7 @@ class Backend(ABC):
         solution = self._solve(problem, save_steps)
         solution = _timed(solution, started)
         if throw:
-            raise_unless_success(solver, solution.stats.retcode)
+            self._raise_unless_success(problem, solution.stats.retcode)
         return solution
 
     @final
@@ -230,6 +223,7 @@ class Backend(ABC):
             SolveError: the solve failed.
             InvalidValueError: an argument that cannot be used.
         """
+        flag("keep", keep)
         parsed_gradient(gradient, self.name)
         if dense is not None and not self.capabilities.dense_output:
             raise InvalidValueError(
@@ -243,7 +237,7 @@ class Backend(ABC):
         started = time.perf_counter()
         solution, pull = self._pullback(problem, gradient, dense, keep)
         solution = _timed(solution, started)
-        raise_unless_success(solver, solution.stats.retcode)
+        self._raise_unless_success(problem, solution.stats.retcode)
 
         def checked(cotangents: Any) -> Gradients:
             if not keep:
@@ -270,7 +264,7 @@ class Backend(ABC):
 
         It is `pullback` at one time; arguments and errors are the same.
         """
-        initial = _arguments.batch("y0", y0, field.state_shape)
+        initial = _arguments.batch("y0", y0, _arguments.vector_field(field).state_shape, weights)
         weighting = _arguments.like("cotangent", cotangent, initial)
         _, pull = self.pullback(field, weights, initial, t_span, solver, gradient=gradient)
         gradients = pull(weighting[None])
@@ -279,9 +273,10 @@ class Backend(ABC):
     @final
     def rhs(self, field: Field, weights: Mapping[str, Any], t: float, y: Any) -> Array:
         """Return f(t, y) for states `y`, ``(batch, *state_shape)``."""
-        states = _arguments.batch("y", y, field.state_shape)
+        states = _arguments.batch("y", y, _arguments.vector_field(field).state_shape, weights)
         arrays = _arguments.weights(weights, field.weight_shapes(), states.dtype)
-        return self._rhs(field, arrays, float(t), states)
+        check_within((t := real_number("t", t, "A time such as 0.5."),), states.dtype)
+        return self._rhs(field, arrays, t, states)
 
     @final
     def train(
@@ -318,14 +313,17 @@ class Backend(ABC):
             InvalidValueError: an argument that cannot be used, or a batch that the device has no
                 memory for.
         """
+        instance("model", model, Model, "a Model", "Make one: pn.Model(pn.MLP(2), classes=2).")
+        instance("state", state, TrainState, "a TrainState", "Use TrainState.start(weights).")
+        instance("optimizer", optimizer, Adam, "an Adam", "Use pn.Adam(1e-3), say.")
+        solver = Solver.of(solver)
         checked_precision(precision, solver, gradient, backend=self.name)
         parsed_gradient(gradient, self.name)
         self._check_solver(solver, None)
         inputs = _arguments.batch("x", x, model.input_shape)
         targets = _arguments.labels(labels, len(inputs), model.classes)
         indices = _arguments.batches(batches, len(inputs))
-        if solver.fixed:
-            solver.grid(model.t0, model.t1)
+        _arguments.check_interval(model, solver, inputs.dtype)
         shapes = model.weight_shapes()
         weights, mu, nu = (
             _arguments.weights(each, shapes, inputs.dtype)
@@ -375,11 +373,12 @@ class Backend(ABC):
         its return code; its logits are what the state at that point gives. In another `precision`
         than full its answers are those that training saw.
         """
+        instance("model", model, Model, "a Model", "Make one: pn.Model(pn.MLP(2), classes=2).")
+        solver = Solver.of(solver)
         checked_precision(precision, solver, backend=self.name)
         self._check_solver(solver, None)
         inputs = _arguments.batch("x", x, model.input_shape)
-        if solver.fixed:
-            solver.grid(model.t0, model.t1)
+        _arguments.check_interval(model, solver, inputs.dtype)
         arrays = _arguments.weights(weights, model.weight_shapes(), inputs.dtype)
         started = time.perf_counter()
         found = self._evaluate(model, arrays, inputs, solver, precision)
@@ -407,9 +406,11 @@ class Backend(ABC):
         Returns:
             ``(batch, size, size)``, row i the gradient of the next state's i-th number.
         """
-        states = _arguments.batch("y", y, field.state_shape)
+        states = _arguments.batch("y", y, _arguments.vector_field(field).state_shape, weights)
+        t, dt = real_number("t", t, "A time such as 0.5."), real_number("dt", dt, "Signed: 1/16.")
         t0, t1 = _arguments.span((t, t + dt))
-        step = solver.with_step(abs(t1 - t0))
+        check_within((t0, t1), states.dtype)
+        step = Solver.of(solver).with_step(abs(t1 - t0))
         self._check_solver(step, None)
         arrays = _arguments.weights(weights, field.weight_shapes(), states.dtype)
         return self._step_jacobian(
@@ -426,15 +427,25 @@ class Backend(ABC):
         save_at: Sequence[float] | None,
         dense: DenseMethod | None = None,
     ) -> InitialValueProblem:
+        solver = Solver.of(solver)
         self._check_solver(solver, dense)
-        initial = _arguments.batch("y0", y0, field.state_shape)
+        initial = _arguments.batch("y0", y0, _arguments.vector_field(field).state_shape, weights)
         t0, t1 = _arguments.span(t_span)
         stops = tuple(_arguments.stops(save_at, t0, t1))
-        _arguments.check_distinct((t0, *stops), initial.dtype)
+        check_resolved((t0, *stops), initial.dtype)
         if solver.fixed:
             solver.grid(t0, stops[-1])  # refuses a step longer than the whole interval
         arrays = _arguments.weights(weights, field.weight_shapes(), initial.dtype)
         return InitialValueProblem(field, arrays, initial, t0, stops, solver)
+
+    def _raise_unless_success(self, problem: InitialValueProblem, code: RetCode) -> None:
+        given = {f"weights[{name!r}]": each for name, each in problem.weights.items()}
+        raise_unless_success(
+            problem.solver,
+            code,
+            {"y0": problem.y0, **given},
+            lambda: self._rhs(problem.field, problem.weights, problem.t0, problem.y0),
+        )
 
     @abstractmethod
     def _check_solver(self, solver: Solver, dense: DenseMethod | None) -> None:
@@ -480,16 +491,6 @@ class Backend(ABC):
     @abstractmethod
     def _step_jacobian(self, problem: InitialValueProblem, dt: float) -> Array:
         """Return the Jacobians of the one step of `dt` that the problem asks for."""
-
-
-def raise_unless_success(solver: Solver, code: RetCode) -> None:
-    """Turn a return code into an exception.
-
-    Raises:
-        SolveError: the code is not `RetCode.Success`.
-    """
-    if code != RetCode.Success:
-        raise SolveError(code, f"{solver.label}. {code.meaning}")
 
 
 def _timed(solution: Solution, started: float) -> Solution:

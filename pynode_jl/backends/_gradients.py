@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
+from pynode_jl._validation import text as checked_text
 from pynode_jl.backends._registry import BACKENDS, having
 from pynode_jl.errors import InvalidValueError, UnknownNameError
 
@@ -88,7 +89,7 @@ def parsed_gradient(text: GradientMethod, backend: str | None = None) -> Gradien
         UnknownNameError: no method, or no product, of that name.
         InvalidValueError: a product for a method that takes none, or a method that `backend` lacks.
     """
-    method, colon, vjp = text.partition(":")
+    method, colon, vjp = checked_text("gradient", text, 'Use "discrete".').partition(":")
     about = GRADIENTS.get(method)
     if method in REFUSED:
         raise InvalidValueError(

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from pynode_jl.backends._gradients import GradientMethod
+from pynode_jl._validation import text
+from pynode_jl.backends._gradients import GradientMethod, parsed_gradient
 from pynode_jl.backends._registry import BACKENDS, having
 from pynode_jl.errors import InvalidValueError, UnknownNameError, WrongSolverError
 from pynode_jl.solvers import Solver
@@ -45,7 +46,9 @@ def checked_precision(
         >>> checked_precision("bfloat16", pn.Solver("Euler", dt=0.5))
         'bfloat16'
     """
-    if precision not in PRECISIONS:
+    solver = Solver.of(solver)
+    parsed_gradient(gradient)
+    if text("precision", precision, 'Use "full".') not in PRECISIONS:
         raise UnknownNameError("precision", precision, PRECISIONS)
     if precision == "full":
         return precision

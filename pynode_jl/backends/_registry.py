@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from pynode_jl._validation import text
 from pynode_jl.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -76,10 +77,14 @@ def register_backend(
         >>> "jax" in BACKENDS
         True
     """
-    if name in _ROWS or name == "auto" or not name.isidentifier():
+    known = text("name", name, "Give it one.") in _ROWS or name == "auto"
+    if known or not name.isidentifier():
         raise InvalidValueError(
             "name", name, f"a new identifier; taken are auto, {', '.join(_ROWS)}", "Rename it."
         )
+    if not callable(load) or not isinstance(capabilities, Capabilities):
+        wrong = ("capabilities", capabilities) if callable(load) else ("load", load)
+        raise InvalidValueError(*wrong, "a function of the device, and Capabilities", "See above.")
     _ROWS[name] = BackendInfo(load, capabilities)
 
 

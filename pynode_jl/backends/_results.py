@@ -163,7 +163,12 @@ class Adam:
     eps: float = 1e-8
 
     def __post_init__(self) -> None:
-        real_number("learning_rate", self.learning_rate, "The paper's is 1e-4.", above=0)
+        hints = {"learning_rate": "The paper's is 1e-4.", "eps": "1e-8 is usual."}
+        for name, hint in hints.items():
+            object.__setattr__(self, name, real_number(name, getattr(self, name), hint, above=0))
+        for name, usual in (("b1", 0.9), ("b2", 0.999)):
+            number = real_number(name, getattr(self, name), f"{usual} is usual.", least=0, below=1)
+            object.__setattr__(self, name, number)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from pynode_jl._validation import text
 from pynode_jl.datasets._cifar10 import cifar10 as cifar10
 from pynode_jl.datasets._dataset import Dataset as Dataset
 from pynode_jl.datasets._digits import digits as digits
@@ -54,7 +55,7 @@ def load(name: str, **options: object) -> Dataset:
         >>> load("spheres", n_train=40, n_test=20).x_test.shape
         (20, 2)
     """
-    if name not in DATASETS:
+    if text("name", name, 'Use "spheres", say.') not in DATASETS:
         raise UnknownNameError("data set", name, DATASETS)
     build = DATASETS[name]
     parameters = inspect.signature(build).parameters

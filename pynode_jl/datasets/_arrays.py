@@ -42,7 +42,7 @@ def float_states(argument: str, values: Arrays) -> Floats:
             raise TypeError("NumPy would drop a part, or parse text")
         with np.errstate(over="ignore", invalid="ignore"):
             states = np.array(raw, dtype=np.float32, order="C")
-    except (TypeError, ValueError) as cause:
+    except (TypeError, ValueError, OverflowError) as cause:
         raise DataError(
             f"{argument}.dtype", str(raw.dtype), "real numbers", f"Convert them first: {cause}."
         ) from cause
@@ -85,7 +85,7 @@ def class_labels(argument: str, values: Arrays, classes: int | None = None) -> L
         if raw.dtype.kind in "cSUmM":
             raise TypeError("NumPy would drop a part, or parse text")
         numbers = raw if raw.dtype.kind in "biu" else raw.astype(np.float64)
-    except (TypeError, ValueError) as cause:
+    except (TypeError, ValueError, OverflowError) as cause:
         raise DataError(
             f"{argument}.dtype",
             str(raw.dtype),

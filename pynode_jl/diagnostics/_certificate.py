@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pynode_jl._validation import whole_number
+from pynode_jl._validation import instance, items, optional_callable, whole_number
 from pynode_jl.backends import BackendLike, as_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics._crossings import CROSSINGS
@@ -186,6 +186,13 @@ def certify(
     trained = as_trained_model(trained)
     backend = as_backend(backend, trained.model.field)
     check_fit(trained.model, dataset)
+    optional_callable("on_stage", on_stage)
+    expected, hint = "a list of Diagnostics", "Choose from pn.diagnostics.DIAGNOSTICS."
+    chosen = (
+        DIAGNOSTICS if diagnostics is None else items("diagnostics", diagnostics, expected, hint)
+    )
+    for each in chosen:
+        instance("diagnostics", each, Diagnostic, expected, hint)
     _tell(on_stage, "swaps")
     swapped = swap(
         trained,
@@ -198,7 +205,7 @@ def certify(
     context = Context(trained, dataset, backend, swapped, samples)
     unfit = _UNFIT.get(swapped.verdict.kind)
     findings = []
-    for diagnostic in DIAGNOSTICS if diagnostics is None else diagnostics:
+    for diagnostic in chosen:
         if unfit is not None:
             findings.append(diagnostic.not_run(unfit))
             continue

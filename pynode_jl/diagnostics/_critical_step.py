@@ -19,7 +19,7 @@ from typing import Literal, get_args
 
 import pandas as pd
 
-from pynode_jl._validation import choice, real_number
+from pynode_jl._validation import choice, items, optional_callable, real_number, whole_number
 from pynode_jl.backends import Backend, BackendLike, RetCode, as_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics._swap import swap
@@ -31,6 +31,10 @@ from pynode_jl.training import History, Trained, TrainedLike
 Method = Literal["grid", "bisection"]
 # The finer half of the paper's factors.
 _FACTORS = (0.5, 1.0)
+
+
+# A grid has at most so many steps: each is a training.
+_MOST_TRIALS = 1000
 
 
 @dataclass(frozen=True)
@@ -233,8 +237,15 @@ def critical(
         >>> pn.critical(train, coarse, fine, backend="jax").brackets.columns[:2].tolist()
         ['seed', 'fails']
     """
-    grid = _grid(coarse, fine, ratio)
+    if not callable(train):
+        raise InvalidValueError("train", train, "a function of (solver, seed)", "Write one.")
+    optional_callable("on_trial", on_trial)
+    grid = _grid(Solver.of(coarse), Solver.of(fine), ratio)
     choice("method", method, get_args(Method))
+    expected, hint = "a list of integers, one or more", "The paper has five."
+    seeds = [
+        whole_number("seeds", each, 0, hint=hint) for each in items("seeds", seeds, expected, hint)
+    ]
     if not seeds:
         raise InvalidValueError("seeds", seeds, "at least one seed", "The paper has five.")
     check_rule(margin, confidence, criterion)
@@ -242,7 +253,11 @@ def critical(
     trials: list[Trial] = []
 
     def attempt(seed: int, solver: Solver) -> Trial:
-        trained, dataset = train(solver, seed)
+        expected, hint = "a trained model and its data", "Return both: return trained, data."
+        pair = items("train(solver, seed)", train(solver, seed), expected, hint)
+        if len(pair) != 2:
+            raise InvalidValueError("train(solver, seed)", pair, expected, hint)
+        trained, dataset = pair
         trial = _trial(seed, solver, trained, dataset, margin, confidence, criterion, backend)
         trials.append(trial)
         if on_trial is not None:
@@ -332,5 +347,10 @@ def _grid(coarse: Solver, fine: Solver, ratio: float) -> list[Solver]:
         raise InvalidValueError(
             "fine", fine.label, f"finer than {coarse.label}", "Exchange the two."
         )
+    if math.log(span) > _MOST_TRIALS * math.log(ratio):
+        raise InvalidValueError(
+            "ratio", ratio, f"one that leads from {coarse.label} to {fine.label} in at most"
+            f" {_MOST_TRIALS} steps", "2 halves the step.",
+        )  # fmt: skip
     count = max(1, math.ceil(math.log(span) / math.log(ratio) - 1e-9))
     return [*(coarse.scaled(ratio**-i) for i in range(count)), fine]

@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pynode_jl import proportions
+from pynode_jl._validation import rounded
 from pynode_jl.backends import Array, BackendLike, as_backend
 from pynode_jl.diagnostics._diagnostic import Context, Diagnostic, Finding, Outcome
 from pynode_jl.diagnostics._reference import REFERENCE
 from pynode_jl.diagnostics._sentences import points
+from pynode_jl.diagnostics._step_maps import initial_states
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.solvers import Solver
 from pynode_jl.training import TrainedLike, as_trained_model
@@ -109,9 +111,9 @@ def order_violations(
     """
     trained = as_trained_model(trained)
     backend = as_backend(backend, trained.model.field)
-    solver = trained.solver if solver is None else solver
+    solver = trained.solver if solver is None else Solver.of(solver)
     model, weights = trained.model, trained.field_weights
-    start = model.initial_state(x).astype(np.float64)
+    start = initial_states(trained, x)
     _check_plane("x.shape", start)
     span = (model.t0, model.t1)
     own = backend.solve(model.field, weights, start, span, solver, save_steps=True)
@@ -146,7 +148,7 @@ def flipped_triangles(start: npt.ArrayLike, end: npt.ArrayLike) -> tuple[int, in
         >>> flipped_triangles(square, square * [-1.0, 1.0])
         (2, 2)
     """
-    first, last = np.asarray(start, np.float64), np.asarray(end, np.float64)
+    first, last = rounded("start", start, np.float64), rounded("end", end, np.float64)
     _check_plane("start.shape", first)
     if first.shape != last.shape:
         raise InvalidValueError("end.shape", last.shape, f"{first.shape}, start's", "Match them.")
@@ -159,6 +161,8 @@ def _check_plane(argument: str, states: Array) -> None:
         raise InvalidValueError(
             argument, states.shape, "(n, 1) or (n, 2)", "Project higher states."
         )
+    if not np.isfinite(states).all():
+        raise InvalidValueError(argument, states, "finite numbers", "Leave the others out.")
     if states.shape[0] < states.shape[1] + 2:
         raise InvalidValueError("n", states.shape[0], "4 samples or more", "Take more samples.")
 

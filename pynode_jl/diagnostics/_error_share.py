@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pynode_jl._validation import rounded
 from pynode_jl.backends import Array
 from pynode_jl.diagnostics._diagnostic import Context, Diagnostic, Finding
 from pynode_jl.diagnostics._sentences import share_text
+from pynode_jl.errors import InvalidValueError
 
 _HALF, _ALL = 0.5, 1.0
 
@@ -60,7 +62,11 @@ def error_share(logits: Array, exact: Array) -> ErrorShare:
         >>> share.margin.tolist(), share.error.tolist()
         ([2.0], [1.5])
     """
-    own, ode = logits.astype(np.float64), exact.astype(np.float64)
+    own, ode = rounded("logits", logits, np.float64), rounded("exact", exact, np.float64)
+    if own.ndim != 2 or own.shape[1] < 2 or own.shape != ode.shape:
+        raise InvalidValueError(
+            "logits.shape", own.shape, f"(n, classes) as exact, {ode.shape}", "Match the two."
+        )
     second, first = np.argsort(own, axis=1)[:, -2:].T
     rows = np.arange(len(own))
     with np.errstate(invalid="ignore"):

@@ -27,7 +27,12 @@ from pynode_jl.diagnostics._diagnostic import (
 )
 from pynode_jl.diagnostics._error_share import error_share
 from pynode_jl.diagnostics._reference import REFERENCE
-from pynode_jl.diagnostics._step_maps import flow_over_steps, step_jacobians, step_lengths
+from pynode_jl.diagnostics._step_maps import (
+    flow_over_steps,
+    initial_states,
+    step_jacobians,
+    step_lengths,
+)
 from pynode_jl.errors import BackendLacksSolverError, SolveError
 from pynode_jl.models import ModelWeights
 from pynode_jl.solvers import Solver
@@ -131,9 +136,9 @@ def fan(
     """
     trained = as_trained_model(trained)
     backend = as_backend(backend, trained.model.field)
-    solver = trained.solver if solver is None else solver
+    solver = trained.solver if solver is None else Solver.of(solver)
     model, weights = trained.model, trained.field_weights
-    y0 = model.initial_state(x).astype(np.float64)
+    y0 = initial_states(trained, x)
     n = y0.shape[0]
     span = (model.t0, model.t1)
     path = backend.solve(model.field, weights, y0, span, solver, save_steps=True)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pynode_jl._validation import whole_number
+from pynode_jl._validation import optional_callable, whole_number
 from pynode_jl.backends import Array, BackendLike, as_backend
 from pynode_jl.diagnostics._diagnostic import (
     NUMBERS,
@@ -30,7 +30,7 @@ from pynode_jl.diagnostics._diagnostic import (
     Finding,
     has_jacobians,
 )
-from pynode_jl.diagnostics._step_maps import step_jacobians, step_lengths
+from pynode_jl.diagnostics._step_maps import initial_states, step_jacobians, step_lengths
 from pynode_jl.errors import PyNODEError, SolveError
 from pynode_jl.solvers import Solver
 from pynode_jl.training import TrainedLike, as_trained_model
@@ -45,6 +45,10 @@ BLIND_SPOTS = (
     "Folds between the samples' trajectories are missed.",
     "No folds at one step do not exclude them at a smaller one.",
 )
+
+
+# The finest step of a search divides the interval by at most this.
+_MOST_FINEST = 2**20
 
 
 @dataclass(frozen=True)
@@ -107,10 +111,10 @@ def folds(
     """
     trained = as_trained_model(trained)
     backend = as_backend(backend, trained.model.field)
-    solver = trained.solver if solver is None else solver
+    solver = trained.solver if solver is None else Solver.of(solver)
     model, weights = trained.model, trained.field_weights
     # In float64: near a fold float32 cannot tell a determinant's sign.
-    start = model.initial_state(x).astype(np.float64)
+    start = initial_states(trained, x)
     solution = backend.solve(
         model.field, weights, start, (model.t0, model.t1), solver, save_steps=True
     )
@@ -154,7 +158,8 @@ def fold_step(
         >>> fold_step(trained, data.x_test[:8], finest=4, backend="jax")
         (0.333..., 0.5)
     """
-    whole_number("finest", finest, hint="512 is fine enough for most.")
+    finest = whole_number("finest", finest, most=_MOST_FINEST, hint="512 is fine enough for most.")
+    optional_callable("on_solve", on_solve)
     trained = as_trained_model(trained)
     span = abs(trained.model.t1 - trained.model.t0)
 
@@ -238,7 +243,8 @@ def fold_scan(
         >>> scan.steps.tolist(), scan.share.tolist()
         ([1.0, 0.5, 0.25], [1.0, 1.0, 0.0])
     """
-    whole_number("finest", finest, hint="512 is fine enough for most.")
+    finest = whole_number("finest", finest, most=_MOST_FINEST, hint="512 is fine enough for most.")
+    optional_callable("on_solve", on_solve)
     trained = as_trained_model(trained)
     span = abs(trained.model.t1 - trained.model.t0)
     counts = [2**k for k in range(finest.bit_length()) if 2**k <= finest]

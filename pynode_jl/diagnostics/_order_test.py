@@ -17,6 +17,7 @@ from pynode_jl._validation import whole_number
 from pynode_jl.backends import Array, BackendLike, as_backend
 from pynode_jl.diagnostics._diagnostic import Context, Diagnostic, Finding
 from pynode_jl.diagnostics._reference import REFERENCE
+from pynode_jl.diagnostics._step_maps import initial_states
 from pynode_jl.errors import WrongSolverError
 from pynode_jl.solvers import Solver
 from pynode_jl.training import TrainedLike, as_trained_model
@@ -118,15 +119,15 @@ def order_test(
     """
     trained = as_trained_model(trained)
     backend = as_backend(backend, trained.model.field)
-    solver = trained.solver if solver is None else solver
+    solver = trained.solver if solver is None else Solver.of(solver)
     if not solver.fixed:
         raise WrongSolverError(
             "solver", solver.label, "a fixed step, to be halved", "Use solver.with_step(1 / 16)."
         )
     order = solver.order
-    whole_number("halvings", halvings, 2, hint="Three steps show an order.")
+    halvings = whole_number("halvings", halvings, 2, most=30, hint="Three steps show an order.")
     model, weights = trained.model, trained.field_weights
-    y0 = model.initial_state(x).astype(np.float64)
+    y0 = initial_states(trained, x)
     span = (model.t0, model.t1)
     solvers = [solver.scaled(0.5**i) for i in range(halvings + 1)]
     states = [backend.solve(model.field, weights, y0, span, each).y1 for each in solvers]

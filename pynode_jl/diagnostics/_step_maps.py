@@ -10,18 +10,37 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import numpy.typing as npt
 
+from pynode_jl._validation import rounded
 from pynode_jl.backends import Array, Backend
 from pynode_jl.diagnostics._diagnostic import NUMBERS_AT_ONCE
-from pynode_jl.errors import SolveError
+from pynode_jl.errors import InvalidValueError, SolveError
 from pynode_jl.fields import Field, VectorField, Weights
 from pynode_jl.solvers import Solver
+from pynode_jl.training import TrainedModel
 
 _STEPS_AT_ONCE = 32
 # Fewer steps go one by one: a batch's other places would be computed for nothing.
 _FEW_STEPS = 8
 # Lengths of equal steps differ by rounding of their times.
 _EQUAL = 1e-9
+
+
+def initial_states(trained: TrainedModel, x: npt.ArrayLike) -> Array:
+    """Return the states at t0 of samples, ``(n, *state_shape)`` float64.
+
+    Raises:
+        InvalidValueError: no samples of the model's input shape.
+    """
+    samples = rounded("x", x, np.float64)
+    shape = trained.model.input_shape
+    if samples.ndim == 0 or samples.shape[1:] != shape or not len(samples):
+        raise InvalidValueError(
+            "x.shape", samples.shape, f"(n, {', '.join(map(str, shape))}), n >= 1", "Reshape it."
+        )
+    states: Array = trained.model.initial_state(samples)
+    return states
 
 
 def step_lengths(solver: Solver, t: Array) -> Array:

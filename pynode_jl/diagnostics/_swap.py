@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pynode_jl._validation import optional_callable
 from pynode_jl.backends import Array, Backend, BackendLike, Evaluation, RetCode, Stats, as_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics._paper_rules import ten_points, three_points
@@ -195,6 +196,7 @@ def swap(
     check_fit(trained.model, dataset)
     backend = as_backend(backend, trained.model.field)
     check_rule(margin, confidence, criterion)
+    optional_callable("on_solve", on_solve)
     if criterion == "three-points":
         _ = trained.solver.order  # the rule is about orders
     span = abs(trained.model.t1 - trained.model.t0)

@@ -14,16 +14,17 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
+from pynode_jl._validation import instance, items, optional_callable
 from pynode_jl.backends import Array, Backend, BackendLike, RetCode, as_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics._swap import swap
-from pynode_jl.diagnostics._test_solvers import like
+from pynode_jl.diagnostics._test_solvers import checked_tests, like
 from pynode_jl.diagnostics._verdict import Criterion, Kind
 from pynode_jl.errors import InvalidValueError, PyNODEError, WrongSolverError
 from pynode_jl.fields import VectorField
 from pynode_jl.proportions import mean_interval
 from pynode_jl.solvers import Solver
-from pynode_jl.training import Trained, TrainedLike
+from pynode_jl.training import Trained, TrainedLike, as_trained_model
 
 MATRIX_COLUMNS = (
     "train_solver",
@@ -143,11 +144,13 @@ def swap_matrix(
         >>> matrix.trained["as trained"].tolist(), matrix.trained["tied"].tolist()
         ([1.0], [1])
     """
-    if not models:
-        raise InvalidValueError("models", models, "at least one trained model", "Train one.")
-    names = _labels(models) if labels is None else list(labels)
-    if len(names) != len(models):
-        raise InvalidValueError("labels", labels, f"{len(models)}, one a model", "Add some.")
+    models = _checked_models(models)
+    optional_callable("on_solve", on_solve)
+    if tests is not None:
+        tests = checked_tests(tests)
+        if not tests:
+            raise InvalidValueError("tests", tests, "one solver or more", "Or leave them out.")
+    names = _labels(models) if labels is None else _checked_labels(labels, len(models))
     backend = as_backend(backend)
     rows: list[pd.DataFrame] = []
     summaries, seconds = [], 0.0
@@ -220,6 +223,30 @@ def _linked(values: Array) -> tuple[Array, tuple[int, ...]]:
         return np.zeros((0, 4)), tuple(range(len(values)))
     tree = linkage(values, "average", optimal_ordering=True)
     return tree, tuple(int(i) for i in leaves_list(tree))
+
+
+def _checked_models(models: object) -> list[tuple[TrainedLike, Dataset]]:
+    """Return trained models with their data, at least one."""
+    expected, hint = "pairs of a trained model and its data, one or more", "Train one."
+    pairs = [
+        tuple(items("models", each, expected, hint))
+        for each in items("models", models, expected, hint)
+    ]
+    if not pairs or any(len(pair) != 2 for pair in pairs):
+        raise InvalidValueError("models", models, expected, hint)
+    for trained, dataset in pairs:
+        as_trained_model(trained)
+        instance("models", dataset, Dataset, expected, hint)
+    return [(trained, dataset) for trained, dataset in pairs]
+
+
+def _checked_labels(labels: object, count: int) -> list[str]:
+    """Return one text for each of `count` models."""
+    expected = f"{count} texts, one a model"
+    found = items("labels", labels, expected, "Leave them out.")
+    if len(found) != count or not all(isinstance(label, str) for label in found):
+        raise InvalidValueError("labels", labels, expected, "Add or remove some.")
+    return found
 
 
 def _labels(models: Sequence[tuple[TrainedLike, Dataset]]) -> list[str]:

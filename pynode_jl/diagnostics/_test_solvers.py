@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pynode_jl._validation import real_number
-from pynode_jl.errors import WrongSolverError
+from pynode_jl._validation import items, real_number
+from pynode_jl.errors import InvalidValueError, WrongSolverError
 from pynode_jl.solvers import Solver
 
 #: The paper's factors on the training step or tolerance.
@@ -47,9 +47,14 @@ def planned(
         tests = [train_solver.name, *above]
     if factors is None:
         factors = STEP_FACTORS if fixed else TOLERANCE_FACTORS
-    for factor in factors:
-        real_number("factors", factor, "0.5 halves the step.", above=0)
-    for test in tests:
+    hint = "0.5 halves the step."
+    factors = [
+        real_number("factors", each, hint, above=0)
+        for each in items("factors", factors, "a list of numbers", hint)
+    ]
+    if not factors:
+        raise InvalidValueError("factors", factors, "one number or more", hint)
+    for test in checked_tests(tests):
         if isinstance(test, str) and ":" in test:
             test = Solver.parse(test)
         if isinstance(test, Solver):
@@ -59,6 +64,18 @@ def planned(
             solver = like(train_solver, test).scaled(factor)
             if not solver.fixed or solver.stepping.size <= span * (1 + 1e-6):
                 yield solver, float(factor)
+
+
+def checked_tests(tests: object) -> list[str | Solver]:
+    """Return a list of names and solvers; one of them alone is a list of one."""
+    if isinstance(tests, (str, Solver)):
+        return [tests]
+    expected, hint = "names of solvers, or Solvers", 'Use ["RK4", "Tsit5:tol=1e-6"], say.'
+    found = items("tests", tests, expected, hint)
+    for each in found:
+        if not isinstance(each, (str, Solver)):
+            raise InvalidValueError("tests", each, expected, hint)
+    return found
 
 
 def like(train_solver: Solver, name: str) -> Solver:

@@ -14,12 +14,31 @@ from dataclasses import dataclass, field, fields
 from functools import cache, lru_cache
 from typing import Any, Literal
 
+from pynode_jl._validation import choice, flag, text, whole_number
 from pynode_jl.errors import InvalidValueError, UnknownSolverError
 from pynode_jl.solvers._tableau import Tableau, row, tableau, tableau_names
 
 Backend = Literal["jax", "julia"]
 
 _ZOO = os.path.join(os.path.dirname(__file__), "zoo.json")
+
+
+# Names that books and other systems use, as `_spelling` has them.
+_USUAL_NAMES = {
+    "ode45": "DP5",
+    "ode23": "BS3",
+    "ode113": "VCABM",
+    "ode15s": "QNDF",
+    "ode23s": "Rosenbrock23",
+    "bdf": "QNDF",
+    "forwardeuler": "Euler",
+    "expliciteuler": "Euler",
+    "backwardeuler": "ImplicitEuler",
+    "cranknicolson": "Trapezoid",
+    "rungekutta": "RK4",
+    "rungekutta4": "RK4",
+    "radau": "RadauIIA5",
+}
 
 
 @dataclass(frozen=True)
@@ -99,8 +118,10 @@ def info(name: str) -> SolverInfo:
         >>> info("DP5").order
         5
     """
+    if not isinstance(name, str):
+        raise InvalidValueError("name", name, "the name of a solver", 'Use "Tsit5", say.')
     if name not in solver_names():
-        raise UnknownSolverError("solver", name, solver_names())
+        raise UnknownSolverError("solver", name, solver_names(), _meant(name))
     return _info(name)
 
 
@@ -129,9 +150,15 @@ def catalogue(
         ['Vern6', 'Vern7']
     """
     rows = [_info(name) for name in solver_names()]
-    if backend not in (None, "jax", "julia"):
-        raise InvalidValueError("backend", backend, '"jax" or "julia"', "Use one of them.")
+    if backend is not None:
+        choice("backend", backend, ("jax", "julia"))
+    if order is not None:
+        order = whole_number("order", order)
+    for name, value in (("adaptive", adaptive), ("implicit", implicit)):
+        if value is not None:
+            flag(name, value)
     if family is not None:
+        text("family", family, 'Use "verner", say.')
         families = sorted({each.family for each in rows})
         rows = [each for each in rows if family.casefold() in each.family.casefold()]
         if not rows:
@@ -189,6 +216,26 @@ def zoo() -> Mapping[str, dict[str, Any]]:
 def solver_names() -> tuple[str, ...]:
     """Return the names of all solvers of the catalogue."""
     return tuple(dict.fromkeys((*zoo(), *tableau_names())))
+
+
+def _meant(name: str) -> dict[str, str]:
+    """Return the solvers that other libraries, or books, call so, each with a remark."""
+    key = _spelling(name)
+    own = _USUAL_NAMES.get(key)
+    meant = {own: ""} if own else {}
+    rows = [_info(each) for each in tableau_names()]
+    for kind in ("same_as", "near"):
+        for about in rows:
+            for library, peer in getattr(about, kind).items():
+                called, _, remark = peer.partition(" (")
+                if library != "julia" and _spelling(called) == key:
+                    text = f"{library}'s {called}" + (f", {remark.rstrip(')')}" if remark else "")
+                    meant.setdefault(about.name, text.replace("; other", ", other"))
+    return meant
+
+
+def _spelling(name: str) -> str:
+    return "".join(filter(str.isalnum, name)).casefold()
 
 
 @cache

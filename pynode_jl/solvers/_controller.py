@@ -60,7 +60,7 @@ def controller(solver: str | SolverInfo) -> Controller:
         >>> controller("Tsit5").qmax
         10.0
     """
-    about = info(solver) if isinstance(solver, str) else solver
+    about = solver if isinstance(solver, SolverInfo) else info(solver)
     name = about.name
     if not about.adaptive:
         raise WrongSolverError(

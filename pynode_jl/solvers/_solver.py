@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from pynode_jl._validation import whole_number
+from pynode_jl._validation import mapping, real_number, whole_number
+from pynode_jl._validation import text as checked_text
 from pynode_jl.errors import InvalidValueError, WrongProblemError, WrongSolverError
 from pynode_jl.solvers._catalogue import SolverInfo, info, own_info, solver_names
 from pynode_jl.solvers._controller import Controller, controller
@@ -104,6 +105,8 @@ class Solver:
         if isinstance(name, Tableau):
             own_tableau = name
             name = name.name
+        elif own_tableau is not None and not isinstance(own_tableau, Tableau):
+            raise InvalidValueError("own_tableau", own_tableau, "a Tableau", "Leave it out.")
         if not isinstance(name, str):
             raise InvalidValueError(
                 "name", name, "the name of a solver, or a Tableau", 'Use Solver("Tsit5"), say.'
@@ -182,6 +185,10 @@ class Solver:
         """Return the same method with this stepping."""
         if isinstance(stepping, FixedStep):
             return self.with_step(stepping.dt)
+        if not isinstance(stepping, Adaptive):
+            raise InvalidValueError(
+                "stepping", stepping, "a FixedStep or an Adaptive", "Use FixedStep(1/16), say."
+            )
         return self.with_tolerance(stepping.rtol, stepping.atol)
 
     def scaled(self, factor: float) -> Solver:
@@ -211,11 +218,10 @@ class Solver:
                 f"a fixed step: {self.name} adapts its steps here",
                 "Use with_step first.",
             )
-        span = float(t1) - float(t0)
+        hint = "Give another interval."
+        span = real_number("t1", t1, hint) - real_number("t0", t0, hint)
         if not math.isfinite(span) or span == 0.0:
-            raise InvalidValueError(
-                "(t0, t1)", (t0, t1), "two finite times that differ", "Give another interval."
-            )
+            raise InvalidValueError("(t0, t1)", (t0, t1), "two finite times that differ", hint)
         if abs(span) < self.dt * (1 - STEP_GUARD):
             raise InvalidValueError(
                 "dt",
@@ -259,7 +265,8 @@ class Solver:
         Raises:
             InvalidValueError: a key that `Solver` does not have, or no name.
         """
-        unknown = sorted(set(values) - {*_WRITTEN, "tableau"})
+        table = mapping("solver", values, "a table", 'Write {"name": "Tsit5"}, say.')
+        unknown = sorted(set(table) - {*_WRITTEN, "tableau"})
         if unknown or "name" not in values:
             raise InvalidValueError(
                 "solver",
@@ -267,7 +274,7 @@ class Solver:
                 f"a table with name and any of {', '.join(_WRITTEN[1:])}, tableau",
                 f"Remove {', '.join(unknown)}." if unknown else 'Add name = "Tsit5", say.',
             )
-        given = dict(values)
+        given = table
         own = given.pop("tableau", None)
         return Solver(**given, own_tableau=None if own is None else Tableau.from_dict(own))
 
@@ -305,7 +312,8 @@ class Solver:
         Raises:
             InvalidValueError: text that does not read as that.
         """
-        name, _, rest = text.strip().partition(":")
+        given = checked_text("text", text, 'Write "Euler:dt=1/16", say.')
+        name, _, rest = given.strip().partition(":")
         values: dict[str, Any] = {}
         for item in filter(None, (part.strip() for part in rest.split(","))):
             key, equals, number = (part.strip() for part in item.partition("="))
@@ -419,7 +427,7 @@ def _checked_adaptive(about: SolverInfo, rtol: float | None, atol: float | None)
 def _count(argument: str, value: object) -> int | None:
     if value is None:
         return None
-    return whole_number(argument, value, hint=f"Or leave {argument} out.")
+    return whole_number(argument, value, most=_MOST_STEPS, hint=f"Or leave {argument} out.")
 
 
 def _pairs(options: Mapping[str, Option] | Iterable[tuple[str, Option]]) -> tuple[Any, ...]:
@@ -434,7 +442,7 @@ def _pairs(options: Mapping[str, Option] | Iterable[tuple[str, Option]]) -> tupl
             raise InvalidValueError(
                 "options", table, "names of constructor keywords", f"Rename {key!r}."
             )
-        if not isinstance(value, (bool, int, float, str)):
+        if not isinstance(value, (bool, int, float, str)) or value != value:
             raise InvalidValueError(
                 f"options[{key!r}]", value, "a number, a bool or a string", "Give one of those."
             )

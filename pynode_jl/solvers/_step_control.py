@@ -123,15 +123,18 @@ def updated_memory(xp: Any, control: Any, memory: ControlMemory, attempt: Attemp
 def reaches_stop(xp: Any, t: Any, dt: Any, stop: Any, eps: float) -> Any:
     """Return whether a step from t ends at `stop`, or misses it by rounding only (Julia's tstops).
 
-    `eps` is the machine epsilon of the times; 0 asks for a step that is long enough exactly.
+    `eps` is the machine epsilon of the times; 0 asks for a step that is long enough exactly. What
+    is taken for rounding is never longer than the step: a step far from zero is not stretched again
+    and again to a stop that it cannot reach.
 
     Example:
         >>> from pynode_jl.solvers import SCALARS, reaches_stop
         >>> reaches_stop(SCALARS, 0.9, 0.1, 1.0, eps=2e-16)
         True
     """
-    slack = _STOP_ROUNDINGS * eps * xp.maximum(xp.abs(t), xp.abs(stop))
-    return xp.abs(dt) + slack >= xp.abs(stop - t)
+    size = xp.abs(dt)
+    slack = xp.minimum(_STOP_ROUNDINGS * eps * xp.maximum(xp.abs(t), xp.abs(stop)), size)
+    return size + slack >= xp.abs(stop - t)
 
 
 def fixed_grid(xp: Any, dt: Any, span: Any) -> tuple[Any, Any, Any]:

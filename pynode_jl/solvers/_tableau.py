@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from pynode_jl._validation import rounded, text, whole_number
 from pynode_jl.errors import InvalidValueError, UnknownSolverError
 from pynode_jl.solvers._order_conditions import MOST_VERTICES, order_misses, satisfied_order
 
@@ -113,7 +114,11 @@ class Tableau:
                 row.setflags(write=False)
             object.__setattr__(self, key, row)
         self._check_row_sums()
-        if error_rule not in _ERROR_RULES or (b_error2 is None) != (error_rule == "single"):
+        if (
+            not isinstance(error_rule, str)
+            or error_rule not in _ERROR_RULES
+            or (b_error2 is None) != (error_rule == "single")
+        ):
             raise self._refused(
                 "error_rule",
                 error_rule,
@@ -121,13 +126,13 @@ class Tableau:
                 "Change one of the two.",
             )
         for key, value in (
-            ("order", order or self._found_order()),
+            ("order", self._found_order() if order is None or _is_zero(order) else order),
             ("embedded_order", embedded_order),
         ):
-            if value is not None and not (isinstance(value, int) and value >= 1):
-                raise self._refused(key, value, "an integer of 1 or more", "Correct it.")
-            object.__setattr__(self, key, value)
-        object.__setattr__(self, "source", source)
+            name_of = f"tableau {self.name!r}, {key}"
+            found = None if value is None else whole_number(name_of, value, hint="Correct it.")
+            object.__setattr__(self, key, found)
+        object.__setattr__(self, "source", text("source", source, "Say where it is published."))
         object.__setattr__(self, "error_rule", error_rule)
 
     def _found_order(self) -> int:
@@ -135,8 +140,8 @@ class Tableau:
 
     def _array(self, key: str, value: object, ndim: int = 1) -> Array:
         try:
-            array = np.array(value, dtype=np.float64)
-        except (TypeError, ValueError) as error:
+            array = np.array(rounded(key, value, np.float64))
+        except InvalidValueError as error:
             raise self._refused(
                 key, value, "an array of numbers", "Give every row whole."
             ) from error
@@ -296,6 +301,10 @@ class Tableau:
         return Tableau(**values)
 
 
+def _is_zero(order: object) -> bool:
+    return isinstance(order, int) and order == 0
+
+
 def tableau(name: str) -> Tableau:
     """Return the tableau called `name`.
 
@@ -307,7 +316,7 @@ def tableau(name: str) -> Tableau:
         >>> tableau("Heun").b
         array([0.5, 0.5])
     """
-    if name not in _rows():
+    if text("name", name, 'Use "Tsit5", say.') not in _rows():
         raise UnknownSolverError("tableau", name, _rows())
     return _parsed(name)
 

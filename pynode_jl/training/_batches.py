@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from pynode_jl._validation import instance, whole_number
 from pynode_jl.backends import Array
 from pynode_jl.datasets import Dataset
-from pynode_jl.errors import DataChangedError, DataError
+from pynode_jl.errors import DataChangedError, DataError, InvalidValueError
 from pynode_jl.fields import VectorField
 from pynode_jl.models import Model
 from pynode_jl.seeding import generator
@@ -27,6 +28,14 @@ def batch_indices(seed: int, n: int, batch_size: int, first: int, last: int) -> 
         >>> batch_indices(seed=0, n=100, batch_size=10, first=0, last=3).shape
         (3, 10)
     """
+    n, batch_size = (
+        whole_number(name, value, most=2**31 - 1)
+        for name, value in (("n", n), ("batch_size", batch_size))
+    )
+    if batch_size > n:
+        raise InvalidValueError("batch_size", batch_size, f"at most n = {n}", "Make it smaller.")
+    last = whole_number("last", last, most=2**31 - 1)
+    first = whole_number("first", first, 0, most=last - 1)
     per_epoch = n // batch_size
     epochs = {
         epoch: generator(seed, "batches", epoch).permutation(n)
@@ -52,6 +61,8 @@ def check_fit(model: Model, dataset: Dataset) -> None:
         Traceback (most recent call last):
         pynode_jl.errors.DataError: ...
     """
+    instance("model", model, Model, "a Model", "Make one: pn.Model(pn.MLP(2), classes=2).")
+    instance("dataset", dataset, Dataset, "a Dataset", "Make one: Dataset.from_arrays(x, y).")
     if dataset.state_shape != model.input_shape:
         raise DataError(
             "dataset.state_shape",

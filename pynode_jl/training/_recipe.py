@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pynode_jl._validation import whole_number
+from pynode_jl._validation import instance, whole_number
 from pynode_jl.backends import (
     Adam,
     GradientMethod,
@@ -12,9 +12,13 @@ from pynode_jl.backends import (
     checked_gradient,
     checked_precision,
 )
+from pynode_jl.errors import InvalidValueError
 from pynode_jl.seeding import checked_seed
 from pynode_jl.solvers import Solver
 from pynode_jl.training.step_adaptation import StepAdapter
+
+# Iterations and samples are counted in 32 bits.
+_MOST = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,22 @@ class Recipe:
     controller: StepAdapter | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "solver", Solver.of(self.solver))
+        instance(
+            "optimizer", self.optimizer, Adam, "an Adam", "Training has Adam: pn.Adam(1e-3), say."
+        )
         if self.controller is not None:
+            if not isinstance(self.controller, StepAdapter):
+                raise InvalidValueError(
+                    "controller",
+                    self.controller,
+                    "a step adapter: PaperController(), SteadyController() or your own, or None",
+                    "Make one of them.",
+                )
             self.controller.check_solver(self.solver)
-        checked_seed(self.seed)
+        object.__setattr__(self, "seed", checked_seed(self.seed))
         checked_gradient(self.gradient)
         checked_precision(self.precision, self.solver, self.gradient)
         for name in ("iterations", "batch_size", "chunk"):
-            whole_number(name, getattr(self, name))
+            number = whole_number(name, getattr(self, name), most=_MOST)
+            object.__setattr__(self, name, number)

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from pynode_jl.backends import Precision, RetCode, TrainState
+from pynode_jl._validation import instance, mapping
+from pynode_jl.backends import Precision, RetCode, TrainState, checked_precision
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import Weights
 from pynode_jl.models import Model, ModelWeights
@@ -43,6 +44,12 @@ class TrainedModel:
     weights: Weights
     solver: Solver
     precision: Precision = "full"
+
+    def __post_init__(self) -> None:
+        _check_model(self.model)
+        object.__setattr__(self, "solver", Solver.of(self.solver))
+        checked_precision(self.precision, self.solver)
+        mapping("weights", self.weights, "a mapping of arrays by name", "See Model.weight_shapes.")
 
     @property
     def field_weights(self) -> Weights:
@@ -131,6 +138,7 @@ class Trained:
         Raises:
             InvalidValueError: weights that are not the model's, or not finite.
         """
+        _check_model(model)
         _check_weights(model, weights)
         return TrainedModel(model, dict(weights), solver)
 
@@ -162,6 +170,10 @@ def as_trained_model(trained: TrainedLike) -> TrainedModel:
     )
 
 
+def _check_model(model: object) -> None:
+    instance("model", model, Model, "a Model", "Make one: pn.Model(pn.MLP(2), classes=2).")
+
+
 def start(model: Model, recipe: Recipe, weights: Mapping[str, Any] | None = None) -> Trained:
     """Return a model before its first iteration.
 
@@ -178,6 +190,8 @@ def start(model: Model, recipe: Recipe, weights: Mapping[str, Any] | None = None
         >>> start(model, pn.Recipe(pn.Solver("Euler", dt=0.5), iterations=10)).state.iteration
         0
     """
+    _check_model(model)
+    instance("recipe", recipe, Recipe, "a Recipe", "Make one: pn.Recipe(solver).")
     if weights is None:
         weights = model.init(recipe.seed)
     else:
@@ -190,6 +204,7 @@ def _check_weights(model: Model, weights: Mapping[str, Any]) -> None:
     """Refuse weights that are not the model's by name and shape, or not finite."""
     shapes = {name: tuple(shape) for name, shape in model.weight_shapes().items()}
     hint = "`Model.weight_shapes` lists names and shapes."
+    weights = mapping("weights", weights, "a mapping of arrays by name", hint)
     if set(weights) != set(shapes):
         raise InvalidValueError("weights", sorted(weights), f"{sorted(shapes)}", hint)
     for name, shape in shapes.items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from pynode_jl._validation import instance, optional_callable
 from pynode_jl.backends import Backend, BackendLike, as_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.errors import DataError
@@ -17,7 +18,7 @@ from pynode_jl.training._adaptation import AnyAdaptation, adaptation_of
 from pynode_jl.training._batches import batch_indices, check_fit, check_same_data
 from pynode_jl.training._recipe import Recipe
 from pynode_jl.training._resume import check_resumable
-from pynode_jl.training._trained import Trained, TrainedLike, start
+from pynode_jl.training._trained import Trained, TrainedLike, as_trained_model, start
 
 
 def train(
@@ -63,6 +64,8 @@ def train(
         (True, 4)
     """
     check_fit(model, dataset)
+    instance("recipe", recipe, Recipe, "a Recipe", "Make one: pn.Recipe(solver).")
+    optional_callable("on_chunk", on_chunk)
     if recipe.batch_size > dataset.n_train:
         raise DataError(
             "batch_size",
@@ -76,7 +79,8 @@ def train(
         check_resumable(resume, model, recipe)
         trained = replace(resume, model=model, recipe=recipe)
     else:
-        trained = start(model, recipe, None if resume is None else resume.weights)
+        given = None if resume is None else as_trained_model(resume).weights
+        trained = start(model, recipe, given)
     trainer = Trainer(backend, dataset, recipe, adaptation_of(recipe, dataset, backend))
     return trainer.run(replace(trained, fingerprint=dataset.fingerprint), on_chunk)
 

@@ -179,3 +179,90 @@ def test_nested_parameters_train_and_come_back() -> None:
     assert 0 < np.abs(after - before).max() < 0.1
     with pytest.raises(InvalidValueError, match="Dense_1"):
         as_tree({"params/Dense_0/bias": 0.0}, params)
+
+
+def test_integers_masks_indices_and_keys_are_constants() -> None:
+    """y' = -a y[i] + n, where the mask holds, plus noise of a key that is 0."""
+    t = jnp.array([0.0, 1.0])
+
+    def end(a: Any, y0: Any, n: Any, index: Any, mask: Any, key: Any) -> Any:
+        def slope(y: Any, t: Any, a: Any, rest: Any) -> Any:
+            n, index, mask, key = rest
+            zero = 0.0 * jax.random.normal(key, y.shape)
+            return jnp.where(mask, -a * y[index] + n, y) + zero
+
+        return odeint(slope, y0, t, a, (n, index, mask, key), method="RK4:dt=1/16")[-1].sum()
+
+    rest = (jnp.array([1, 0]), jnp.array([True, True]), jax.random.key(0))
+    y0 = jnp.ones(2)
+    # Both components are y = n/a + (1 - n/a) exp(-a t).
+    a, n = 0.5, 1
+    to_a, to_y0 = jax.jit(jax.grad(end, (0, 1)), static_argnums=2)(a, y0, n, *rest)
+    exact = -n / a**2 + n / a**2 * np.exp(-a) - (1 - n / a) * np.exp(-a)
+    assert to_a == pytest.approx(2 * exact, rel=1e-5)
+    np.testing.assert_allclose(to_y0, np.exp(-a), rtol=1e-5)
+
+
+def test_a_gradient_of_vmap_reaches_what_the_field_closes_over() -> None:
+    t = jnp.array([0.0, 1.0])
+
+    def total(p: Any) -> Any:
+        # y' = 2 x p does not depend on y: y(1) = x + 2 x p.
+        one = lambda x: odeint(lambda y, t: 2 * x * p, x, t, method="Euler:dt=1")[-1].sum()  # noqa: E731
+        return jax.vmap(one)(jnp.arange(3.0)[:, None]).sum()
+
+    assert jax.grad(total)(1.0) == pytest.approx(6.0)
+
+
+def test_second_derivatives_are_right_or_refused() -> None:
+    t = np.array([0.0, 1.0])
+
+    def end(k: Any) -> Any:
+        return odeint(lambda y, t: k * y, 1.0, t, method="Euler:dt=1")[-1] ** 2
+
+    # One step: (1 + k)^2.
+    assert jax.hessian(end)(1.0) == pytest.approx(2.0)
+    with pytest.raises(InvalidValueError, match=r"jax.hessian"):
+        jax.grad(jax.grad(end))(1.0)
+    with pytest.raises(InvalidValueError, match=r"jax.jacrev"):
+        jax.jacfwd(end)(1.0)
+
+
+Y0, TIMES = jnp.ones(2), jnp.array([0.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"t": jnp.array([0.0, 1.0, 0.5])}, "t = .*increase, or decrease.*jnp.sort"),
+        ({"t": [0.0, np.nan]}, "t = .*finite"),
+        ({"t": [1e8, 1e8 + 1]}, "float32 resolves"),
+        ({"t": "01"}, "t.dtype"),
+        ({"y0": {"a": Y0, "n": jnp.arange(2)}}, "y0 = .*not of float32, int32"),
+        ({"y0": Y0.astype(jnp.bfloat16)}, "y0 = .*not of bfloat16.*float32"),
+        ({"y0": Y0 + 1j}, "y0 = .*complex64"),
+        ({"y0": jnp.zeros(0)}, "y0 = .*at least one number"),
+        ({"y0": None}, "y0 = None"),
+        ({"func": lambda y, t: y.sum()}, r"func\(y, t\) = \(\): expected the shape of y, \(2,\)"),
+        ({"func": lambda y, t: 1j * y}, "func.*complex"),
+        ({"max_steps": 0}, "max_steps"),
+        ({"max_steps": 2**31}, "max_steps"),
+        ({"rtol": -1.0}, "rtol"),
+        ({"method": 5}, "solver = 5"),
+    ],
+    ids=str,
+)
+def test_arguments_of_no_meaning_are_refused(change: dict[str, Any], said: str) -> None:
+    given: dict[str, Any] = {"func": lambda y, t: -y, "y0": Y0, "t": TIMES}
+    with pytest.raises(InvalidValueError, match=said):
+        odeint(**given | change)
+
+
+def test_what_was_not_finite_is_named() -> None:
+    with pytest.raises(SolveError, match="y0 holds 1 NaN of 2 numbers"):
+        odeint(lambda y, t: -y, jnp.array([1.0, np.nan]), TIMES)
+
+
+def test_float64_is_not_narrowed_in_silence() -> None:
+    with pytest.warns(UserWarning, match="jax_enable_x64"), jax.enable_x64(False):
+        odeint(lambda y, t: -y, np.ones(2), np.array([0.0, 1.0]), method="Euler:dt=1")

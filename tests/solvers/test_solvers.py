@@ -30,6 +30,7 @@ from pynode_jl.solvers import (
     info,
     tableau_names,
 )
+from pynode_jl.solvers._catalogue import _USUAL_NAMES
 
 # --- Solver: which steps it takes ---------------------------------------------------------------
 
@@ -378,11 +379,29 @@ def test_what_julia_has_wrong_is_in_the_notes():
 
 
 @pytest.mark.parametrize(
-    ("name", "nearest"), [("dopri5", "Dopri8"), ("TSIT5", "Tsit5"), ("Kencarp", "KenCarp")]
+    ("name", "nearest"),
+    [
+        ("TSIT5", "Tsit5"),
+        ("Kencarp", "KenCarp"),
+        ("dopri5", r"DP5Shampine \(diffrax's Dopri5\), DP5 \(diffrax's Dopri5, same a, b, c"),
+        ("dopri8", "Dopri8"),
+        ("rk4", r"RK4 \(torchdiffeq's rk4, the 3/8 rule: RK38\), RK38 \(torchdiffeq's rk4\)"),
+        ("RK45", r"DP5 \(scipy's RK45\)"),
+        ("DOP853", "DP8"),
+        ("ode45", "DP5"),
+        ("backward_euler", "ImplicitEuler"),
+        ("Crank-Nicolson", "Trapezoid"),
+    ],
 )
 def test_unknown_names_get_the_nearest(name, nearest):
-    with pytest.raises(UnknownSolverError, match=nearest):
+    """What another library calls a method comes before what is only spelt alike."""
+    with pytest.raises(UnknownSolverError, match=f"did you mean {nearest}"):
         info(name)
+
+
+def test_usual_names_are_of_solvers():
+    for name in _USUAL_NAMES.values():
+        assert info(name).plain
 
 
 # --- Controllers --------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ from pynode_jl.backends.jax.checkpointing import (
 from pynode_jl.backends.jax.controls import (
     PaddedArguments,
     PaddedKind,
+    Timeline,
     controls_of,
     schedule_of,
     tableau_of,
@@ -101,17 +102,19 @@ class JaxBackend(Backend):
             tableau_of(solver)
 
     def _solve(self, problem: InitialValueProblem, save_steps: bool) -> Solution:
-        solver, initial, times = problem.solver, problem.y0, (problem.t0, *problem.stops)
+        solver, initial, clock = problem.solver, problem.y0, problem.clock
         table, dtype = tableau_of(solver), initial.dtype
+        timeline = Timeline.of(clock, dtype)
         steps = sum(grid.n for grid in problem.grids()) if save_steps and solver.fixed else 0
+        steps = min(steps, problem.max_steps)
         policy = CheckpointPolicy(recording_capacity(solver, steps)) if save_steps else SAVE_NOTHING
         kind = PaddedKind.of(table)
         with self._precision(dtype):
             arguments = (
                 self._put(problem.weights),
                 PaddedArguments.of(table, with_error=not solver.fixed, dtype=dtype),
-                controls_of(solver, times, dtype),
-                np.array(times, dtype),
+                controls_of(solver, clock.times, dtype),
+                timeline,
                 self._put(initial),
                 np.int32(problem.max_steps),
             )
@@ -128,8 +131,10 @@ class JaxBackend(Backend):
             states = np.concatenate([trajectory.y[:n], states[-1:]])
         elif stats.retcode != RetCode.Success:
             # After the time where a solve failed there is nothing to return.
-            ended = 1 + int(np.argmax(np.append(reached != np.array(times[1:], dtype), True)))
+            ended = 1 + int(np.argmax(np.append(reached != timeline.times[1:], True)))
             reached, states = reached[:ended], states[:ended]
+        if clock.origin:
+            reached = (clock.origin + reached.astype(np.float64)).astype(dtype)
         return Solution(reached, states, stats)
 
     def _pullback(
@@ -154,7 +159,7 @@ class JaxBackend(Backend):
                 space = put(residual_space(field, table, policy, batch, dtype))
             kernel = forward_kernel(field, table, dense, solver.fixed, policy)
             return run(
-                kernel, weights, schedule.controls, schedule.times, put(initial),
+                kernel, weights, schedule.controls, schedule.timeline, put(initial),
                 schedule.max_steps, space,
             )  # fmt: skip
 
@@ -164,7 +169,7 @@ class JaxBackend(Backend):
         with self._precision(dtype):
             weights = put(problem.weights)
             schedule = schedule_of(solver, dense, (problem.t0, *stops), dtype, problem.max_steps)
-            expected = schedule.steps or self._steps_taken.get(key, 0)
+            expected = min(schedule.steps or self._steps_taken.get(key, 0), problem.max_steps)
             policy = policy_for(expected) if keep else SAVE_NOTHING
             (states, counts, steps), compiled = integrate(policy)
             stats = _stats(np.asarray(counts).tolist(), compiled)
@@ -178,7 +183,7 @@ class JaxBackend(Backend):
         def pull(cotangents: Array) -> Gradients:
             with self._precision(dtype):
                 back = used(reverse_kernel(field, table, dense, policy))
-                flat = np.asarray(back(weights, schedule.times, steps, put(cotangents)))
+                flat = np.asarray(back(weights, schedule.timeline, steps, put(cotangents)))
             times = flat.size - len(stops) - 1  # where the times' begin
             to_y0 = flat[times - initial.size : times].reshape(initial.shape)
             to_weights = _arguments.unflattened(flat, shapes)
@@ -198,7 +203,7 @@ class JaxBackend(Backend):
         """Return the pullback by the adjoint ODE, solved forwards and backwards when called."""
         field, solver, initial = problem.field, problem.solver, problem.y0
         times, dtype, table = (problem.t0, problem.t1), initial.dtype, tableau_of(solver)
-        steps = problem.grids()[0].n if solver.fixed else 0
+        steps = min(problem.grids()[0].n, problem.max_steps) if solver.fixed else 0
         kernel = adjoint_kernel(field, table, training_policy(solver, steps, initial.nbytes))
         with self._precision(dtype):
             arguments = (
@@ -221,13 +226,14 @@ class JaxBackend(Backend):
 
     def _rhs(self, field: Field, weights: dict[str, Array], t: float, y: Array) -> Array:
         with self._precision(y.dtype):
-            kernel = used(rhs_kernel(field))
-            return np.asarray(kernel(self._put(weights), y.dtype.type(t), self._put(y)))
+            arguments = self._put(weights), y.dtype.type(t), self._put(y)
+            return np.asarray(run(rhs_kernel(field), *arguments)[0])
 
     def _train(self, chunk: TrainingChunk) -> ChunkResult:
         model, solver, state, x = chunk.model, chunk.solver, chunk.state, chunk.x
         table, dtype, (rows, batch) = tableau_of(solver), x.dtype, chunk.indices.shape
-        steps = solver.grid(model.t0, model.t1).n if solver.fixed else 0
+        most = solver.max_steps or MAX_STEPS
+        steps = min(solver.grid(model.t0, model.t1).n, most) if solver.fixed else 0
 
         def policy_for(batch: int) -> CheckpointPolicy:
             return training_policy(solver, steps, batch * model.field.size * dtype.itemsize)
@@ -256,7 +262,7 @@ class JaxBackend(Backend):
                 np.pad(chunk.indices, ((0, padded_rows - rows), (0, 0))),
                 np.int32(rows),
                 controls_of(solver, (model.t0, model.t1), dtype),
-                np.int32(min(policy.capacity, solver.max_steps or policy.capacity)),
+                np.int32(min(policy.capacity, most)),
             )
         weights, mu, nu, iteration = jax.tree.map(np.asarray, state_out)
         loss, accuracy, nf = (np.asarray(row)[: int(done)] for row in metrics)
@@ -296,9 +302,9 @@ class JaxBackend(Backend):
         y, table = problem.y0, tableau_of(problem.solver)
         real = y.dtype.type
         with self._precision(y.dtype):
-            jacobian = used(jacobian_kernel(problem.field, table))(
-                self._put(problem.weights), real(problem.t0), real(dt), self._put(y)
-            )
+            kernel = jacobian_kernel(problem.field, table)
+            arguments = self._put(problem.weights), real(problem.t0), real(dt), self._put(y)
+            jacobian, _ = run(kernel, *arguments)
         return np.asarray(jacobian)
 
     def _check_memory(

@@ -24,6 +24,9 @@ _LEAST_STEPS = 512
 _LEAST_BYTES = 2**24
 _MOST_STEPS = 4096
 _STEPS_BYTES = 2**26
+# There is capacity for no more adaptive steps, whatever a solver allows: a solve that takes more
+# ends there.
+_MOST_ADAPTIVE = 2**20
 # States may take this much before some are dropped and recomputed (`CheckpointPolicy.stride`).
 _STATES_BYTES = 2**29
 # Pullbacks: capacity at first; more where a solve has taken more.
@@ -38,14 +41,14 @@ _WORTH_SAVING = 16
 def training_policy(solver: Solver, steps: int, state_bytes: int) -> CheckpointPolicy:
     """Choose the policy of a training's solves, whose steps cannot be counted beforehand.
 
-    `steps` are those of fixed steps, 0 where they adapt.
+    `steps` are those of fixed steps, as many as are allowed; 0 where they adapt.
     """
     if solver.fixed:
         # Where states are small another step size finds the same capacity, and compiles nothing.
         small = _LEAST_STEPS * state_bytes <= _LEAST_BYTES
         capacity = max(steps, _LEAST_STEPS if small else 1)
     elif solver.max_steps is not None:
-        capacity = solver.max_steps
+        capacity = min(solver.max_steps, _MOST_ADAPTIVE)
     else:
         fitting = _STEPS_BYTES // max(state_bytes, 1)
         capacity = min(max((fitting + 1) // 2, _LEAST_STEPS), _MOST_STEPS)
@@ -54,7 +57,9 @@ def training_policy(solver: Solver, steps: int, state_bytes: int) -> CheckpointP
 
 def recording_capacity(solver: Solver, steps: int) -> int:
     """Return the capacity for the steps of a solve that are to be returned, few sizes in all."""
-    return rounded_up(max(steps, 64) if solver.fixed else solver.max_steps or _MOST_STEPS)
+    if solver.fixed:
+        return rounded_up(max(steps, 64))
+    return rounded_up(min(solver.max_steps or _MOST_STEPS, _MOST_STEPS))
 
 
 @lru_cache(maxsize=512)

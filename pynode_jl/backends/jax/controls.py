@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pynode_jl.backends import _arguments
-from pynode_jl.backends._base import segment_grids
+from pynode_jl.backends._times import Clock, segment_grids
 from pynode_jl.backends.jax.numerics.rhs import RHS
 from pynode_jl.backends.jax.numerics.rk_step import PaddedTableau, padded
 from pynode_jl.backends.jax.numerics.segment import AdaptiveControl, Control, FixedControl, Stepper
@@ -103,11 +103,23 @@ def controls_of(
     return stacked
 
 
+class Timeline(NamedTuple):
+    """A `Clock` as the kernels take it: arrays."""
+
+    origin: Any
+    times: Any
+
+    @classmethod
+    def of(cls, clock: Clock, dtype: np.dtype[Any]) -> Timeline:
+        """Return the times in a precision."""
+        return cls(dtype.type(clock.origin), np.array(clock.times, dtype))
+
+
 class Schedule(NamedTuple):
     """Controls, times and the budget of a solve, on the device; `steps` where they are fixed."""
 
     controls: Any
-    times: Any
+    timeline: Timeline
     max_steps: Any
     steps: int
 
@@ -121,9 +133,10 @@ def schedule_of(
     max_steps: int,
 ) -> Schedule:
     """Return the schedule of a solve; the same one again costs no transfer."""
+    clock = Clock.of(times)
     return Schedule(
-        jax.tree.map(jnp.asarray, controls_of(solver, times, dtype, dense)),
-        jnp.asarray(np.array(times, dtype)),
+        jax.tree.map(jnp.asarray, controls_of(solver, clock.times, dtype, dense)),
+        jax.tree.map(jnp.asarray, Timeline.of(clock, dtype)),
         jnp.asarray(np.int32(max_steps)),
-        sum(grid.n for grid in segment_grids(solver, times)) if solver.fixed else 0,
+        sum(grid.n for grid in segment_grids(solver, clock.times)) if solver.fixed else 0,
     )

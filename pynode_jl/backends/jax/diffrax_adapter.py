@@ -21,7 +21,6 @@ from pynode_jl.errors import WrongSolverError
 from pynode_jl.solvers import Tableau, tableau
 
 
-@cache
 def diffrax_solver(method: str | Tableau) -> diffrax.AbstractSolver[Any]:
     """Return an explicit tableau, a user's own or that of a name, as a diffrax solver.
 
@@ -34,7 +33,7 @@ def diffrax_solver(method: str | Tableau) -> diffrax.AbstractSolver[Any]:
         >>> diffrax_solver("Vern7").order(None)
         7
     """
-    table = tableau(method) if isinstance(method, str) else method
+    table = method if isinstance(method, Tableau) else tableau(method)
     if not table.explicit:
         raise WrongSolverError(
             "solver",
@@ -43,6 +42,11 @@ def diffrax_solver(method: str | Tableau) -> diffrax.AbstractSolver[Any]:
             'Use gradient="discrete", or an explicit solver such as Tsit5.',
         )
 
+    return _made(table)
+
+
+@cache
+def _made(table: Tableau) -> diffrax.AbstractSolver[Any]:
     if table.stages == 1:
         return diffrax.Euler()  # a ButcherTableau holds two stages or more
 

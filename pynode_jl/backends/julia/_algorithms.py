@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from pynode_jl.backends._base import MAX_STEPS, segment_grids
+from pynode_jl.backends._base import MAX_STEPS
 from pynode_jl.backends._results import Array
+from pynode_jl.backends._times import segment_grids
 from pynode_jl.backends.julia import _fields, _names, _process
 from pynode_jl.errors import BackendLacksSolverError, BackendUnavailableError, WrongSolverError
 from pynode_jl.solvers import FixedStep, Solver, Tableau

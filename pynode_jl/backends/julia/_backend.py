@@ -14,8 +14,8 @@ from pynode_jl.backends._base import (
     Backend,
     InitialValueProblem,
     TrainingChunk,
-    raise_unless_success,
 )
+from pynode_jl.backends._failures import raise_unless_success
 from pynode_jl.backends._gradients import GradientMethod, parsed_gradient
 from pynode_jl.backends._precision import Precision
 from pynode_jl.backends._results import (

@@ -9,7 +9,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from pynode_jl._validation import items, real_number, whole_number
 from pynode_jl.backends.jax import field_eval
+from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import VectorField
 from pynode_jl.frontends.jax._odeint import odeint
 from pynode_jl.solvers import Solver
@@ -31,6 +33,8 @@ class FieldModule(eqx.Module):
     field: VectorField = eqx.field(static=True)
 
     def __init__(self, field: VectorField, seed: int = 0) -> None:
+        if not isinstance(field, VectorField):
+            raise InvalidValueError("field", field, "a VectorField", "Use pn.MLP(2), say.")
         self.field = field
         self.weights = {name: jnp.asarray(value) for name, value in field.init(seed).items()}
 
@@ -72,10 +76,19 @@ class NeuralODE(eqx.Module):
         max_steps: int = 4096,
         seed: int = 0,
     ) -> None:
+        if not callable(field) and not isinstance(field, VectorField):
+            raise InvalidValueError(
+                "field", field, "a function of (t, y) or a VectorField", "Use pn.MLP(2), say."
+            )
         self.field = FieldModule(field, seed) if isinstance(field, VectorField) else field
-        self.solver = Solver("Tsit5") if solver is None else solver
-        self.t_span = t_span
-        self.max_steps = max_steps
+        self.solver = Solver("Tsit5") if solver is None else Solver.of(solver)
+        expected, hint = "two finite times that differ", "Give (t0, t1)."
+        times = items("t_span", t_span, expected, hint)
+        start, *rest = (real_number("t_span", time, hint) for time in times or [None])
+        if len(rest) != 1 or rest[0] == start:
+            raise InvalidValueError("t_span", t_span, expected, hint)
+        self.t_span = (start, rest[0])
+        self.max_steps = whole_number("max_steps", max_steps)
 
     def __call__(self, y0: Any, t: Any = None) -> Any:
         """Return the state at t1, or the states at all times `t`, of which `y0` is the first."""
@@ -85,7 +98,5 @@ class NeuralODE(eqx.Module):
         def slope(y: Any, time: Any, arrays: Any) -> Any:
             return eqx.combine(arrays, rest)(time, y)
 
-        states = odeint(
-            slope, y0, jnp.asarray(times), arrays, method=self.solver, max_steps=self.max_steps
-        )
+        states = odeint(slope, y0, times, arrays, method=self.solver, max_steps=self.max_steps)
         return jax.tree.map(lambda each: each[-1], states) if t is None else states

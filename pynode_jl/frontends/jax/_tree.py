@@ -7,8 +7,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from pynode_jl._validation import mapping, numbers
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import FunctionField
 from pynode_jl.models import ModelWeights
@@ -36,6 +36,10 @@ def tree_field(
         >>> list(field.weight_shapes().values())
         [()]
     """
+    if not callable(function):
+        raise InvalidValueError(
+            "function", function, "a function of (params, t, y)", "Write one: def f(...)."
+        )
     paths, structure = jax.tree_util.tree_flatten_with_path(params)
     names = [_name(path) for path, _ in paths]
     if not names or len(set(names)) < len(names):
@@ -45,8 +49,11 @@ def tree_field(
         tree = jax.tree_util.tree_unflatten(structure, [weights[name] for name in names])
         return function(tree, t, y)
 
-    initial = tuple((name, np.asarray(leaf)) for name, (_, leaf) in zip(names, paths, strict=True))
-    return FunctionField(flat, tuple(state_shape), initial)
+    initial = tuple(
+        (name, numbers(f"params, {name}", leaf))
+        for name, (_, leaf) in zip(names, paths, strict=True)
+    )
+    return FunctionField(flat, state_shape, initial)
 
 
 def as_tree(weights: Mapping[str, Any], like: Any) -> Any:
@@ -66,12 +73,13 @@ def as_tree(weights: Mapping[str, Any], like: Any) -> Any:
         >>> float(as_tree(field.init(np.random.default_rng(0)), params)["decay"]["rate"])
         2.0
     """
-    own = ModelWeights.from_dict(weights).field if "head.weight" in weights else weights
+    given = mapping("weights", weights, "a mapping of arrays by name", "Pass `Trained.weights`.")
+    own = ModelWeights.from_dict(given).field if "head.weight" in given else given
     paths, structure = jax.tree_util.tree_flatten_with_path(like)
     names = [_name(path) for path, _ in paths]
     missing = [name for name in names if name not in own]
     if missing:
-        raise InvalidValueError("weights", sorted(weights), f"also {missing}", "Pass all of them.")
+        raise InvalidValueError("weights", sorted(given), f"also {missing}", "Pass all of them.")
     return jax.tree_util.tree_unflatten(structure, [jnp.asarray(own[name]) for name in names])
 
 

@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from pynode_jl.backends.jax import field_eval
+from pynode_jl.backends.jax.controls import Timeline
 from pynode_jl.backends.jax.jit import jitted
 from pynode_jl.backends.jax.kernels.train import adjoint_solve
 from pynode_jl.backends.jax.numerics.loop import integrate
 from pynode_jl.backends.jax.numerics.reverse import reverse_sweep, reverse_sweep_dense
-from pynode_jl.backends.jax.numerics.rhs import RHS
+from pynode_jl.backends.jax.numerics.rhs import RHS, counted_from
 from pynode_jl.backends.jax.numerics.segment import Stepper
 from pynode_jl.backends.jax.numerics.trajectory import CheckpointPolicy
 from pynode_jl.fields import Field, VectorField
@@ -45,7 +46,7 @@ def forward_kernel(
     fixed: bool,
     policy: CheckpointPolicy,
 ) -> Callable[..., Any]:
-    """Return ``(weights, controls, times, y0, max_steps, residuals) -> (states, counts,
+    """Return ``(weights, controls, timeline, y0, max_steps, residuals) -> (states, counts,
     (trajectory, ends))``, compiled.
 
     The counts come as one array, in the order of their fields. `residuals`, space for them, is
@@ -54,14 +55,15 @@ def forward_kernel(
     (prepare, apply), transpose = _layout(field, table)
 
     def kernel(
-        weights: Any, controls: Any, times: Any, y0: Any, max_steps: Any, residuals: Any
+        weights: Any, controls: Any, timeline: Timeline, y0: Any, max_steps: Any, residuals: Any
     ) -> Any:
-        rhs = RHS(apply, prepare(weights), save_residuals=policy.save_residuals)
+        shifted = counted_from(timeline.origin, apply)
+        rhs = RHS(shifted, prepare(weights), save_residuals=policy.save_residuals)
         found = integrate(
             rhs,
             Stepper.static(table, rhs, with_error=not fixed),
             controls,
-            times,
+            timeline.times,
             transpose(y0),
             max_steps,
             policy=policy,
@@ -77,7 +79,7 @@ def forward_kernel(
 def reverse_kernel(
     field: Field, table: Tableau, dense: DenseMethod | None, policy: CheckpointPolicy
 ) -> Callable[..., jax.Array]:
-    """Return ``(weights, times, (trajectory, ends), cotangents) -> gradients``, compiled.
+    """Return ``(weights, timeline, (trajectory, ends), cotangents) -> gradients``, compiled.
 
     Those to the weights, to y0 and to the times come in one flat array, which is one array to make
     instead of many.
@@ -85,17 +87,18 @@ def reverse_kernel(
     (prepare, apply), transpose = _layout(field, table)
     width = field_eval.width(field)
 
-    def kernel(weights: Any, times: Any, steps: Any, cotangents: Any) -> jax.Array:
+    def kernel(weights: Any, timeline: Timeline, steps: Any, cotangents: Any) -> jax.Array:
         prepared, unprepare = jax.vjp(prepare, weights)
+        shifted = counted_from(timeline.origin, apply)
         trajectory, ends = steps
         seen = transpose(cotangents)
         if dense is not None:
             gradient = reverse_sweep_dense(
-                dense, apply, prepared, trajectory, policy, times, ends, seen
+                dense, shifted, prepared, trajectory, policy, timeline.times, ends, seen
             )
         else:
             gradient = reverse_sweep(
-                table, apply, prepared, trajectory, policy, ends, seen,
+                table, shifted, prepared, trajectory, policy, ends, seen,
                 through_stages=table.explicit and not width, batch_width=width,
             )  # fmt: skip
         (to_weights,) = unprepare(gradient.weights)

@@ -9,11 +9,12 @@ from typing import Any
 import jax.numpy as jnp
 
 from pynode_jl.backends._precision import Precision
+from pynode_jl.backends._times import Clock
 from pynode_jl.backends.jax import field_eval
-from pynode_jl.backends.jax.controls import PaddedArguments, PaddedKind
+from pynode_jl.backends.jax.controls import PaddedArguments, PaddedKind, Timeline
 from pynode_jl.backends.jax.jit import jitted
 from pynode_jl.backends.jax.numerics.loop import integrate
-from pynode_jl.backends.jax.numerics.rhs import RHS
+from pynode_jl.backends.jax.numerics.rhs import RHS, counted_from
 from pynode_jl.backends.jax.numerics.segment import Control
 from pynode_jl.backends.jax.numerics.trajectory import CheckpointPolicy
 from pynode_jl.fields import Field
@@ -22,17 +23,22 @@ from pynode_jl.models import Model, ModelWeights
 
 @lru_cache(maxsize=256)
 def solve_kernel(field: Field, kind: PaddedKind, policy: CheckpointPolicy) -> Callable[..., Any]:
-    """Return ``(weights, tableau, controls, times, y0, max_steps) -> (times, states, counts,
-    trajectory)``, compiled."""
+    """Return ``(weights, tableau, controls, timeline, y0, max_steps) -> (times, states, counts,
+    trajectory)``, compiled; times come counted from the timeline's origin."""
     prepare, apply = field_eval.right_hand_side(field)
 
     @jitted
     def kernel(
-        weights: Any, table: PaddedArguments, controls: Control, times: Any, y0: Any, max_steps: Any
+        weights: Any,
+        table: PaddedArguments,
+        controls: Control,
+        timeline: Timeline,
+        y0: Any,
+        max_steps: Any,
     ) -> Any:
-        rhs = RHS(apply, prepare(weights))
+        rhs = RHS(counted_from(timeline.origin, apply), prepare(weights))
         found = integrate(
-            rhs, table.stepper(kind, rhs), controls, times, y0, max_steps, policy=policy
+            rhs, table.stepper(kind, rhs), controls, timeline.times, y0, max_steps, policy=policy
         )
         return found.times, found.states, found.counts, found.trajectory
 
@@ -43,14 +49,15 @@ def solve_kernel(field: Field, kind: PaddedKind, policy: CheckpointPolicy) -> Ca
 def evaluate_kernel(model: Model, kind: PaddedKind, precision: Precision) -> Callable[..., Any]:
     """Return ``(weights, tableau, controls, x, max_steps) -> (logits, states, counts)``."""
     prepare, apply = field_eval.right_hand_side(model.field, precision=precision)
+    clock = Clock.of((model.t0, model.t1))
 
     @jitted
     def kernel(
         weights: Any, table: PaddedArguments, controls: Control, x: Any, max_steps: Any
     ) -> Any:
         parts = ModelWeights.from_dict(weights)
-        rhs = RHS(apply, prepare(parts.field))
-        times = jnp.array([model.t0, model.t1], x.dtype)
+        rhs = RHS(counted_from(clock.origin, apply), prepare(parts.field))
+        times = jnp.array(clock.times, x.dtype)
         y0 = model.initial_state(x)
         found = integrate(rhs, table.stepper(kind, rhs), controls, times, y0, max_steps)
         y1 = found.states[0]

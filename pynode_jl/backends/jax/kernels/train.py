@@ -13,9 +13,11 @@ import optax
 from pynode_jl.backends._gradients import GradientMethod
 from pynode_jl.backends._precision import Precision
 from pynode_jl.backends._results import Adam, RetCode
+from pynode_jl.backends._times import Clock
 from pynode_jl.backends.jax import field_eval
 from pynode_jl.backends.jax.jit import jitted
 from pynode_jl.backends.jax.numerics.differentiable import differentiable_solve
+from pynode_jl.backends.jax.numerics.rhs import counted_from
 from pynode_jl.backends.jax.numerics.segment import CODES, SolveCounts
 from pynode_jl.backends.jax.numerics.trajectory import CheckpointPolicy
 from pynode_jl.fields import Field
@@ -40,14 +42,16 @@ def train_kernel(
     metrics are loss, accuracy and evaluations, one of each for each row.
     """
     if gradient == "discrete":
-        solve = discrete_solve(model.field, table, policy, fixed, precision)
+        clock = Clock.of((model.t0, model.t1))
+        solve = discrete_solve(model.field, table, policy, fixed, precision, clock.origin)
     else:
+        clock = Clock(0.0, (model.t0, model.t1))
         solve = adjoint_solve(model.field, table, policy)
     adam = optax.scale_by_adam(optimizer.b1, optimizer.b2, optimizer.eps)
 
     def loss_of(weights: Any, x: Any, labels: Any, controls: Any, max_steps: Any) -> Any:
         parts = ModelWeights.from_dict(weights)
-        times = jnp.array([model.t0, model.t1], x.dtype)
+        times = jnp.array(clock.times, x.dtype)
         states, counts = solve(parts.field, controls, times, max_steps, model.initial_state(x))
         logits = model.logits(states[0], parts)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
@@ -92,20 +96,28 @@ def train_kernel(
 
 
 def discrete_solve(
-    field: Field, table: Tableau, policy: CheckpointPolicy, fixed: bool, precision: Precision
+    field: Field,
+    table: Tableau,
+    policy: CheckpointPolicy,
+    fixed: bool,
+    precision: Precision,
+    origin: float,
 ) -> Callable[..., tuple[jax.Array, SolveCounts]]:
-    """Return a solve whose derivative is that of its own steps (`differentiable_solve`)."""
+    """Return a solve whose derivative is that of its own steps (`differentiable_solve`).
+
+    Its times are counted from `origin`.
+    """
     prepare, apply = field_eval.right_hand_side(field, precision=precision)
     reverse = field_eval.right_hand_side(field, reverse_only=True, precision=precision).apply
     return differentiable_solve(
         prepare,
-        apply,
+        counted_from(origin, apply),
         table,
         policy,
         adaptive=not fixed,
         wrt_times=False,
         # Newton's Jacobians are taken in forward mode.
-        apply_reverse=reverse if table.explicit else None,
+        apply_reverse=counted_from(origin, reverse) if table.explicit else None,
         batch_width=field_eval.width(field),
     )
 

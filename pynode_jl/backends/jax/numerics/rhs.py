@@ -55,6 +55,17 @@ class RHS:
         return RHS(self.apply, jax.lax.stop_gradient(self.prepared))
 
 
+def counted_from(origin: Any, apply: Apply) -> Apply:
+    """Return a right-hand side that takes times counted from `origin` (`Clock`)."""
+    if isinstance(origin, float) and origin == 0.0:
+        return apply
+
+    def shifted(prepared: Any, t: jax.Array, y: jax.Array) -> jax.Array:
+        return apply(prepared, origin + t, y)
+
+    return shifted
+
+
 class StepCounts(NamedTuple):
     """Evaluations of the right-hand side and of its Jacobian, and whether Newton converged."""
 

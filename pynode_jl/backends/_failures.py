@@ -1,0 +1,56 @@
+"""A failed solve as an exception that says why it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+from pynode_jl.backends._results import Array, RetCode
+from pynode_jl.errors import SolveError
+from pynode_jl.solvers import Solver
+
+
+def raise_unless_success(
+    solver: Solver,
+    code: RetCode,
+    given: Mapping[str, Array] = MappingProxyType({}),
+    slope: Callable[[], Array] | None = None,
+) -> None:
+    """Turn a return code into an exception.
+
+    Args:
+        solver: the solver.
+        code: why the solve ended.
+        given: by name, the arrays that it began with. One that is not finite is the reason of the
+            failure, whatever the return code.
+        slope: returns f(t0, y0), which is looked at last.
+
+    Raises:
+        SolveError: the code is not `RetCode.Success`.
+
+    Example:
+        >>> from pynode_jl.backends import raise_unless_success
+        >>> raise_unless_success(pn.Solver("Tsit5"), pn.RetCode.MaxIters)
+        Traceback (most recent call last):
+        pynode_jl.errors.SolveError: MaxIters: Tsit5 rtol=1e-3 atol=1e-6. ...
+    """
+    if code == RetCode.Success:
+        return
+    found = {f"{name} holds": non_finite(array) for name, array in given.items()}
+    if slope is not None and not any(found.values()):
+        found = {"f(t0, y0), the field's value at the start, holds": non_finite(slope())}
+    reasons = [f"{holds} {numbers}" for holds, numbers in found.items() if numbers]
+    if not reasons:
+        raise SolveError(code, f"{solver.label}. {code.meaning}")
+    raise SolveError(
+        code, f"{solver.label}. {'; '.join(reasons)}. Mend that: no step or tolerance would help."
+    )
+
+
+def non_finite(array: Array) -> str:
+    """Return how many numbers of an array are not finite, in words; "" if all are."""
+    nan, infinite = int(np.isnan(array).sum()), int(np.isinf(array).sum())
+    parts = [f"{nan} NaN"] * (nan > 0) + [f"{infinite} infinite"] * (infinite > 0)
+    return f"{' and '.join(parts)} of {array.size} numbers" if parts else ""
