@@ -43,6 +43,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByFile(config, log)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse names that hold an address: each worker would have others, and xdist none to run."""
+    unstable = [each.nodeid for each in items if " at 0x" in each.nodeid]
+    if unstable:
+        raise pytest.UsageError(f"give these tests ids: {', '.join(unstable)}")
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _room_for_compiled_code() -> Iterator[None]:
     """Drop what JAX has compiled where a process nears the system's limit of memory maps: the

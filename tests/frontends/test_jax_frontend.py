@@ -250,7 +250,7 @@ Y0, TIMES = jnp.ones(2), jnp.array([0.0, 1.0])
         ({"rtol": -1.0}, "rtol"),
         ({"method": 5}, "solver = 5"),
     ],
-    ids=str,
+    ids=lambda each: each if isinstance(each, str) else ",".join(each),
 )
 def test_arguments_of_no_meaning_are_refused(change: dict[str, Any], said: str) -> None:
     given: dict[str, Any] = {"func": lambda y, t: -y, "y0": Y0, "t": TIMES}
