@@ -6,19 +6,22 @@ BIN = $(VENV)/bin
 # A file's tests share a process (tests/conftest.py).
 PYTEST = $(BIN)/python -m pytest -n auto
 
-.PHONY: demo test test-all test-slow test-zoo lint bench clean
+.PHONY: demo test test-all test-slow test-long test-zoo lint bench clean
 
 demo: $(VENV)/.core
 	$(BIN)/pynode-jl quickstart --out runs/quickstart
 
 test: $(VENV)/.dev
-	$(PYTEST) -m "not slow and not zoo"
+	$(PYTEST) -m "not slow and not long and not zoo"
 
 test-all: $(VENV)/.dev
-	$(PYTEST) --durations=25 -m "not zoo"
+	$(PYTEST) --durations=25 -m "not long and not zoo"
 
 test-slow: $(VENV)/.dev
 	$(PYTEST) -m slow
+
+test-long: $(VENV)/.dev
+	$(PYTEST) -m long
 
 test-zoo: $(VENV)/.dev
 	$(BIN)/python -m pytest -m zoo

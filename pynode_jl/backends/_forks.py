@@ -27,7 +27,13 @@ if hasattr(os, "register_at_fork"):
 
 
 def has_forked_jax() -> bool:
-    """Return whether JAX ran in a process that this one was forked from: here it would hang."""
+    """Return whether JAX ran in a process that this one was forked from: here it would hang.
+
+    Example:
+        >>> from pynode_jl.backends import has_forked_jax
+        >>> has_forked_jax()
+        False
+    """
     return _inherited
 
 
@@ -36,6 +42,10 @@ def check_fork() -> None:
 
     Raises:
         BackendUnavailableError: this process was forked from one in which JAX ran.
+
+    Example:
+        >>> from pynode_jl.backends import check_fork
+        >>> check_fork()
     """
     if _inherited:
         raise BackendUnavailableError(

@@ -169,20 +169,22 @@ iterations = 1000000
 
 def test_ctrl_c_ends_at_once_and_says_how_to_go_on(tmp_path: Path) -> None:
     (tmp_path / "long.toml").write_text(_INTERRUPTED)
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-c", "from pynode_jl.cli import main; main()", "train"),
-            *(str(tmp_path / "long.toml"), "--out", str(tmp_path / "run")),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    process.stdout.readline()  # it is under way
-    time.sleep(1.0)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    # A shell in the background has its children ignore Ctrl-C.
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [
+        *(sys.executable, "-c", f"{listening}; from pynode_jl.cli import main; main()", "train"),
+        *(str(tmp_path / "long.toml"), "--out", str(tmp_path / "run")),
+    ]
+    pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, text=True, **pipes) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it is under way
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        try:
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "run the same command again to resume" in said
     assert "Traceback" not in said

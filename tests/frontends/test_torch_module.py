@@ -605,7 +605,7 @@ def test_torch_compile_breaks_around_a_solve() -> None:
         assert all(p.grad is not None for p in model.parameters())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("way", ["steps kept", "stages kept", "torch"])
 def test_a_thousand_solves_leave_nothing(way: str) -> None:
     """Forward and backward, a thousand times: neither Python's objects nor the process grow."""

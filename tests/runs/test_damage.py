@@ -208,7 +208,7 @@ def test_a_checkpoint_is_held_to_the_recipe_that_made_it(tmp_path: Path, run: Ru
             _ = other.trained
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_many_kills_end_alike(tmp_path: Path) -> None:
     found = kills.outcomes(2, 0, tmp_path)
     assert not [said for said in found if "NOT EQUAL" in said]

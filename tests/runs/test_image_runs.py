@@ -84,7 +84,8 @@ def test_controllers_and_the_search_take_an_archive(tmp_path: Path) -> None:
     files = tmp_path / "files"
     image_files.write_cifar10(files, "python")
     recipe, small = EXAMPLES / "cifar10.toml", settings(files)
-    often = [f"--set=adapt.{each}" for each in ('controller="steady"', "every=2", "samples=8")]
+    adapt = ('controller="steady"', "every=2", "samples=8", "margin=0.5")
+    often = [f"--set=adapt.{each}" for each in adapt]
     found = invoke("adapt", recipe, "--out", tmp_path / "adapt", *small, *often)
     assert "seed 0, validation" in found
     ends = ("--coarse", "dt=1", "--fine", "dt=1/2")
@@ -111,7 +112,7 @@ def test_figures_are_of_the_recipes() -> None:
     assert recipe.train == replace(full.train, solver=recipe.train.solver)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_figures_4_and_5_of_an_image_set(tmp_path: Path) -> None:
     """All but the length of training."""
     short = replace(DIGITS_CONFIG, train=replace(DIGITS_CONFIG.train, iterations=8))
@@ -164,7 +165,7 @@ def test_coarse_digits_collapse_under_finer_solvers() -> None:
     assert report.verdict.drop > 0.3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fine_digits_hold() -> None:
     trained = _trained(Solver("Euler", dt=1 / 64))
     data, backend = digits(seed=0), get_backend("jax")

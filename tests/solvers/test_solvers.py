@@ -298,7 +298,7 @@ def test_a_shortened_last_step():
 
 @pytest.mark.parametrize("interval", [(0.0, 0.0), (0.0, math.inf), (math.nan, 1.0)])
 def test_grids_need_an_interval(interval):
-    with pytest.raises(InvalidValueError, match="two finite times that differ"):
+    with pytest.raises(InvalidValueError, match=r"finite number|two finite times"):
         Solver("Euler", dt=0.1).grid(*interval)
 
 
@@ -362,7 +362,7 @@ def test_filters():
     assert catalogue(order=99) == ()
     with pytest.raises(InvalidValueError, match="explicit RK: Verner"):
         catalogue(family="Vernor")
-    with pytest.raises(InvalidValueError, match='"jax" or "julia"'):
+    with pytest.raises(InvalidValueError, match="'jax' or 'julia'"):
         catalogue(backend="torch")
 
 

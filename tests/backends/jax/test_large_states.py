@@ -207,7 +207,7 @@ SLOW = ("CIFAR-10", "CIFAR-10, adaptive")  # to compile
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(c, marks=pytest.mark.slow) if c in SLOW else c for c in CASES]
+    "case", [pytest.param(c, marks=pytest.mark.long) if c in SLOW else c for c in CASES]
 )
 def test_memory_is_foretold(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     field, batch, solver = CASES[case]
