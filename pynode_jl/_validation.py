@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, TypeVar
@@ -98,18 +97,6 @@ def text(argument: str, value: object, hint: str) -> str:
     return value
 
 
-def path(argument: str, value: object) -> str:
-    """Return a path, a text or an `os.PathLike`, as a text.
-
-    Raises:
-        InvalidValueError: it is neither, is empty, or holds a NUL.
-    """
-    found = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
-    if not isinstance(found, str) or not found or "\0" in found:
-        raise InvalidValueError(argument, value, "a path", 'Give a text or a Path: "runs/first".')
-    return found
-
-
 def instance(
     argument: str, value: object, kinds: type[T] | tuple[type[T], ...], expected: str, hint: str
 ) -> T:
@@ -140,6 +127,26 @@ def mapping(argument: str, value: object, expected: str, hint: str) -> dict[str,
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise InvalidValueError(argument, value, expected, hint)
     return dict(value)
+
+
+def times(argument: str, value: object, expected: str, hint: str) -> list[float]:
+    """Return finite times, as floats."""
+    given = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
+    return [
+        each
+        if type(each) is float and math.isfinite(each)  # quickly: there may be thousands
+        else real_number(argument, each, hint)
+        for each in items(argument, given, expected, hint)
+    ]
+
+
+def interval(argument: str, value: object) -> tuple[float, float]:
+    """Return the two times of an interval, in either direction."""
+    expected, hint = "two finite times that differ", "Give (t0, t1)."
+    found = times(argument, value, expected, hint)
+    if len(found) != 2 or found[0] == found[1]:
+        raise InvalidValueError(argument, value, expected, hint)
+    return found[0], found[1]
 
 
 def numbers(argument: str, value: object) -> npt.NDArray[Any]:

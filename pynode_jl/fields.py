@@ -256,6 +256,18 @@ class FunctionField:
 Field: TypeAlias = VectorField | FunctionField
 
 
+def checked_field(field: object) -> Field:
+    """Return a field as it is, if it is one."""
+    if not isinstance(field, (VectorField, FunctionField)):
+        raise InvalidValueError(
+            "field",
+            field,
+            "a VectorField or a FunctionField",
+            "Use pn.MLP(2), say, or wrap a function: pn.FunctionField(f, state_shape).",
+        )
+    return field
+
+
 def MLP(
     dim: int,
     *,

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from pynode_jl._validation import mapping, real_number, whole_number
+from pynode_jl._validation import instance, mapping, real_number, whole_number
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import (
     MOST_LENGTH,
     Field,
-    FunctionField,
-    VectorField,
     Weights,
+    checked_field,
     kaiming_normal,
 )
 from pynode_jl.seeding import generator
@@ -104,10 +103,7 @@ class Model:
     augment: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.field, (VectorField, FunctionField)):
-            raise InvalidValueError(
-                "field", self.field, "a VectorField or a FunctionField", "Use pn.MLP(2), say."
-            )
+        checked_field(self.field)
         times = [
             real_number(name, getattr(self, name), "0 to 1 is usual.") for name in ("t0", "t1")
         ]
@@ -174,3 +170,8 @@ class Model:
             kaiming_normal((self.classes, self.field.size), random),
             np.zeros(self.classes, np.float32),
         ).to_dict()
+
+
+def check_model(model: object) -> None:
+    """Refuse what is no `Model`."""
+    instance("model", model, Model, "a Model", "Make one: pn.Model(pn.MLP(2), classes=2).")

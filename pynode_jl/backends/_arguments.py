@@ -9,22 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from pynode_jl._validation import items, numbers, real_number, rounded
+from pynode_jl._validation import numbers, rounded, times
 from pynode_jl.backends._results import Array
 from pynode_jl.backends._times import check_resolved
 from pynode_jl.errors import BackendLacksSolverError, InvalidValueError, WrongSolverError
-from pynode_jl.fields import Field, FunctionField, VectorField
+from pynode_jl.fields import FunctionField
 from pynode_jl.models import Model
 from pynode_jl.solvers import Solver, Tableau
-
-
-def span(t_span: tuple[float, float]) -> tuple[float, float]:
-    """Two finite times that differ."""
-    expected, hint = "two finite times that differ", "Give (t0, t1)."
-    times = _times("t_span", t_span, expected, hint)
-    if len(times) != 2 or times[0] == times[1]:
-        raise InvalidValueError("t_span", t_span, expected, hint)
-    return times[0], times[1]
 
 
 def stops(save_at: Sequence[float] | None, t0: float, t1: float) -> list[float]:
@@ -33,35 +24,12 @@ def stops(save_at: Sequence[float] | None, t0: float, t1: float) -> list[float]:
         return [t1]
     hint = "Sort them; y0 itself is the state at t0."
     expected = f"times that run strictly from t0 = {t0:g} (left out) to at most t1 = {t1:g}"
-    times = _times("save_at", save_at, expected, hint)
+    given = times("save_at", save_at, expected, hint)
     onward = operator.lt if t1 > t0 else operator.gt
-    inside = times and not onward(t1, times[-1])
-    if not inside or not all(map(onward, [t0, *times], times)):
+    inside = given and not onward(t1, given[-1])
+    if not inside or not all(map(onward, [t0, *given], given)):
         raise InvalidValueError("save_at", save_at, expected, hint)
-    return times
-
-
-def _times(argument: str, value: object, expected: str, hint: str) -> list[float]:
-    """Return finite times, as floats."""
-    given = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
-    return [
-        each
-        if type(each) is float and math.isfinite(each)  # quickly: there may be thousands
-        else real_number(argument, each, hint)
-        for each in items(argument, given, expected, hint)
-    ]
-
-
-def vector_field(field: object) -> Field:
-    """Return a field as it is, if it is one."""
-    if not isinstance(field, (VectorField, FunctionField)):
-        raise InvalidValueError(
-            "field",
-            field,
-            "a VectorField or a FunctionField",
-            "Use pn.MLP(2), say, or wrap a function: pn.FunctionField(f, state_shape).",
-        )
-    return field
+    return given
 
 
 def batch(

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from pynode_jl._validation import flag, instance, real_number
+from pynode_jl._validation import flag, instance, interval, real_number
 from pynode_jl.backends import _arguments
 from pynode_jl.backends._failures import raise_unless_success
 from pynode_jl.backends._gradients import GradientMethod, parsed_gradient
@@ -34,8 +34,8 @@ from pynode_jl.backends._results import (
 )
 from pynode_jl.backends._times import Clock, check_resolved, check_within, segment_grids
 from pynode_jl.errors import InvalidValueError
-from pynode_jl.fields import Field, Weights
-from pynode_jl.models import Model
+from pynode_jl.fields import Field, Weights, checked_field
+from pynode_jl.models import Model, check_model
 from pynode_jl.solvers import DenseMethod, Solver, StepGrid
 
 #: The most steps of one solve, where the solver does not say. Julia's `maxiters`.
@@ -264,7 +264,7 @@ class Backend(ABC):
 
         It is `pullback` at one time; arguments and errors are the same.
         """
-        initial = _arguments.batch("y0", y0, _arguments.vector_field(field).state_shape, weights)
+        initial = _arguments.batch("y0", y0, checked_field(field).state_shape, weights)
         weighting = _arguments.like("cotangent", cotangent, initial)
         _, pull = self.pullback(field, weights, initial, t_span, solver, gradient=gradient)
         gradients = pull(weighting[None])
@@ -273,7 +273,7 @@ class Backend(ABC):
     @final
     def rhs(self, field: Field, weights: Mapping[str, Any], t: float, y: Any) -> Array:
         """Return f(t, y) for states `y`, ``(batch, *state_shape)``."""
-        states = _arguments.batch("y", y, _arguments.vector_field(field).state_shape, weights)
+        states = _arguments.batch("y", y, checked_field(field).state_shape, weights)
         arrays = _arguments.weights(weights, field.weight_shapes(), states.dtype)
         check_within((t := real_number("t", t, "A time such as 0.5."),), states.dtype)
         return self._rhs(field, arrays, t, states)
@@ -313,7 +313,7 @@ class Backend(ABC):
             InvalidValueError: an argument that cannot be used, or a batch that the device has no
                 memory for.
         """
-        instance("model", model, Model, "a Model", "Make one: pn.Model(pn.MLP(2), classes=2).")
+        check_model(model)
         instance("state", state, TrainState, "a TrainState", "Use TrainState.start(weights).")
         instance("optimizer", optimizer, Adam, "an Adam", "Use pn.Adam(1e-3), say.")
         solver = Solver.of(solver)
@@ -373,7 +373,7 @@ class Backend(ABC):
         its return code; its logits are what the state at that point gives. In another `precision`
         than full its answers are those that training saw.
         """
-        instance("model", model, Model, "a Model", "Make one: pn.Model(pn.MLP(2), classes=2).")
+        check_model(model)
         solver = Solver.of(solver)
         checked_precision(precision, solver, backend=self.name)
         self._check_solver(solver, None)
@@ -406,9 +406,9 @@ class Backend(ABC):
         Returns:
             ``(batch, size, size)``, row i the gradient of the next state's i-th number.
         """
-        states = _arguments.batch("y", y, _arguments.vector_field(field).state_shape, weights)
+        states = _arguments.batch("y", y, checked_field(field).state_shape, weights)
         t, dt = real_number("t", t, "A time such as 0.5."), real_number("dt", dt, "Signed: 1/16.")
-        t0, t1 = _arguments.span((t, t + dt))
+        t0, t1 = interval("t_span", (t, t + dt))
         check_within((t0, t1), states.dtype)
         step = Solver.of(solver).with_step(abs(t1 - t0))
         self._check_solver(step, None)
@@ -429,8 +429,8 @@ class Backend(ABC):
     ) -> InitialValueProblem:
         solver = Solver.of(solver)
         self._check_solver(solver, dense)
-        initial = _arguments.batch("y0", y0, _arguments.vector_field(field).state_shape, weights)
-        t0, t1 = _arguments.span(t_span)
+        initial = _arguments.batch("y0", y0, checked_field(field).state_shape, weights)
+        t0, t1 = interval("t_span", t_span)
         stops = tuple(_arguments.stops(save_at, t0, t1))
         check_resolved((t0, *stops), initial.dtype)
         if solver.fixed:

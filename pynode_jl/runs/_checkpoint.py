@@ -85,7 +85,7 @@ def load_checkpoint(path: Path, model: Model, recipe: Recipe) -> Trained:
         facts = _facts(file)
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         new = facts["format"] == _FORMAT
-        _require(not new or facts["arrays"] == arrays_digest(arrays), "it fails its checksum")
+        require(not new or facts["arrays"] == arrays_digest(arrays), "it fails its checksum")
         parts: dict[str, dict[str, Array]] = {part: {} for part in (*_STATE, "history", "kept")}
         for name, value in arrays.items():
             part, _, rest = name.partition("/")
@@ -149,34 +149,32 @@ def _trained(
     iteration, best = _whole(facts["iteration"]), dict(parts["kept"]) or None
     for part in (*_STATE, *(["kept"] if best else [])):
         found = {name: value.shape for name, value in parts[part].items()}
-        _require(found == shapes, f"the shapes of {part} are not those of the weights")
+        require(found == shapes, f"the shapes of {part} are not those of the weights")
         for value in parts[part].values():
-            _require(value.dtype.kind == "f" and value.itemsize >= 4, f"{part} are no floats")
-            _require(bool(np.isfinite(value).all()), f"{part} has numbers that are not finite")
-    _require(all((value >= 0).all() for value in parts["nu"].values()), "nu is negative")
+            require(value.dtype.kind == "f" and value.itemsize >= 4, f"{part} are no floats")
+            require(bool(np.isfinite(value).all()), f"{part} has numbers that are not finite")
+    require(all((value >= 0).all() for value in parts["nu"].values()), "nu is negative")
     control = _made(ControlState, facts["control"]) if facts["control"] is not None else None
     validation = _made(Validation, facts["validation"]) if facts["validation"] is not None else None
     checks = tuple(_made(Check, values) for values in facts["checks"])
     adapted = recipe.controller is not None
     made = any(each is not None for each in (control, validation, best))
-    _require(adapted or not made, "it has a step adapter's state")
-    _require(
+    require(adapted or not made, "it has a step adapter's state")
+    require(
         control is not None or not adapted or not iteration, "it lacks the step adapter's state"
     )
-    _require(best is None or any(check.best for check in checks), "no check marked best weights")
+    require(best is None or any(check.best for check in checks), "no check marked best weights")
     for solver in (each.solver for each in (control, validation) if each is not None):
         same = solver.name == recipe.solver.name and solver.fixed == recipe.solver.fixed
-        _require(same, f"{solver.label} is not what {recipe.solver.label} adapts to")
-    _require(
-        iteration <= recipe.iterations, f"it has {iteration} of {recipe.iterations} iterations"
-    )
+        require(same, f"{solver.label} is not what {recipe.solver.label} adapts to")
+    require(iteration <= recipe.iterations, f"it has {iteration} of {recipe.iterations} iterations")
     return Trained(
         model,
         recipe,
         TrainState(dict(parts["weights"]), dict(parts["mu"]), dict(parts["nu"]), iteration),
         History(**_history(parts["history"], iteration), checks=checks),
         RetCode(facts["retcode"]),
-        _real(facts["seconds"]),
+        read_number(facts["seconds"]),
         control,
         validation,
         best,
@@ -185,13 +183,13 @@ def _trained(
 
 
 def _history(arrays: Mapping[str, Array], iterations: int) -> dict[str, Array]:
-    _require(set(arrays) == set(_HISTORY), f"the history has {sorted(arrays)}")
+    require(set(arrays) == set(_HISTORY), f"the history has {sorted(arrays)}")
     for name, value in arrays.items():
         kind = "iu" if name == "nf" else "f"
-        _require(value.shape == (iterations,) and value.dtype.kind in kind, f"history/{name}")
+        require(value.shape == (iterations,) and value.dtype.kind in kind, f"history/{name}")
         # A loss near 0 may be below it by rounding.
         least = -1e-3 if name == "loss" else 0
-        _require(bool((value >= least).all() and np.isfinite(value).all()), f"history/{name}")
+        require(bool((value >= least).all() and np.isfinite(value).all()), f"history/{name}")
     return dict(arrays)
 
 
@@ -239,17 +237,18 @@ def _facts(file: Any) -> dict[str, Any]:
     metadata = file.metadata() or {}
     text = metadata["facts"]
     facts: dict[str, Any] = json.loads(text)
-    _require(isinstance(facts, dict), "its facts are no table")
+    require(isinstance(facts, dict), "its facts are no table")
     known = facts.get("format")
-    _require(known in (_FORMAT, _OLD_FORMAT), f"its format is {known!r}")
-    _require(
+    require(known in (_FORMAT, _OLD_FORMAT), f"its format is {known!r}")
+    require(
         known == _OLD_FORMAT or metadata.get("sha256") == digest(text.encode()),
         "its facts fail their checksum",
     )
     return facts
 
 
-def _require(fits: bool, otherwise: str) -> None:
+def require(fits: bool, otherwise: str) -> None:
+    """Raise a ValueError for what does not fit in a file: its reader makes an error of ours."""
     if not fits:
         raise ValueError(otherwise)
 
@@ -266,14 +265,14 @@ def _plain(record: Check | ControlState | Validation | None) -> dict[str, Any] |
 
 def _made(kind: type[_Record], values: Any) -> _Record:
     """Read what `_plain` wrote, each value of the type that its field has."""
-    _require(isinstance(values, dict), f"a {kind.__name__} is no table")
+    require(isinstance(values, dict), f"a {kind.__name__} is no table")
     known = {item.name: item for item in fields(kind)}
     needed = {
         name
         for name, item in known.items()
         if item.default is MISSING and item.default_factory is MISSING
     }
-    _require(needed <= set(values) <= set(known), f"a {kind.__name__} of {sorted(values)}")
+    require(needed <= set(values) <= set(known), f"a {kind.__name__} of {sorted(values)}")
     return kind(**{name: _value(str(known[name].type), each) for name, each in values.items()})
 
 
@@ -284,33 +283,34 @@ def _value(annotation: str, value: Any) -> Any:
 
 
 def _whole(value: Any) -> int:
-    _require(type(value) is int and 0 <= value < 2**63, f"{value!r} is no count")
+    require(type(value) is int and 0 <= value < 2**63, f"{value!r} is no count")
     return int(value)
 
 
-def _real(value: Any) -> float:
-    _require(type(value) in (int, float), f"{value!r} is no number")
+def read_number(value: Any) -> float:
+    """Return a number that JSON has given."""
+    require(type(value) in (int, float), f"{value!r} is no number")
     return float(value)
 
 
 def _text(value: Any) -> str:
-    _require(isinstance(value, str), f"{value!r} is no text")
+    require(isinstance(value, str), f"{value!r} is no text")
     return str(value)
 
 
 def _flag(value: Any) -> bool:
-    _require(isinstance(value, bool), f"{value!r} is no flag")
+    require(isinstance(value, bool), f"{value!r} is no flag")
     return bool(value)
 
 
 def _table(value: Any) -> dict[str, Any]:
-    _require(isinstance(value, dict), f"{value!r} is no table")
+    require(isinstance(value, dict), f"{value!r} is no table")
     return dict(value)
 
 
 _READERS: Mapping[str, Any] = {
     "int": _whole,
-    "float": _real,
+    "float": read_number,
     "str": _text,
     "bool": _flag,
     "Mapping[str, Any]": _table,

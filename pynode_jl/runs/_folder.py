@@ -25,14 +25,19 @@ _TABLES = ("seed", "data", "field", "model", "train")
 _CREATION = 10.0
 #: Settings that change nothing that was trained: where the data are (their fingerprint is
 #: compared), how often state is kept, and what is asked of the model afterwards.
-FREE = ("data.path", "data.folder", "data.download", "data.verify", "train.chunk")
+_FREE = ("data.path", "data.folder", "data.download", "data.verify", "train.chunk")
+
+
+def is_free(key: str) -> bool:
+    """Whether a setting, by its dotted key, changes nothing that was trained."""
+    return key in _FREE or key.startswith("swap.")
 
 
 def ensure_run(folder: Path, config: Config) -> Config:
     """Make the run of `config` in `folder`, or take the run that is there.
 
     A folder in which nothing was trained takes any configuration. One with a trained run takes
-    what changes nothing of it (`FREE`, the ``[swap]`` table), and more iterations.
+    what changes nothing of it (`is_free`), and more iterations.
 
     Returns:
         The configuration of the folder from now on.
@@ -65,7 +70,7 @@ def confirm_run(folder: Path, config: Config) -> None:
         RunFolderError: it holds another configuration's run.
     """
     changes = _changes(folder, config) if has_file(folder) else {CONFIG: (None, None)}
-    if all(key in FREE or key.startswith("swap.") for key in changes):
+    if all(map(is_free, changes)):
         return
     if _is_trained(folder):
         _check_changes(folder, config)
@@ -208,11 +213,7 @@ def _check_changes(folder: Path, config: Config) -> None:
     changes = _changes(folder, config)
     adapted = config.adapt.controller != "none"
     refused = [
-        key
-        for key in changes
-        if key not in FREE
-        and not key.startswith("swap.")
-        and (key != "train.iterations" or adapted)
+        key for key in changes if not is_free(key) and (key != "train.iterations" or adapted)
     ]
     if refused:
         said = "; ".join(

@@ -11,7 +11,7 @@ from pynode_jl.backends import RetCode
 from pynode_jl.diagnostics import Criterion, SwapMatrix, swap_matrix
 from pynode_jl.errors import InvalidValueError, PyNODEError, RunFolderError
 from pynode_jl.runs._canonical import canonical
-from pynode_jl.runs._folder import FREE
+from pynode_jl.runs._folder import is_free
 from pynode_jl.runs._run import Run
 from pynode_jl.solvers import Solver, catalogue
 from pynode_jl.training import Trained
@@ -105,11 +105,7 @@ def _repeated(run: Run, others: Sequence[Run]) -> str:
 def _settings(run: Run) -> dict[str, Any]:
     """Return what decides a run's numbers, by dotted key."""
     settings = canonical(run.config.to_dict())
-    return {
-        key: value
-        for key, value in settings.items()
-        if key not in FREE and not key.startswith("swap.")
-    }
+    return {key: value for key, value in settings.items() if not is_free(key)}
 
 
 def _labels(runs: Sequence[Run]) -> list[str]:

@@ -17,7 +17,7 @@ from pynode_jl._io import digest, make_folder, read_bytes, read_json, write_byte
 from pynode_jl.diagnostics import COLUMNS, ReferenceCost, SwapReport, Verdict
 from pynode_jl.errors import InputError, RunFolderError
 from pynode_jl.runs._canonical import plain
-from pynode_jl.runs._checkpoint import arrays_digest
+from pynode_jl.runs._checkpoint import arrays_digest, read_number, require
 from pynode_jl.runs._config import SwapConfig
 from pynode_jl.training import Trained
 
@@ -53,18 +53,18 @@ def load_swap(folder: Path, settings: SwapConfig, trained: Trained) -> SwapRepor
     place = own if (own / VERDICT).exists() else folder
     try:
         values, content = read_json(place / VERDICT), read_bytes(place / TABLE)
-        _require(values.get("table", digest(content)) == digest(content), f"{TABLE} has changed")
+        require(values.get("table", digest(content)) == digest(content), f"{TABLE} has changed")
         weights = arrays_digest(trained.weights)
-        _require(values.get("weights", weights) == weights, "it is of other weights")
+        require(values.get("weights", weights) == weights, "it is of other weights")
         ode, table = values["ode"], pd.read_csv(io.BytesIO(content), converters={"reason": str})
         if "reason" not in table:  # version 0.1
             table["reason"] = ""
-        _require(list(table) == list(COLUMNS), f"{TABLE} has the columns {list(table)}")
+        require(list(table) == list(COLUMNS), f"{TABLE} has the columns {list(table)}")
         return SwapReport(
             table,
-            _number(values["trained"]),
-            math.nan if ode is None else _number(ode),
-            _number(values["chance"]),
+            read_number(values["trained"]),
+            math.nan if ode is None else read_number(ode),
+            read_number(values["chance"]),
             Verdict.from_dict(values["verdict"]),
             cost=ReferenceCost.from_dict(values["reference"]),
         )
@@ -86,13 +86,3 @@ def _settings(settings: SwapConfig) -> dict[str, Any]:
 def _own_folder(folder: Path, settings: SwapConfig) -> Path:
     text = repr(sorted(_settings(settings).items()))
     return folder / "swaps" / digest(text.encode())[:12]
-
-
-def _number(value: Any) -> float:
-    _require(type(value) in (int, float), f"{value!r} is no number")
-    return float(value)
-
-
-def _require(fits: bool, otherwise: str) -> None:
-    if not fits:
-        raise ValueError(otherwise)

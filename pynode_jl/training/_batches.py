@@ -9,7 +9,7 @@ from pynode_jl.backends import Array
 from pynode_jl.datasets import Dataset
 from pynode_jl.errors import DataChangedError, DataError, InvalidValueError
 from pynode_jl.fields import VectorField
-from pynode_jl.models import Model
+from pynode_jl.models import Model, check_model
 from pynode_jl.seeding import generator
 
 # Of grey and colour images, with transparency or without. No image is so narrow.
@@ -61,7 +61,7 @@ def check_fit(model: Model, dataset: Dataset) -> None:
         Traceback (most recent call last):
         pynode_jl.errors.DataError: ...
     """
-    instance("model", model, Model, "a Model", "Make one: pn.Model(pn.MLP(2), classes=2).")
+    check_model(model)
     instance("dataset", dataset, Dataset, "a Dataset", "Make one: Dataset.from_arrays(x, y).")
     if dataset.state_shape != model.input_shape:
         raise DataError(

@@ -12,7 +12,7 @@ from pynode_jl._validation import instance, mapping
 from pynode_jl.backends import Precision, RetCode, TrainState, checked_precision
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import Weights
-from pynode_jl.models import Model, ModelWeights
+from pynode_jl.models import Model, ModelWeights, check_model
 from pynode_jl.solvers import Solver
 from pynode_jl.training._history import History
 from pynode_jl.training._recipe import Recipe
@@ -171,7 +171,7 @@ def as_trained_model(trained: TrainedLike) -> TrainedModel:
 
 
 def _check_model(model: object) -> None:
-    instance("model", model, Model, "a Model", "Make one: pn.Model(pn.MLP(2), classes=2).")
+    check_model(model)
 
 
 def start(model: Model, recipe: Recipe, weights: Mapping[str, Any] | None = None) -> Trained:

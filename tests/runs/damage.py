@@ -6,14 +6,12 @@ must load the values that were written, or be refused by an error of the package
 
 from __future__ import annotations
 
-import argparse
 import collections
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from by_command import main
 
 from pynode_jl.errors import PyNODEError
 from pynode_jl.runs import Config, Run
@@ -111,18 +109,5 @@ def outcomes(cases: int, seed: int, folder: Path) -> collections.Counter[str]:
     return found
 
 
-def main() -> None:
-    """Print the counts; fail if anything went wrong."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        found = outcomes(arguments.cases, arguments.seed, Path(folder))
-    for said, count in found.most_common():
-        print(f"{count:>6} {said}")
-    sys.exit(any(said.startswith("WRONG") for said in found))
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, outcomes, "cases", 1000, "WRONG")

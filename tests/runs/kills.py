@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-import argparse
 import collections
 import multiprocessing
-import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from by_command import main
 
 from pynode_jl.runs import Config, Run
 
@@ -76,18 +74,5 @@ def outcomes(kills: int, seed: int, home: Path) -> collections.Counter[str]:
     return found
 
 
-def main() -> None:
-    """Print the counts; fail if an end differs."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        found = outcomes(arguments.kills, arguments.seed, Path(folder))
-    for said, count in found.most_common():
-        print(f"{count:>6} {said}")
-    sys.exit(any("NOT EQUAL" in said for said in found))
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, outcomes, "kills", 100, "NOT EQUAL")

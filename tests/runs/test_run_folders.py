@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import damage
 import numpy as np
 import pytest
 
@@ -43,20 +44,7 @@ from pynode_jl.runs import (
     runs_matrix,
 )
 
-SETTINGS: dict[str, Any] = {
-    "seed": 3,
-    "backend": "jax",
-    "data": {"name": "spheres", "n_train": 64, "n_test": 16},
-    "field": {"kind": "mlp", "width": 4},
-    "train": {
-        "solver": "Euler:dt=1/4",
-        "iterations": 20,
-        "batch_size": 16,
-        "learning_rate": 0.01,
-        "chunk": 10,
-    },
-    "swap": {"solvers": ["RK4"], "factors": [1.0]},
-}
+SETTINGS = {table: values for table, values in damage.CONFIG.items() if table != "adapt"}
 CONFIG = Config.from_dict(SETTINGS)
 
 

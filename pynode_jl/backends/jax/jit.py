@@ -47,12 +47,12 @@ def jitted(
 def run(kernel: Any, *arguments: Any) -> tuple[Any, float]:
     """Run a kernel; return its result, and the seconds of compilation for this call; 0 if none."""
     before = kernel._cache_size()
-    _clock.spans = []
+    _timer.spans = []
     result = used(kernel)(*arguments)
     jax.tree.leaves(result)[0].block_until_ready()  # and so are all others: they come together
     compiled = 0.0
     if kernel._cache_size() > before:
-        compiled = max(sum(stop - start for start, stop in _clock.spans), _TINY)
+        compiled = max(sum(stop - start for start, stop in _timer.spans), _TINY)
         drop_unused(_MOST_PROGRAMS)
     if compiled and next(_compilations) % _BETWEEN_COUNTS == 0:
         drop_compiled(_MOST_OF_THE_MAPS)
@@ -81,7 +81,7 @@ def drop_unused(most: int) -> None:
             kernel.clear_cache()
 
 
-class _Clock(threading.local):
+class _CompilationTimer(threading.local):
     """The spans of time that JAX spent in tracing and compiling, in this thread."""
 
     spans: list[tuple[float, float]]
@@ -98,8 +98,8 @@ class _Clock(threading.local):
             self.spans.append((start, stop))
 
 
-_clock = _Clock()
-jax.monitoring.register_event_duration_secs_listener(_clock.note)
+_timer = _CompilationTimer()
+jax.monitoring.register_event_duration_secs_listener(_timer.note)
 
 
 def drop_compiled(most: float) -> bool:

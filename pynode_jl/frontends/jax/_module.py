@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from pynode_jl._validation import items, real_number, whole_number
+from pynode_jl._validation import interval, whole_number
 from pynode_jl.backends.jax import field_eval
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import VectorField
@@ -82,12 +82,7 @@ class NeuralODE(eqx.Module):
             )
         self.field = FieldModule(field, seed) if isinstance(field, VectorField) else field
         self.solver = Solver("Tsit5") if solver is None else Solver.of(solver)
-        expected, hint = "two finite times that differ", "Give (t0, t1)."
-        times = items("t_span", t_span, expected, hint)
-        start, *rest = (real_number("t_span", time, hint) for time in times or [None])
-        if len(rest) != 1 or rest[0] == start:
-            raise InvalidValueError("t_span", t_span, expected, hint)
-        self.t_span = (start, rest[0])
+        self.t_span = interval("t_span", t_span)
         self.max_steps = whole_number("max_steps", max_steps)
 
     def __call__(self, y0: Any, t: Any = None) -> Any:
