@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pynode_jl.errors import InvalidValueError, SolveError
+from pynode_jl.fields import MLP
 from pynode_jl.solvers import Solver
-from pynode_jl.torch import odeint, odeint_adjoint, translate
+from pynode_jl.torch import NeuralODE, odeint, odeint_adjoint, translate
 
 F64 = torch.float64
 T = torch.tensor([0.0, 1.0], dtype=F64)
@@ -144,3 +145,9 @@ def test_a_step_budget_holds_for_fixed_steps() -> None:
     solver = Solver("Euler", dt=0.01, max_steps=3)
     with pytest.raises(SolveError, match="MaxIters"):
         odeint(lambda t, y: -y, Y0, T, method=solver)
+
+
+@pytest.mark.parametrize("t_span", [None, (0.0, 0.0), (0.0,), (0.0, float("nan")), "01"])
+def test_an_interval_of_no_meaning_is_refused(t_span: Any) -> None:
+    with pytest.raises(InvalidValueError, match="t_span = "):
+        NeuralODE(MLP(2), t_span=t_span)

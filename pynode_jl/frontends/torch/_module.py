@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pynode_jl._validation import interval
 from pynode_jl.backends.torch import FieldModule, as_function_of_time
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import VectorField
@@ -54,7 +55,7 @@ class NeuralODE(nn.Module):
             )
         self.field = field
         self.solver = Solver("Tsit5") if solver is None else solver
-        self.t_span = (float(t_span[0]), float(t_span[1]))
+        self.t_span = interval("t_span", t_span)
         self.backend = backend
         self.nfe = 0
 
