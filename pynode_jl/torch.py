@@ -13,9 +13,11 @@ from pynode_jl.frontends.torch import (
     NeuralODE,
     Translation,
     UntranslatableError,
+    certify,
     odeint,
     odeint_adjoint,
     odeint_event,
+    swap,
     to_trained,
     translate,
 )
@@ -25,9 +27,11 @@ __all__ = [
     "NeuralODE",
     "Translation",
     "UntranslatableError",
+    "certify",
     "odeint",
     "odeint_adjoint",
     "odeint_event",
+    "swap",
     "to_trained",
     "translate",
 ]

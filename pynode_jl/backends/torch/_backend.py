@@ -224,7 +224,8 @@ class TorchBackend(Backend):
 
         def work(f: RightHandSide) -> _End:
             if isinstance(field, FunctionField) and field not in self._checked and len(y0) > 1:
-                check_samples_apart(field, f, times[0].to(y0), y0)
+                start = times[0].to(y0)
+                check_samples_apart("function", field.function, lambda y: f(start, y), y0)
                 self._checked.add(field)
             return _solve_with(f, y0, times, solver, record)
 

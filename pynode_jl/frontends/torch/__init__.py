@@ -10,15 +10,18 @@ from pynode_jl.frontends.torch._module import NeuralODE
 from pynode_jl.frontends.torch._odeint import odeint, odeint_event
 from pynode_jl.frontends.torch._to_trained import to_trained
 from pynode_jl.frontends.torch._translate import Translation, UntranslatableError, translate
+from pynode_jl.frontends.torch._verdicts import certify, swap
 
 __all__ = [
     "FieldModule",
     "NeuralODE",
     "Translation",
     "UntranslatableError",
+    "certify",
     "odeint",
     "odeint_adjoint",
     "odeint_event",
+    "swap",
     "to_trained",
     "translate",
 ]
