@@ -136,7 +136,7 @@ def fan(
         (64, True)
     """
     trained = as_trained_model(trained)
-    backend = as_backend(backend, trained.model.field)
+    backend = as_backend(backend, trained.model)
     solver = trained.solver if solver is None else Solver.of(solver)
     model, weights = trained.model, trained.field_weights
     y0 = initial_states(trained, x)

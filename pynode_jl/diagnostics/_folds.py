@@ -110,7 +110,7 @@ def folds(
         ([-1.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0], 1.0)
     """
     trained = as_trained_model(trained)
-    backend = as_backend(backend, trained.model.field)
+    backend = as_backend(backend, trained.model)
     solver = trained.solver if solver is None else Solver.of(solver)
     model, weights = trained.model, trained.field_weights
     # In float64: near a fold float32 cannot tell a determinant's sign.

@@ -72,7 +72,7 @@ def encoded(
         states.append(encode(x))
         if y is not None:
             targets.append(numbers("y", y))
-    if not states or targets and len(targets) < len(states):
+    if not states or (targets and len(targets) < len(states)):
         raise DataError("x", f"{len(states)} batches", "examples, all with targets", "Give some.")
     return np.concatenate(states), np.concatenate(targets) if targets else None
 
@@ -122,9 +122,9 @@ def examples(states: Array, targets: Array | None, task: Task) -> Dataset:
                 "another task where y holds numbers that are no labels",
                 "Pass task=pn.Regression(1), say.",
             )
-    some = None if targets is None else targets[:_TRAINING]
-    parts: Any = (states[:_TRAINING], some, states, targets)
-    return Dataset("arrays", *parts, task=task)
+    given: Any = targets
+    some: Any = None if targets is None else targets[:_TRAINING]
+    return Dataset("arrays", states[:_TRAINING], some, states, given, task=task)
 
 
 def refuse_probabilities(head: object, task: Task, read: Callable[[float], Array]) -> None:

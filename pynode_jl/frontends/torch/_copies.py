@@ -29,7 +29,8 @@ def answering(argument: str, part: object) -> Any:
     Raises:
         InvalidValueError: it is no such part, cannot be copied, or its `state_dict` is another's.
     """
-    module, state = part if isinstance(part, tuple) and len(part) == 2 else (part, None)
+    pair: Any = part if isinstance(part, tuple) and len(part) == 2 else (part, None)
+    module, state = pair
     expected = "an nn.Module, (module, state_dict), or a function of tensors"
     if isinstance(module, type) or not callable(module):
         raise InvalidValueError(argument, part, expected, "Pass the trained module.")
@@ -157,6 +158,10 @@ def as_batches(x: Any) -> Any:
 @contextlib.contextmanager
 def random_state_kept() -> Iterator[None]:
     """Give torch's random numbers the state back that they have now."""
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    devices = range(torch.cuda.device_count()) if _cuda_began() else ()
     with torch.random.fork_rng(devices=list(devices)):
         yield
+
+
+def _cuda_began() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]

@@ -137,11 +137,11 @@ def _read_out(head: Part | None, y: Tensor, task: Task | None) -> _ReadOut:
     values = called("head", part, states.flatten(1) if flat is part else states)
     task = answered(task, tuple(values.shape[1:]))
     if flat is not None and flat.in_features == y[0].numel():
-        bias = torch.zeros(flat.out_features) if flat.bias is None else flat.bias
         expected = nn.functional.linear(states.flatten(1), flat.weight, flat.bias)
         if expected.shape == values.shape and torch.allclose(values, expected, rtol=1e-4):
-            weight, bias = (each.detach().cpu().numpy().copy() for each in (flat.weight, bias))
-            return _ReadOut("linear", (weight, bias), task)
+            bias = torch.zeros(flat.out_features) if flat.bias is None else flat.bias
+            numbers = tuple(each.detach().cpu().numpy().copy() for each in (flat.weight, bias))
+            return _ReadOut("linear", (numbers[0], numbers[1]), task)
     made = as_map("head", part, states, task.outputs(tuple(y.shape[1:])))
     by_name = {name: torch.as_tensor(each).to(states) for name, each in made.initial}
     refuse_probabilities(
@@ -178,9 +178,7 @@ def _described(field: Any, y: Tensor, in_torch: bool) -> tuple[Field, Weights]:
     return own, own.init(0)
 
 
-def _check_double(
-    field: Field, weights: Weights, y: Tensor, t_span: tuple[float, float]
-) -> None:
+def _check_double(field: Field, weights: Weights, y: Tensor, t_span: tuple[float, float]) -> None:
     """Refuse a field of torch that does not run in float64, as the reference solve does."""
     if not isinstance(field, FunctionField):
         return

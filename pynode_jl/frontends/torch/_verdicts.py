@@ -105,7 +105,7 @@ def swap(
         >>> _ = head.load_state_dict({"weight": torch.ones(1, 1), "bias": torch.zeros(1)})
         >>> euler = pn.Solver("Euler", dt=1 / 4)
         >>> report = swap(lambda t, y: -y, head, x, x[:, 0] > 0, solver=euler, tests=["RK4"])
-        >>> report.verdict.kind, report.table["flips"].max()
+        >>> report.verdict.kind, int(report.table["flips"].max())
         ('valid', 0)
     """
     from pynode_jl import diagnostics
@@ -125,7 +125,7 @@ def _prepared(
     task: Task | None,
     t_span: tuple[float, float],
 ) -> tuple[TrainedModel, Dataset]:
-    part = None if encoder is None else answering("encoder", encoder)
+    part: Any = None if encoder is None else answering("encoder", encoder)
     checked = part is None
 
     def encode(inputs: Any) -> Array:
