@@ -11,9 +11,11 @@ if __name__ == "torch":  # the package's own folder is on sys.path, and hides th
 from pynode_jl.frontends.torch import (
     FieldModule,
     NeuralODE,
+    TorchParts,
     Translation,
     UntranslatableError,
     certify,
+    from_trained,
     odeint,
     odeint_adjoint,
     odeint_event,
@@ -25,9 +27,11 @@ from pynode_jl.frontends.torch import (
 __all__ = [
     "FieldModule",
     "NeuralODE",
+    "TorchParts",
     "Translation",
     "UntranslatableError",
     "certify",
+    "from_trained",
     "odeint",
     "odeint_adjoint",
     "odeint_event",

@@ -227,7 +227,9 @@ class Context:
     def few(self) -> Array:
         """As many of `x` as Jacobians can be made for, at each of the training solver's steps."""
         square = self.trained.model.field.size**2
-        most = min(NUMBERS_AT_ONCE / square, NUMBERS / (square * self.own_steps))
+        most = min(
+            NUMBERS_AT_ONCE / square, self.backend.jacobian_numbers / (square * self.own_steps)
+        )
         return self.x[: int(most)]
 
     def share(self, count: int, total: int, *, unsure: int = 0) -> Share:

@@ -109,9 +109,12 @@ def examples(states: Array, targets: Array | None, task: Task) -> Dataset:
     The training part, which tells an overfitted model from an untrained one, is the same samples.
 
     Raises:
-        InvalidValueError: targets that are no labels, where no task was named.
+        InvalidValueError: no targets, or such that are no labels where no task was named.
         DataError: states or targets that cannot be used.
     """
+    if targets is None and not isinstance(task, Density):
+        hint = "Pass y, or batches (x, y) as x: a DataLoader."
+        raise InvalidValueError("y", None, f"targets of {task}", hint)
     if isinstance(task, Classification) and targets is not None:
         if targets.ndim == 2 and targets.shape[1] == 1:
             targets = targets[:, 0]

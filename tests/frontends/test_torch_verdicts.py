@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from pynode_jl import diagnostics
 from pynode_jl.backends import as_backend
 from pynode_jl.errors import PyNODEError
 from pynode_jl.fields import FunctionField, VectorField
-from pynode_jl.torch import NeuralODE, certify, swap, to_trained
+from pynode_jl.torch import NeuralODE, certify, from_trained, swap, to_trained
 
 EULER = pn.Solver("Euler", dt=1 / 2)
 METHODS = {"Euler": "euler", "Midpoint": "midpoint"}
@@ -318,3 +319,39 @@ def test_a_regression_is_swapped_too() -> None:
     own = report.table[report.table["label"] == EULER.label]
     assert len(own) == 1
     assert report.trained == pytest.approx(0.1, abs=0.03)
+
+
+def test_parts_come_back_as_modules_with_equal_outputs() -> None:
+    """Plain data, own modules, and functions: the module's numbers are those of the model."""
+    torch.manual_seed(0)
+    x = digits()[0][:8]
+    for parts in (papers_net(), ode_net()):
+        y0 = x if parts.encoder is None else parts.encoder(x).detach()
+        back = from_trained(to_trained(parts.field, parts.head, y0, solver=EULER))
+        field = parts.field
+        slope = field(y0) if isinstance(field, nn.Sequential) else field(torch.tensor(0.5), y0)
+        torch.testing.assert_close(back.field(torch.tensor(0.5), y0), slope)
+        assert back.head is not None
+        torch.testing.assert_close(back.head(y0), parts.head(y0))
+
+
+def test_saved_models_load_as_they_were_and_damaged_ones_do_not(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    parts, x = papers_net(), digits()[0]
+    trained = to_trained(parts.field, parts.head, x, solver=EULER)
+    path = tmp_path / "model.safetensors"
+    trained.save(path)
+    loaded = pn.TrainedModel.load(path)
+    assert (loaded.model, loaded.solver) == (trained.model, trained.solver)
+    for name, weight in trained.weights.items():
+        np.testing.assert_array_equal(loaded.weights[name], weight)
+    content = bytearray(path.read_bytes())
+    for place in (20, len(content) // 2, len(content) - 3):
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(PyNODEError, match=r"TrainedModel\.save wrote"):
+            pn.TrainedModel.load(path)
+    own = to_trained(lambda t, y: -y, parts.head, x, solver=EULER)
+    with pytest.raises(PyNODEError, match="weights"):
+        own.save(path)
