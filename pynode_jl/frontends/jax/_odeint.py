@@ -107,8 +107,12 @@ def odeint(
             with_constants=True,
         )
         controls = _controls(solver, times)
+        # Compiled as one function, which goes with what was compiled of it: loops that JAX runs one
+        # by one stay in its memory, 2 MB for each call.
         with _forward_mode_refused():
-            later, counts = run((trained, constants), controls, times, jnp.int32(limit), flat[None])
+            later, counts = jax.jit(run)(
+                (trained, constants), controls, times, jnp.int32(limit), flat[None]
+            )
         later = jnp.where((counts.code == 0) & sorted_times, later, jnp.nan)
         if not isinstance(counts.code, jax.core.Tracer):
             raise_unless_success(
