@@ -8,15 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from pynode_jl._validation import instance, mapping, real_number, whole_number
+from pynode_jl._validation import class_count, instance, mapping, real_number, whole_number
 from pynode_jl.errors import InvalidValueError
-from pynode_jl.fields import (
-    MOST_LENGTH,
-    Field,
-    Weights,
-    checked_field,
-    kaiming_normal,
-)
+from pynode_jl.fields import Field, Weights, checked_field, kaiming_normal
 from pynode_jl.seeding import generator
 
 _FIELD, _HEAD_WEIGHT, _HEAD_BIAS = "field.", "head.weight", "head.bias"
@@ -111,7 +105,7 @@ class Model:
         object.__setattr__(self, "t1", times[1])
         if times[0] == times[1]:
             raise InvalidValueError("t1", self.t1, "another time than t0", "Give an interval.")
-        whole_number("classes", self.classes, 2, most=MOST_LENGTH, hint="Count the labels.")
+        class_count(self.classes)
         if whole_number("augment", self.augment, 0) >= self.field.state_shape[0]:
             raise InvalidValueError(
                 "augment",

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from pynode_jl._validation import whole_number
+from pynode_jl._validation import class_count
 from pynode_jl.datasets._arrays import (
     Arrays,
     Floats,
@@ -57,7 +57,7 @@ class Dataset:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise InvalidValueError("name", self.name, "a non-empty string", "Name the data.")
-        classes = whole_number("classes", self.classes, 2)
+        classes = class_count(self.classes)
         checked: dict[str, object] = {
             "classes": classes,
             "seed": None if self.seed is None else checked_seed(self.seed),
@@ -129,7 +129,7 @@ class Dataset:
             )
         seed = checked_seed(seed)
         if classes is not None:
-            classes = whole_number("classes", classes, 2)
+            classes = class_count(classes)
         labels = class_labels("y", y, classes)
         if x_test is not None and y_test is not None:
             test_labels = class_labels("y_test", y_test, classes)

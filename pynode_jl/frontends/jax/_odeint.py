@@ -18,7 +18,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from pynode_jl._validation import rounded, whole_number
-from pynode_jl.backends import Clock, check_resolved, raise_unless_success
+from pynode_jl.backends import Clock, check_fork, check_resolved, raise_unless_success
 from pynode_jl.backends.jax.controls import tableau_of
 from pynode_jl.backends.jax.numerics.differentiable import differentiable_solve
 from pynode_jl.backends.jax.numerics.segment import CODES, AdaptiveControl, FixedControl
@@ -69,6 +69,7 @@ def odeint(
         >>> bool(abs(states[-1, 0] - np.exp(-1)) < 1e-4)
         True
     """
+    check_fork()
     solver = _solver(method, rtol, atol)
     table = tableau_of(solver)
     limit = whole_number("max_steps", max_steps, most=_MOST_STEPS)

@@ -73,7 +73,7 @@ def attach_exact_derivative(
     def derivative(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
         inputs, k = primals[:-1], primals[-1]
         solved = solution(*primals)
-        again = update(*inputs, _with_derivative_of(k, solved))
+        again = update(*(*inputs, _with_derivative_of(k, solved)))
         value, tangent = jax.jvp(again, inputs, tangents[:-1])
         return _with_derivative_of(value, solved), tangent
 
