@@ -26,10 +26,14 @@ if TYPE_CHECKING:
     from pynode_jl.backends import Stats as Stats
     from pynode_jl.backends import get_backend as get_backend
     from pynode_jl.datasets import Dataset as Dataset
+    from pynode_jl.datasets import annuli as annuli
     from pynode_jl.datasets import cifar10 as cifar10
+    from pynode_jl.datasets import circles as circles
     from pynode_jl.datasets import concentric_spheres as concentric_spheres
     from pynode_jl.datasets import digits as digits
     from pynode_jl.datasets import mnist as mnist
+    from pynode_jl.datasets import moons as moons
+    from pynode_jl.datasets import spirals as spirals
     from pynode_jl.datasets import three_minima as three_minima
     from pynode_jl.diagnostics import Certificate as Certificate
     from pynode_jl.diagnostics import SwapReport as SwapReport
@@ -62,7 +66,18 @@ if TYPE_CHECKING:
 _HOMES = {
     "diagnostics": ("Certificate", "SwapReport", "Verdict", "certify", "critical", "swap"),
     "backends": ("Adam", "Backend", "RetCode", "Solution", "Stats", "get_backend"),
-    "datasets": ("Dataset", "cifar10", "concentric_spheres", "digits", "mnist", "three_minima"),
+    "datasets": (
+        "Dataset",
+        "annuli",
+        "cifar10",
+        "circles",
+        "concentric_spheres",
+        "digits",
+        "mnist",
+        "moons",
+        "spirals",
+        "three_minima",
+    ),
     "errors": ("PyNODEError",),
     "fields": ("MLP", "ConvField1d", "ConvField2d", "FunctionField", "LinearField", "VectorField"),
     "models": ("Model", "ModelWeights"),

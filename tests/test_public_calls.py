@@ -243,6 +243,14 @@ def _calls() -> dict[str, Call]:
             "dim": 2, "n_train": 8, "n_test": 8, "seed": 0,
         }),
         "three_minima": Call(pn.three_minima, {}),
+        "moons": Call(pn.moons, {"n_train": 8, "n_test": 4, "noise": 0.1, "seed": 0}),
+        "circles": Call(pn.circles, {"factor": 0.5, "n_train": 8, "n_test": 4, "noise": 0.1}),
+        "spirals": Call(pn.spirals, {
+            "classes": 2, "turns": 1.5, "n_train": 8, "n_test": 4, "noise": 0.1,
+        }),
+        "annuli": Call(pn.annuli, {
+            "radii": ((0.0, 0.5), (1.0, 1.5)), "dim": 2, "n_train": 8, "n_test": 4, "noise": 0.1,
+        }),
         "datasets.load": Call(datasets.load, {"name": "spheres"}),
     }  # fmt: skip
 

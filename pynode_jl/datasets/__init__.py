@@ -7,24 +7,32 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from pynode_jl._validation import text
+from pynode_jl.datasets._annuli import annuli as annuli
 from pynode_jl.datasets._cifar10 import cifar10 as cifar10
+from pynode_jl.datasets._circles import circles as circles
 from pynode_jl.datasets._dataset import Dataset as Dataset
 from pynode_jl.datasets._digits import digits as digits
 from pynode_jl.datasets._mnist import mnist as mnist
+from pynode_jl.datasets._moons import moons as moons
 from pynode_jl.datasets._npz import arrays as arrays
 from pynode_jl.datasets._spheres import concentric_spheres as concentric_spheres
+from pynode_jl.datasets._spirals import spirals as spirals
 from pynode_jl.datasets._three_minima import three_minima as three_minima
 from pynode_jl.errors import InvalidValueError, UnknownNameError, nearest_names
 
 __all__ = [
     "DATASETS",
     "Dataset",
+    "annuli",
     "arrays",
     "cifar10",
+    "circles",
     "concentric_spheres",
     "digits",
     "load",
     "mnist",
+    "moons",
+    "spirals",
     "takes_seed",
     "three_minima",
 ]
@@ -34,6 +42,10 @@ DATASETS: Mapping[str, Callable[..., Dataset]] = MappingProxyType(
     {
         "spheres": concentric_spheres,
         "three_minima": three_minima,
+        "moons": moons,
+        "circles": circles,
+        "spirals": spirals,
+        "annuli": annuli,
         "digits": digits,
         "mnist": mnist,
         "cifar10": cifar10,
