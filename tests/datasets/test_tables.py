@@ -12,6 +12,7 @@ import pytest
 
 import pynode_jl as pn
 from pynode_jl.datasets import Dataset, Normalization, arrays, load
+from pynode_jl.diagnostics._certificate import _data_line
 from pynode_jl.errors import DataError, InvalidValueError, PyNODEError, UnknownNameError
 from pynode_jl.tasks import Classification, Density, Regression, Trajectory
 
@@ -412,6 +413,9 @@ def test_a_run_keeps_its_normalisation(tmp_path: Path) -> None:
     assert abs(run.dataset.x_train.mean()) < 1e-6
     assert pn.Run.open(tmp_path / "run").dataset.fingerprint == run.dataset.fingerprint
     assert run.dataset.label_names == ("left", "right")
+    assert run.dataset.remarks == "labels 0 = left, 1 = right; standard-normalised"
+    assert run._environment()["data_remarks"] == run.dataset.remarks
+    assert _data_line(run.dataset).endswith(run.dataset.remarks)
     other = config.changed({"data.normalize": "minmax"})
     assert config.differences(other) == {"data.normalize": ("standard", "minmax")}
     with pytest.raises(PyNODEError, match="normalize = 3"):
