@@ -106,6 +106,7 @@ def _calls() -> dict[str, Call]:
     observed = {"n_train": 8, "n_test": 4, "n_times": 3, "t1": 1.0, "noise": 0.1}
     irregular = {"irregular": True, "missing": 0.5, "seed": 0}
     frame = pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "c": labels})
+    long = pd.DataFrame({"run": list("abc") * 4, "t": np.repeat(np.arange(4.0), 3), "x": 1.0})
     rows = {"a": table.a, "b": table.b, "c": table.c}
     solve = {"field": field, "weights": weights, "y0": y0, "t_span": (0.0, 1.0), "solver": euler}
     some = {"trained": trained, "x": x[:6], "backend": jax}
@@ -270,6 +271,9 @@ def _calls() -> dict[str, Call]:
         "Dataset.from_frame": Call(pn.Dataset.from_frame, {
             "frame": frame, "target": "c", "features": ["a", "b"], "test_frame": frame,
             "task": None, "labels": None, "classes": None,
+        }),
+        "Dataset.from_frame of trajectories": Call(pn.Dataset.from_frame, {
+            "frame": long, "time": "t", "trajectory": "run", "features": ["x"],
         }),
         "Dataset.normalized": Call(data.normalized, {"kind": "standard"}),
         "Dataset.transform": Call(data.transform, {"x": x}),

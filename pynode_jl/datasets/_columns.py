@@ -142,40 +142,70 @@ def columns_of(
         InvalidValueError: `target` or `features` that name no columns, or one twice.
         DataError: no rows, two columns of one name, features that are no numbers or are missing.
     """
-    names: list[Hashable] = list(frame.columns)
-    _check_names(argument, frame, names)
-    targets = [] if target is None else _named("target", target, names)
-    if features is None:
-        chosen = [name for name in names if name not in targets]
-        _refuse_index(argument, chosen)
-    else:
-        chosen = _named("features", features, names)
-        if both := [name for name in chosen if name in targets]:
-            raise InvalidValueError(
-                "features", features, "columns other than the target", f"Leave out {both[0]!r}."
-            )
-    if not chosen:
-        raise InvalidValueError(
-            "features", features, "one column or more beside the target", _listing(names)
-        )
-    x = np.stack([_numbers(frame[name], name, "feature") for name in chosen], axis=1)
+    targets = [] if target is None else _named("target", target, _names(argument, frame))
+    chosen = feature_names(argument, frame, targets, features)
+    x = np.stack([numbers_of(frame[name], name, "feature") for name in chosen], axis=1)
     y: NDArray[Any] | None = None
     if targets and numeric:
-        y = np.stack([_numbers(frame[name], name, "target") for name in targets], axis=1)
+        y = np.stack([numbers_of(frame[name], name, "target") for name in targets], axis=1)
     elif targets:
         for name in targets:
-            _refuse_missing(frame[name], name, "target")
+            refuse_missing(frame[name], name, "target")
         y = np.asarray(frame[targets] if len(targets) > 1 else frame[targets[0]])
     return Table(x, y, tuple(chosen), tuple(targets))
 
 
-def _check_names(argument: str, frame: pd.DataFrame, names: list[Hashable]) -> None:
+def feature_names(
+    argument: str, frame: pd.DataFrame, apart: Sequence[Hashable], features: Columns | None
+) -> list[Hashable]:
+    """Return the names of the features; by default all columns but those that stand `apart`.
+
+    Raises:
+        InvalidValueError: `features` that name no columns, one twice, or one that stands apart.
+        DataError: no rows, two columns of one name, one without a name.
+    """
+    names = _names(argument, frame)
+    if features is None:
+        chosen = [name for name in names if name not in apart]
+        _refuse_index(argument, chosen)
+    else:
+        chosen = _named("features", features, names)
+        if both := [name for name in chosen if name in apart]:
+            raise InvalidValueError(
+                "features",
+                features,
+                f"columns other than {', '.join(map(repr, apart))}",
+                f"Leave out {both[0]!r}.",
+            )
+    if not chosen:
+        raise InvalidValueError(
+            "features", features, "one column or more beside the others", _listing(names)
+        )
+    return chosen
+
+
+def known_column(argument: str, column: Hashable, frame_argument: str, frame: pd.DataFrame) -> Any:
+    """Return the name of one column of a frame.
+
+    Raises:
+        InvalidValueError: it is none.
+    """
+    names = _names(frame_argument, frame)
+    found = _named(argument, column, names)
+    if len(found) != 1:
+        raise InvalidValueError(argument, column, "the name of one column", _listing(names))
+    return found[0]
+
+
+def _names(argument: str, frame: pd.DataFrame) -> list[Hashable]:
+    names: list[Hashable] = list(frame.columns)
     if not len(frame) or not names:
         raise DataError(f"{argument}.shape", frame.shape, "rows and columns", "Give some rows.")
     if twice := [name for name in names if names.count(name) > 1]:
         raise DataError(
             f"{argument}.columns", twice[0], "different names", "Rename one of the columns."
         )
+    return names
 
 
 def _refuse_index(argument: str, names: Sequence[Hashable]) -> None:
@@ -220,29 +250,50 @@ def _listing(names: Sequence[Hashable]) -> str:
     return f"The columns are {', '.join(map(repr, names[:_SHOWN]))}{more}."
 
 
-def _numbers(column: pd.Series[Any], name: Hashable, role: str) -> NDArray[np.float64]:
-    """Return a column as float64; a text, a time or a gap in it is named by its row."""
+def numbers_of(
+    column: pd.Series[Any], name: Hashable, role: str, *, missing: bool = False
+) -> NDArray[np.float64]:
+    """Return a column as float64.
+
+    Args:
+        column: its values.
+        name: what it is called.
+        role: what it is: a feature, a target, a state or a time.
+        missing: whether gaps are NaN; else they are refused.
+
+    Raises:
+        DataError: a text, a date or a gap, named by its row (from 0).
+    """
     import pandas as pd
 
-    _refuse_missing(column, name, role)
+    if not missing:
+        refuse_missing(column, name, role)
     if column.dtype.kind in "biuf":
-        return column.to_numpy(np.float64)
-    # Texts that are numbers count as these; times do not.
+        return column.to_numpy(np.float64, na_value=np.nan)
+    # Texts that are numbers count as these; dates do not.
     values = pd.to_numeric(column.astype("object"), errors="coerce").to_numpy(np.float64)
-    bad = np.isnan(values) | (column.dtype.kind in "mMc")
+    given = column.notna().to_numpy()
+    bad = given & (np.isnan(values) | (column.dtype.kind in "mMc"))
     if bad.any():
         row = int(bad.argmax())
+        hint = "Name other columns, or encode this one first (pandas.get_dummies)."
+        if column.dtype.kind in "mM":
+            hint = "Give seconds, say: (dates - dates.min()).dt.total_seconds()."
         raise DataError(
             f"column {name!r}, row {row}",
             column.iloc[row],
             f"a number, as a {role} is",
-            f"{int(bad.sum())} of {len(column)} rows have none. Name other columns, or encode this"
-            " one first (pandas.get_dummies).",
+            f"{int(bad.sum())} of {len(column)} rows have none. {hint}",
         )
     return values
 
 
-def _refuse_missing(column: pd.Series[Any], name: Hashable, role: str) -> None:
+def refuse_missing(column: pd.Series[Any], name: Hashable, role: str) -> None:
+    """Refuse a column with gaps.
+
+    Raises:
+        DataError: it has some; the first is named by its row (from 0).
+    """
     gaps = column.isna().to_numpy()
     if gaps.any():
         raise DataError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,8 @@ from pynode_jl.datasets._arrays import (
     Labels,
     float_states,
 )
-from pynode_jl.datasets._columns import Columns, Table, check_frame, columns_of, read_csv
+from pynode_jl.datasets._columns import Columns, read_csv
+from pynode_jl.datasets._frames import arrays_of_frames, arrays_of_trajectories
 from pynode_jl.datasets._images import channels_first
 from pynode_jl.datasets._labels import checked_names
 from pynode_jl.datasets._named_task import AnyTask, named_task
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_STATES = "The states are the features: features=['x', 'v'], say."
 # So many names of labels are shown.
 _SHOWN = 12
 
@@ -205,6 +208,8 @@ class Dataset:
         target: Columns | None = None,
         *,
         features: Columns | None = None,
+        time: Hashable | None = None,
+        trajectory: Hashable | None = None,
         test_frame: pd.DataFrame | None = None,
         test_fraction: float | None = None,
         classes: int | None = None,
@@ -220,6 +225,9 @@ class Dataset:
             target: the column of labels or numbers; several for one-hot labels or a regression;
                 None of a density.
             features: columns, in the order of the states; default all others.
+            time, trajectory: of a table in long form the columns of the time and of what tells
+                trajectories apart; the task is then `Trajectory`, whose times are all that occur
+                after the first one, where every trajectory starts. Other gaps are missing.
             test_frame: test examples with the same columns; without, a seeded split is made.
             test_fraction, classes, task, labels, seed, name: as in `from_arrays`.
 
@@ -234,34 +242,28 @@ class Dataset:
             >>> data.state_shape, data.label_names
             ((1,), ('pear', 'plum'))
         """
-        check_frame("frame", frame)
-        asked = named_task(task)
-        if target is None and not isinstance(asked, Density):
-            raise InvalidValueError(
-                "target", None, "the name of a column", "Only a density has none: task='density'."
-            )
-        numeric = asked is not None and not isinstance(asked, Classification)
-        table = columns_of("frame", frame, target, features, numeric=numeric)
-        test: Table | None = None
-        if test_frame is not None:
-            check_frame("test_frame", test_frame)
-            test = columns_of(
-                "test_frame", test_frame, target, list(table.features), numeric=numeric
-            )
+        if time is not None:
+            if target is not None:
+                raise InvalidValueError("target", target, "None beside time=", _STATES)
+            found = arrays_of_trajectories(frame, test_frame, time, trajectory, features, task)
+        elif trajectory is not None:
+            raise InvalidValueError("time", None, "the column of times", "Name it: time='t', say.")
+        else:
+            found = arrays_of_frames(frame, test_frame, target, features, task)
         data = cls.from_arrays(
-            table.x,
-            table.y,
-            x_test=None if test is None else test.x,
-            y_test=None if test is None else test.y,
+            found.x,
+            found.y,
+            x_test=found.x_test,
+            y_test=found.y_test,
             test_fraction=test_fraction,
             classes=classes,
-            task=task,
+            task=found.task,
             labels=labels,
             seed=seed,
             name=name,
         )
-        one_hot = data.classes and len(table.targets) > 1
-        return replace(data, label_names=tuple(map(str, table.targets))) if one_hot else data
+        one_hot = data.classes and len(found.targets) > 1
+        return replace(data, label_names=tuple(map(str, found.targets))) if one_hot else data
 
     @classmethod
     def from_csv(
@@ -270,6 +272,8 @@ class Dataset:
         target: Columns | None = None,
         *,
         features: Columns | None = None,
+        time: Hashable | None = None,
+        trajectory: Hashable | None = None,
         test_path: str | os.PathLike[str] | None = None,
         separator: str = ",",
         header: bool = True,
@@ -285,7 +289,8 @@ class Dataset:
 
         Args:
             path: the file.
-            target, features: columns by their names, or without a header by their numbers from 0.
+            target, features, time, trajectory: columns, as in `from_frame`, by their names, or
+                without a header by their numbers from 0.
             test_path: a file of test examples with the same columns; without, a split is made.
             separator: the character between columns.
             header: whether the first row has the names of the columns.
@@ -306,6 +311,8 @@ class Dataset:
             read_csv("path", path, separator, header),
             target,
             features=features,
+            time=time,
+            trajectory=trajectory,
             test_frame=(
                 None if test_path is None else read_csv("test_path", test_path, separator, header)
             ),

@@ -291,7 +291,7 @@ def test_one_hot_columns_have_the_names_of_the_classes(frame: pd.DataFrame) -> N
         ),
         ({}, {"target": None}, "target = None: .*task='density'"),
         ({}, {"target": []}, "target = "),
-        ({}, {"target": "kind", "features": ["kind"]}, "other than the target"),
+        ({}, {"target": "kind", "features": ["kind"]}, "columns other than 'kind'"),
         ({}, {"target": "kind", "features": ["a", "a"]}, "each once"),
         ({}, {"target": "a", "task": "regression"}, "column 'kind', row 0 = 'right'.*get_dummies"),
         ({}, {"target": "kind", "task": "regression"}, "column 'kind', row 0.*as a target is"),
@@ -338,6 +338,89 @@ def test_what_is_no_file_or_frame_is_refused(tmp_path: Path) -> None:
         Dataset.from_csv(3, "y")  # type: ignore[arg-type]
     with pytest.raises(InvalidValueError, match=r"frame = 'ndarray': .*from_arrays"):
         Dataset.from_frame(X, "y")  # type: ignore[arg-type]
+
+
+# --- trajectories in long form ---
+
+
+def long_form(data: Dataset) -> pd.DataFrame:
+    """One row for each trajectory and time, shuffled, gaps left out."""
+    times = np.array([0.0, *data.task.times])  # type: ignore[attr-defined]
+    states = np.concatenate([data.x_train[:, None], data.y_train], axis=1)
+    n, _, _ = states.shape
+    frame = pd.DataFrame(
+        {
+            "run": np.repeat([f"run {i:02}" for i in range(n)], len(times)),
+            "t": np.tile(times, n),
+            "x": states[..., 0].ravel(),
+            "v": states[..., 1].ravel(),
+        }
+    )
+    return frame.dropna().sample(frac=1, random_state=0)
+
+
+def test_a_long_table_gives_its_trajectories(tmp_path: Path) -> None:
+    """The way there and back, with gaps: first through a test part of its own, then by a split."""
+    source = pn.spiral(n_train=12, n_test=3, n_times=5, irregular=True, missing=0.4)
+    frame = long_form(source)
+    path = tmp_path / "runs.csv"
+    frame.to_csv(path, index=False)
+    order = frame["run"].drop_duplicates().str[4:].astype(int)  # as they come
+    data = Dataset.from_csv(path, time="t", trajectory="run", test_path=path)
+    assert data.task == source.task
+    assert np.allclose(data.x_train, source.x_train[order])
+    assert np.allclose(data.y_train, source.y_train[order], equal_nan=True)
+    split = load(
+        "csv", path=path, time="t", trajectory="run", features=["x", "v"], task="trajectory"
+    )
+    assert (split.n_train, split.n_test, split.task) == (10, 2, source.task)
+    one = Dataset.from_frame(
+        frame[frame["run"] == "run 03"],
+        time="t",
+        features=["v"],
+        test_frame=frame.iloc[:0:-1][frame["run"].iloc[:0:-1] == "run 04"],
+    )
+    assert (one.n_train, one.n_test, one.state_shape) == (1, 1, (1,))
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "text"),
+    [
+        ({}, {"trajectory": None}, "a number, as a state|two rows at time 0"),
+        ({}, {"trajectory": None, "features": "x"}, "one trajectory.*trajectory='id'"),
+        ({"t": np.arange(12.0)}, {}, "trajectory 'b' = 'not observed at time 0'.*from its own"),
+        ({"x": np.nan}, {}, "trajectory 'a' = 'not observed at time 0'"),
+        ({"t": pd.date_range("2026", periods=12)}, {}, "column 't', row 0 .*total_seconds"),
+        ({"t": 0.0}, {}, "column 't' = .0.0.: expected two times or more"),
+        ({}, {"time": "when"}, "time = 'when': .*'run', 't', 'x'"),
+        ({}, {"time": ["t", "x"]}, "time = .*one column"),
+        ({}, {"trajectory": "t"}, "another column than time"),
+        ({}, {"target": "x"}, "target = 'x': expected None beside time="),
+        ({}, {"task": "regression"}, "task = 'regression': expected 'trajectory'"),
+        ({}, {"time": None}, "time = None: .*time='t'"),
+        ({}, {"features": ["x", "t"]}, "Leave out 't'"),
+        ({"run": "a", "t": np.arange(12.0)}, {}, "one trajectory.*some are kept for the test"),
+        ({"run": ["a", None, *["b"] * 10]}, {}, "column 'run', row 1 = None"),
+    ],
+)
+def test_long_tables_that_cannot_be_used_are_refused(
+    change: dict[str, Any], options: dict[str, Any], text: str
+) -> None:
+    frame = pd.DataFrame({"run": list("abc") * 4, "t": np.repeat(np.arange(4.0), 3), "x": 1.0})
+    with pytest.raises(PyNODEError, match=text):
+        Dataset.from_frame(frame.assign(**change), **{"time": "t", "trajectory": "run"} | options)
+
+
+def test_two_rows_at_one_time_are_refused() -> None:
+    frame = pd.DataFrame({"run": list("abb"), "t": [0.0, 0.0, 0.0], "x": 1.0})
+    late = frame.assign(t=[1.0, 1.0, 2.0])
+    with pytest.raises(DataError, match=r"trajectory 'b' = 'two rows at time 0'.*trajectory="):
+        Dataset.from_frame(pd.concat([frame, late]), time="t", trajectory="run")
+
+
+def test_a_trajectory_of_one_row_is_refused_with_the_fix(frame: pd.DataFrame) -> None:
+    with pytest.raises(InvalidValueError, match=r"a trajectory has many rows.*time="):
+        Dataset.from_frame(frame, ["a", "b"], features="size", task=Trajectory((1.0, 2.0)))
 
 
 # --- normalisation ---
