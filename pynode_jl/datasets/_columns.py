@@ -27,12 +27,11 @@ _SHOWN = 12
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Numbers of the features (n, d), the target's column or columns, and their names."""
+    """Numbers of the features (n, d) and their names; the target's column or columns."""
 
     x: NDArray[np.float64]
-    y: NDArray[Any] | None
+    y: Any
     features: tuple[Hashable, ...]
-    targets: tuple[Hashable, ...]
 
 
 def read_csv(argument: str, path: object, separator: str, header: bool) -> pd.DataFrame:
@@ -145,14 +144,14 @@ def columns_of(
     targets = [] if target is None else _named("target", target, _names(argument, frame))
     chosen = feature_names(argument, frame, targets, features)
     x = np.stack([numbers_of(frame[name], name, "feature") for name in chosen], axis=1)
-    y: NDArray[Any] | None = None
+    y: Any = None
     if targets and numeric:
         y = np.stack([numbers_of(frame[name], name, "target") for name in targets], axis=1)
     elif targets:
         for name in targets:
             refuse_missing(frame[name], name, "target")
-        y = np.asarray(frame[targets] if len(targets) > 1 else frame[targets[0]])
-    return Table(x, y, tuple(chosen), tuple(targets))
+        y = frame[targets] if len(targets) > 1 else frame[targets[0]]
+    return Table(x, y, tuple(chosen))
 
 
 def feature_names(

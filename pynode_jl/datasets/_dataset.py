@@ -143,7 +143,8 @@ class Dataset:
             x: inputs, shape (n, *state).
             y: targets. Of a classification labels, shape (n,) or (n, 1): whole numbers from 0
                 without a gap, training and test together, or texts; or one-hot rows (n, classes).
-                Texts are numbered in alphabetical order (`label_names`). None of a density.
+                Texts are numbered in alphabetical order; `label_names` keeps them, and the column
+                names of one-hot frames. None of a density.
             test_fraction: share of the test examples, between 0 and 1; not with `x_test`.
             x_test, y_test: test examples; both or neither (`x_test` alone of a density).
             classes: number of classes, where not every one has an example.
@@ -250,7 +251,7 @@ class Dataset:
             raise InvalidValueError("time", None, "the column of times", "Name it: time='t', say.")
         else:
             found = arrays_of_frames(frame, test_frame, target, features, task)
-        data = cls.from_arrays(
+        return cls.from_arrays(
             found.x,
             found.y,
             x_test=found.x_test,
@@ -262,8 +263,6 @@ class Dataset:
             seed=seed,
             name=name,
         )
-        one_hot = data.classes and len(found.targets) > 1
-        return replace(data, label_names=tuple(map(str, found.targets))) if one_hot else data
 
     @classmethod
     def from_csv(

@@ -29,14 +29,13 @@ if TYPE_CHECKING:  # it takes a second to import
 
 @dataclass(frozen=True, eq=False)
 class FrameArrays:
-    """Inputs and targets of both parts, the task, and the target's columns."""
+    """Inputs and targets of both parts, and the task."""
 
     x: Any
     y: Any
     x_test: Any
     y_test: Any
     task: AnyTask | None
-    targets: tuple[Hashable, ...]
 
 
 def arrays_of_frames(
@@ -65,10 +64,10 @@ def arrays_of_frames(
     check_frame("frame", frame)
     table = columns_of("frame", frame, target, features, numeric=numeric)
     if test_frame is None:
-        return FrameArrays(table.x, table.y, None, None, task, table.targets)
+        return FrameArrays(table.x, table.y, None, None, task)
     check_frame("test_frame", test_frame)
     test = columns_of("test_frame", test_frame, target, list(table.features), numeric=numeric)
-    return FrameArrays(table.x, table.y, test.x, test.y, task, table.targets)
+    return FrameArrays(table.x, table.y, test.x, test.y, task)
 
 
 def arrays_of_trajectories(
@@ -115,7 +114,7 @@ def arrays_of_trajectories(
         )
     (x, y), *rest = [part.arrays(times) for part in parts]
     x_test, y_test = rest[0] if rest else (None, None)
-    return FrameArrays(x, y, x_test, y_test, Trajectory(cast(Any, times[1:].tolist())), ())
+    return FrameArrays(x, y, x_test, y_test, Trajectory(cast(Any, times[1:].tolist())))
 
 
 @dataclass(frozen=True, eq=False)

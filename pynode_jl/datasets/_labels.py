@@ -30,9 +30,7 @@ class MappedLabels:
     classes: int | None = None
 
 
-def mapped_labels(
-    parts: Parts, labels: str | None, columns: Sequence[object] | None = None
-) -> MappedLabels:
+def mapped_labels(parts: Parts, labels: str | None) -> MappedLabels:
     """Return the labels of all parts as integers.
 
     Labels that are whole numbers pass as they are, without names, unless `labels` is "map".
@@ -40,7 +38,6 @@ def mapped_labels(
     Args:
         parts: for each part its argument's name and its values.
         labels: None, or "map": whole numbers too are mapped, in ascending order.
-        columns: names of the columns of one-hot rows, where these have any.
 
     Raises:
         InvalidValueError: another value of `labels`.
@@ -60,13 +57,19 @@ def mapped_labels(
         )
     if kind == "one-hot":
         width = arrays[0][1].shape[1]
-        names = tuple(map(str, columns)) if columns is not None else None
-        return MappedLabels([_positions(*each, width) for each in arrays], names, width)
+        positions = [_positions(*each, width) for each in arrays]
+        return MappedLabels(positions, _column_names(parts[0][1]), width)
     if kind == "text":
         return _ranks([_texts(*each) for each in arrays])
     if labels == "map":
         return _ranks([_whole(*each) for each in arrays])
     return MappedLabels([array for _, array in arrays])
+
+
+def _column_names(rows: Any) -> tuple[str, ...] | None:
+    """Return the names of a frame's columns, where they are texts."""
+    columns = tuple(getattr(rows, "columns", ()))
+    return columns if columns and all(isinstance(each, str) for each in columns) else None
 
 
 def _read(name: str, values: Any) -> NDArray[Any]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pynode_jl._validation import choice
 from pynode_jl.datasets._arrays import Floats
+from pynode_jl.errors import DataError
 
 NORMALIZATIONS = ("standard", "minmax")
 
@@ -43,11 +44,17 @@ class Normalization:
 
         Raises:
             InvalidValueError: no such kind.
+            DataError: a feature without any number.
         """
         choice("normalize", kind, NORMALIZATIONS)
         columns = np.concatenate(
             [np.moveaxis(part, 1, 0).reshape(part.shape[1], -1) for part in parts], axis=1
         ).astype(np.float64)
+        if np.isnan(columns).all(axis=1).any():
+            feature = int(np.isnan(columns).all(axis=1).argmax())
+            raise DataError(
+                "y_train", f"feature {feature} all missing", "a number of each", "Leave it out."
+            )
         if kind == "standard":
             shift, scale = np.nanmean(columns, axis=1), np.nanstd(columns, axis=1)
         else:
@@ -62,8 +69,10 @@ class Normalization:
 
     def apply(self, x: Any) -> Floats:
         """Return x normalised, float32, for an x of shape (..., *state)."""
-        return ((np.asarray(x, np.float64) - self.shift) / self.scale).astype(np.float32)
+        with np.errstate(over="ignore"):  # `Dataset` refuses infinity
+            return ((np.asarray(x, np.float64) - self.shift) / self.scale).astype(np.float32)
 
     def undo(self, x: Any) -> Floats:
         """Return normalised x in its own units, float32."""
-        return (np.asarray(x, np.float64) * self.scale + self.shift).astype(np.float32)
+        with np.errstate(over="ignore"):
+            return (np.asarray(x, np.float64) * self.scale + self.shift).astype(np.float32)

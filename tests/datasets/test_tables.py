@@ -279,6 +279,8 @@ def test_one_hot_columns_have_the_names_of_the_classes(frame: pd.DataFrame) -> N
     data = Dataset.from_frame(pd.concat([frame[["a", "b"]], dummies], axis=1), ["right", "left"])
     assert data.label_names == ("right", "left")
     assert data.fingerprint == Dataset.from_arrays(X, Y).fingerprint
+    direct = Dataset.from_arrays(frame[["a", "b"]], dummies)
+    assert direct.label_names == ("left", "right")
 
 
 @pytest.mark.parametrize(
@@ -457,6 +459,11 @@ def test_constant_features_and_channels() -> None:
         assert (values.min(), values.max()) == (0, 1)
     still = Dataset.from_arrays(np.full((20, 1), 7.3), Y).normalized("standard")
     assert np.allclose(still.x_train, 0, atol=1e-6)
+    x[0] = 3e38
+    with pytest.raises(DataError, match=r"x_test.* finite in float32"):
+        Dataset.from_arrays(x[1:] / 1e30, Y[1:], x_test=x, y_test=Y).normalized()
+    with pytest.raises(DataError, match="feature 1 all missing"):
+        Normalization.fit("minmax", np.array([[1.0, np.nan], [2.0, np.nan]]))
     huge = Normalization.fit("standard", np.array([[1e30], [3e30]], dtype=np.float32))
     assert huge.apply([[3e30]])[0, 0] == pytest.approx(1)
 
