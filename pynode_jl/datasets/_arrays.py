@@ -25,8 +25,8 @@ _MOST_NUMBERS = 2**31
 # So many different labels are the classes of large data, or no classes.
 _MANY = 20
 _NUMBERING = (
-    'Number the classes from 0: pass labels="map" to Dataset.from_arrays, or give'
-    " y = np.unique(y, return_inverse=True)[1]."
+    'Number the classes from 0: pass labels="map" with the data (Dataset.from_arrays), or'
+    " give y = np.unique(y, return_inverse=True)[1]."
 )
 _FITTED = "Pass task=pn.Regression() if these are numbers to be fitted."
 

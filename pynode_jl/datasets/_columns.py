@@ -21,6 +21,10 @@ if TYPE_CHECKING:  # it takes a second to import
 
 #: One column, or several: names, or numbers where a file has no header.
 Columns: TypeAlias = Hashable | Sequence[Hashable]
+_OTHERWISE = (
+    "Decimal commas, marks of gaps and other encodings: read the file by pandas.read_csv, and pass"
+    " its frame to Dataset.from_frame."
+)
 # So many columns are listed in a message.
 _SHOWN = 12
 
@@ -69,7 +73,7 @@ def read_csv(argument: str, path: object, separator: str, header: bool) -> pd.Da
         raise
     except (InputError, ValueError, csv.Error, pd.errors.ParserWarning) as cause:
         text = "a readable CSV file in UTF-8, each row as long as the first"
-        raise DataError(argument, str(file), text, f"{cause}") from cause
+        raise DataError(argument, str(file), text, f"{_OTHERWISE} {cause}") from cause
 
 
 def _check_first(argument: str, file: str, first: list[str], separator: str, header: bool) -> None:
@@ -216,7 +220,7 @@ def _refuse_index(argument: str, names: Sequence[Hashable]) -> None:
                 name,
                 "columns that have names",
                 "One without a name is mostly the index that pandas writes, no feature. List the"
-                " features: features=[...].",
+                " features: features=[...]; or write the file with index=False.",
             )
 
 
@@ -275,7 +279,7 @@ def numbers_of(
     bad = given & (np.isnan(values) | (column.dtype.kind in "mMc"))
     if bad.any():
         row = int(bad.argmax())
-        hint = "Name other columns, or encode this one first (pandas.get_dummies)."
+        hint = f"Name other columns, or encode this one first (pandas.get_dummies). {_OTHERWISE}"
         if column.dtype.kind in "mM":
             hint = "Give seconds, say: (dates - dates.min()).dt.total_seconds()."
         raise DataError(
