@@ -25,7 +25,11 @@ class SupportsDLPack(Protocol):
 _MOST_NUMBERS = 2**31
 # So many different labels are the classes of large data, or no classes.
 _MANY = 20
-_NUMBERING = "Number the classes from 0: y = np.unique(y, return_inverse=True)[1]."
+_NUMBERING = (
+    'Number the classes from 0: pass labels="map" with the data (Dataset.from_arrays), or'
+    " give y = np.unique(y, return_inverse=True)[1]."
+)
+_FITTED = "Pass task=pn.Regression() if these are numbers to be fitted."
 
 #: Everything that the public functions take as an array.
 Arrays: TypeAlias = ArrayLike | SupportsDLPack
@@ -37,7 +41,7 @@ def float_states(argument: str, values: Arrays) -> Floats:
     Raises:
         DataError: anything else; a value that is not finite is named by its index.
     """
-    raw = _numpy(argument, values)
+    raw = as_numpy(argument, values)
     try:
         if raw.dtype.kind in "cSUmM":
             raise TypeError("NumPy would drop a part, or parse text")
@@ -72,7 +76,7 @@ def class_labels(argument: str, values: Arrays, classes: int | None = None) -> L
     Raises:
         DataError: anything else; a wrong label is named by its index.
     """
-    raw = _numpy(argument, values)
+    raw = as_numpy(argument, values)
     if raw.ndim != 1 or raw.size == 0:
         raise DataError(
             f"{argument}.shape",
@@ -94,8 +98,9 @@ def class_labels(argument: str, values: Arrays, classes: int | None = None) -> L
             f"{_NUMBERING} {cause}.",
         ) from cause
     # NaN fails the comparisons, so it is refused here as well.
-    good = (numbers >= 0) & (numbers < limit) & (numbers == np.floor(numbers))
-    _refuse_first(argument, raw, ~good, allowed, _NUMBERING)
+    whole = numbers == np.floor(numbers)
+    good = (numbers >= 0) & (numbers < limit) & whole
+    _refuse_first(argument, raw, ~good, allowed, _NUMBERING if whole.all() else _FITTED)
     labels = np.array(numbers, dtype=np.int32, order="C")
     labels.flags.writeable = False
     return labels
@@ -133,7 +138,8 @@ def count_classes(labels: Labels) -> int:
             "y",
             f"{len(found)} different labels of {labels.size} examples",
             "labels of classes that have several examples each",
-            "Ids and measured values are no classes. Pass classes= if they are meant.",
+            f"Ids and measured values are no classes. {_FITTED} Or pass classes= if classes are"
+            " meant.",
         )
     if len(found) != int(found[-1]) + 1:
         count = int(found[-1]) + 1
@@ -165,7 +171,12 @@ def _refuse_first(
     )
 
 
-def _numpy(argument: str, values: Arrays) -> NDArray[Any]:
+def as_numpy(argument: str, values: Arrays) -> NDArray[Any]:
+    """Return an array of any library as NumPy's.
+
+    Raises:
+        DataError: it has none.
+    """
     try:
         # __array__ first: it copies a JAX array from its device, where DLPack would refuse.
         if hasattr(values, "__dlpack__") and not hasattr(values, "__array__"):

@@ -77,7 +77,14 @@ def test_streams_are_independent_and_repeatable() -> None:
         expected = np.random.default_rng(np.random.SeedSequence(3, spawn_key=(STREAMS[stream],)))
         assert np.array_equal(draw, generator(3, stream).random(4))
         assert np.array_equal(draw, expected.random(4))
-    assert STREAMS == {"data": 0, "weights": 1, "batches": 2, "controller": 3}
+    assert STREAMS == {
+        "data": 0,
+        "weights": 1,
+        "batches": 2,
+        "controller": 3,
+        "trace": 4,
+        "resampling": 5,
+    }
 
 
 @pytest.mark.parametrize("seed", [-1, True, 1.0, "0", None])
@@ -528,7 +535,11 @@ def test_wrong_arrays_are_refused(options: dict[str, Any], message: str) -> None
 
 
 def test_load_builds_every_row_of_the_table() -> None:
-    assert set(DATASETS) == {"spheres", "three_minima", "digits", "mnist", "cifar10", "arrays"}
+    assert set(DATASETS) == {
+        "spheres", "three_minima", "digits", "mnist", "cifar10", "arrays", "csv",
+        "moons", "circles", "spirals", "annuli", "sine", "diabetes",
+        "lotka_volterra", "spiral", "pendulum", "lorenz63", "van_der_pol",
+    }  # fmt: skip
     assert load("spheres", dim=3).fingerprint == concentric_spheres(3).fingerprint
     with pytest.raises(TypeError):
         DATASETS["new"] = concentric_spheres  # type: ignore[index]
@@ -539,8 +550,8 @@ def test_load_refuses_unknown_names_and_options() -> None:
         load("sphere")
     with pytest.raises(
         InvalidValueError,
-        match=r"dims = 3: expected an option of data set 'spheres': dim, n_train, n_test, seed\."
-        r" Did you mean dim\?",
+        match=r"dims = 3: expected an option of data set 'spheres': dim, n_train, n_test, seed,"
+        r" normalize\. Did you mean dim\?",
     ):
         load("spheres", dims=3)
     with pytest.raises(InvalidValueError, match=r"colour = 1: .*Leave it out"):
