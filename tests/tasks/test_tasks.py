@@ -165,11 +165,8 @@ def test_an_encoder_and_a_head_of_ones_own_are_trained_with_the_field() -> None:
     assert trained.history.loss[-1] < 0.7 * trained.history.loss[0]
     moved = {name for name, each in model.init(0).items() if (each != trained.weights[name]).any()}
     assert {"encoder.matrix", "head.out"} <= moved
-    assert pn.swap(trained, data, ["RK4"], backend="jax").verdict.kind in (
-        "valid",
-        "tied",
-        "undecided",
-    )
+    report = pn.swap(trained, data, ["RK4"], backend="jax")
+    assert np.isfinite(report.table["shift"]).all()
 
 
 def test_every_task_of_configurations_says_what_it_is() -> None:
