@@ -21,7 +21,7 @@ mutable struct Path{T, R, A, S, C, M <: AbstractMatrix{T}} <: AbstractPath{T}
 end
 
 function Path(rhs::RightHandSide, algorithm, tableau::Tableau, steps::Steps, t0)
-    n = length(steps.ends)
+    n = length(steps.ends) <= steps.max_steps ? length(steps.ends) : 0
     network = rhs.network
     states = allocate(network, state_size(network.field) * network.batch, fixed(steps) ? n + 1 : 0)
     times = Float64[t0; steps.ends]

@@ -20,8 +20,9 @@ end
 """
     Steps(stops, ends, dt, rtol, atol, max_steps, save_steps)
 
-How a solve steps. `stops` are the times to return, `ends` the ends of all fixed steps (none: the
-steps adapt to `rtol` and `atol`), `dt` the length of the longest of them, signed.
+How a solve steps. `stops` are the times to return, `ends` the ends of all fixed steps, or of one
+more than `max_steps` (none: the steps adapt to `rtol` and `atol`), `dt` the length of the longest of
+them, signed.
 """
 struct Steps
     stops::Vector{Float64}
@@ -39,6 +40,9 @@ end
 
 fixed(steps::Steps) = !isempty(steps.ends)
 
+"""The time at which a solve ends, that it has steps for."""
+final(steps::Steps) = last(fixed(steps) ? steps.ends : steps.stops)
+
 """
     solve(f, algorithm, y0, p, t0, steps)
 
@@ -51,7 +55,7 @@ function solve(f, algorithm, y0::AbstractVector{T}, p, t0::Real, steps::Steps) w
 end
 
 function solve_now(f, algorithm, y0::AbstractVector{T}, p, t0, steps) where {T}
-    problem = ODEProblem(f, y0, (T(t0), T(last(steps.stops))), p)
+    problem = ODEProblem(f, y0, (T(t0), T(final(steps))), p)
     integrator = SciMLBase.init(problem, algorithm; keywords(T, steps)...)
     # The first step of an adaptive solve, which a keyword would have to be of another type to ask for.
     fixed(steps) || !iszero(integrator.dt) || SciMLBase.auto_dt_reset!(integrator)

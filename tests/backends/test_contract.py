@@ -144,6 +144,24 @@ def test_max_steps_is_one_budget_over_all_save_times(each: Any, solver: Solver) 
             call(*arguments, save_at=times)
 
 
+def test_steps_beyond_the_budget_cost_nothing(each: Any) -> None:
+    """A thousand million steps of which twenty are allowed: laid out, they would fill the memory."""
+    tiny, model = Solver("RK4", dt=1e-9, max_steps=20), Model(FIELD, classes=2)
+    start = TrainState.start(model.init(0))
+    arguments = (FIELD, WEIGHTS, Y0, (0.0, 1.0), tiny)
+    found = each.solve(*arguments, throw=False)
+    assert found.stats.retcode == RetCode.MaxIters
+    assert found.stats.naccept == 20
+    np.testing.assert_allclose(found.t, [2e-8], rtol=1e-6)
+    for call in (each.solve, each.pullback, lambda *all: each.solve(*all, save_steps=True)):
+        with pytest.raises(SolveError, match="MaxIters"):
+            call(*arguments)
+    trained = each.train(
+        model, start, Y0, np.zeros(5, int), np.zeros((1, 2), int), tiny, Adam()
+    )  # fmt: skip
+    assert trained.retcode == RetCode.MaxIters
+
+
 def test_adaptive_steps_are_the_same(each: Any, backend: Any) -> None:
     for name in ("Tsit5", "KenCarp4"):
         arguments = (FIELD, WEIGHTS, Y0, (0.0, 2.0), Solver(name, rtol=1e-5, atol=1e-7))

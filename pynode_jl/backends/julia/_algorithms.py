@@ -12,8 +12,16 @@ from pynode_jl.backends._base import MAX_STEPS
 from pynode_jl.backends._results import Array
 from pynode_jl.backends._times import segment_grids
 from pynode_jl.backends.julia import _fields, _names, _process
-from pynode_jl.errors import BackendLacksSolverError, BackendUnavailableError, WrongSolverError
+from pynode_jl.errors import (
+    BackendLacksSolverError,
+    BackendUnavailableError,
+    InvalidValueError,
+    WrongSolverError,
+)
 from pynode_jl.solvers import FixedStep, Solver, Tableau
+
+# Julia is given the end of every fixed step: some 50 bytes each, on both sides.
+_MOST_ENDS = 2**24
 
 
 @lru_cache(maxsize=512)
@@ -125,7 +133,8 @@ def julia_tableau(table: Tableau) -> Any:
 
 def julia_steps(solver: Solver, t0: float, stops: tuple[float, ...], save_steps: bool) -> Any:
     """Return how a solver steps from t0 over the stops, in Julia's hands: it copies the times."""
-    ends, longest = _step_ends(solver, t0, list(stops))
+    budget = solver.max_steps or MAX_STEPS
+    ends, longest = _step_ends(solver, t0, list(stops), budget)
     stepping = solver.stepping
     tolerances = (0.0, 0.0) if isinstance(stepping, FixedStep) else (stepping.rtol, stepping.atol)
     times = np.array(stops)
@@ -134,18 +143,37 @@ def julia_steps(solver: Solver, t0: float, stops: tuple[float, ...], save_steps:
         _fields.at(ends),
         longest,
         *tolerances,
-        solver.max_steps or MAX_STEPS,
+        budget,
         save_steps,
     )
 
 
-def _step_ends(solver: Solver, t0: float, stops: list[float]) -> tuple[Array, float]:
-    """Return the ends of all fixed steps, and the longest step, signed; none where steps adapt."""
+def _step_ends(solver: Solver, t0: float, stops: list[float], budget: int) -> tuple[Array, float]:
+    """Return the ends of all fixed steps, and the longest step, signed; none where steps adapt.
+
+    They end one step beyond a budget that is too small: that step is refused, by "MaxIters".
+
+    Raises:
+        InvalidValueError: the steps, which the budget allows, are more than Julia lays out.
+    """
     if not solver.fixed:
         return np.zeros(0), 0.0
+    times, left = (t0, *stops), budget + 1
+    grids = segment_grids(solver, times)
+    if min(left, sum(grid.n for grid in grids)) > _MOST_ENDS:
+        least = abs(times[-1] - t0) / _MOST_ENDS
+        raise InvalidValueError(
+            "dt",
+            solver.dt,
+            f"a step of at least |t1 - t0| / {_MOST_ENDS} = {least:.3g} on the julia backend",
+            'Take a longer step, or backend="jax".',
+        )
     ends, longest = [], 0.0
-    times = (t0, *stops)
-    for (start, stop), grid in zip(pairwise(times), segment_grids(solver, times), strict=True):
-        ends.append(np.append(start + grid.dt * np.arange(1, grid.n), stop))
+    for (start, stop), grid in zip(pairwise(times), grids, strict=True):
+        inner = np.arange(1, min(grid.n - 1, left) + 1)
+        ends.append(np.append(start + grid.dt * inner, stop)[:left])
         longest = max(longest, grid.dt, key=abs)
+        left -= len(ends[-1])
+        if not left:
+            break
     return np.concatenate(ends), longest
