@@ -180,8 +180,10 @@ def rounded(argument: str, value: object, dtype: npt.DTypeLike) -> npt.NDArray[A
         InvalidValueError: no array of real numbers; or one too large for the type, or an integer
             that it does not hold.
     """
-    array = numbers(argument, value)
     real = np.dtype(dtype)
+    if type(value) is np.ndarray and value.dtype == real:  # quickly: each solve has several
+        return value
+    array = numbers(argument, value)
     if array.dtype == real:
         return array
     with np.errstate(over="ignore", invalid="ignore"):
@@ -210,6 +212,8 @@ def _plain(value: object) -> object:
 
 def _as_float(value: object) -> float:
     """Return a real number as a float, and nan for what is none or is too large for one."""
+    if type(value) is float:  # quickly: each solve has several
+        return value
     number = _plain(value)
     if isinstance(number, bool) or not isinstance(number, Real):
         return math.nan

@@ -439,6 +439,8 @@ class Backend(ABC):
         return InitialValueProblem(field, arrays, initial, t0, stops, solver)
 
     def _raise_unless_success(self, problem: InitialValueProblem, code: RetCode) -> None:
+        if code == RetCode.Success:
+            return
         given = {f"weights[{name!r}]": each for name, each in problem.weights.items()}
         raise_unless_success(
             problem.solver,
@@ -495,4 +497,4 @@ class Backend(ABC):
 
 def _timed(solution: Solution, started: float) -> Solution:
     seconds = time.perf_counter() - started
-    return Solution(solution.t, solution.y, replace(solution.stats, seconds=seconds))
+    return Solution(solution.t, solution.y, solution.stats.timed(seconds))

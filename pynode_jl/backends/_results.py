@@ -86,6 +86,11 @@ class Stats:
     compiled: bool = False
     compile_seconds: float = 0.0
 
+    def timed(self, seconds: float) -> Stats:
+        """Return the same stats with this wall time, faster than `replace`: each solve does it."""
+        counts = (self.nf, self.njac, self.naccept, self.nreject)
+        return Stats(*counts, self.retcode, seconds, self.compiled, self.compile_seconds)
+
     def __add__(self, other: Stats) -> Stats:
         """Return counts and times added; the first failure's return code stays."""
         return Stats(

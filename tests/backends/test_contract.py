@@ -145,7 +145,7 @@ def test_max_steps_is_one_budget_over_all_save_times(each: Any, solver: Solver) 
 
 
 def test_steps_beyond_the_budget_cost_nothing(each: Any) -> None:
-    """A thousand million steps of which twenty are allowed: laid out, they would fill the memory."""
+    """Of 10^9 steps twenty are allowed: laid out, they would fill the memory."""
     tiny, model = Solver("RK4", dt=1e-9, max_steps=20), Model(FIELD, classes=2)
     start = TrainState.start(model.init(0))
     arguments = (FIELD, WEIGHTS, Y0, (0.0, 1.0), tiny)

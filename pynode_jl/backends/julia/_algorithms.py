@@ -77,8 +77,12 @@ def julia_algorithm(solver: Solver) -> Any:
         BackendLacksSolverError: the environment has no such solver.
         WrongSolverError: it does not take tolerances, or these options.
     """
-    if solver.algorithm is not None:
-        return solver.algorithm
+    return _named(solver) if solver.algorithm is None else solver.algorithm
+
+
+@lru_cache(maxsize=512)
+def _named(solver: Solver) -> Any:
+    """Return the object of a solver by name; each call of the backend asks for it."""
     library, reason = solver.info.sublibrary, _names.why_not(solver.info)
     if library is None or reason is not None:
         raise BackendLacksSolverError(

@@ -112,7 +112,7 @@ class JuliaBackend(Backend):
         if _fields.in_python(field):
             prepared = _made_ready(_fields.called_back(field, problem.weights), *how)
         else:
-            prepared = _prepared(field, len(flat), flat.dtype.name, self._device, *how)
+            prepared = _prepared(field, len(flat), place[-1], self._device, *how)
         if save_steps:  # how many there are the solver decides
             found, compiling = run(solver, self._module.run, prepared, *place, *weights, call=call)
             counts = found.retcode, found.nf, found.njac, found.naccept, found.nreject
