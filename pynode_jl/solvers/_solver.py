@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pynode_jl._validation import mapping, real_number, whole_number
@@ -236,8 +237,7 @@ class Solver:
                 f"a step of at least |t1 - t0| / {_MOST_STEPS} = {abs(span) / _MOST_STEPS:g}",
                 "Take a longer step.",
             )
-        n, dt, dt_last = fixed_grid(SCALARS, self.dt, span)
-        return StepGrid(int(n), dt, dt_last)
+        return _divided(self.dt, span)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dict of plain values for JSON or TOML; what is None or empty is left out.
@@ -422,6 +422,12 @@ def _checked_adaptive(about: SolverInfo, rtol: float | None, atol: float | None)
     raise WrongSolverError(
         argument, value, f"no tolerance: {about.name} has no error estimate", hint
     )
+
+
+@lru_cache(maxsize=256)
+def _divided(dt: float, span: float) -> StepGrid:
+    n, step, last = fixed_grid(SCALARS, dt, span)
+    return StepGrid(int(n), step, last)
 
 
 def _count(argument: str, value: object) -> int | None:
