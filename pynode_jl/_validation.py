@@ -131,13 +131,14 @@ def mapping(argument: str, value: object, expected: str, hint: str) -> dict[str,
 
 def times(argument: str, value: object, expected: str, hint: str) -> list[float]:
     """Return finite times, as floats."""
-    given = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
-    listed = type(given) in (tuple, list)
+    given: Any = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
+    if type(given) not in (tuple, list):
+        given = items(argument, given, expected, hint)
     return [
         each
         if type(each) is float and math.isfinite(each)  # quickly: there may be thousands
         else real_number(argument, each, hint)
-        for each in (given if listed else items(argument, given, expected, hint))
+        for each in given
     ]
 
 
