@@ -99,7 +99,7 @@ def weights(
 
 def flattened(arrays: Mapping[str, Array]) -> Array:
     """All arrays in one, in the order of their names in `arrays`."""
-    return np.concatenate(list(arrays.values()), axis=None)
+    return np.concatenate([value.ravel() for value in arrays.values()])
 
 
 def unflattened(flat: Array, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:

@@ -175,6 +175,14 @@ def test_adaptive_steps_are_the_same(each: Any, backend: Any) -> None:
                 assert getattr(ours.stats, count) == getattr(theirs.stats, count), (name, count)
 
 
+def test_a_stiff_start_takes_steps_that_float32_would_lose_later(each: Any) -> None:
+    """y' = -1e6 y + 1 begins with steps of 1e-8, less than a rounding of t1 = 1."""
+    weights = {"layers.0.weight": np.array([[-1e6]]), "layers.0.bias": np.ones(1)}
+    solver = Solver("KenCarp4", rtol=1e-5, atol=1e-8)
+    found = each.solve(DECAY, weights, np.ones((2, 1), np.float32), (0.0, 1.0), solver)
+    np.testing.assert_allclose(found.y1, 1e-6, atol=1e-7)
+
+
 def test_every_accepted_step_is_returned(each: Any) -> None:
     found = each.solve(FIELD, WEIGHTS, Y0, (0.0, 1.0), Solver("RK4", dt=0.3), save_steps=True)
     np.testing.assert_allclose(found.t, [0.0, 0.3, 0.6, 0.9, 1.0], rtol=1e-14, atol=1e-15)
