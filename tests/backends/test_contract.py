@@ -105,6 +105,31 @@ def test_a_save_time_cuts_a_longer_step(each: Any) -> None:
         np.testing.assert_allclose(found.y[i], rk4(steps[:until], Y0), rtol=1e-12)
 
 
+def test_far_from_zero_the_steps_are_those_at_zero(each: Any) -> None:
+    """Where float32 tells times apart by 1/16 only: they are counted from t0, but for the field,
+    which sees its own."""
+    field, far = MLP(2, width=4, activation="tanh"), 1e6
+    weights, y0 = field.init(3), Y0.astype(np.float32)
+    for solver in (Solver("RK4", dt=1 / 64), Solver("Tsit5", rtol=1e-5, atol=1e-6)):
+        near, moved = (
+            each.pullback(field, weights, y0, (t, t + 1), solver, save_at=[t + 0.5, t + 1])
+            for t in (0.0, far)
+        )
+        np.testing.assert_allclose(moved[0].y, near[0].y, rtol=1e-6)
+        assert moved[0].stats.naccept == near[0].stats.naccept
+        assert moved[0].t.tolist() == [far + 0.5, far + 1]
+        ours, theirs = (pull(np.ones_like(near[0].y)) for _, pull in (moved, near))
+        np.testing.assert_allclose(ours.y0, theirs.y0, rtol=1e-5)
+        np.testing.assert_allclose(ours.times, theirs.times, rtol=1e-4, atol=1e-5)
+        saved = each.solve(field, weights, y0, (far, far + 1), solver, save_steps=True)
+        assert saved.t[[0, -1]].tolist() == [far, far + 1]
+    clock = {name: np.zeros(shape) for name, shape in FIELD.weight_shapes().items()}
+    clock["layers.0.weight"][0, 2] = 1e-6
+    clock["layers.2.weight"][0, 0] = clock["layers.4.weight"][0, 0] = 1.0
+    found = each.solve(FIELD, clock, 0 * y0, (far, far + 1), Solver("RK4", dt=1 / 64))
+    np.testing.assert_allclose(found.y1[:, 0], np.tanh(np.tanh(1.0)), rtol=1e-5)
+
+
 def test_a_step_longer_than_the_interval_is_refused(each: Any) -> None:
     long, model = Solver("RK4", dt=2.0), Model(FIELD, classes=2)
     weights = model.init(0)

@@ -10,7 +10,7 @@ import numpy as np
 
 from pynode_jl.backends._base import MAX_STEPS
 from pynode_jl.backends._results import Array
-from pynode_jl.backends._times import segment_grids
+from pynode_jl.backends._times import Clock, segment_grids
 from pynode_jl.backends.julia import _fields, _names, _process
 from pynode_jl.errors import (
     BackendLacksSolverError,
@@ -135,10 +135,11 @@ def julia_tableau(table: Tableau) -> Any:
     return _process.julia().PyNODE.Tableau(*map(_fields.at, (rows, b, c)))
 
 
-def julia_steps(solver: Solver, t0: float, stops: tuple[float, ...], save_steps: bool) -> Any:
-    """Return how a solver steps from t0 over the stops, in Julia's hands: it copies the times."""
+def julia_steps(solver: Solver, clock: Clock, save_steps: bool) -> Any:
+    """Return how a solver steps over a clock's times, in Julia's hands: it copies them."""
     budget = solver.max_steps or MAX_STEPS
-    ends, longest = _step_ends(solver, t0, list(stops), budget)
+    t0, *stops = clock.times
+    ends, longest = _step_ends(solver, t0, stops, budget)
     stepping = solver.stepping
     tolerances = (0.0, 0.0) if isinstance(stepping, FixedStep) else (stepping.rtol, stepping.atol)
     times = np.array(stops)
@@ -149,6 +150,7 @@ def julia_steps(solver: Solver, t0: float, stops: tuple[float, ...], save_steps:
         *tolerances,
         budget,
         save_steps,
+        clock.origin,
     )
 
 

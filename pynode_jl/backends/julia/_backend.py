@@ -23,10 +23,12 @@ from pynode_jl.backends._results import (
     ChunkResult,
     Evaluation,
     Gradients,
+    RetCode,
     Solution,
     Stats,
     TrainState,
 )
+from pynode_jl.backends._times import Clock
 from pynode_jl.backends.julia import _fields, _names, _process
 from pynode_jl.backends.julia._algorithms import (
     julia_algorithm,
@@ -106,8 +108,8 @@ class JuliaBackend(Backend):
         """Integrate in one crossing."""
         flat = np.ascontiguousarray(problem.y0)
         place = (flat.ctypes.data, flat.size, _fields.element(flat))
-        how = (problem.solver, problem.t0, problem.stops, save_steps)
-        field, solver = problem.field, problem.solver
+        field, solver, clock = problem.field, problem.solver, problem.clock
+        how = (solver, clock, save_steps)
         weights, kept, call = _in_julia(field, problem.weights)
         if _fields.in_python(field):
             prepared = _made_ready(_fields.called_back(field, problem.weights), *how)
@@ -117,6 +119,8 @@ class JuliaBackend(Backend):
             found, compiling = run(solver, self._module.run, prepared, *place, *weights, call=call)
             counts = found.retcode, found.nf, found.njac, found.naccept, found.nreject
             times = np.array(found.t)
+            if clock.origin:
+                times = (clock.origin + times.astype(np.float64)).astype(flat.dtype)
             y = np.array(found.y).T.reshape(len(times), *flat.shape)
         else:
             stops = problem.stops
@@ -126,7 +130,8 @@ class JuliaBackend(Backend):
             )
             # After the time where a solve failed there is nothing to return.
             times, y = times[:reached], y[:reached]
-            times[-1] = last
+            if counts[0] != RetCode.Success:
+                times[-1] = clock.origin + last
         del kept  # alive until here, as are `flat` and what it views
         code, nf, njac, naccept, nreject = counts
         stats = Stats(nf, njac, naccept, nreject, retcode(code), 0.0, compiling > 0, compiling)
@@ -158,8 +163,8 @@ class JuliaBackend(Backend):
             sweep,
             julia_algorithm(solver),
             *map(_fields.at, (flat, initial.ravel())),
-            problem.t0,
-            julia_steps(solver, problem.t0, stops, True),
+            problem.clock.times[0],
+            julia_steps(solver, problem.clock, True),
         )
         stats = Stats(nf, njac, naccept, nreject, retcode(code), 0.0, compiling > 0, compiling)
 
@@ -323,11 +328,11 @@ class JuliaBackend(Backend):
         algorithm = julia_algorithm(solver)
         if method == "discrete":
             table = julia_tableau(tableau_of(solver))
+            clock = Clock.of((t0, t1))
             # Adaptive solves save their steps, to be walked back through.
-            return self._module.Path(
-                rhs, algorithm, table, julia_steps(solver, t0, (t1,), not solver.fixed), t0
-            )
-        steps = julia_steps(solver, t0, (t1,), False)
+            steps = julia_steps(solver, clock, not solver.fixed)
+            return self._module.Path(rhs, algorithm, table, steps, clock.times[0])
+        steps = julia_steps(solver, Clock(0.0, (t0, t1)), False)
         if method == "NeuralODE":
             _process.need("node")
             return run(solver, self._module.node_path, rhs, algorithm, steps, t0)
@@ -348,12 +353,10 @@ def _prepared(field: Field, batch: int, dtype: str, device: str, *how: Any) -> A
     return _made_ready(_fields.right_hand_side(field, batch, dtype, device), *how)
 
 
-def _made_ready(
-    rhs: Any, solver: Solver, t0: float, stops: tuple[float, ...], save_steps: bool
-) -> Any:
-    steps = julia_steps(solver, t0, stops, save_steps)
+def _made_ready(rhs: Any, solver: Solver, clock: Clock, save_steps: bool) -> Any:
+    steps = julia_steps(solver, clock, save_steps)
     return _process.julia().PyNODE.Prepared(
-        rhs, solver.info.takes_jacobian, julia_algorithm(solver), t0, steps
+        rhs, solver.info.takes_jacobian, julia_algorithm(solver), clock.times[0], steps
     )
 
 

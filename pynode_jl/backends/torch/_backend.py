@@ -28,6 +28,7 @@ from pynode_jl.backends._results import (
     Stats,
     TrainState,
 )
+from pynode_jl.backends._times import Clock
 from pynode_jl.backends.torch._adaptive import Adaptive
 from pynode_jl.backends.torch._fields import RightHandSide, call_with_rhs, check_samples_apart
 from pynode_jl.backends.torch._fixed import Fixed
@@ -255,16 +256,17 @@ class _End(NamedTuple):
 
 
 def _solve_with(f: RightHandSide, y0: Tensor, times: Tensor, solver: Solver, record: bool) -> _End:
-    sign = -1.0 if times[-1] < times[0] else 1.0
+    sign, origin = -1.0 if times[-1] < times[0] else 1.0, Clock.of(times.tolist()).origin
 
     def rhs(t: Tensor, y: Tensor, side: int) -> Tensor:
-        slope = f((t if sign > 0 else -t).to(y.dtype), y)
+        time = t if sign > 0 else -t
+        slope = f((origin + time if origin else time).to(y.dtype), y)
         return slope if sign > 0 else -slope
 
     steps = _Steps([], [])
 
     def record_step(t: Tensor, y: Tensor, dt: Tensor) -> None:
-        steps.times.append(sign * float(t))
+        steps.times.append(origin + sign * float(t))
         steps.states.append(y)
 
     options: dict[str, Any] = {"max_num_steps": solver.max_steps or MAX_STEPS}
@@ -274,7 +276,7 @@ def _solve_with(f: RightHandSide, y0: Tensor, times: Tensor, solver: Solver, rec
     problem = Problem(
         rhs,
         y0,
-        sign * times,
+        sign * (times - origin),
         solver.rtol,
         solver.atol,
         rms_norm,
@@ -293,7 +295,7 @@ def _solve_with(f: RightHandSide, y0: Tensor, times: Tensor, solver: Solver, rec
     states = loop.states[1:]
     reached = times.detach().numpy()[1 : len(states) + 1]
     if code != RetCode.Success:
-        states, reached = [*states, loop.y], np.append(reached, sign * loop.t)
+        states, reached = [*states, loop.y], np.append(reached, origin + sign * loop.t)
     return _End(reached, torch.stack(states), problem.counts.stats(code), steps)
 
 
