@@ -23,8 +23,8 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("errors", ("errors",)),
     ("arguments, files", ("_validation", "_io")),
     ("seeds, intervals", ("seeding", "proportions")),
-    ("plain data", ("fields", "solvers", "datasets")),
-    ("the model", ("models",)),
+    ("plain data", ("fields", "solvers", "tasks")),
+    ("the model, data", ("models", "datasets")),
     ("numerics", ("backends",)),
     ("training", ("training", "dlpack")),
     ("verdicts, front ends", ("diagnostics", "frontends")),
@@ -136,6 +136,7 @@ def reduced(pairs: set[tuple[str, str]]) -> set[tuple[str, str]]:
 _COLUMNS = {
     **dict.fromkeys(("frontends", "dlpack", "models", "fields", "seeding"), 0),
     "datasets": 2,
+    "tasks": 2,
     "proportions": 3,
     "_io": 4,
 }

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from pynode_jl.fields import FunctionField as FunctionField
     from pynode_jl.fields import LinearField as LinearField
     from pynode_jl.fields import VectorField as VectorField
+    from pynode_jl.models import FunctionMap as FunctionMap
     from pynode_jl.models import Model as Model
     from pynode_jl.models import ModelWeights as ModelWeights
     from pynode_jl.reporting.pages import write_certificate as write_certificate
@@ -54,6 +55,12 @@ if TYPE_CHECKING:
     from pynode_jl.solvers import Solver as Solver
     from pynode_jl.solvers import Tableau as Tableau
     from pynode_jl.solvers import catalogue as catalogue
+    from pynode_jl.tasks import Classification as Classification
+    from pynode_jl.tasks import CustomTask as CustomTask
+    from pynode_jl.tasks import Density as Density
+    from pynode_jl.tasks import Regression as Regression
+    from pynode_jl.tasks import Task as Task
+    from pynode_jl.tasks import Trajectory as Trajectory
     from pynode_jl.training import Recipe as Recipe
     from pynode_jl.training import Trained as Trained
     from pynode_jl.training import TrainedModel as TrainedModel
@@ -65,10 +72,11 @@ _HOMES = {
     "datasets": ("Dataset", "cifar10", "concentric_spheres", "digits", "mnist", "three_minima"),
     "errors": ("PyNODEError",),
     "fields": ("MLP", "ConvField1d", "ConvField2d", "FunctionField", "LinearField", "VectorField"),
-    "models": ("Model", "ModelWeights"),
+    "models": ("FunctionMap", "Model", "ModelWeights"),
     "solvers": ("Adaptive", "FixedStep", "Solver", "Tableau", "catalogue"),
     "reporting.pages": ("write_certificate",),
     "runs": ("Config", "Run"),
+    "tasks": ("Classification", "CustomTask", "Density", "Regression", "Task", "Trajectory"),
     "training": ("Recipe", "Trained", "TrainedModel", "train"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

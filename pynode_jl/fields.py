@@ -123,7 +123,7 @@ class VectorField:
             if not isinstance(layer, (Dense, Conv, Activation)):
                 raise InvalidValueError("layers", layer, expected, "Use pn.MLP(2), say.")
         object.__setattr__(self, "layers", layers)
-        object.__setattr__(self, "state_shape", _checked_shape(self.state_shape))
+        object.__setattr__(self, "state_shape", checked_shape("state_shape", self.state_shape))
         flag("time_dependent", self.time_dependent)
         weighted = [layer for layer in layers if not isinstance(layer, Activation)]
         if not weighted:
@@ -230,8 +230,8 @@ class FunctionField:
             raise InvalidValueError(
                 "function", self.function, "a function of (weights, t, y)", "Write one: def f(...)."
             )
-        object.__setattr__(self, "state_shape", _checked_shape(self.state_shape))
-        object.__setattr__(self, "initial", _checked_initial(self.initial))
+        object.__setattr__(self, "state_shape", checked_shape("state_shape", self.state_shape))
+        object.__setattr__(self, "initial", checked_initial(self.initial))
         if self.backend == "torch" and hasattr(self.function, "named_parameters"):
             parameters = self.function.named_parameters()
             copies = tuple((name, each.detach().cpu().numpy().copy()) for name, each in parameters)
@@ -258,12 +258,71 @@ class FunctionField:
         return {name: np.array(value) for name, value in self.initial}
 
 
-Field: TypeAlias = VectorField | FunctionField
+@dataclass(frozen=True)
+class LogDensityField:
+    """A field beside the integral of its divergence: the right-hand side of a normalising flow.
+
+    A state is flat: the inner field's state of d numbers, the integral of the divergence, and,
+    where that is estimated, d numbers of noise that stay as they are: (d + 1,) or (2 d + 1,).
+
+    Attributes:
+        field: the inner field; its weights are this one's.
+        trace: "exact", or "hutchinson" for noise^T J noise (`Density`).
+
+    Example:
+        >>> from pynode_jl.fields import LogDensityField
+        >>> LogDensityField(pn.MLP(2)).state_shape
+        (3,)
+    """
+
+    field: VectorField | FunctionField
+    trace: Literal["exact", "hutchinson"] = "exact"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.field, (VectorField, FunctionField)):
+            raise InvalidValueError(
+                "field", self.field, "a VectorField or a FunctionField", "Use pn.MLP(2), say."
+            )
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        """(d + 1,), or (2 d + 1,) with noise."""
+        return (self.size,)
+
+    @property
+    def size(self) -> int:
+        """Numbers in one sample's state."""
+        return self.field.size * (1 if self.trace == "exact" else 2) + 1
+
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every weight array: the inner field's."""
+        return self.field.weight_shapes()
+
+    def init(self, seed: int | np.random.Generator) -> Weights:
+        """Return the inner field's initial weights."""
+        return self.field.init(seed)
+
+    def initial_state(self, x: Any) -> Any:
+        """Return the states at t0 of samples ``(n, *inner state_shape)``, flat.
+
+        The noise of a row is the same in every solve of as many samples: answers of two solvers
+        differ by the solvers alone.
+        """
+        xp = x.__array_namespace__()
+        n, d = x.shape[0], self.field.size
+        parts = [x.reshape(n, d), xp.zeros((n, 1), dtype=x.dtype)]
+        if self.trace == "hutchinson":
+            noise = 2 * generator(0, "trace", n).integers(0, 2, (n, d)) - 1
+            parts.append(xp.asarray(noise, dtype=x.dtype))
+        return xp.concat(parts, axis=1)
+
+
+Field: TypeAlias = VectorField | FunctionField | LogDensityField
 
 
 def checked_field(field: object) -> Field:
     """Return a field as it is, if it is one."""
-    if not isinstance(field, (VectorField, FunctionField)):
+    if not isinstance(field, (VectorField, FunctionField, LogDensityField)):
         raise InvalidValueError(
             "field",
             field,
@@ -330,7 +389,7 @@ def ConvField2d(
     expected, hint = "(channels, height, width)", "Grey images have one channel."
     if len(items("shape", shape, expected, hint)) != 3:
         raise InvalidValueError("shape", shape, expected, hint)
-    shape = _checked_shape(shape)
+    shape = checked_shape("state_shape", shape)
     _check_sizes(channels=channels)
     flag("time_dependent", time_dependent)
     layers = _convs(shape[0], channels, activation, 2, time_dependent)
@@ -378,16 +437,16 @@ def _check_sizes(**values: int) -> None:
         whole_number(name, value, most=MOST_LENGTH)
 
 
-def _checked_shape(shape: object) -> tuple[Any, ...]:
+def checked_shape(argument: str, shape: object) -> tuple[Any, ...]:
     """Return the shape of a sample as a tuple of ints."""
     hint = "Give the shape of one sample, without the batch axis."
-    lengths = items("state_shape", shape, "a tuple of positive lengths", hint)
+    lengths = items(argument, shape, "a tuple of positive lengths", hint)
     if not lengths:
-        raise InvalidValueError("state_shape", shape, "at least one length", hint)
-    return tuple(whole_number("state_shape", each, most=MOST_LENGTH, hint=hint) for each in lengths)
+        raise InvalidValueError(argument, shape, "at least one length", hint)
+    return tuple(whole_number(argument, each, most=MOST_LENGTH, hint=hint) for each in lengths)
 
 
-def _checked_initial(initial: object) -> tuple[tuple[str, Any], ...]:
+def checked_initial(initial: object) -> tuple[tuple[str, Any], ...]:
     """Return weights by name as pairs."""
     expected, hint = "pairs of a name and an array", 'Use (("rate", np.ones(2)),), say.'
     if isinstance(initial, Mapping):

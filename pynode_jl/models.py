@@ -1,39 +1,108 @@
-"""A model: pad (augment), follow a vector field over an interval, read out with a linear head."""
+"""A model: encode, pad (augment), follow a vector field over an interval, read out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from pynode_jl._validation import instance, mapping, real_number, whole_number
+from pynode_jl._validation import choice, instance, mapping, real_number, whole_number
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import (
-    MOST_LENGTH,
     Field,
+    LogDensityField,
     Weights,
     checked_field,
+    checked_initial,
+    checked_shape,
     kaiming_normal,
 )
 from pynode_jl.seeding import generator
+from pynode_jl.tasks import Classification, Density, Task, Trajectory, check_task
 
-_FIELD, _HEAD_WEIGHT, _HEAD_BIAS = "field.", "head.weight", "head.bias"
+
+@dataclass(frozen=True)
+class FunctionMap:
+    """An encoder or a read-out of the user's own, written for one framework.
+
+    Attributes:
+        function: ``f(weights, x) -> y`` from ``(n, *input_shape)`` to ``(n, *output_shape)``,
+            sample by sample, pure, and traceable where it is JAX's.
+        input_shape, output_shape: of one sample.
+        initial: the weights to start from, as name-to-array.
+        backend: whose arrays the function takes: "jax" or "torch".
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> def norm(weights, y):
+        ...     return weights["scale"] * jnp.linalg.norm(y, axis=1, keepdims=True)
+        >>> head = pn.FunctionMap(norm, (2,), (1,), {"scale": np.ones(1)})
+        >>> pn.Model(pn.MLP(2), task=pn.Regression(), head=head).weight_shapes()["head.scale"]
+        (1,)
+    """
+
+    function: Callable[..., Any]
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    initial: tuple[tuple[str, Any], ...] = ()
+    backend: str = "jax"
+
+    def __post_init__(self) -> None:
+        choice("backend", self.backend, ("jax", "torch"))
+        if not callable(self.function):
+            raise InvalidValueError(
+                "function", self.function, "a function of (weights, x)", "Write one: def f(...)."
+            )
+        for name in ("input_shape", "output_shape"):
+            object.__setattr__(self, name, checked_shape(name, getattr(self, name)))
+        object.__setattr__(self, "initial", checked_initial(self.initial))
+
+    # Arrays in `initial` compare elementwise: a map is the same when it is the same object.
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every weight array."""
+        return {name: np.shape(value) for name, value in self.initial}
+
+    def __call__(self, weights: Mapping[str, Any], x: Any) -> Any:
+        """Return the function's value, in the framework of `x`.
+
+        Raises:
+            InvalidValueError: it has another shape than `output_shape` says.
+        """
+        outside = self.backend == "jax" and isinstance(x, np.ndarray)
+        found = self.function(weights, x)
+        if tuple(found.shape) != (x.shape[0], *self.output_shape):
+            raise InvalidValueError(
+                "function(weights, x).shape",
+                tuple(found.shape),
+                f"{(x.shape[0], *self.output_shape)}",
+                "Correct output_shape, or the function.",
+            )
+        return np.asarray(found) if outside else found
 
 
 @dataclass(frozen=True)
 class ModelWeights:
     """A model's weights as a tree; `to_dict` and `from_dict` convert it from and to a flat mapping.
 
-    The flat names are those of checkpoints, of `Model.init` and of `Trained.weights`: ``field.`` in
-    front of each of the field's own names, and ``head.weight``, ``head.bias``. The leaves are
-    arrays of any framework, or whatever else belongs to each weight, its shape for one.
+    The flat names are those of checkpoints, of `Model.init` and of `Trained.weights`: ``encoder.``,
+    ``field.`` and ``head.`` in front of each part's own names. The leaves are arrays of any
+    framework, or whatever else belongs to each weight, its shape for one.
 
     Attributes:
         field: by the field's own names.
-        head_weight: (classes, state size).
-        head_bias: (classes,).
+        head_weight: (outputs, state size); None where the read-out is not linear.
+        head_bias: (outputs,); None likewise.
+        encoder: by the encoder's own names.
+        head: of a read-out of the user's own, by its names.
 
     Example:
         >>> from pynode_jl.fields import LinearField
@@ -42,48 +111,60 @@ class ModelWeights:
     """
 
     field: Mapping[str, Any]
-    head_weight: Any
-    head_bias: Any
+    head_weight: Any = None
+    head_bias: Any = None
+    encoder: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    head: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, weights: Mapping[str, Any]) -> ModelWeights:
         """Return the tree of a flat mapping.
 
         Raises:
-            InvalidValueError: the head's names are missing.
+            InvalidValueError: a name that belongs to no part.
         """
         weights = mapping("weights", weights, "a mapping by name", "Use Model.init(seed), say.")
-        if _HEAD_WEIGHT not in weights or _HEAD_BIAS not in weights:
-            raise InvalidValueError(
-                "weights",
-                sorted(weights),
-                f"names that begin with {_FIELD}, and {_HEAD_WEIGHT}, {_HEAD_BIAS}",
-                "`Model.weight_shapes` lists them.",
-            )
-        field = {
-            name.removeprefix(_FIELD): value
-            for name, value in weights.items()
-            if name.startswith(_FIELD)
-        }
-        return cls(field, weights[_HEAD_WEIGHT], weights[_HEAD_BIAS])
+        parts: dict[str, dict[str, Any]] = {"encoder": {}, "field": {}, "head": {}}
+        for name, value in weights.items():
+            part, dot, own = name.partition(".")
+            if not dot or part not in parts:
+                raise InvalidValueError(
+                    "weights",
+                    sorted(weights),
+                    "names that begin with encoder., field. or head.: head.weight, say",
+                    "`Model.weight_shapes` lists them.",
+                )
+            parts[part][own] = value
+        head = parts["head"]
+        if set(head) == {"weight", "bias"}:
+            return cls(parts["field"], head["weight"], head["bias"], parts["encoder"])
+        return cls(parts["field"], encoder=parts["encoder"], head=head)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the flat mapping, the field's weights first, in their order."""
-        field = {f"{_FIELD}{name}": value for name, value in self.field.items()}
-        return {**field, _HEAD_WEIGHT: self.head_weight, _HEAD_BIAS: self.head_bias}
+        """Return the flat mapping: encoder, field and head, each in its own order."""
+        linear = {"weight": self.head_weight, "bias": self.head_bias}
+        head = self.head if self.head_weight is None else linear
+        parts = {"encoder": self.encoder, "field": self.field, "head": head}
+        return {
+            f"{part}.{name}": value for part, each in parts.items() for name, value in each.items()
+        }
 
 
 @dataclass(frozen=True)
 class Model:
-    """A Neural ODE classifier: logits = head(flatten(y(t1))), y' = field(t, y), y(t0) = input.
+    """A Neural ODE: outputs = head(y(t)), y' = field(t, y), y(t0) = encoder(input).
 
     Attributes:
-        field: the vector field.
-        classes: number of logits.
-        t0, t1: the interval; t1 < t0 integrates backwards.
+        field: the vector field. Of a `Density` it becomes a `LogDensityField` around the one given.
+        classes: number of labels of a classifier: short for ``task=pn.Classification(classes)``.
+        t0, t1: the interval; t1 < t0 integrates backwards. Of a `Trajectory` t1 is its last time.
         augment: zeros appended to the input along its first axis (features of a vector, channels of
             an image) before the solve: Augmented Neural ODEs (Dupont et al. 2019). The field's
             state includes them.
+        task: what the model answers.
+        head: "linear" reads the flattened state at each of the task's times; "none" takes the state
+            itself, without appended zeros; or a function of your own. Default: the task's.
+        encoder: a function of your own from inputs to initial states (appended zeros left out).
 
     Weights are a flat mapping, the form that is stored and passed around, or a tree
     (`ModelWeights`).
@@ -97,46 +178,143 @@ class Model:
     """
 
     field: Field
-    classes: int
+    classes: int = 0
     t0: float = 0.0
     t1: float = 1.0
     augment: int = 0
+    task: Task = None  # type: ignore[assignment]
+    head: Literal["linear", "none", ""] | FunctionMap = ""
+    encoder: FunctionMap | None = None
 
     def __post_init__(self) -> None:
         checked_field(self.field)
-        times = [
-            real_number(name, getattr(self, name), "0 to 1 is usual.") for name in ("t0", "t1")
-        ]
-        object.__setattr__(self, "t0", times[0])
-        object.__setattr__(self, "t1", times[1])
-        if times[0] == times[1]:
+        self._set("task", self._task())
+        self._set("classes", getattr(self.task, "classes", 0))
+        for name in ("t0", "t1"):
+            self._set(name, real_number(name, getattr(self, name), "0 to 1 is usual."))
+        self._set("t1", self.task.stops(self.t1)[-1])
+        if self.t0 == self.t1:
             raise InvalidValueError("t1", self.t1, "another time than t0", "Give an interval.")
-        whole_number("classes", self.classes, 2, most=MOST_LENGTH, hint="Count the labels.")
-        if whole_number("augment", self.augment, 0) >= self.field.state_shape[0]:
+        first = self.task.stops(self.t1)[0]
+        if isinstance(self.task, Trajectory) and first <= self.t0:
+            raise InvalidValueError(
+                "task.times",
+                self.task.times,
+                f"times after t0 = {self.t0:g}",
+                "The state at t0 is the input: leave it out, or move t0.",
+            )
+        if isinstance(self.task, Density) and not isinstance(self.field, LogDensityField):
+            self._set("field", LogDensityField(self.field, self.task.trace))
+        elif isinstance(self.field, LogDensityField) and not isinstance(self.task, Density):
+            raise InvalidValueError("field", self.field, "a Density's field", "Pass the inner one.")
+        self._check_parts()
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def _task(self) -> Task:
+        given: object = self.task
+        if given is None:
+            return Classification(self.classes)
+        task, plain = check_task(given), Classification(self.classes or 2)
+        if self.classes and type(task) is Classification and task == Classification(task.classes):
+            return plain  # so that dataclasses.replace(model, classes=3) works
+        if self.classes and self.classes != getattr(task, "classes", 0):
+            raise InvalidValueError(
+                "classes", self.classes, f"none beside {task}", "Leave out one of the two."
+            )
+        return task
+
+    def _check_parts(self) -> None:
+        flow = isinstance(self.field, LogDensityField)
+        most = 0 if flow else self.field.state_shape[0] - 1
+        if whole_number("augment", self.augment, 0) > most:
             raise InvalidValueError(
                 "augment",
                 self.augment,
-                f"0 to {self.field.state_shape[0] - 1} for a state {self.field.state_shape}",
-                "The field's state holds the input and the zeros appended to it.",
+                f"0 to {most} for a state {self._inner_shape}",
+                "A density keeps its dimensions."
+                if flow
+                else "The field's state holds the input and the zeros appended to it.",
             )
+        if self.head == "":
+            self._set("head", self.task.default_head)
+        if not isinstance(self.head, FunctionMap):
+            choice("head", self.head, ("linear", "none"))
+        if flow and (self.head != "none" or self.encoder is not None):
+            raise InvalidValueError(
+                "head", self.head, '"none", and no encoder, for a Density', "Leave them out."
+            )
+        if isinstance(self.encoder, FunctionMap):
+            self._check_map("encoder.output_shape", self.encoder.output_shape, self._observed)
+        elif self.encoder is not None:
+            raise InvalidValueError(
+                "encoder", self.encoder, "a FunctionMap, or None", "Wrap the function."
+            )
+        expected = self.task.outputs(self._observed)
+        if isinstance(self.head, FunctionMap):
+            self._check_map("head.input_shape", self.head.input_shape, self.field.state_shape)
+            self._check_map("head.output_shape", self.head.output_shape, expected)
+        elif self.head == "none" and not flow and expected != self._observed:
+            raise InvalidValueError(
+                "head",
+                "none",
+                f"a state {expected} as the task's answer, not {self._observed}",
+                'Use head="linear", or a field of that state.',
+            )
+
+    @staticmethod
+    def _check_map(argument: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+        if shape != expected:
+            raise InvalidValueError(argument, shape, f"{expected}", "Make the two fit.")
+
+    @property
+    def _inner_shape(self) -> tuple[int, ...]:
+        inner = self.field.field if isinstance(self.field, LogDensityField) else self.field
+        return inner.state_shape
+
+    @property
+    def _observed(self) -> tuple[int, ...]:
+        """The shape of a state without appended zeros."""
+        first, *rest = self._inner_shape
+        return (first - self.augment, *rest)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one input sample."""
-        first, *rest = self.field.state_shape
-        return (first - self.augment, *rest)
+        return self._observed if self.encoder is None else self.encoder.input_shape
 
-    def initial_state(self, x: Any) -> Any:
-        """Return the states at t0 of inputs: `augment` zeros appended to each.
+    @property
+    def outputs(self) -> int:
+        """Numbers in one sample's output at one time."""
+        return math.prod(self.task.outputs(self._observed))
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """t0, and the times of read-outs; the last is t1."""
+        return (self.t0, *self.task.stops(self.t1))
+
+    def initial_state(self, x: Any, weights: ModelWeights | None = None) -> Any:
+        """Return the states at t0 of inputs: encoded, with `augment` zeros appended to each.
 
         Args:
             x: ``(n, *input_shape)``, an array of NumPy or JAX (traced, too), or nested numbers.
+            weights: for the encoder's part; needed where there is one.
 
         Returns:
             ``(n, *field.state_shape)``, of the same framework and dtype; `x` itself where nothing
             is appended.
         """
         inputs = x if hasattr(x, "__array_namespace__") else np.asarray(x)
+        if self.encoder is not None:
+            inputs = self.encoder(_part(weights).encoder, inputs)
+        return self.pad(inputs)
+
+    def pad(self, inputs: Any) -> Any:
+        """Return encoded inputs with all that a state has besides: appended zeros, and what a
+        density integrates along."""
+        if isinstance(self.field, LogDensityField):
+            return self.field.initial_state(inputs)
         if not self.augment:
             return inputs
         padding = [(0, 0), (0, self.augment), *[(0, 0)] * (inputs.ndim - 2)]
@@ -145,31 +323,81 @@ class Model:
     #: The former name of `initial_state`.
     augmented = initial_state
 
+    def read_out(self, states: Any, weights: ModelWeights) -> Any:
+        """Return the outputs of a solve.
+
+        Args:
+            states: at the times after t0, ``(times, n, *field.state_shape)``, of NumPy or JAX.
+            weights: the model's, in arrays that multiply with `states`.
+
+        Returns:
+            ``(n, *task.outputs(...))``; of a `Trajectory` ``(n, times, ...)``.
+        """
+        if not isinstance(self.task, Trajectory):
+            return self.logits(states[-1], weights)
+        count, n = states.shape[:2]
+        flat = self.logits(states.reshape(count * n, *states.shape[2:]), weights)
+        return flat.reshape(count, n, *flat.shape[1:]).swapaxes(0, 1)
+
     def logits(self, states: Any, weights: ModelWeights) -> Any:
-        """Return the linear head's output for final states.
+        """Return the head's output for states at one time: logits, for a classifier.
 
         Args:
             states: ``(n, *field.state_shape)``, an array of NumPy or JAX.
             weights: their head's part, in arrays that multiply with `states`.
 
         Returns:
-            ``(n, classes)``.
+            ``(n, classes)``, or whatever shape the task's outputs have.
         """
-        return states.reshape(len(states), -1) @ weights.head_weight.T + weights.head_bias
+        if isinstance(self.task, Density):
+            return self.task.read(states, math.prod(self._inner_shape))
+        if isinstance(self.head, FunctionMap):
+            found = self.head(weights.head, states)
+        elif self.head == "none":
+            found = states[:, : self._observed[0]]
+        else:
+            found = states.reshape(len(states), -1) @ weights.head_weight.T + weights.head_bias
+            found = found.reshape(len(states), *self.task.outputs(self._observed))
+        return self.task.logits(found) if isinstance(self.task, Classification) else found
 
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of every weight array by its flat name."""
-        head = (self.classes, self.field.size)
-        return ModelWeights(self.field.weight_shapes(), head, (self.classes,)).to_dict()
+        encoder = {} if self.encoder is None else self.encoder.weight_shapes()
+        field = self.field.weight_shapes()
+        if isinstance(self.head, FunctionMap):
+            return ModelWeights(field, encoder=encoder, head=self.head.weight_shapes()).to_dict()
+        if self.head == "none":
+            return ModelWeights(field, encoder=encoder).to_dict()
+        head = (self.outputs, self.field.size)
+        return ModelWeights(field, head, (self.outputs,), encoder).to_dict()
 
     def init(self, seed: int) -> Weights:
-        """Return initial weights, float32, from the seed: Kaiming-normal, biases zero."""
+        """Return initial weights, float32, from the seed: Kaiming-normal, biases zero.
+
+        Those of functions of your own are their `initial`.
+        """
         random = generator(seed, "weights")
-        return ModelWeights(
-            self.field.init(random),
-            kaiming_normal((self.classes, self.field.size), random),
-            np.zeros(self.classes, np.float32),
-        ).to_dict()
+        field = self.field.init(random)
+        encoder = {} if self.encoder is None else _copies(self.encoder)
+        if isinstance(self.head, FunctionMap):
+            return ModelWeights(field, encoder=encoder, head=_copies(self.head)).to_dict()
+        if self.head == "none":
+            return ModelWeights(field, encoder=encoder).to_dict()
+        weight = kaiming_normal((self.outputs, self.field.size), random)
+        bias = np.zeros(self.outputs, np.float32)
+        return ModelWeights(field, weight, bias, encoder).to_dict()
+
+
+def _part(weights: ModelWeights | None) -> ModelWeights:
+    if weights is None:
+        raise InvalidValueError(
+            "weights", None, "the model's weights: it has an encoder", "ModelWeights.from_dict."
+        )
+    return weights
+
+
+def _copies(part: FunctionMap) -> Weights:
+    return {name: np.array(value) for name, value in part.initial}
 
 
 def check_model(model: object) -> None:

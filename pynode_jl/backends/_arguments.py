@@ -16,6 +16,7 @@ from pynode_jl.errors import BackendLacksSolverError, InvalidValueError, WrongSo
 from pynode_jl.fields import FunctionField
 from pynode_jl.models import Model
 from pynode_jl.solvers import Solver, Tableau
+from pynode_jl.tasks import Classification, Task
 
 
 def stops(save_at: Sequence[float] | None, t0: float, t1: float) -> list[float]:
@@ -59,9 +60,17 @@ def batch(
 
 def check_interval(model: Model, solver: Solver, dtype: np.dtype[Any]) -> None:
     """Refuse an interval that a precision does not resolve, and a step longer than it."""
-    check_resolved((model.t0, model.t1), dtype)
+    check_resolved(model.times, dtype)
     if solver.fixed:
         solver.grid(model.t0, model.t1)
+
+
+def check_read_outs(model: Model, gradient: str) -> None:
+    """Refuse an adjoint ODE where a model is read at several times."""
+    if gradient != "discrete" and len(model.times) > 2:
+        raise InvalidValueError(
+            "gradient", gradient, '"discrete" where a model is read at several times', "Take it."
+        )
 
 
 def like(argument: str, value: Any, states: Array) -> Array:
@@ -159,9 +168,11 @@ def checked_tableau(solver: Solver, backend: str) -> Tableau:
     return table
 
 
-def labels(given: Any, n: int, classes: int) -> Array:
-    """Return the class of each of `n` samples, (n,) int32."""
-    array = numbers("labels", given)
+def targets(given: Any, n: int, task: Task, dtype: np.dtype[Any]) -> Array:
+    """Return the targets of `n` samples: labels, (n,) int32, or numbers in a precision."""
+    if not isinstance(task, Classification):
+        return task.checked_targets("targets", given, n).astype(dtype)
+    array, classes = numbers("labels", given), task.classes
     inside = array.shape == (n,) and ((array >= 0) & (array < classes)).all()  # NaN is not
     if not inside or (array != np.floor(array)).any():
         raise InvalidValueError(

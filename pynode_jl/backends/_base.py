@@ -93,7 +93,7 @@ class TrainingChunk:
     model: Model
     state: TrainState
     x: Array
-    labels: Array
+    targets: Array
     indices: Array
     solver: Solver
     optimizer: Adam
@@ -284,7 +284,7 @@ class Backend(ABC):
         model: Model,
         state: TrainState,
         x: Any,
-        labels: Any,
+        targets: Any,
         batches: Array,
         solver: Solver,
         optimizer: Adam,
@@ -298,7 +298,7 @@ class Backend(ABC):
             model: the model.
             state: where training stands.
             x: all training inputs, ``(n, *input_shape)``.
-            labels: all training labels, ``(n,)``.
+            targets: all training targets, as the model's task has them: labels, ``(n,)``, say.
             batches: indices into them, ``(iterations, batch)``.
             solver: the solver to train with.
             optimizer: Adam's constants.
@@ -318,10 +318,10 @@ class Backend(ABC):
         instance("optimizer", optimizer, Adam, "an Adam", "Use pn.Adam(1e-3), say.")
         solver = Solver.of(solver)
         checked_precision(precision, solver, gradient, backend=self.name)
-        parsed_gradient(gradient, self.name)
+        _arguments.check_read_outs(model, parsed_gradient(gradient, self.name).method)
         self._check_solver(solver, None)
         inputs = _arguments.batch("x", x, model.input_shape)
-        targets = _arguments.labels(labels, len(inputs), model.classes)
+        asked = _arguments.targets(targets, len(inputs), model.task, inputs.dtype)
         indices = _arguments.batches(batches, len(inputs))
         _arguments.check_interval(model, solver, inputs.dtype)
         shapes = model.weight_shapes()
@@ -331,7 +331,7 @@ class Backend(ABC):
         )
         checked = TrainState(weights, mu, nu, state.iteration)
         chunk = TrainingChunk(
-            model, checked, inputs, targets, indices, solver, optimizer, gradient, precision
+            model, checked, inputs, asked, indices, solver, optimizer, gradient, precision
         )
         started = time.perf_counter()
         result = self._train(chunk)
@@ -367,10 +367,10 @@ class Backend(ABC):
         *,
         precision: Precision = "full",
     ) -> Evaluation:
-        """Return a model's logits for inputs `x`, ``(n, *input_shape)``, solved as one batch.
+        """Return a model's outputs for inputs `x`, ``(n, *input_shape)``, solved as one batch.
 
         An adaptive solver controls the error of the whole batch. A solve that fails is reported by
-        its return code; its logits are what the state at that point gives. In another `precision`
+        its return code; its outputs are what the state at that point gives. In another `precision`
         than full its answers are those that training saw.
         """
         check_model(model)
@@ -488,7 +488,7 @@ class Backend(ABC):
         solver: Solver,
         precision: Precision,
     ) -> Evaluation:
-        """Return a model's logits and final states."""
+        """Return a model's outputs and states."""
 
     @abstractmethod
     def _step_jacobian(self, problem: InitialValueProblem, dt: float) -> Array:

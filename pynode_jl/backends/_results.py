@@ -130,7 +130,14 @@ class Solution:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's answers: `logits` (n, classes), `states` at t1 (n, *state_shape), and the cost.
+    """A model's answers and what they cost.
+
+    Attributes:
+        outputs: ``(n, *task.outputs(...))``: logits ``(n, classes)`` of a classifier.
+        states: at t1, ``(n, *state_shape)``.
+        stats: the solve's counts, time and return code.
+        path: where a model is read at several times, the states there, ``(n, times,
+            *state_shape)``; None elsewhere.
 
     Example:
         >>> evaluation = pn.get_backend("jax").evaluate(model, trained.weights, x, trained.solver)
@@ -138,13 +145,32 @@ class Evaluation:
         (1.0, (200,))
     """
 
-    logits: Array
+    outputs: Array
     states: Array
     stats: Stats
+    path: Array | None = None
+
+    @classmethod
+    def of(cls, outputs: Array, states: Array, stats: Stats) -> Evaluation:
+        """Return the evaluation of states at all read-outs, ``(times, n, *state_shape)``."""
+        path = np.swapaxes(states, 0, 1) if len(states) > 1 else None
+        return cls(outputs, states[-1], stats, path)
+
+    @property
+    def logits(self) -> Array:
+        """The outputs, by their name where the model is a classifier."""
+        return self.outputs
+
+    @property
+    def along(self) -> Array:
+        """The states at all times of read-outs, ``(n, numbers)``."""
+        states = self.states if self.path is None else self.path
+        return states.reshape(len(states), -1)
 
     @cached_property
     def predictions(self) -> Array:
-        """The class of the largest logit, (n,); -1 where a logit is not finite."""
+        """A classifier's answers: the class of the largest logit, (n,); -1 where one is not
+        finite."""
         finite = np.isfinite(self.logits).all(axis=1)
         return np.where(finite, np.argmax(np.nan_to_num(self.logits), axis=1), -1)
 
@@ -214,7 +240,8 @@ class TrainState:
 class ChunkResult:
     """What a chunk of training gives back.
 
-    `loss`, `accuracy` (of the batch, before the update) and `nf` have one entry per iteration done.
+    `loss`, `accuracy` (of the batch, before the update; of another task the mean score)
+    and `nf` have one entry per iteration done.
     `retcode` is not Success when an iteration met a loss or gradient that is not finite, or a solve
     that failed: `state` is then the last good one, and that iteration has made no update.
 

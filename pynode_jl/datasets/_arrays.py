@@ -36,7 +36,7 @@ def float_states(argument: str, values: Arrays) -> Floats:
     Raises:
         DataError: anything else; a value that is not finite is named by its index.
     """
-    raw = _numpy(argument, values)
+    raw = as_numpy(argument, values)
     try:
         if raw.dtype.kind in "cSUmM":
             raise TypeError("NumPy would drop a part, or parse text")
@@ -71,7 +71,7 @@ def class_labels(argument: str, values: Arrays, classes: int | None = None) -> L
     Raises:
         DataError: anything else; a wrong label is named by its index.
     """
-    raw = _numpy(argument, values)
+    raw = as_numpy(argument, values)
     if raw.ndim != 1 or raw.size == 0:
         raise DataError(
             f"{argument}.shape",
@@ -162,7 +162,12 @@ def _refuse_first(
     )
 
 
-def _numpy(argument: str, values: Arrays) -> NDArray[Any]:
+def as_numpy(argument: str, values: Arrays) -> NDArray[Any]:
+    """Return an array of any library as NumPy's.
+
+    Raises:
+        DataError: it has none.
+    """
     try:
         # __array__ first: it copies a JAX array from its device, where DLPack would refuse.
         if hasattr(values, "__dlpack__") and not hasattr(values, "__array__"):

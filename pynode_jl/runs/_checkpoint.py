@@ -154,6 +154,7 @@ def _trained(
             require(value.dtype.kind == "f" and value.itemsize >= 4, f"{part} are no floats")
             require(bool(np.isfinite(value).all()), f"{part} has numbers that are not finite")
     require(all((value >= 0).all() for value in parts["nu"].values()), "nu is negative")
+    signed = model.task.signed
     control = _made(ControlState, facts["control"]) if facts["control"] is not None else None
     validation = _made(Validation, facts["validation"]) if facts["validation"] is not None else None
     checks = tuple(_made(Check, values) for values in facts["checks"])
@@ -172,7 +173,7 @@ def _trained(
         model,
         recipe,
         TrainState(dict(parts["weights"]), dict(parts["mu"]), dict(parts["nu"]), iteration),
-        History(**_history(parts["history"], iteration), checks=checks),
+        History(**_history(parts["history"], iteration, signed), checks=checks),
         RetCode(facts["retcode"]),
         read_number(facts["seconds"]),
         control,
@@ -182,13 +183,13 @@ def _trained(
     )
 
 
-def _history(arrays: Mapping[str, Array], iterations: int) -> dict[str, Array]:
+def _history(arrays: Mapping[str, Array], iterations: int, signed: bool) -> dict[str, Array]:
     require(set(arrays) == set(_HISTORY), f"the history has {sorted(arrays)}")
     for name, value in arrays.items():
         kind = "iu" if name == "nf" else "f"
         require(value.shape == (iterations,) and value.dtype.kind in kind, f"history/{name}")
         # A loss near 0 may be below it by rounding.
-        least = -1e-3 if name == "loss" else 0
+        least = -math.inf if signed and name in ("loss", "accuracy") else -1e-3 * (name == "loss")
         require(bool((value >= least).all() and np.isfinite(value).all()), f"history/{name}")
     return dict(arrays)
 

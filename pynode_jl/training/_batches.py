@@ -11,6 +11,7 @@ from pynode_jl.errors import DataChangedError, DataError, InvalidValueError
 from pynode_jl.fields import VectorField
 from pynode_jl.models import Model, check_model
 from pynode_jl.seeding import generator
+from pynode_jl.tasks import Classification
 
 # Of grey and colour images, with transparency or without. No image is so narrow.
 _CHANNELS = (1, 3, 4)
@@ -52,8 +53,8 @@ def check_fit(model: Model, dataset: Dataset) -> None:
     """Refuse data that a model cannot take.
 
     Raises:
-        DataError: samples of another shape, images whose channels come last, or more classes than
-            the model has.
+        DataError: samples of another shape, another task, images whose channels come last, or more
+            classes than the model has.
 
     Example:
         >>> from pynode_jl.training import check_fit
@@ -72,6 +73,12 @@ def check_fit(model: Model, dataset: Dataset) -> None:
         )
     if isinstance(model.field, VectorField) and len(model.field.state_shape) == 3:
         check_channels(dataset.state_shape)
+    if not isinstance(model.task, Classification) or not isinstance(dataset.task, Classification):
+        if model.task != dataset.task:
+            raise DataError(
+                "dataset.task", dataset.task, f"the model's, {model.task}", "Give both the same."
+            )
+        return
     if dataset.classes > model.classes:
         raise DataError(
             "dataset.classes",

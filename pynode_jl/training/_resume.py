@@ -6,8 +6,9 @@ from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
 from pynode_jl.errors import InvalidValueError
-from pynode_jl.fields import VectorField
+from pynode_jl.fields import Field, FunctionField, LogDensityField
 from pynode_jl.models import Model
+from pynode_jl.tasks import Classification
 from pynode_jl.training._recipe import Recipe
 from pynode_jl.training._trained import Trained
 
@@ -27,16 +28,8 @@ def training_facts(model: Model, recipe: Recipe) -> dict[str, Any]:
         {'name': 'Euler', 'dt': 0.5}
     """
     field, solver, adapter = model.field, recipe.solver, recipe.controller
-    if isinstance(field, VectorField):
-        described: Any = {
-            "state_shape": list(field.state_shape),
-            "layers": [_described(layer) for layer in field.layers],
-            "time_dependent": field.time_dependent,
-        }
-    else:
-        described = {"function": field.function, "state_shape": list(field.state_shape)}
     facts = {
-        "model.field": described,
+        "model.field": _described_field(field),
         **{f"model.{name}": getattr(model, name) for name in ("classes", "t0", "t1", "augment")},
         "recipe.solver": solver.to_dict() if solver.algorithm is None else solver,
         "recipe.optimizer": asdict(recipe.optimizer),
@@ -46,9 +39,27 @@ def training_facts(model: Model, recipe: Recipe) -> dict[str, Any]:
         },
         "recipe.controller": _described(adapter),
     }
+    if not isinstance(model.task, Classification) or model.task != Classification(model.classes):
+        facts["model.task"] = model.task.to_dict()
+    if model.head != model.task.default_head:
+        facts["model.head"] = model.head
+    if model.encoder is not None:
+        facts["model.encoder"] = model.encoder
     if adapter is not None:
         facts["recipe.iterations"] = recipe.iterations
     return facts
+
+
+def _described_field(field: Field) -> dict[str, Any]:
+    if isinstance(field, LogDensityField):
+        return _described_field(field.field) | {"divergence": field.trace}
+    if isinstance(field, FunctionField):
+        return {"function": field.function, "state_shape": list(field.state_shape)}
+    return {
+        "state_shape": list(field.state_shape),
+        "layers": [_described(layer) for layer in field.layers],
+        "time_dependent": field.time_dependent,
+    }
 
 
 def check_resumable(trained: Trained, model: Model, recipe: Recipe) -> None:

@@ -27,6 +27,7 @@ from pynode_jl.backends._results import (
     Stats,
     TrainState,
 )
+from pynode_jl.backends._times import segment_grids
 from pynode_jl.backends.jax import memory
 from pynode_jl.backends.jax.checkpointing import (
     pullback_policy,
@@ -233,7 +234,8 @@ class JaxBackend(Backend):
         model, solver, state, x = chunk.model, chunk.solver, chunk.state, chunk.x
         table, dtype, (rows, batch) = tableau_of(solver), x.dtype, chunk.indices.shape
         most = solver.max_steps or MAX_STEPS
-        steps = min(solver.grid(model.t0, model.t1).n, most) if solver.fixed else 0
+        grids = segment_grids(solver, model.times) if solver.fixed else []
+        steps = min(sum(grid.n for grid in grids), most)
 
         def policy_for(batch: int) -> CheckpointPolicy:
             return training_policy(solver, steps, batch * model.field.size * dtype.itemsize)
@@ -258,10 +260,10 @@ class JaxBackend(Backend):
                 kernel,
                 (*map(self._put, (state.weights, state.mu, state.nu)), np.int32(state.iteration)),
                 self._put(x),
-                self._put(chunk.labels),
+                self._put(chunk.targets),
                 np.pad(chunk.indices, ((0, padded_rows - rows), (0, 0))),
                 np.int32(rows),
-                controls_of(solver, (model.t0, model.t1), dtype),
+                controls_of(solver, model.times, dtype),
                 np.int32(min(policy.capacity, most)),
             )
         weights, mu, nu, iteration = jax.tree.map(np.asarray, state_out)
@@ -288,15 +290,16 @@ class JaxBackend(Backend):
             "Evaluate fewer samples at a time.",
         )
         with self._precision(dtype):
-            (logits, states, counts), compiled = run(
+            (outputs, states, counts), compiled = run(
                 evaluate_kernel(model, kind, precision),
                 self._put(weights),
                 PaddedArguments.of(table, with_error=not solver.fixed, dtype=dtype),
-                controls_of(solver, (model.t0, model.t1), dtype),
+                controls_of(solver, model.times, dtype),
                 self._put(x),
                 np.int32(solver.max_steps or MAX_STEPS),
             )
-        return Evaluation(np.asarray(logits), np.asarray(states), _stats(counts, compiled))
+        found = np.asarray(outputs), np.asarray(states), _stats(counts, compiled)
+        return Evaluation.of(*found)
 
     def _step_jacobian(self, problem: InitialValueProblem, dt: float) -> Array:
         y, table = problem.y0, tableau_of(problem.solver)

@@ -19,7 +19,16 @@ from pynode_jl.backends._precision import Precision
 from pynode_jl.backends.jax.batching import in_batches
 from pynode_jl.backends.jax.winograd import conv3x3, conv3x3_reverse
 from pynode_jl.errors import InvalidValueError
-from pynode_jl.fields import Activation, Conv, Dense, Field, FunctionField, Layer, VectorField
+from pynode_jl.fields import (
+    Activation,
+    Conv,
+    Dense,
+    Field,
+    FunctionField,
+    Layer,
+    LogDensityField,
+    VectorField,
+)
 
 _ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
@@ -85,6 +94,8 @@ def right_hand_side(
     Raises:
         InvalidValueError: a function of the user's in another precision than its own.
     """
+    if isinstance(field, LogDensityField):
+        return _with_divergence(field, precision)
     if isinstance(field, FunctionField):
         _arguments.check_framework(field, "jax")
         if precision != "full":
@@ -121,6 +132,35 @@ def right_hand_side(
 
     def apply(prepared: list[dict[str, jax.Array]], t: jax.Array, y: jax.Array) -> jax.Array:
         return in_batches(chain, (prepared, t), y, pieces_of)
+
+    return FieldEvaluator(prepare, apply)
+
+
+def _with_divergence(field: LogDensityField, precision: Precision) -> FieldEvaluator:
+    """Return the function of a field beside the integral of its divergence."""
+    inner, d, shape = field.field, field.field.size, field.field.state_shape
+    # The divergence is a derivative in forward mode.
+    prepare, evaluate = right_hand_side(inner, precision=precision)
+
+    def apply(prepared: Any, t: jax.Array, y: jax.Array) -> jax.Array:
+        def flat(x: jax.Array) -> jax.Array:
+            return evaluate(prepared, t, x.reshape(-1, *shape)).reshape(x.shape)
+
+        x, noise = y[:, :d], y[:, d + 1 :]
+        if field.trace == "hutchinson":
+            slope, along = jax.jvp(flat, (x,), (noise,))
+            return jnp.concatenate(
+                [slope, jnp.sum(noise * along, axis=1, keepdims=True), jnp.zeros_like(noise)], 1
+            )
+        slope, push = jax.linearize(flat, x)
+
+        def partial(axis: jax.Array) -> jax.Array:
+            """One coordinate's derivative along itself, (n,)."""
+            along: jax.Array = push(jnp.broadcast_to(axis, x.shape))
+            return along @ axis
+
+        divergence = jax.vmap(partial)(jnp.eye(d, dtype=x.dtype)).sum(axis=0)
+        return jnp.concatenate([slope, divergence[:, None]], axis=1)
 
     return FieldEvaluator(prepare, apply)
 
@@ -171,6 +211,8 @@ def width(field: Field) -> int:
 
 def widest(field: Field) -> int:
     """Numbers that one sample has in the widest layer; of a user's function, in its state."""
+    if isinstance(field, LogDensityField):
+        return widest(field.field) * (1 + (field.field.size if field.trace == "exact" else 1))
     if isinstance(field, FunctionField):
         return field.size
     weighted = [layer for layer in field.layers if not isinstance(layer, Activation)]

@@ -240,7 +240,7 @@ class JuliaBackend(Backend):
         """Run the iterations in one crossing."""
         model, solver, optimizer, state = chunk.model, chunk.solver, chunk.optimizer, chunk.state
         inputs = np.ascontiguousarray(chunk.x)
-        targets, indices = map(np.ascontiguousarray, (chunk.labels, chunk.indices))
+        targets, indices = map(np.ascontiguousarray, (chunk.targets, chunk.indices))
         dtype, shapes = inputs.dtype, model.weight_shapes()
         path = self._path(
             model.field, indices.shape[1], dtype, model.t0, model.t1, solver, chunk.gradient
@@ -277,12 +277,15 @@ class JuliaBackend(Backend):
         solver: Solver,
         precision: Precision,
     ) -> Evaluation:
-        tree, y0 = ModelWeights.from_dict(weights), model.initial_state(x)
-        problem = InitialValueProblem(
-            model.field, dict(tree.field), y0, model.t0, (model.t1,), solver
-        )
+        tree = ModelWeights.from_dict(weights)
+        y0, (t0, *stops) = model.initial_state(x, tree), model.times
+        problem = InitialValueProblem(model.field, dict(tree.field), y0, t0, tuple(stops), solver)
         solution = self._solve(problem, False)
-        return Evaluation(model.logits(solution.y1, tree), solution.y1, solution.stats)
+        states = solution.y
+        if short := len(stops) - len(states):
+            # The solve failed: what it reached stands for all later times.
+            states = np.concatenate([states, np.repeat(states[-1:], short, axis=0)])
+        return Evaluation.of(model.read_out(states, tree), states, solution.stats)
 
     def _step_jacobian(self, problem: InitialValueProblem, dt: float) -> Array:
         field, states = problem.field, np.ascontiguousarray(problem.y0)

@@ -36,9 +36,10 @@ from pynode_jl.backends.torch._method import julia_method
 from pynode_jl.backends.torch._problem import Problem, rms_norm
 from pynode_jl.backends.torch._rk_step import rk_step, value_and_jacobian
 from pynode_jl.errors import BackendUnavailableError, InvalidValueError, SolveError
-from pynode_jl.fields import Field, FunctionField
+from pynode_jl.fields import Field, FunctionField, LogDensityField
 from pynode_jl.models import Model, ModelWeights
 from pynode_jl.solvers import DenseMethod, Solver, catalogue
+from pynode_jl.tasks import Classification, CustomTask
 
 
 class TorchBackend(Backend):
@@ -120,15 +121,18 @@ class TorchBackend(Backend):
 
     def _train(self, chunk: TrainingChunk) -> ChunkResult:
         model, state = chunk.model, chunk.state
-        x = self._tensor(model.field, model.initial_state(chunk.x))
-        labels = torch.tensor(chunk.labels, dtype=torch.int64, device=x.device)
+        x = self._tensor(model.field, chunk.x)
+        labels = isinstance(model.task, Classification)
+        targets = torch.tensor(
+            chunk.targets, dtype=torch.int64 if labels else None, device=x.device
+        )
         indices = torch.tensor(chunk.indices, dtype=torch.int64, device=x.device)
         weights, mu, nu = (self._on_device(each, x) for each in (state.weights, state.mu, state.nu))
         optimizer = _adam(chunk.optimizer, weights, mu, nu, state.iteration)
         rows: list[tuple[float, float, int]] = []
         code = RetCode.Success
         for index in indices:
-            loss, accuracy, end = self._loss(chunk, weights, x[index], labels[index])
+            loss, accuracy, end = self._loss(chunk, weights, x[index], targets[index])
             code = end.stats.retcode
             if code != RetCode.Success:
                 break
@@ -155,15 +159,21 @@ class TorchBackend(Backend):
         )
 
     def _loss(
-        self, chunk: TrainingChunk, weights: dict[str, Tensor], y0: Tensor, labels: Tensor
+        self, chunk: TrainingChunk, weights: dict[str, Tensor], x: Tensor, targets: Tensor
     ) -> tuple[Tensor, Tensor, _End]:
-        """Return a batch's loss, its accuracy, and the solve."""
-        model, tree = chunk.model, ModelWeights.from_dict(weights)
+        """Return a batch's loss, its mean score, and the solve."""
+        model, task, tree = chunk.model, chunk.model.task, ModelWeights.from_dict(weights)
         with _full_precision():
+            y0 = _initial_state(model, tree, x)
             end = self._integrate(model.field, tree.field, y0, _times(model), chunk.solver)
-            logits: Tensor = model.logits(end.states[-1], tree)
-            loss = functional.cross_entropy(logits, labels)
-        return loss, (logits.argmax(1) == labels).double().mean(), end
+            outputs: Tensor = model.read_out(end.states, tree)
+            if isinstance(task, Classification) and not task.class_weights:
+                loss = functional.cross_entropy(outputs, targets)
+            else:
+                loss = task.loss(outputs, targets)
+            own = isinstance(task, CustomTask)
+            score = loss if own else task.scores(outputs, targets).double().mean()
+        return loss, score.detach(), end
 
     def _evaluate(
         self,
@@ -173,12 +183,17 @@ class TorchBackend(Backend):
         solver: Solver,
         precision: Precision,
     ) -> Evaluation:
-        y0 = self._tensor(model.field, model.initial_state(x))
-        tree = ModelWeights.from_dict(self._on_device(weights, y0))
+        inputs = self._tensor(model.field, x)
+        tree = ModelWeights.from_dict(self._on_device(weights, inputs))
         with torch.no_grad(), _full_precision():
+            y0 = _initial_state(model, tree, inputs)
             end = self._integrate(model.field, tree.field, y0, _times(model), solver)
-            logits = model.logits(end.states[-1], tree)
-        return Evaluation(_array(logits), _array(end.states[-1]), end.stats)
+            states = end.states
+            if short := len(model.times) - 1 - len(states):
+                # The solve failed: what it reached stands for all later times.
+                states = torch.cat([states, states[-1:].expand(short, *states.shape[1:])])
+            outputs = model.read_out(states, tree)
+        return Evaluation.of(_array(outputs), _array(states), end.stats)
 
     def _step_jacobian(self, problem: InitialValueProblem, dt: float) -> Array:
         field, weights, y0, _ = self._tensors(problem)
@@ -300,7 +315,18 @@ def _solve_with(f: RightHandSide, y0: Tensor, times: Tensor, solver: Solver, rec
 
 
 def _times(model: Model) -> Tensor:
-    return torch.tensor([model.t0, model.t1], dtype=torch.float64)
+    return torch.tensor(model.times, dtype=torch.float64)
+
+
+def _initial_state(model: Model, weights: ModelWeights, x: Tensor) -> Tensor:
+    """Return `Model.initial_state` of tensors."""
+    if model.encoder is not None:
+        x = model.encoder(weights.encoder, x)
+    padded = model.pad(np.zeros(tuple(x.shape), np.float32))
+    if isinstance(model.field, LogDensityField):
+        x = x.reshape(len(x), -1)
+    constants = torch.tensor(padded[:, x.shape[1] :], dtype=x.dtype, device=x.device)
+    return torch.cat([x, constants], dim=1) if constants.numel() else x
 
 
 def _adam(

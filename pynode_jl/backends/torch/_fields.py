@@ -29,6 +29,7 @@ from pynode_jl.fields import (
     Field,
     FunctionField,
     Layer,
+    LogDensityField,
     VectorField,
 )
 
@@ -135,6 +136,9 @@ def call_with_rhs(
     A module holds `weights` in place of its parameters, and copies of its buffers in the precision
     of `like`, while `work` runs: nothing that it does changes the module's own.
     """
+    if isinstance(field, LogDensityField):
+        inner = field.field
+        return call_with_rhs(inner, weights, like, lambda f: work(partial(_divergence, field, f)))
     if isinstance(field, VectorField):
         return work(partial(_evaluate, field, partial(_apply_layers, field, weights)))
     _arguments.check_framework(field, "torch")
@@ -154,6 +158,32 @@ def call_with_rhs(
             (lambda module: work(_checked(field, as_function_of_time(module))),),
         )
     return result
+
+
+def _divergence(field: LogDensityField, f: RightHandSide, t: Tensor, y: Tensor) -> Tensor:
+    """Return a field's slope, its divergence, and zeros for noise."""
+    d = field.field.size
+    noise = y[:, d + 1 :]
+    # Also where nothing else is differentiated: the divergence is a derivative.
+    wanted = torch.is_grad_enabled()
+    with torch.enable_grad():
+        x = y[:, :d] if wanted and y.requires_grad else y[:, :d].detach().requires_grad_()
+        slope = f(t, x.reshape(-1, *field.field.state_shape)).reshape(x.shape)
+
+        def pulled(cotangent: Tensor) -> Tensor:
+            (found,) = torch.autograd.grad(
+                slope, x, cotangent, retain_graph=True, create_graph=wanted, materialize_grads=True
+            )
+            return found
+
+        if field.trace == "hutchinson":
+            trace = (pulled(noise) * noise).sum(1)
+        else:
+            axes = torch.eye(d, dtype=y.dtype, device=y.device)
+            parts = [pulled(axis.expand_as(x))[:, i] for i, axis in enumerate(axes)]
+            trace = torch.stack(parts).sum(0)
+        rate = torch.cat([slope, trace[:, None], torch.zeros_like(noise)], dim=1)
+    return rate if wanted else rate.detach()
 
 
 def _apply_layers(field: VectorField, weights: Mapping[str, Tensor], h: Tensor) -> Tensor:

@@ -70,9 +70,8 @@ def to_trained(
             "Flatten the final state before it.",
         )
     bias = torch.zeros(head.out_features) if head.bias is None else head.bias
-    weights = ModelWeights(
-        field_weights, *(each.detach().cpu().numpy().copy() for each in (head.weight, bias))
-    )
+    linear = [each.detach().cpu().numpy().copy() for each in (head.weight, bias)]
+    weights = ModelWeights(field_weights, linear[0], linear[1])
     return TrainedModel(Model(described, head.out_features, *t_span), weights.to_dict(), solver)
 
 

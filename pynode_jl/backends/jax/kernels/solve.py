@@ -47,9 +47,9 @@ def solve_kernel(field: Field, kind: PaddedKind, policy: CheckpointPolicy) -> Ca
 
 @lru_cache(maxsize=256)
 def evaluate_kernel(model: Model, kind: PaddedKind, precision: Precision) -> Callable[..., Any]:
-    """Return ``(weights, tableau, controls, x, max_steps) -> (logits, states, counts)``."""
+    """Return ``(weights, tableau, controls, x, max_steps) -> (outputs, states, counts)``."""
     prepare, apply = field_eval.right_hand_side(model.field, precision=precision)
-    clock = Clock.of((model.t0, model.t1))
+    clock = Clock.of(model.times)
 
     @jitted
     def kernel(
@@ -58,9 +58,8 @@ def evaluate_kernel(model: Model, kind: PaddedKind, precision: Precision) -> Cal
         parts = ModelWeights.from_dict(weights)
         rhs = RHS(counted_from(clock.origin, apply), prepare(parts.field))
         times = jnp.array(clock.times, x.dtype)
-        y0 = model.initial_state(x)
+        y0 = model.initial_state(x, parts)
         found = integrate(rhs, table.stepper(kind, rhs), controls, times, y0, max_steps)
-        y1 = found.states[0]
-        return model.logits(y1, parts), y1, found.counts
+        return model.read_out(found.states, parts), found.states, found.counts
 
     return kernel

@@ -23,6 +23,7 @@ from pynode_jl.backends.jax.numerics.trajectory import CheckpointPolicy
 from pynode_jl.fields import Field
 from pynode_jl.models import Model, ModelWeights
 from pynode_jl.solvers import Tableau
+from pynode_jl.tasks import Classification, CustomTask, Task
 
 
 @lru_cache(maxsize=256)
@@ -35,31 +36,32 @@ def train_kernel(
     optimizer: Adam,
     precision: Precision,
 ) -> Callable[..., Any]:
-    """Return ``(state, x, labels, batches, rows, controls, max_steps) -> (state, metrics, done,
+    """Return ``(state, x, targets, batches, rows, controls, max_steps) -> (state, metrics, done,
     code)``, compiled.
 
     `state` is weights, Adam's moments and the count; of `batches` the first `rows` are run; the
-    metrics are loss, accuracy and evaluations, one of each for each row.
+    metrics are loss, score and evaluations, one of each for each row.
     """
     if gradient == "discrete":
-        clock = Clock.of((model.t0, model.t1))
+        clock = Clock.of(model.times)
         solve = discrete_solve(model.field, table, policy, fixed, precision, clock.origin)
     else:
         clock = Clock(0.0, (model.t0, model.t1))
         solve = adjoint_solve(model.field, table, policy)
     adam = optax.scale_by_adam(optimizer.b1, optimizer.b2, optimizer.eps)
 
-    def loss_of(weights: Any, x: Any, labels: Any, controls: Any, max_steps: Any) -> Any:
+    def loss_of(weights: Any, x: Any, targets: Any, controls: Any, max_steps: Any) -> Any:
         parts = ModelWeights.from_dict(weights)
         times = jnp.array(clock.times, x.dtype)
-        states, counts = solve(parts.field, controls, times, max_steps, model.initial_state(x))
-        logits = model.logits(states[0], parts)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        return losses.mean(), (jnp.mean(jnp.argmax(logits, axis=1) == labels), counts)
+        states, counts = solve(
+            parts.field, controls, times, max_steps, model.initial_state(x, parts)
+        )
+        loss, score = _objective(model.task, model.read_out(states, parts), targets)
+        return loss, (score, counts)
 
     @jitted
     def kernel(
-        state: Any, x: Any, labels: Any, batches: Any, rows: Any, controls: Any, max_steps: Any
+        state: Any, x: Any, targets: Any, batches: Any, rows: Any, controls: Any, max_steps: Any
     ) -> Any:
         def unfinished(carry: Any) -> Any:
             i, _, _, code = carry
@@ -68,8 +70,8 @@ def train_kernel(
         def iterate(carry: Any) -> Any:
             i, (weights, mu, nu, count), metrics, _ = carry
             index = batches[i]
-            (loss, (accuracy, counts)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
-                weights, x[index], labels[index], controls, max_steps
+            (loss, (score, counts)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
+                weights, x[index], targets[index], controls, max_steps
             )
             update, moments = adam.update(gradient, optax.ScaleByAdamState(count, mu, nu))
             updated = jax.tree.map(lambda w, u: w - optimizer.learning_rate * u, weights, update)
@@ -81,7 +83,7 @@ def train_kernel(
             state = jax.tree.map(
                 lambda a, b: jnp.where(code == 0, a, b), new, (weights, mu, nu, count)
             )
-            values = (loss, accuracy.astype(loss.dtype), counts.nf)
+            values = (loss, score.astype(loss.dtype), counts.nf)
             metrics = tuple(row.at[i].set(v) for row, v in zip(metrics, values, strict=True))
             return i + (code == 0), state, metrics, code.astype(jnp.int32)
 
@@ -93,6 +95,17 @@ def train_kernel(
         return state, metrics, done, code
 
     return kernel
+
+
+def _objective(task: Task, outputs: Any, targets: Any) -> tuple[Any, Any]:
+    """Return the loss of a batch, and its mean score."""
+    if isinstance(task, Classification) and not task.class_weights:
+        losses = optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
+        return losses.mean(), jnp.mean(jnp.argmax(outputs, axis=1) == targets)
+    loss = task.loss(outputs, targets)
+    # A score of the user's own may know no traced arrays.
+    score = loss if isinstance(task, CustomTask) else jnp.mean(task.scores(outputs, targets))
+    return loss, score
 
 
 def discrete_solve(

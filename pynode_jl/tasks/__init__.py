@@ -1,0 +1,34 @@
+"""Tasks: what a model answers, how one answer is scored, and what counts as another answer.
+
+A task is plain data with a few functions of arrays, which are written once for NumPy, JAX and torch
+(array-api-compat). Training minimises its loss, diagnostics compare its answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from pynode_jl.tasks._classification import Classification
+from pynode_jl.tasks._custom import CustomTask
+from pynode_jl.tasks._density import Density, bits_per_dimension
+from pynode_jl.tasks._regression import Regression
+from pynode_jl.tasks._task import Task, check_task
+from pynode_jl.tasks._trajectory import Trajectory
+
+__all__ = [
+    "TASKS",
+    "Classification",
+    "CustomTask",
+    "Density",
+    "Regression",
+    "Task",
+    "Trajectory",
+    "bits_per_dimension",
+    "check_task",
+]
+
+#: Every task that a configuration can name, by its `Task.kind`.
+TASKS: Mapping[str, type[Task]] = MappingProxyType(
+    {made.kind: made for made in (Classification, Regression, Trajectory, Density)}
+)
