@@ -18,6 +18,7 @@ from pynode_jl.errors import (
     InvalidValueError,
     WrongSolverError,
 )
+from pynode_jl.fields import Field
 from pynode_jl.solvers import FixedStep, Solver, Tableau
 
 # Julia is given the end of every fixed step: some 50 bytes each, on both sides.
@@ -110,11 +111,12 @@ def _named(solver: Solver) -> Any:
         ) from error
 
 
-def tableau_of(solver: Solver) -> Tableau:
-    """Return the coefficients of a solver whose steps are differentiated.
+def tableau_of(solver: Solver, field: Field) -> Tableau:
+    """Return the coefficients of a solver whose steps over a field are differentiated.
 
     Raises:
-        WrongSolverError: it has none, or options that may change its steps.
+        WrongSolverError: it has none, or options that may change its steps, or OrdinaryDiffEq has
+            others: what it solves is then not what would be differentiated.
     """
     table = solver.info.tableau
     if table is None or solver.options:
@@ -123,6 +125,16 @@ def tableau_of(solver: Solver) -> Tableau:
             solver.name,
             'a Runge-Kutta method with a tableau, without options, where gradient="discrete"',
             'Take Euler, Tsit5 or KenCarp4, say, or gradient="GaussAdjoint".',
+        )
+    reason = _names.OTHER_STEPS.get(solver.name)
+    if solver.name in _names.OTHER_ABSCISSAE and getattr(field, "time_dependent", False):
+        reason = reason or "f depends on t, and OrdinaryDiffEq's abscissae are not the tableau's"
+    if reason:
+        raise WrongSolverError(
+            "solver",
+            solver.name,
+            'a method that OrdinaryDiffEq steps by its tableau where gradient="discrete"',
+            f'{solver.name}: {reason}. Take KenCarp4 or Tsit5, say, or backend="jax".',
         )
     return table
 

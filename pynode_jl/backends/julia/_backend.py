@@ -152,7 +152,7 @@ class JuliaBackend(Backend):
         shapes, batch = field.weight_shapes(), len(initial)
         flat = _arguments.flattened(problem.weights)
         rhs = self._differentiable(field, batch, initial.dtype)
-        sweep = _sweep(field, batch, initial.dtype.name, self._device, tableau_of(solver))
+        sweep = _sweep(field, batch, initial.dtype.name, self._device, tableau_of(solver, field))
         states = np.empty((len(stops), *initial.shape), initial.dtype)
         (kept, nf, njac, naccept, nreject, code), compiling = run(
             solver,
@@ -330,7 +330,7 @@ class JuliaBackend(Backend):
         rhs = self._differentiable(field, batch, dtype)
         algorithm = julia_algorithm(solver)
         if method == "discrete":
-            table = julia_tableau(tableau_of(solver))
+            table = julia_tableau(tableau_of(solver, field))
             clock = Clock.of((t0, t1))
             # Adaptive solves save their steps, to be walked back through.
             steps = julia_steps(solver, clock, not solver.fixed)
