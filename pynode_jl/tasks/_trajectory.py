@@ -33,6 +33,7 @@ class Trajectory(Task):
 
     kind = "trajectory"
     metric = "RMSE"
+    unit = "of their error"
     root = True
 
     times: tuple[float, ...]

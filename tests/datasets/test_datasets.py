@@ -77,7 +77,14 @@ def test_streams_are_independent_and_repeatable() -> None:
         expected = np.random.default_rng(np.random.SeedSequence(3, spawn_key=(STREAMS[stream],)))
         assert np.array_equal(draw, generator(3, stream).random(4))
         assert np.array_equal(draw, expected.random(4))
-    assert STREAMS == {"data": 0, "weights": 1, "batches": 2, "controller": 3, "trace": 4}
+    assert STREAMS == {
+        "data": 0,
+        "weights": 1,
+        "batches": 2,
+        "controller": 3,
+        "trace": 4,
+        "resampling": 5,
+    }
 
 
 @pytest.mark.parametrize("seed", [-1, True, 1.0, "0", None])

@@ -184,11 +184,15 @@ class Probe:
         self.nf += evaluation.stats.nf
         return evaluation
 
+    @property
+    def weights(self) -> ModelWeights:
+        """The model's weights, as a tree."""
+        return ModelWeights.from_dict(self._weights)
+
     def slope(self, t: float, y: Array) -> Array:
         """Return f(t, y), in float64, for states ``(n, *state_shape)``."""
         self.nf += 1
-        weights = ModelWeights.from_dict(self._weights).field
-        return self._backend.rhs(self.model.field, weights, t, np.asarray(y, np.float64))
+        return self._backend.rhs(self.model.field, self.weights.field, t, np.asarray(y, np.float64))
 
     def sample(self, count: int) -> tuple[Array, Array]:
         """`count` samples of the pool, drawn anew at each iteration, and their labels."""
