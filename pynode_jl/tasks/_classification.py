@@ -87,7 +87,9 @@ class Classification(Task):
         """Return cross-entropies."""
         xp = namespace(outputs)
         shifted = outputs - xp.max(outputs, axis=1, keepdims=True)
-        own = xp.sum(xp.where(self._of_label(outputs, targets), shifted, 0 * shifted), axis=1)
+        own = xp.sum(
+            xp.where(self._of_label(outputs, targets), shifted, xp.zeros_like(shifted)), axis=1
+        )
         return xp.log(xp.sum(xp.exp(shifted), axis=1)) - own
 
     def loss(self, outputs: Any, targets: Any) -> Any:
