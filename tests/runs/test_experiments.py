@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from pynode_jl._io import read_json
-from pynode_jl.backends import RetCode
+from pynode_jl.backends import SGD, RetCode
 from pynode_jl.cli._app import app
 from pynode_jl.diagnostics import Verdict, certify
 from pynode_jl.errors import (
@@ -314,9 +315,9 @@ def test_ways_to_write_an_optimizer(tmp_path: Path) -> None:
     file.write_text(TOML.replace("[swap]", table))
     found = Config.from_toml(file)
     assert found == CONFIG.changed({"train.optimizer": "sgd:momentum=1/2"})
-    own = {"train.optimizer": pn.SGD(0.01, 0.5), "train.learning_rate": 1e-4}
-    assert found == CONFIG.changed(own)
-    assert found.recipe().optimizer == pn.SGD(0.01, 0.5)
+    own = replace(CONFIG.train, optimizer=SGD(0.01, 0.5), learning_rate=1e-4)
+    assert found == replace(CONFIG, train=own)
+    assert found.recipe().optimizer == SGD(0.01, 0.5)
     assert list(found.differences(CONFIG)) == ["train.optimizer"]
     assert list(found.changed({"train.learning_rate": 1.0}).differences(found)) == [
         "train.learning_rate"

@@ -11,7 +11,7 @@ import pytest
 import pynode_jl as pn
 from pynode_jl.backends import TrainState
 from pynode_jl.backends.jax import JaxBackend
-from pynode_jl.diagnostics import DIAGNOSTICS
+from pynode_jl.diagnostics import Context, by_step
 from pynode_jl.training import batch_indices
 from pynode_jl.training.step_adaptation import PaperController
 
@@ -69,12 +69,14 @@ def test_all_that_follows_is_evaluated_in_float64(model: pn.Model, data: pn.Data
     backend = Watched()
     recipe = replace(RECIPE, controller=PaperController(every=4))
     trained = pn.train(model, data, recipe, backend=backend)
-    one = [each for each in DIAGNOSTICS if each.name in ("answers by step", "error share")]
-    certificate = pn.certify(trained, data, ["RK4"], diagnostics=one, backend=backend)
-    assert backend.seen == {"float64"}
-    assert certificate.swap.rounding is None
-    # As of a model from elsewhere that says so; one that does not is evaluated as its data are.
     own = trained.trained_model
+    report = pn.swap(trained, data, ["RK4"], backend=backend)
+    assert report.rounding is None
+    context = Context(own, data, backend, report, samples=8)
+    assert by_step(context)["own"].sum() == 1
+    assert context.few.dtype == np.float64
+    assert backend.seen == {"float64"}
+    # As of a model from elsewhere that says so; one that does not is evaluated as its data are.
     assert own.inputs(data.x_test).dtype == own.initial_states(data.x_test).dtype == np.float64
     pn.swap(replace(own, precision="full"), data, ["RK4"], backend=backend)
     assert backend.seen == {"float64", "float32"}
