@@ -139,6 +139,7 @@ class Optimizer(ABC):
             >>> [adam.rate(i, 6) for i in range(6)]
             [0.05, 0.1, 0.1, 0.075, 0.05, 0.025]
         """
+        iteration = whole_number("iteration", iteration, 0)
         if iteration < self.warmup:
             return self.learning_rate * ((iteration + 1) / self.warmup)
         if not self.decays:
@@ -157,6 +158,7 @@ class Optimizer(ABC):
         Each depends on its own number alone: chunks of another length have the same.
         """
         self.check_iterations(iterations)
+        first, count = whole_number("first", first, 0), whole_number("count", count)
         return np.array([self.rate(i, iterations) for i in range(first, first + count)])
 
     def at_rate(self, learning_rate: float) -> Optimizer:
@@ -289,11 +291,14 @@ def checked_optimizer(value: object, *, backend: str | None = None) -> Optimizer
     optimizer = Optimizer.of(value)  # type: ignore[arg-type]  # whatever it is, it is refused there
     wanted = () if backend is None else optimizer.features
     for feature in wanted:
-        if feature != "adam" and feature not in BACKENDS[str(backend)].capabilities.optimizers:
+        if feature == "adam":
+            continue
+        name = choice("backend", backend, tuple(BACKENDS))
+        if feature not in BACKENDS[name].capabilities.optimizers:
             raise InvalidValueError(
                 "optimizer",
                 optimizer.to_dict(),
-                f"{'Adam' if feature in OPTIMIZERS else f'no {feature}'} on the {backend} backend",
+                f"{'Adam' if feature in OPTIMIZERS else f'no {feature}'} on the {name} backend",
                 f'Or use backend="{having("optimizers", feature)[0]}".',
             )
     return optimizer

@@ -31,9 +31,9 @@ from pynode_jl.backends.torch._adaptive import Adaptive
 from pynode_jl.backends.torch._fields import RightHandSide, call_with_rhs, check_samples_apart
 from pynode_jl.backends.torch._fixed import Fixed
 from pynode_jl.backends.torch._method import julia_method
-from pynode_jl.backends.torch._optimizers import updates
 from pynode_jl.backends.torch._problem import Problem, rms_norm
 from pynode_jl.backends.torch._rk_step import rk_step, value_and_jacobian
+from pynode_jl.backends.torch._updates import updates
 from pynode_jl.errors import BackendUnavailableError, InvalidValueError, SolveError
 from pynode_jl.fields import Field, FunctionField, LogDensityField
 from pynode_jl.models import Model, ModelWeights
