@@ -47,6 +47,14 @@ class Optimizer(ABC):
         schedule: a name of `SCHEDULES`; all but "constant" end with `Recipe.iterations`.
         warmup: iterations in which the rate first rises: 1/warmup of it, 2/warmup, and so on.
         final: the share of the rate that a schedule falls to; "exponential" asks for one above 0.
+
+    Raises:
+        InvalidValueError: a number out of range, or options that do not go together.
+
+    Example:
+        >>> from pynode_jl.backends import Optimizer
+        >>> Optimizer.of("adam:weight_decay=0.01,warmup=10").features
+        ('adam', 'weight_decay', 'schedule')
     """
 
     learning_rate: float = 1e-3
@@ -135,9 +143,9 @@ class Optimizer(ABC):
             iterations: in all; for a schedule that decays.
 
         Example:
-            >>> adam = pn.Adam(0.1, schedule="linear", warmup=2)
-            >>> [adam.rate(i, 6) for i in range(6)]
-            [0.05, 0.1, 0.1, 0.075, 0.05, 0.025]
+            >>> sgd = pn.SGD(1.0, schedule="linear", warmup=2)
+            >>> [sgd.rate(i, 6) for i in range(6)]
+            [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
         """
         iteration = whole_number("iteration", iteration, 0)
         if iteration < self.warmup:
