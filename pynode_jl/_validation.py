@@ -108,6 +108,39 @@ def text(argument: str, value: object, hint: str) -> str:
     return value
 
 
+def settings_of_text(
+    kind: str, given: str, keys: Sequence[str], form: str, hint: str
+) -> tuple[str, dict[str, str]]:
+    """Take ``name:key=value,key=value`` apart: the name, and the values as texts, by key.
+
+    Args:
+        kind: what it names, for messages: "solver".
+        given: the text.
+        keys: those that there are, each at most once.
+        form: of one setting, for messages: "key=number".
+        hint: how to mend it.
+    """
+    name, _, rest = given.strip().partition(":")
+    values: dict[str, str] = {}
+    for item in filter(None, (part.strip() for part in rest.split(","))):
+        key, equals, value = (part.strip() for part in item.partition("="))
+        if not equals or key not in keys or key in values:
+            expected = f"each of {', '.join(keys)} once, as {form}"
+            raise InvalidValueError(f"{kind} {given!r}, part", item, expected, hint)
+        values[key] = value
+    return name.strip(), values
+
+
+def number_of_text(argument: str, given: str) -> float:
+    """Return the number that a text writes, as a decimal or a fraction."""
+    numerator, slash, denominator = given.partition("/")
+    try:
+        return float(numerator) / float(denominator) if slash else float(given)
+    except (ValueError, ZeroDivisionError) as error:
+        expected = "a number such as 0.1, 1e-6 or 1/16"
+        raise InvalidValueError(argument, given, expected, "Mend the number.") from error
+
+
 def instance(
     argument: str, value: object, kinds: type[T] | tuple[type[T], ...], expected: str, hint: str
 ) -> T:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pynode_jl._validation import instance
 from pynode_jl.backends import _arguments
 from pynode_jl.backends._base import (
     Backend,
@@ -17,6 +18,7 @@ from pynode_jl.backends._base import (
 )
 from pynode_jl.backends._failures import raise_unless_success
 from pynode_jl.backends._gradients import GradientMethod, parsed_gradient
+from pynode_jl.backends._optimizers import Adam
 from pynode_jl.backends._precision import Precision
 from pynode_jl.backends._results import (
     Array,
@@ -238,7 +240,9 @@ class JuliaBackend(Backend):
 
     def _train(self, chunk: TrainingChunk) -> ChunkResult:
         """Run the iterations in one crossing."""
-        model, solver, optimizer, state = chunk.model, chunk.solver, chunk.optimizer, chunk.state
+        model, solver, state = chunk.model, chunk.solver, chunk.state
+        # The backend's capabilities, which are checked before, have no other.
+        optimizer = instance("optimizer", chunk.optimizer, Adam, "an Adam", 'Or use backend="jax".')
         inputs = np.ascontiguousarray(chunk.x)
         targets, indices = map(np.ascontiguousarray, (chunk.targets, chunk.indices))
         dtype, shapes = inputs.dtype, model.weight_shapes()

@@ -18,7 +18,6 @@ from pynode_jl.backends._base import MAX_STEPS, Backend, InitialValueProblem, Tr
 from pynode_jl.backends._gradients import GradientMethod
 from pynode_jl.backends._precision import Precision
 from pynode_jl.backends._results import (
-    Adam,
     Array,
     ChunkResult,
     Evaluation,
@@ -35,6 +34,7 @@ from pynode_jl.backends.torch._fixed import Fixed
 from pynode_jl.backends.torch._method import julia_method
 from pynode_jl.backends.torch._problem import Problem, rms_norm
 from pynode_jl.backends.torch._rk_step import rk_step, value_and_jacobian
+from pynode_jl.backends.torch._updates import updates
 from pynode_jl.errors import BackendUnavailableError, InvalidValueError, SolveError
 from pynode_jl.fields import Field, FunctionField, LogDensityField
 from pynode_jl.models import Model, ModelWeights
@@ -128,10 +128,10 @@ class TorchBackend(Backend):
         )
         indices = torch.tensor(chunk.indices, dtype=torch.int64, device=x.device)
         weights, mu, nu = (self._on_device(each, x) for each in (state.weights, state.mu, state.nu))
-        optimizer = _adam(chunk.optimizer, weights, mu, nu, state.iteration)
+        update = updates(chunk.optimizer, weights, mu, nu, state.iteration)
         rows: list[tuple[float, float, int]] = []
         code = RetCode.Success
-        for index in indices:
+        for index, rate in zip(indices, chunk.rates.tolist(), strict=True):
             loss, accuracy, end = self._loss(chunk, weights, x[index], targets[index])
             code = end.stats.retcode
             if code != RetCode.Success:
@@ -140,12 +140,9 @@ class TorchBackend(Backend):
                 gradients = torch.autograd.grad(
                     loss, list(weights.values()), materialize_grads=True
                 )
-            if not all(bool(torch.isfinite(each).all()) for each in (loss, *gradients)):
+            if not torch.isfinite(loss) or not update(gradients, rate):
                 code = RetCode.Unstable
                 break
-            for weight, gradient in zip(weights.values(), gradients, strict=True):
-                weight.grad = gradient
-            optimizer.step()
             rows.append((float(loss.detach()), float(accuracy), end.stats.nf))
         loss_row, accuracy_row, nf_row = zip(*rows, strict=True) if rows else ((), (), ())
         arrays = [{k: _array(each) for k, each in tree.items()} for tree in (weights, mu, nu)]
@@ -327,29 +324,6 @@ def _initial_state(model: Model, weights: ModelWeights, x: Tensor) -> Tensor:
         x = x.reshape(len(x), -1)
     constants = torch.tensor(padded[:, x.shape[1] :], dtype=x.dtype, device=x.device)
     return torch.cat([x, constants], dim=1) if constants.numel() else x
-
-
-def _adam(
-    settings: Adam,
-    weights: dict[str, Tensor],
-    mu: dict[str, Tensor],
-    nu: dict[str, Tensor],
-    iteration: int,
-) -> torch.optim.Adam:
-    """Return an optimiser that goes on from these moments, in place."""
-    optimizer = torch.optim.Adam(
-        [each.requires_grad_() for each in weights.values()],
-        lr=settings.learning_rate,
-        betas=(settings.b1, settings.b2),
-        eps=settings.eps,
-    )
-    for name, weight in weights.items():
-        optimizer.state[weight] = {
-            "step": torch.tensor(float(iteration)),
-            "exp_avg": mu[name],
-            "exp_avg_sq": nu[name],
-        }
-    return optimizer
 
 
 @contextlib.contextmanager
