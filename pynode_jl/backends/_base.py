@@ -114,6 +114,8 @@ class Backend(ABC):
     """
 
     name: ClassVar[str]
+    #: Numbers in all Jacobians that a diagnostic may ask for: what costs seconds, not minutes.
+    jacobian_numbers: ClassVar[float] = 2e8
 
     @property
     def capabilities(self) -> Capabilities:

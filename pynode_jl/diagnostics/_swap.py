@@ -194,7 +194,7 @@ def swap(
     """
     trained = as_trained_model(trained)
     check_fit(trained.model, dataset)
-    backend = as_backend(backend, trained.model.field)
+    backend = as_backend(backend, trained.model)
     task = trained.model.task
     margin = checked_margin(margin, task)
     check_rule(margin, confidence, criterion, task)

@@ -24,7 +24,7 @@ from pynode_jl.backends import Array, RetCode, TrainState
 from pynode_jl.errors import RunFolderError
 from pynode_jl.models import Model
 from pynode_jl.solvers import Solver
-from pynode_jl.training import History, Recipe, Trained, training_facts
+from pynode_jl.training import History, Recipe, Trained, arrays_digest, training_facts
 from pynode_jl.training.step_adaptation import Check, ControlState, Validation
 
 _Record = TypeVar("_Record", Check, ControlState, Validation)
@@ -128,15 +128,6 @@ def iterations_done(path: Path) -> int:
     """
     with _opened(path) as file:
         return _whole(_facts(file)["iteration"])
-
-
-def arrays_digest(arrays: Mapping[str, Array]) -> str:
-    """Return the SHA-256 of arrays: names, types, shapes and bytes, in the order of the names."""
-    parts: list[bytes | memoryview] = []
-    for name in sorted(arrays):
-        value = np.ascontiguousarray(arrays[name])
-        parts += [f"{name} {value.dtype.str} {value.shape} ".encode(), value.tobytes()]
-    return digest(*parts)
 
 
 def _trained(

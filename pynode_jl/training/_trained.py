@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -23,6 +24,7 @@ from pynode_jl.models import Model, ModelWeights, check_model
 from pynode_jl.solvers import Solver
 from pynode_jl.training._history import History
 from pynode_jl.training._recipe import Recipe
+from pynode_jl.training._stored import read_model, write_model
 from pynode_jl.training.step_adaptation import ControlState, Validation
 
 
@@ -70,6 +72,34 @@ class TrainedModel:
     def initial_states(self, x: Any) -> Any:
         """Return the states at t0 of inputs: ``(n, *field.state_shape)``, encoded and padded."""
         return self.model.initial_state(self.inputs(x), ModelWeights.from_dict(self.weights))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to one safetensors file, with its solver and checksums.
+
+        Args:
+            path: of the file; one that is there is replaced.
+
+        Raises:
+            InvalidValueError: a function of your own as field, task, head or encoder.
+            OutputError: the file cannot be written.
+
+        Example:
+            >>> import tempfile
+            >>> foreign = pn.TrainedModel(model, model.init(0), pn.Solver("Euler", dt=1 / 8))
+            >>> foreign.save(f"{tempfile.gettempdir()}/model.safetensors")
+            >>> pn.TrainedModel.load(f"{tempfile.gettempdir()}/model.safetensors").solver.label
+            'Euler h=1/8'
+        """
+        write_model(path, self.model, self.weights, self.solver, self.precision)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> TrainedModel:
+        """Return the model that `save` wrote.
+
+        Raises:
+            InputError: no such file, a damaged one, or another.
+        """
+        return cls(*read_model(path))
 
 
 @dataclass(frozen=True)

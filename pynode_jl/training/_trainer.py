@@ -75,7 +75,7 @@ def train(
             f"at most the {dataset.n_train} training samples of {dataset.name}",
             "Make the batches smaller.",
         )
-    backend = as_backend(backend, model.field)
+    backend = as_backend(backend, model)
     if isinstance(resume, Trained):
         check_same_data(resume.fingerprint, dataset)
         check_resumable(resume, model, recipe)

@@ -41,6 +41,9 @@ from pynode_jl.models import Model, ModelWeights
 from pynode_jl.solvers import DenseMethod, Solver, catalogue
 from pynode_jl.tasks import Classification, CustomTask
 
+# Rows of a Jacobian that are made at once, and numbers of states in them, at the most.
+_ROWS, _NUMBERS_AT_ONCE = 32, 2_000_000
+
 
 class TorchBackend(Backend):
     """Solves, trains and evaluates in torch, step by step: any torch module or function.
@@ -57,6 +60,7 @@ class TorchBackend(Backend):
     """
 
     name = "torch"
+    jacobian_numbers = 4e7
 
     def __init__(self, device: str | None = None) -> None:
         self._device = _device(device)
@@ -203,7 +207,8 @@ class TorchBackend(Backend):
             def advance(y: Tensor) -> Tensor:
                 return rk_step(table, rhs, t, dt, t + dt, y, samples=len(y), with_error=False).y
 
-            return value_and_jacobian(advance, y0, len(y0))[1]
+            at_once = min(_ROWS, max(1, _NUMBERS_AT_ONCE // y0.numel()))
+            return value_and_jacobian(advance, y0, len(y0), at_once=at_once)[1]
 
         with torch.no_grad(), _full_precision():
             return _array(call_with_rhs(field, weights, y0, jacobian))
@@ -222,7 +227,8 @@ class TorchBackend(Backend):
 
         def work(f: RightHandSide) -> _End:
             if isinstance(field, FunctionField) and field not in self._checked and len(y0) > 1:
-                check_samples_apart(field, f, times[0].to(y0), y0)
+                start = times[0].to(y0)
+                check_samples_apart("function", field.function, lambda y: f(start, y), y0)
                 self._checked.add(field)
             return _solve_with(f, y0, times, solver, record)
 
