@@ -20,10 +20,23 @@ from pynode_jl.backends._gradients import (
     GradientMethod,
     checked_gradient,
 )
-from pynode_jl.backends._precision import PRECISIONS, Precision, checked_precision
+from pynode_jl.backends._optimizers import (
+    OPTIMIZERS,
+    SCHEDULES,
+    SGD,
+    Adam,
+    Optimizer,
+    checked_optimizer,
+)
+from pynode_jl.backends._precision import (
+    PRECISIONS,
+    Precision,
+    checked_precision,
+    in_precision,
+    is_mixed,
+)
 from pynode_jl.backends._registry import BACKENDS, BackendInfo, Capabilities, register_backend
 from pynode_jl.backends._results import (
-    Adam,
     Array,
     ChunkResult,
     Evaluation,
@@ -64,13 +77,19 @@ def _torch(device: str | None) -> Backend:
     return TorchBackend(device)
 
 
+_OPTIMIZERS = ("sgd", "weight_decay", "clip_norm", "schedule")
 register_backend(
     "jax",
     _jax,
-    Capabilities(("discrete", "BacksolveAdjoint"), ("full", "bfloat16"), dense_output=True),
+    Capabilities(
+        ("discrete", "BacksolveAdjoint"),
+        ("full", "bfloat16"),
+        dense_output=True,
+        optimizers=_OPTIMIZERS,
+    ),
 )
 register_backend("julia", _julia, Capabilities(tuple(GRADIENTS)))
-register_backend("torch", _torch)
+register_backend("torch", _torch, Capabilities(optimizers=_OPTIMIZERS))
 
 
 def get_backend(name: str = "auto", device: str | None = None) -> Backend:
@@ -186,7 +205,10 @@ def _chosen(wanted: str) -> str:
 __all__ = [
     "BACKENDS",
     "GRADIENTS",
+    "OPTIMIZERS",
     "PRECISIONS",
+    "SCHEDULES",
+    "SGD",
     "VJPS",
     "Adam",
     "Array",
@@ -199,6 +221,7 @@ __all__ = [
     "Evaluation",
     "GradientMethod",
     "Gradients",
+    "Optimizer",
     "Precision",
     "Pullback",
     "RetCode",
@@ -209,9 +232,12 @@ __all__ = [
     "check_fork",
     "check_resolved",
     "checked_gradient",
+    "checked_optimizer",
     "checked_precision",
     "get_backend",
     "has_forked_jax",
+    "in_precision",
+    "is_mixed",
     "raise_unless_success",
     "register_backend",
     "written_for",

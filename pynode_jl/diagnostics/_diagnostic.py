@@ -199,7 +199,10 @@ class Context:
     def own(self) -> Evaluation:
         """The whole test set under the training solver."""
         return self.backend.evaluate(
-            self.trained.model, self.trained.weights, self.dataset.x_test, self.trained.solver
+            self.trained.model,
+            self.trained.weights,
+            self.trained.inputs(self.dataset.x_test),
+            self.trained.solver,
         )
 
     @cached_property
@@ -220,7 +223,7 @@ class Context:
     @property
     def x(self) -> Array:
         """The first `samples` test inputs."""
-        return self.dataset.x_test[: self.samples]
+        return self.trained.inputs(self.dataset.x_test[: self.samples])
 
     @cached_property
     def few(self) -> Array:

@@ -72,7 +72,8 @@ def save_checkpoint(path: Path, trained: Trained) -> None:
 def checkpoint_bytes(model: Model, recipe: Recipe) -> int:
     """Return about how many bytes a checkpoint will have at most, best weights included."""
     numbers = sum(math.prod(shape) for shape in model.weight_shapes().values())
-    return 4 * 4 * numbers + 20 * recipe.iterations + 2**14
+    wide = 2 if recipe.precision == "float64" else 1
+    return wide * (4 * 4 * numbers + 20 * recipe.iterations) + 2**14
 
 
 def load_checkpoint(path: Path, model: Model, recipe: Recipe) -> Trained:
