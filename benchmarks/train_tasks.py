@@ -2,8 +2,8 @@
 
 One process, pinned to one core, one thread each; the same MLP, weights, batches, optimiser (Adam)
 and 16 steps of a method of order 4 (RK4; torchdiffeq's is the 3/8 rule). They take turns, and what
-is compared is the median of the ratios within a turn. Losses are checked to be the same. Julia takes
-part where it is set up.
+is compared is the median of the ratios within a turn. Losses are checked to be the same. Julia
+takes part where it is set up.
 
     python benchmarks/train_tasks.py [--repeats 7] [--core 0]
 """

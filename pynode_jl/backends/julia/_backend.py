@@ -40,7 +40,7 @@ from pynode_jl.errors import (
     InvalidValueError,
     SolveError,
 )
-from pynode_jl.fields import Field
+from pynode_jl.fields import Field, LogDensityField
 from pynode_jl.models import Model, ModelWeights
 from pynode_jl.solvers import DenseMethod, Solver, Tableau
 
@@ -335,6 +335,10 @@ class JuliaBackend(Backend):
             # Adaptive solves save their steps, to be walked back through.
             steps = julia_steps(solver, t0, tuple(stops), not solver.fixed)
             return self._module.Path(rhs, algorithm, table, steps, t0)
+        if isinstance(field, LogDensityField):
+            raise InvalidValueError(
+                "gradient", gradient, '"discrete" for a density', 'Take it, or backend="jax".'
+            )
         steps = julia_steps(solver, t0, tuple(stops), False)
         if method == "NeuralODE":
             _process.need("node")

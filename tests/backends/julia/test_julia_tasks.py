@@ -131,7 +131,7 @@ def test_a_log_density_field_is_the_same(julia: Any, backend: Any, trace: Any) -
     assert distance(*jacobians) < 1e-10
 
 
-def test_what_julia_does_not_train_is_refused_by_name(julia: Any) -> None:
+def test_what_julia_does_not_train_is_refused_by_name(julia: Any, backend: Any) -> None:
     def square(outputs: Any, targets: Any) -> Any:
         return ((outputs - targets) ** 2).mean(axis=1)
 
@@ -148,3 +148,12 @@ def test_what_julia_does_not_train_is_refused_by_name(julia: Any) -> None:
     for name, model in refused.items():
         with pytest.raises(InvalidValueError, match=f'{name} = .*backend="jax"'):
             _trained(julia, model, EULER, np.float32)
+    model = CASES["density"].model
+    x, batch, start = np.zeros((4, 2)), np.zeros((1, 2), int), TrainState.start(model.init(0))
+    with pytest.raises(InvalidValueError, match=r'gradient = .*backend="jax"'):
+        julia.train(model, start, x, None, batch, EULER, Adam(), gradient="GaussAdjoint")
+    # What it does not train it evaluates.
+    model = refused["model.encoder"]
+    x, _ = _data(model, np.float64)
+    ours, theirs = (each.evaluate(model, model.init(0), x, EULER) for each in (julia, backend))
+    assert distance(ours.outputs, theirs.outputs) < 1e-12
