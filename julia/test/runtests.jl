@@ -425,21 +425,22 @@ const DEVICE_FIELDS = [
     @test solutions[1] ≈ solutions[2] rtol = 1e-7
 end
 
-@testset "training on a device" begin
+@testset "training on a device: $name" for (name, make_head, objective, outer, targets) in (
+    ("labels", PyNODE.LinearHead, PyNODE.CrossEntropy(ones(2)), 6, Int32.(mod.(1:20, 2))),
+    ("numbers", PyNODE.StateHead, PyNODE.SquaredError(), 0, reshape(sin.(1:80), 2, 2, 20)))
+
     allowscalar(false)
-    field, classes = last(DEVICE_FIELDS[2]), 2
-    n = PyNODE.weights_length(field)
-    weights = 0.3 .* sin.(1:(n + 2 * classes + classes))
-    x, labels = reshape(cos.(1:40), 2, 20), Int32.(mod.(1:20, classes))
+    field, stops = last(DEVICE_FIELDS[2]), ndims(targets) == 1 ? [1.0] : [0.5, 1.0]
+    weights = 0.3 .* sin.(1:(PyNODE.weights_length(field) + outer))
+    x = reshape(cos.(1:40), 2, 20)
     batches = Int32.(reshape(mod.(7 .* (0:23), 20), 8, 3))
-    steps = Steps([1.0], [0.5, 1.0], 0.5, 0.0, 0.0, 100, false)
+    steps = Steps(stops, [0.5, 1.0], 0.5, 0.0, 0.0, 100, false)
     trained = map((RightHandSide(field, 8, Float64),
         RightHandSide(PyNODE.lux_network(field, 8, Float64, JLArray)))) do rhs
         path = PyNODE.Path(rhs, PyNODE.Euler(), RK4, steps, 0.0)
         w, metrics = copy(weights), zeros(3, 3)
-        done = PyNODE.train!(w, zero(w), zero(w), metrics, path, zeros(2, 8), x, labels, batches,
-            PyNODE.LinearHead(path, classes), PyNODE.CrossEntropy(ones(classes)),
-            PyNODE.Adam(1e-2, 0.9, 0.999, 1e-8), 0)
+        done = PyNODE.train!(w, zero(w), zero(w), metrics, path, zeros(2, 8), x, targets, batches,
+            make_head(path, 2), objective, PyNODE.Adam(1e-2, 0.9, 0.999, 1e-8), 0)
         @test done == (3, "Success")
         w
     end
