@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("errors", ("errors",)),
     ("arguments, files", ("_validation", "_io")),
     ("seeds, intervals", ("seeding", "proportions")),
+    ("resampling", ("resampling",)),
     ("plain data", ("fields", "solvers", "tasks")),
     ("the model, data", ("models", "datasets")),
     ("numerics", ("backends",)),

@@ -290,6 +290,14 @@ class Model:
         return math.prod(self.task.outputs(self._observed))
 
     @property
+    def answer_shape(self) -> tuple[int, ...]:
+        """The shape of one sample's outputs as `read_out` gives them."""
+        if isinstance(self.task, Classification):
+            return (self.task.classes,)
+        shape = self.task.outputs(self._observed)
+        return (len(self.times) - 1, *shape) if isinstance(self.task, Trajectory) else shape
+
+    @property
     def times(self) -> tuple[float, ...]:
         """t0, and the times of read-outs; the last is t1."""
         return (self.t0, *self.task.stops(self.t1))

@@ -15,7 +15,7 @@ from pynode_jl.errors import UnknownNameError
 
 #: Spawn key of each stream. A number here is part of every stored result: add, never change.
 STREAMS: Mapping[str, int] = MappingProxyType(
-    {"data": 0, "weights": 1, "batches": 2, "controller": 3, "trace": 4}
+    {"data": 0, "weights": 1, "batches": 2, "controller": 3, "trace": 4, "resampling": 5}
 )
 
 

@@ -40,8 +40,11 @@ from pynode_jl.diagnostics._folds import (
 )
 from pynode_jl.diagnostics._order_test import OrderReport, order_test
 from pynode_jl.diagnostics._reference import REFERENCE, Reference, ReferenceCost, reference_solve
-from pynode_jl.diagnostics._step_sweep import by_step, settled_from
-from pynode_jl.diagnostics._swap import COLUMNS, NOT_RUN, SwapReport, swap
+from pynode_jl.diagnostics._sentences import amount_text, interval_text, score_text
+from pynode_jl.diagnostics._shifts import Shift
+from pynode_jl.diagnostics._skill import Skill
+from pynode_jl.diagnostics._step_sweep import by_step, change_column, settled_from
+from pynode_jl.diagnostics._swap import SwapReport, swap
 from pynode_jl.diagnostics._swap_matrix import (
     MATRIX_COLUMNS,
     Clusters,
@@ -49,6 +52,7 @@ from pynode_jl.diagnostics._swap_matrix import (
     clusters,
     swap_matrix,
 )
+from pynode_jl.diagnostics._swap_table import COLUMNS, NOT_RUN, SHIFT_COLUMNS, columns_of
 from pynode_jl.diagnostics._test_solvers import (
     ADAPTIVE_TEST_SOLVERS,
     FIXED_TEST_SOLVERS,
@@ -63,7 +67,6 @@ from pynode_jl.diagnostics._verdict import (
     Flips,
     Kind,
     Rounding,
-    Skill,
     Verdict,
     check_rule,
 )
@@ -78,6 +81,7 @@ __all__ = [
     "MATRIX_COLUMNS",
     "NOT_RUN",
     "REFERENCE",
+    "SHIFT_COLUMNS",
     "STEP_FACTORS",
     "TOLERANCE_FACTORS",
     "Certificate",
@@ -101,15 +105,19 @@ __all__ = [
     "ReferenceCost",
     "Rounding",
     "Share",
+    "Shift",
     "Skill",
     "SwapMatrix",
     "SwapReport",
     "Trial",
     "Verdict",
+    "amount_text",
     "by_step",
     "certify",
+    "change_column",
     "check_rule",
     "clusters",
+    "columns_of",
     "critical",
     "error_share",
     "fan",
@@ -117,11 +125,13 @@ __all__ = [
     "fold_scan",
     "fold_step",
     "folds",
+    "interval_text",
     "measure_orders",
     "order_test",
     "order_violations",
     "planned",
     "reference_solve",
+    "score_text",
     "settled_from",
     "swap",
     "swap_matrix",

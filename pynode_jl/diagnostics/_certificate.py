@@ -28,6 +28,7 @@ from pynode_jl.diagnostics._sentences import weakness_text
 from pynode_jl.diagnostics._step_sweep import ANSWERS_BY_STEP
 from pynode_jl.diagnostics._swap import SwapReport, swap
 from pynode_jl.diagnostics._verdict import Criterion, Verdict
+from pynode_jl.models import Model
 from pynode_jl.solvers import Solver
 from pynode_jl.training import TrainedLike, TrainedModel, as_trained_model, check_fit
 
@@ -130,7 +131,7 @@ class Certificate:
             "samples": self.samples,
             "diagnostics": [each.to_dict() for each in self.findings],
             "settled": self.settled,
-            "accuracy": {
+            self.verdict.metric: {
                 "as trained": self.swap.trained,
                 "as an ODE": self.swap.ode,
                 "chance": self.swap.chance,
@@ -151,7 +152,7 @@ def certify(
     dataset: Dataset,
     *,
     samples: int = 64,
-    margin: float = 0.03,
+    margin: float | None = None,
     confidence: float = 0.95,
     criterion: Criterion = "flips",
     diagnostics: Sequence[Diagnostic] | None = None,
@@ -166,7 +167,7 @@ def certify(
         dataset: whose test part is used.
         samples: test samples for diagnostics that cost a Jacobian each at every step; fewer are
             taken where states are large.
-        margin: the share of answers that may change while a model still holds.
+        margin: the change of answers up to which a model still holds; default the task's.
         confidence: of all intervals.
         criterion: the verdict's rule, as for `swap`.
         diagnostics: what to run beside the swap; default `DIAGNOSTICS`.
@@ -213,7 +214,7 @@ def certify(
         findings.append(diagnostic(context))
     return Certificate(
         trained.solver,
-        f"{dataset.name}, {len(dataset.x_test)} test samples, {dataset.fingerprint}",
+        _data_line(dataset),
         _described(trained),
         backend.name,
         len(context.x),
@@ -227,14 +228,23 @@ def _tell(on_stage: Callable[[str], None] | None, name: str) -> None:
         on_stage(name)
 
 
+def _data_line(dataset: Dataset) -> str:
+    remarks = f", {dataset.remarks}" if dataset.remarks else ""
+    return f"{dataset.name}, {len(dataset.x_test)} test samples, {dataset.fingerprint}{remarks}"
+
+
 def _described(trained: TrainedModel) -> str:
     model = trained.model
     shape = "x".join(map(str, model.field.state_shape))
     weights = sum(math.prod(shape) for shape in model.weight_shapes().values())
     return (
-        f"{type(model.field).__name__}, state {shape}, {weights} weights, {model.classes} classes,"
+        f"{type(model.field).__name__}, state {shape}, {weights} weights, {_asked(model)},"
         f" t from {model.t0:g} to {model.t1:g}"
     )
+
+
+def _asked(model: Model) -> str:
+    return f"{model.classes} classes" if model.classes else model.task.kind
 
 
 def _plain(value: Any) -> Any:

@@ -28,6 +28,8 @@ Outcome = Literal["supports", "contradicts", "inconclusive", "not run"]
 # they take tens of times the memory) and in all.
 NUMBERS_AT_ONCE = 2e6
 NUMBERS = 2e8
+#: The share of samples that may fold, cross or be off, where the verdict's margin is no share.
+SHARE_MARGIN = 0.03
 
 
 @dataclass(frozen=True)
@@ -153,8 +155,12 @@ class Context:
 
     @property
     def margin(self) -> float:
-        """The share of samples up to which a model still holds."""
-        return self.swap.verdict.margin
+        """The share of samples up to which a model still holds.
+
+        Of a task whose answers are numbers, whose verdict has another measure, 0.03.
+        """
+        flips = self.trained.model.task.comparison == "flips"
+        return self.swap.verdict.margin if flips else SHARE_MARGIN
 
     @property
     def confidence(self) -> float:
@@ -265,8 +271,11 @@ class Diagnostic:
         if self.reference and not context.reference.solved:
             return self.not_run("The ODE could not be solved: there is nothing to compare with.")
         if not self.applies(context):
-            size = context.trained.model.field.size
-            return self.not_run(f"It needs {self.needs}; here a state has {size} numbers.")
+            model = context.trained.model
+            here = f"a state has {model.field.size} numbers"
+            if "state" not in self.needs:
+                here = f"the task is {model.task.kind}"
+            return self.not_run(f"It needs {self.needs}; here {here}.")
         try:
             found = self.run(context)
         except PyNODEError as error:

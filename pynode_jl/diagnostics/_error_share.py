@@ -126,4 +126,6 @@ ERROR_SHARE = Diagnostic(
     _run,
     "It is about the leading two classes' margin in the head's logits. A large margin may hide a"
     " large error in the states.",
+    lambda context: context.trained.model.task.comparison == "flips",
+    "answers that are labels",
 )

@@ -25,7 +25,7 @@ from pynode_jl.diagnostics._diagnostic import (
     Outcome,
     has_jacobians,
 )
-from pynode_jl.diagnostics._error_share import error_share
+from pynode_jl.diagnostics._error_share import ErrorShare, error_share
 from pynode_jl.diagnostics._reference import REFERENCE
 from pynode_jl.diagnostics._step_maps import (
     flow_over_steps,
@@ -62,7 +62,8 @@ class Fan:
             transport is not measured.
         global_error: (n, size), the final state minus the exact one.
         exact: (n, size), the exact final state.
-        margin: (n,), the lead of the first logit over the second under the solver.
+        margin: (n,), the lead of the first logit over the second under the solver; nan of a task
+            that is no classification.
         margin_error: (n,), the part of that lead that is made by the global error.
         method: what carried the errors: "Vern7, 2 sub-steps".
         disagreement: how far the two finest resolutions of the transport differ, relative.
@@ -158,7 +159,9 @@ def fan(
         transport = _Transport(backend, trained, y, t, dt, flow, local, {2: halves}, small)
         carried = transport.carried()
     tree = ModelWeights.from_dict(trained.weights)
-    margins = error_share(*(model.logits(each, tree) for each in (path.y[-1], exact)))
+    margins = ErrorShare(np.full(n, np.nan), np.full(n, np.nan))
+    if model.task.comparison == "flips":
+        margins = error_share(*(model.logits(each, tree) for each in (path.y[-1], exact)))
     return Fan(
         solver,
         path.t[1:],

@@ -7,6 +7,7 @@ what it cost.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -17,6 +18,7 @@ import numpy as np
 from pynode_jl.backends import Array, Evaluation, RetCode, Stats
 from pynode_jl.diagnostics._sentences import reference_text
 from pynode_jl.solvers import Solver
+from pynode_jl.tasks import Task
 
 #: The explicit method at its tightest. Tighter solves cost minutes on ReLU fields, at whose kinks
 #: every method is of low order.
@@ -115,8 +117,10 @@ class Reference:
         error: its distance from a solve at a ten times looser tolerance (`state_error`), which is
             above its own error; inf where the reference failed.
         unsure: (n,), the samples whose answer changes if logits move by as much as they did between
-            these two solves; all of them where it failed.
+            these two solves; all of them where it failed; none of a task that is no classification.
         attempts: every solve that was made, in order.
+        doubt: (n,), how far the answers have moved between these two solves, as the task measures
+            changes; of a classification 0.
 
     Example:
         >>> reference = pn.swap(trained, data, ["RK4"], backend="jax").reference
@@ -129,6 +133,7 @@ class Reference:
     error: float
     unsure: Array
     attempts: tuple[Attempt, ...]
+    doubt: Array = dataclasses.field(default_factory=lambda: np.zeros(0))
 
     @property
     def solved(self) -> bool:
@@ -150,6 +155,10 @@ class Reference:
         """Return the ODE's accuracy; nan without a reference."""
         return float("nan") if self.evaluation is None else self.evaluation.accuracy(labels)
 
+    def score(self, task: Task, targets: Array) -> float:
+        """Return the ODE's score; nan without a reference."""
+        return float("nan") if self.evaluation is None else self.evaluation.score(task, targets)
+
     @property
     def cost(self) -> ReferenceCost:
         """What it is worth and what it cost."""
@@ -166,7 +175,12 @@ def not_asked(samples: int) -> Reference:
     return Reference(None, None, float("inf"), np.ones(samples, bool), ())
 
 
-def reference_solve(evaluate: Callable[[Solver], Evaluation], own: Evaluation) -> Reference:
+def reference_solve(
+    evaluate: Callable[[Solver], Evaluation],
+    own: Evaluation,
+    task: Task | None = None,
+    targets: Array | None = None,
+) -> Reference:
     """Solve the ODE in float64 as tightly as there is need.
 
     A coarsely trained field is expensive to solve tightly: on 8x8 digits a tolerance of 1e-7 took
@@ -181,6 +195,8 @@ def reference_solve(evaluate: Callable[[Solver], Evaluation], own: Evaluation) -
     Args:
         evaluate: the model under a solver, its inputs in float64.
         own: the same samples under the training solver.
+        task: what the model answers; default a classification.
+        targets: of the samples, which other tasks' measures of changes ask for.
 
     Example:
         >>> from pynode_jl.diagnostics import reference_solve
@@ -189,7 +205,7 @@ def reference_solve(evaluate: Callable[[Solver], Evaluation], own: Evaluation) -
         >>> bool(reference_solve(evaluate, evaluate(trained.solver)).error < 0.01)
         True
     """
-    search = _Search(evaluate, own)
+    search = _Search(evaluate, own, task, targets)
     for tolerance in _TOLERANCES:
         if not search.tighten(tolerance, tolerance) or search.enough:
             break
@@ -205,13 +221,21 @@ def reference_solve(evaluate: Callable[[Solver], Evaluation], own: Evaluation) -
 class _Search:
     """The solves on the way to a reference: the method in force, the last two, and the best."""
 
-    def __init__(self, evaluate: Callable[[Solver], Evaluation], own: Evaluation) -> None:
+    def __init__(
+        self,
+        evaluate: Callable[[Solver], Evaluation],
+        own: Evaluation,
+        task: Task | None,
+        targets: Array | None,
+    ) -> None:
         self._evaluate = evaluate
         self._own = own
+        self._task = task if task is not None and task.comparison == "shift" else None
+        self._targets = targets
         self._methods = _methods(int(np.prod(own.states.shape[1:])))
         self._method = next(self._methods)
         self.attempts: list[Attempt] = []
-        self.best = not_asked(len(own.logits))
+        self.best = not_asked(len(own.outputs))
         self.coarser: Evaluation | None = None
 
     @property
@@ -243,11 +267,19 @@ class _Search:
                 return False
             self._method = following
         if self.coarser is not None:
-            error, unsure = state_error(self.coarser, finer), _unsure(self.coarser, finer)
+            error = state_error(self.coarser, finer)
+            unsure, doubt = self._open(self.coarser, finer)
             if not self.converged or unsure.sum() < self.best.unsure.sum():
-                self.best = Reference(solver, finer, error, unsure, ())
+                self.best = Reference(solver, finer, error, unsure, (), doubt)
         self.coarser = finer
         return True
+
+    def _open(self, coarser: Evaluation, finer: Evaluation) -> tuple[Array, Array]:
+        """Return which answers are open, and how far they have moved."""
+        if self._task is None or self._targets is None:
+            return _unsure(coarser, finer), np.zeros(len(finer.outputs))
+        moved = self._task.changes(coarser.outputs, finer.outputs, self._targets)
+        return np.zeros(len(moved), bool), moved
 
 
 def _methods(size: int) -> Iterator[Solver]:
@@ -285,14 +317,12 @@ def _unsure(coarser: Evaluation, finer: Evaluation) -> Array:
 
 
 def state_error(evaluation: Evaluation, exact: Evaluation) -> float:
-    """Mean over samples of |y - y_exact| / (1 + |y_exact|) at t1; inf where not finite.
+    """Mean over samples of |y - y_exact| / (1 + |y_exact|) at all read-outs; inf where not finite.
 
     Relative where states are large: a coarsely trained field may throw some samples far out, and
     they alone would decide an absolute error.
     """
-    count = exact.states.shape[0]
-    reference = exact.states.reshape(count, -1)
-    states = evaluation.states.astype(np.float64).reshape(count, -1)
+    reference, states = exact.along, evaluation.along.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         distance = np.linalg.norm(states - reference, axis=1)
         error = float(np.mean(distance / (1.0 + np.linalg.norm(reference, axis=1))))

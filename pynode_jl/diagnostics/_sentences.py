@@ -5,15 +5,25 @@ A diagnostic's own sentences stand in its module: it is one file and one row.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from pynode_jl.diagnostics._shifts import ODE, Shift
+
 if TYPE_CHECKING:
     from pynode_jl.diagnostics._reference import ReferenceCost
-    from pynode_jl.diagnostics._verdict import Flips, Rounding, Skill, Verdict
+    from pynode_jl.diagnostics._skill import Skill
+    from pynode_jl.diagnostics._verdict import Flips, Rounding, Verdict
 
-#: The label of the comparison with the reference solve.
-ODE = "its ODE"
+#: Units of shifts: a share of the model's own error; a score of the user's own.
+OF_ERROR, SCORE = "of their error", "score"
+# What is shifted, by the unit.
+_SHIFTED = {
+    OF_ERROR: "the answers by {} of their error",
+    "nats per dimension": "log-densities by {} nats per dimension",
+    "": "its score by {} in the mean over samples",
+}
 
 
 def verdict_text(verdict: Verdict) -> str:
@@ -70,13 +80,62 @@ def share_text(share: float) -> str:
     return f"{100 * share:.3g}%"
 
 
+def score_text(value: float, metric: str) -> str:
+    """Return a score with its name: "99.9%" of accuracies, "RMSE 0.123" of others.
+
+    Example:
+        >>> from pynode_jl.diagnostics import score_text
+        >>> score_text(0.5, "accuracy"), score_text(0.5, "RMSE")
+        ('50.0%', 'RMSE 0.5')
+    """
+    if metric == "accuracy":
+        return f"{value:.1%}"
+    return f"{value:.4g} {metric}" if " " in metric else f"{metric} {value:.4g}"
+
+
+def amount_text(value: float, unit: str) -> str:
+    """Return a change of answers with its unit: "12.3%" of shares, "0.12 nats per dimension".
+
+    Example:
+        >>> from pynode_jl.diagnostics import amount_text
+        >>> amount_text(0.123, "of their error"), amount_text(0.123, "nats per dimension")
+        ('12.3%', '0.123 nats per dimension')
+    """
+    suffix = unit if unit not in ("", OF_ERROR, SCORE) else ""
+    return f"{_bare(value, unit)} {suffix}".rstrip()
+
+
+def interval_text(low: float, high: float, unit: str) -> str:
+    """Return an interval of changes, the unit once: "10 to 14%", "0.1 to 0.2 nats".
+
+    Example:
+        >>> from pynode_jl.diagnostics import interval_text
+        >>> interval_text(0.1, 0.14, "of their error")
+        '10 to 14%'
+    """
+    ends = _bare(low, unit).removesuffix("%"), amount_text(high, unit)
+    return " to ".join(ends)
+
+
+def _bare(value: float, unit: str) -> str:
+    if not math.isfinite(value):
+        return "infinitely much"
+    return share_text(value) if unit in ("", OF_ERROR) else f"{value:.3g}"
+
+
 def _as_trained(verdict: Verdict) -> str:
-    return f"{verdict.trained:.1%} with {verdict.solver} as trained"
+    return f"{score_text(verdict.trained, verdict.metric)} with {verdict.solver} as trained"
 
 
-def _counted(flips: Flips, verdict: Verdict) -> str:
-    """Flips and their interval: "changes 12 of 1000 answers (0.5 to 2.1%, ...)"."""
+def _counted(flips: Flips | Shift, verdict: Verdict) -> str:
+    """Flips, or a shift, and their interval: "changes 12 of 1000 answers (0.5 to 2.1%, ...)"."""
     sure = share_text(verdict.confidence)
+    if isinstance(flips, Shift):
+        what, ends = _SHIFTED.get(verdict.unit, _SHIFTED[""]), (flips.low, flips.high)
+        return (
+            f"shifts {what.format(_bare(flips.share, verdict.unit))}"
+            f" ({interval_text(*ends, verdict.unit)}, with {sure} confidence)"
+        )
     return (
         f"changes {flips.flips} of {flips.samples} answers"
         f" ({points(flips.low)} to {points(flips.high)}%, with {sure} confidence)"
@@ -88,6 +147,11 @@ def _scores(verdict: Verdict) -> str:
     ode = verdict.ode
     if ode is None:
         return "has no reference"
+    if isinstance(ode, Shift):
+        end = ode.difference_low if verdict.higher_is_better else -ode.difference_high
+        better = "answers better: " if end > 0 else "scores "
+        metric = "" if verdict.metric == SCORE else verdict.metric
+        return f"{better}{score_text(ode.score, metric).strip()}"
     if ode.p_value < 1 - verdict.confidence and ode.won > ode.lost:
         return f"answers better: {ode.accuracy:.1%}, {ode.won} answers won and {ode.lost} lost"
     return f"scores {ode.accuracy:.1%}"
@@ -119,11 +183,18 @@ def _valid(verdict: Verdict) -> str:
     if verdict.finer:
         text += (
             f", none of the {verdict.finer} solves nearer to it more"
-            if worst.flips <= ode.flips
-            else f", the {verdict.finer} solves nearer to it up to {worst.flips}"
-            f" ({worst.label}, at most {points(worst.high)}%)"
+            if worst.share <= ode.share
+            else f", the {verdict.finer} solves nearer to it up to {_most(worst, verdict)}"
         )
-    return f"{text}; the margin is {share_text(verdict.margin)}. Its ODE {_scores(verdict)}."
+    margin = amount_text(verdict.margin, verdict.unit)
+    return f"{text}; the margin is {margin}. Its ODE {_scores(verdict)}."
+
+
+def _most(worst: Flips | Shift, verdict: Verdict) -> str:
+    high = amount_text(worst.high, verdict.unit)
+    if isinstance(worst, Shift):
+        return f"{amount_text(worst.share, verdict.unit)} ({worst.label}, at most {high})"
+    return f"{worst.flips} ({worst.label}, at most {points(worst.high)}%)"
 
 
 def _tied(verdict: Verdict) -> str:
@@ -141,11 +212,11 @@ def _tied(verdict: Verdict) -> str:
         return f"{text} Its ODE {_counted(found, verdict)} and {_scores(verdict)}."
     return (
         f"{text} {found.label}, which is nearer to its ODE, {_counted(found, verdict)}; the margin"
-        f" is {share_text(verdict.margin)}. Its ODE {_scores(verdict)}."
+        f" is {amount_text(verdict.margin, verdict.unit)}. Its ODE {_scores(verdict)}."
     )
 
 
-def _solve(flips: Flips) -> str:
+def _solve(flips: Flips | Shift) -> str:
     return "Its ODE" if flips.label == ODE else flips.label
 
 
@@ -154,20 +225,26 @@ def _undecided(verdict: Verdict) -> str:
     found = verdict.decisive
     if found is None:
         return f"{text}; its ODE could not be solved ({verdict.reason})."
-    text += (
-        f". {_solve(found)} {_counted(found, verdict)}; the margin is {share_text(verdict.margin)}."
-    )
-    if verdict.reason == "reference":
+    margin = amount_text(verdict.margin, verdict.unit)
+    text += f". {_solve(found)} {_counted(found, verdict)}; the margin is {margin}."
+    if verdict.reason == "reference" and isinstance(found, Shift):
+        return f"{text} The reference's own error may change that."
+    if verdict.reason == "reference" and not isinstance(found, Shift):
         return f"{text} {found.unsure} answers are open: the reference's own error may change them."
     if verdict.needed is None:
         return f"{text} At this rate no number of test samples would decide."
     return f"{text} About {verdict.needed} test samples would decide at this rate."
 
 
-def _skilled(skill: Skill | None) -> str:
+def _skilled(skill: Skill | None, metric: str) -> str:
+    """Return what a model is measured against: "above 50.3%, the most frequent label's share"."""
     if skill is None:
-        return "the most frequent label's share"
+        return "above the most frequent label's share"
+    if metric != "accuracy":
+        what = {"RMSE": "the mean of the data"}.get(metric, "the answer that looks at no input")
+        return f"better than {score_text(skill.frequent, metric)}, {what} ({skill.samples} samples)"
     return (
+        "above "
         f"{skill.frequent:.1%}, the most frequent label's share"
         f" ({100 * (skill.accuracy - skill.frequent):+.1f} points, {100 * skill.low:+.1f} to"
         f" {100 * skill.high:+.1f}, {skill.samples} samples)"
@@ -176,18 +253,19 @@ def _skilled(skill: Skill | None) -> str:
 
 def _untrained(verdict: Verdict) -> str:
     return (
-        f"untrained: {_as_trained(verdict)} is not surely above {_skilled(verdict.skill)}. Train it"
-        " further, or take more test samples, then ask."
+        f"untrained: {_as_trained(verdict)} is not surely"
+        f" {_skilled(verdict.skill, verdict.metric)}. Train it further, or take more test samples,"
+        " then ask."
     )
 
 
 def _overfitted(verdict: Verdict) -> str:
     learned = verdict.train_skill
-    better = "better" if learned is None else f"{learned.accuracy:.1%}"
+    better = "better" if learned is None else score_text(learned.accuracy, verdict.metric)
     return (
-        f"overfitted: {_as_trained(verdict)} is not surely above {_skilled(verdict.skill)}, but"
-        f" {better} on its training data. More training data or a smaller model may help; more"
-        " training will not."
+        f"overfitted: {_as_trained(verdict)} is not surely"
+        f" {_skilled(verdict.skill, verdict.metric)}, but {better} on its training data. More"
+        " training data or a smaller model may help; more training will not."
     )
 
 

@@ -39,7 +39,7 @@ def initial_states(trained: TrainedModel, x: npt.ArrayLike) -> Array:
         raise InvalidValueError(
             "x.shape", samples.shape, f"(n, {', '.join(map(str, shape))}), n >= 1", "Reshape it."
         )
-    states: Array = trained.model.initial_state(samples)
+    states: Array = trained.initial_states(samples)
     return states
 
 

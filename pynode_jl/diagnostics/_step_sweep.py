@@ -8,13 +8,15 @@ question, which `critical` answers by training again.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pynode_jl.backends import Evaluation, RetCode
-from pynode_jl.diagnostics._diagnostic import Context, Diagnostic, Finding, Share
-from pynode_jl.diagnostics._sentences import share_text
+from pynode_jl.diagnostics._diagnostic import Context, Diagnostic, Finding, Outcome, Share
+from pynode_jl.diagnostics._sentences import amount_text, interval_text
+from pynode_jl.diagnostics._shifts import shift_interval
 from pynode_jl.errors import SolveError
 from pynode_jl.solvers import Solver
 
@@ -31,7 +33,9 @@ def by_step(context: Context) -> pd.DataFrame:
         One row per setting, the coarsest first: ``setting`` (step or tolerance), ``label``, ``own``
         (the training solver's), ``nf``, ``accuracy``, ``flips`` (the share of answers that differ
         from the ODE's) with its exact interval ``flips_low``, ``flips_high``, ``state_error``,
-        ``retcode``. A failed solve has nan.
+        ``retcode``. Where answers are numbers, ``score``, ``shift`` (how far they are from the
+        ODE's, in the task's measure), ``shift_low``, ``shift_high`` stand in their place. A failed
+        solve has nan.
 
     Example:
         >>> from pynode_jl.diagnostics import Context, by_step
@@ -40,7 +44,9 @@ def by_step(context: Context) -> pd.DataFrame:
         >>> table.loc[table["own"], ["label", "flips"]].to_dict("records")
         [{'label': 'Euler h=1', 'flips': 1.0}]
     """
-    rows = []
+    task, rows = context.trained.model.task, []
+    change = change_column(task.comparison)
+    score_column = "accuracy" if change == "flips" else "score"
     for test in _settings(context):
         found = _evaluated(context, test)
         row = {
@@ -48,24 +54,35 @@ def by_step(context: Context) -> pd.DataFrame:
             "label": test.label,
             "own": test == context.trained.solver,
             "nf": 0 if found is None else found.stats.nf,
-            "accuracy": math.nan,
-            "flips": math.nan,
-            "flips_low": math.nan,
-            "flips_high": math.nan,
+            score_column: math.nan,
+            change: math.nan,
+            f"{change}_low": math.nan,
+            f"{change}_high": math.nan,
             "state_error": math.nan,
             "retcode": "failed" if found is None else str(found.stats.retcode),
         }
         if found is not None and found.stats.retcode == RetCode.Success:
-            flips = _flips(context, found)
+            size, low, high = _departure(context, found)
             row |= {
-                "accuracy": found.accuracy(context.dataset.y_test),
-                "flips": flips.count / flips.total,
-                "flips_low": flips.low,
-                "flips_high": flips.high,
+                score_column: found.score(task, context.dataset.y_test),
+                change: size,
+                f"{change}_low": low,
+                f"{change}_high": high,
                 "state_error": context.reference.distance(found),
             }
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def change_column(comparison: str) -> str:
+    """Return the column of `by_step` that holds what a task compares: "flips" or "shift".
+
+    Example:
+        >>> from pynode_jl.diagnostics import change_column
+        >>> change_column("flips")
+        'flips'
+    """
+    return "flips" if comparison == "flips" else "shift"
 
 
 def settled_from(table: pd.DataFrame, margin: float) -> float | None:
@@ -73,7 +90,7 @@ def settled_from(table: pd.DataFrame, margin: float) -> float | None:
 
     Args:
         table: of `by_step`. Solves that fail at its fine end, for want of precision, are left out.
-        margin: the share of flips that each interval must not exceed.
+        margin: the share of flips, or the shift, that each interval must not exceed.
 
     Returns:
         The setting; None where the answers at the finest one are not surely within the margin.
@@ -85,10 +102,11 @@ def settled_from(table: pd.DataFrame, margin: float) -> float | None:
         >>> settled_from(pd.DataFrame({"setting": [1.0, 0.5, 0.25], **shares}), margin=0.03)
         0.5
     """
-    ended = np.flatnonzero(table["flips"].notna())
+    change = change_column("flips" if "flips" in table else "shift")
+    ended = np.flatnonzero(table[change].notna())
     if not ended.size:
         return None
-    within = (table["flips_high"].to_numpy() <= margin)[: ended[-1] + 1]
+    within = (table[f"{change}_high"].to_numpy() <= margin)[: ended[-1] + 1]
     if not within[-1]:
         return None
     outside = np.flatnonzero(~within)
@@ -131,17 +149,36 @@ def _flips(context: Context, found: Evaluation) -> Share:
     )
 
 
+def _departure(context: Context, found: Evaluation) -> tuple[float, float, float]:
+    """Return how far answers are from the ODE's, and the interval's ends: flips, or a shift."""
+    task, targets = context.trained.model.task, context.dataset.y_test
+    if task.comparison == "flips":
+        share = _flips(context, found)
+        return share.count / share.total, share.low, share.high
+    exact, own, tail = context.exact.outputs, context.own.outputs, (1 - context.confidence) / 2
+    # The unit is the error of the model as it was trained, at every setting.
+    shift = shift_interval(
+        task, found.outputs, exact, task.scale(own, targets), context.reference.doubt, targets, tail
+    )
+    return float(shift.value[0]), float(shift.low[0]), float(shift.high[0])
+
+
 def _run(context: Context) -> Finding:
-    table = by_step(context)
-    margin, settled = context.margin, settled_from(table, context.margin)
-    own = _flips(context, context.own)
-    outcome = own.outcome(margin)
-    finest = table.loc[table["flips"].notna()].iloc[-1]
-    allowed = share_text(margin)
+    table, verdict = by_step(context), context.swap.verdict
+    margin, settled = verdict.margin, settled_from(table, verdict.margin)
+    change = change_column(context.trained.model.task.comparison)
+    size, low, high = _departure(context, context.own)
+    outcome: Outcome = "contradicts" if low > margin else "inconclusive"
+    outcome = "supports" if high <= margin else outcome
+    finest = table.loc[table[change].notna()].iloc[-1]
+    allowed = amount_text(margin, verdict.unit)
     if settled is None:
+        far = f"{finest[f'{change}_high']:.1%} of them flip there"
+        if change == "shift":
+            far = f"{amount_text(finest['shift_high'], verdict.unit)} from the ODE's there"
         text = (
             f"The answers are not surely settled at the ODE's within {allowed} even at"
-            f" {finest['label']}: at most {finest['flips_high']:.1%} of them flip there."
+            f" {finest['label']}: at most {far}."
         )
     else:
         label = table.loc[table["setting"] == settled, "label"].iloc[0]
@@ -154,8 +191,17 @@ def _run(context: Context) -> Finding:
         "supports": "surely within the margin",
         "inconclusive": "not surely on either side of the margin",
     }[outcome]
-    text += f" At the training setting {own.told('answers')} flip, {where}."
-    failed = table.loc[table["flips"].isna(), "label"]
+    if change == "flips":
+        own = _flips(context, context.own)
+        data: dict[str, Any] = own.to_dict()
+        said, clause = f"{own.told('answers')} flip", f"{own.told('answers')} flip"
+    else:
+        data = {"shift": size, "low": low, "high": high}
+        ends = interval_text(low, high, verdict.unit)
+        said = f"they are {amount_text(size, verdict.unit)} from them ({ends})"
+        clause = f"{amount_text(size, verdict.unit)} away, {ends}"
+    text += f" At the training setting {said}, {where}."
+    failed = table.loc[table[change].isna(), "label"]
     if len(failed):
         text += f" Solves failed at {', '.join(failed)}."
     return Finding(
@@ -166,10 +212,10 @@ def _run(context: Context) -> Finding:
         {
             "settled": settled,
             "margin": margin,
-            "at training": own.to_dict(),
+            "at training": data,
             "table": table.to_dict("records"),
         },
-        f"its answers are not its ODE's ({own.told('answers')} flip)",
+        f"its answers are not its ODE's ({clause})",
         table,
     )
 

@@ -8,6 +8,7 @@ with those of the training solver (`diagnostics._verdict`). An ODE keeps its ans
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,66 +22,38 @@ from pynode_jl.backends import Array, Backend, BackendLike, Evaluation, RetCode,
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics._paper_rules import ten_points, three_points
 from pynode_jl.diagnostics._reference import (
-    ROUNDING,
     Reference,
     ReferenceCost,
     not_asked,
     reference_solve,
 )
+from pynode_jl.diagnostics._shifts import compare_shifts
+from pynode_jl.diagnostics._skill import Samples, Skill, skill
+from pynode_jl.diagnostics._swap_table import (
+    NOT_RUN,
+    columns_of,
+    finer,
+    measured,
+    row,
+    with_comparisons,
+)
 from pynode_jl.diagnostics._test_solvers import planned
 from pynode_jl.diagnostics._verdict import (
-    Comparisons,
+    AnyComparisons,
     Criterion,
     Rounding,
-    Skill,
     Verdict,
     check_rule,
+    checked_margin,
     compare,
     judge,
-    skill,
 )
 from pynode_jl.errors import SolveError, WrongSolverError
+from pynode_jl.models import Model
+from pynode_jl.resampling import ratio_intervals
 from pynode_jl.solvers import Solver
+from pynode_jl.tasks import Task
 from pynode_jl.training import TrainedLike, TrainedModel, as_trained_model, check_fit
-
-COLUMNS = (
-    "train_solver",
-    "test_solver",
-    "order",
-    "factor",
-    "label",
-    "step",
-    "fixed",
-    "accuracy",
-    "agreement",
-    "flips",
-    "flips_low",
-    "flips_high",
-    "lost",
-    "won",
-    "p_value",
-    "worst_class",
-    "class_samples",
-    "class_flips",
-    "class_low",
-    "logit_distance",
-    "state_error",
-    "finer",
-    "nf",
-    "njac",
-    "naccept",
-    "nreject",
-    "seconds",
-    "retcode",
-    "reason",
-)
-#: The return code of a row whose solver was not run: the backend does not have it.
-NOT_RUN = "NotRun"
-# What such a row has no number for.
-_MEASURED = (
-    *("accuracy", "agreement", "flips", "flips_low", "flips_high", "lost", "won", "p_value"),
-    *("worst_class", "class_samples", "class_flips", "class_low"),
-)
 
 # Training samples that tell an overfitted model from an untrained one.
 _TRAINING_SAMPLES = 2_000
@@ -91,13 +64,14 @@ class SwapReport:
     """A trained model under many solvers.
 
     Attributes:
-        table: one row per test solve (`COLUMNS`); rows of failed solves hold what the last state
-            gives, and their return code. A solver that the backend cannot run has a row of its
-            own, with the return code "NotRun" and the reason. Seconds are those of the solve,
-            without compilation where the backend can tell.
-        trained: accuracy under the training solver.
-        ode: accuracy under the reference solve, of the ODE itself (nan where there is none).
-        chance: the share of the most frequent label.
+        table: one row per test solve (`COLUMNS`, or `SHIFT_COLUMNS`); rows of failed solves hold
+            what the last state gives, and their return code. A solver that the backend cannot run
+            has a row of its own, with the return code "NotRun" and the reason. Seconds are those of
+            the solve, without compilation where the backend can tell.
+        trained: accuracy (or the task's score) under the training solver.
+        ode: the same under the reference solve, of the ODE itself (nan where there is none).
+        chance: that of the best answer that looks at no input: the share of the most frequent
+            label (nan of a task without any).
         verdict: what it means.
         reference: the reference solve, with its states; not part of a report that was read from a
             file, where it is None.
@@ -125,11 +99,27 @@ class SwapReport:
     @property
     def comparisons(self) -> pd.DataFrame:
         """One row for each solve that the verdict rests on, the ODE first: label, flips, share,
-        low, high, lost, won, p_value, accuracy. Empty where nothing was compared."""
+        low, high, lost, won, p_value, accuracy; or, where answers are numbers, label, share, low,
+        high, score, difference. Empty where nothing was compared."""
+        if "shift" in self.table:
+            return self._shifts
         finer = self.table[self.table["finer"] & (self.table["label"] != self.verdict.solver)]
         renamed = finer.rename(columns={"flips_low": "low", "flips_high": "high"})
         renamed = renamed.assign(share=renamed["flips"] / self.verdict.samples)
         columns = ["label", "flips", "share", "low", "high", "lost", "won", "p_value", "accuracy"]
+        ode = self.verdict.ode
+        first = [] if ode is None else [{**vars(ode), "share": ode.share}]
+        return pd.concat(
+            [pd.DataFrame(first, columns=columns), renamed[columns]], ignore_index=True
+        )
+
+    @property
+    def _shifts(self) -> pd.DataFrame:
+        renamed = self.table[self.table["finer"] & (self.table["label"] != self.verdict.solver)]
+        renamed = renamed.rename(
+            columns={"shift": "share", "shift_low": "low", "shift_high": "high"}
+        )
+        columns = ["label", "share", "low", "high", "score", "difference"]
         ode = self.verdict.ode
         first = [] if ode is None else [{**vars(ode), "share": ode.share}]
         return pd.concat(
@@ -156,7 +146,7 @@ def swap(
     tests: Sequence[str | Solver] | None = None,
     *,
     factors: Sequence[float] | None = None,
-    margin: float = 0.03,
+    margin: float | None = None,
     confidence: float = 0.95,
     criterion: Criterion = "flips",
     backend: BackendLike = None,
@@ -171,7 +161,8 @@ def swap(
             `factors`; a `Solver` (or text such as ``"Tsit5:rtol=1e-6"``) is taken as it is.
             Default: the paper's.
         factors: default the paper's, 0.5 to 2 for steps, 0.1 to 10 for tolerances.
-        margin: the share of answers that may change while a model still holds.
+        margin: the change of answers up to which a model still holds, in the task's measure;
+            default the task's: a share of 0.03 of a classification, 0.1 of the error of numbers.
         confidence: of the intervals that the verdict rests on.
         criterion: "flips", or a rule of the paper: "three-points" of accuracy under all solvers of
             the training solver's order or higher at steps no longer, or "ten-points" against the
@@ -195,7 +186,9 @@ def swap(
     trained = as_trained_model(trained)
     check_fit(trained.model, dataset)
     backend = as_backend(backend, trained.model.field)
-    check_rule(margin, confidence, criterion)
+    task = trained.model.task
+    margin = checked_margin(margin, task)
+    check_rule(margin, confidence, criterion, task)
     optional_callable("on_solve", on_solve)
     if criterion == "three-points":
         _ = trained.solver.order  # the rule is about orders
@@ -203,7 +196,7 @@ def swap(
     plan = list(planned(trained.solver, tests, factors, span))
     solve = _Solves(trained, backend, len(plan) + 2, on_solve)
     own = solve(1, trained.solver, dataset.x_test)
-    learned = skill(own.predictions, dataset.y_test, confidence)
+    learned = skill(task, own, Samples(dataset.x_test, dataset.y_test), confidence)
     undecided = Verdict(
         "undecided",
         "",
@@ -212,15 +205,19 @@ def swap(
         dataset.n_test,
         confidence,
         margin,
-        own.accuracy(dataset.y_test),
+        own.score(task, dataset.y_test),
         skill=learned,
+        task=task.kind,
+        metric=task.metric,
+        unit=task.unit,
+        higher_is_better=task.higher_is_better,
     )
     return _report(undecided, learned, own, plan, solve, dataset)
 
 
 def _report(
     undecided: Verdict,
-    learned: Skill,
+    learned: Skill | None,
     own: Evaluation,
     plan: Sequence[tuple[Solver, float]],
     solve: _Solves,
@@ -234,7 +231,8 @@ def _report(
     # Of a model that has learned nothing, or of no answers at all, a reference tells no more.
     if unfit is None and (plan or criterion != "ten-points"):
         x64 = x.astype(np.float64)
-        reference = reference_solve(lambda solver: solve(2, solver, x64), own)
+        task = trained.model.task
+        reference = reference_solve(lambda solver: solve(2, solver, x64), own, task, labels)
     table, found, counted = _compared(plan, solve, own, reference, dataset, undecided.confidence)
     if unfit is not None:
         verdict = unfit
@@ -245,15 +243,15 @@ def _report(
     else:
         verdict = judge(undecided, found, counted)
         if criterion == "three-points":
-            verdict = three_points(verdict, table, trained.solver, float(found.accuracy[-1]))
+            verdict = three_points(verdict, table, trained.solver, reference.accuracy(labels))
     if trained.precision != "full":
         rounding = _rounding(trained, dataset, own, found, counted, undecided.margin, backend)
         verdict = replace(verdict, rounding=rounding)
     return SwapReport(
         table,
         undecided.trained,
-        reference.accuracy(labels),
-        learned.frequent,
+        reference.score(trained.model.task, labels),
+        math.nan if learned is None else learned.frequent,
         verdict,
         reference,
         reference.cost,
@@ -279,7 +277,7 @@ class _Solves:
             # A solve that the library refuses in its own words is a failed row like any other.
             known = {str(code) for code in RetCode}
             code = RetCode(error.retcode) if error.retcode in known else RetCode.Unstable
-            return _no_answers(len(x), model.classes, model.field.state_shape, code)
+            return _no_answers(model, len(x), code)
 
 
 def _compared(
@@ -289,10 +287,12 @@ def _compared(
     reference: Reference,
     dataset: Dataset,
     confidence: float,
-) -> tuple[pd.DataFrame, Comparisons, Array]:
+) -> tuple[pd.DataFrame, AnyComparisons, Array]:
     """Return the table of all test solves, their comparisons, and which count: the finer ones."""
     train_solver, labels = solve.trained.solver, dataset.y_test
-    rows, answers = [], []
+    task = solve.trained.model.task
+    rows: list[dict[str, object]] = []
+    answers: list[Evaluation] = []
     for number, (solver, factor) in enumerate(plan, start=3):
         refusal = ""
         try:
@@ -300,35 +300,63 @@ def _compared(
             found = own if solver == train_solver else solve(number, solver, dataset.x_test)
         except WrongSolverError as error:
             # One that this backend cannot run is no reason to lose all others.
-            model, refusal = solve.trained.model, str(error)
-            found = _no_answers(len(labels), model.classes, model.field.state_shape)
-        row = _row(train_solver, solver, factor, found, own, reference, labels)
-        rows.append(row | ({"retcode": NOT_RUN, "reason": refusal} if refusal else {}))
-        answers.append(found.predictions)
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    table["finer"] = _finer(table, reference.distance(own), reference.error)
+            refusal = str(error)
+            found = _no_answers(solve.trained.model, len(labels))
+        made = row(task, train_solver, solver, factor, found, own, reference, labels)
+        rows.append(made | ({"retcode": NOT_RUN, "reason": refusal} if refusal else {}))
+        answers.append(found)
+    table = pd.DataFrame(rows, columns=list(columns_of(task.comparison)))
+    table["finer"] = finer(table, reference.distance(own), reference.error)
     counted = (table["finer"] & (table["label"] != train_solver.label)).to_numpy(bool)
-    comparisons = compare(
-        list(table["label"]),
+    comparisons = _comparisons(
+        task, list(table["label"]), answers, own, reference, labels, counted, confidence
+    )
+    table = with_comparisons(table, comparisons)
+    if (table["retcode"] == NOT_RUN).any():
+        numbers = measured(task.comparison)
+        table[numbers] = table[numbers].where(table["retcode"] != NOT_RUN)
+    return table, comparisons, counted
+
+
+def _comparisons(
+    task: Task,
+    names: list[str],
+    answers: list[Evaluation],
+    own: Evaluation,
+    reference: Reference,
+    targets: Array,
+    counted: Array,
+    confidence: float,
+) -> AnyComparisons:
+    """Compare all answers as the task does."""
+    rule: dict[str, Any] = {"counted": counted, "confidence": confidence}
+    exact = reference.evaluation
+    if task.comparison == "shift":
+        return compare_shifts(
+            task,
+            names,
+            [each.outputs for each in answers],
+            own.outputs,
+            None if exact is None else exact.outputs,
+            reference.doubt,
+            targets,
+            **rule,
+        )
+    return compare(
+        names,
         # Few classes: small integers make the comparison of many solves cheap.
-        np.array(answers, np.int32),
+        np.array([each.predictions for each in answers], np.int32),
         own.predictions.astype(np.int32),
         reference.predictions.astype(np.int32) if reference.solved else None,
         reference.unsure,
-        labels,
-        counted=counted,
-        confidence=confidence,
+        targets,
+        **rule,
     )
-    table = _with_flips(table, comparisons)
-    if (table["retcode"] == NOT_RUN).any():
-        measured = list(_MEASURED)
-        table[measured] = table[measured].where(table["retcode"] != NOT_RUN)
-    return table, comparisons, counted
 
 
 def _unfit(
     verdict: Verdict,
-    learned: Skill,
+    learned: Skill | None,
     trained: TrainedModel,
     dataset: Dataset,
     base: Evaluation,
@@ -348,14 +376,16 @@ def _unfit(
         return replace(verdict, kind="non-finite", reason=f"{said} are NaN or infinite")
     if base.stats.retcode != RetCode.Success:
         return replace(verdict, kind="failed", reason=base.stats.retcode.meaning)
-    if learned.sure:
+    if learned is None or learned.sure:
         return None
-    x, labels = dataset.x_train[:_TRAINING_SAMPLES], dataset.y_train[:_TRAINING_SAMPLES]
-    answers = backend.evaluate(trained.model, trained.weights, x, trained.solver).predictions
-    train_skill = skill(answers, labels, verdict.confidence)
+    few = Samples(dataset.x_train[:_TRAINING_SAMPLES], dataset.y_train[:_TRAINING_SAMPLES])
+    answers = backend.evaluate(trained.model, trained.weights, few.x, trained.solver)
+    train_skill = skill(trained.model.task, answers, few, verdict.confidence)
+    # Of a handful of test samples nothing is known, overfitting neither.
+    sure = math.isfinite(learned.high) and train_skill is not None and train_skill.sure
     return replace(
         verdict,
-        kind="overfitted" if train_skill.sure else "untrained",
+        kind="overfitted" if sure else "untrained",
         reason="skill",
         train_skill=train_skill,
     )
@@ -372,7 +402,7 @@ def _rounding(
     trained: TrainedModel,
     dataset: Dataset,
     base: Evaluation,
-    found: Comparisons,
+    found: AnyComparisons,
     counted: Array,
     margin: float,
     backend: Backend,
@@ -380,96 +410,21 @@ def _rounding(
     rounded = backend.evaluate(
         trained.model, trained.weights, dataset.x_test, trained.solver, precision=trained.precision
     )
-    rows = np.append(counted, found.solved)
-    shares = found.flips[rows] / found.samples
+    rows, task = np.append(counted, found.solved), trained.model.task
+    shares = found.changed[rows]
+    changes = task.changes(base.outputs, rounded.outputs, dataset.y_test)
+    scale = task.scale(base.outputs, dataset.y_test)
+    changed = ratio_intervals(changes, scale, lower_error=0.5, upper_error=0.5, root=task.root)
     return Rounding(
         trained.precision,
-        rounded.accuracy(dataset.y_test),
-        float(np.mean(rounded.predictions != base.predictions)),
+        rounded.score(task, dataset.y_test),
+        float(changed.value[0]),
         float(shares.max()) if shares.size else None,
         margin,
     )
 
 
-def _no_answers(
-    samples: int, classes: int, state: tuple[int, ...], code: RetCode = RetCode.Unstable
-) -> Evaluation:
-    return Evaluation(
-        np.full((samples, classes), np.nan),
-        np.full((samples, *state), np.nan),
-        Stats(0, 0, 0, 0, code),
-    )
-
-
-def _with_flips(table: pd.DataFrame, found: Comparisons) -> pd.DataFrame:
-    solves = len(table)
-    # The class that changes most surely; the share breaks ties between zeros.
-    surest = found.class_low + 1e-9 * found.class_flips / found.class_samples
-    c = surest[:solves].argmax(axis=1) if solves else np.zeros(0, int)
-    rows = np.arange(solves)
-    return table.assign(
-        flips=found.flips[:solves],
-        flips_low=found.low[:solves],
-        flips_high=found.high[:solves],
-        lost=found.lost[:solves],
-        won=found.won[:solves],
-        p_value=found.p_value[:solves],
-        worst_class=found.classes[c],
-        class_samples=found.class_samples[c].astype(int),
-        class_flips=found.class_flips[rows, c].astype(int),
-        class_low=found.class_low[rows, c],
-    )
-
-
-def _row(
-    train_solver: Solver,
-    solver: Solver,
-    factor: float,
-    evaluation: Evaluation,
-    base: Evaluation,
-    reference: Reference,
-    labels: Array,
-) -> dict[str, object]:
-    stats = evaluation.stats
-    return {
-        "train_solver": train_solver.label,
-        "test_solver": solver.name,
-        "order": solver.info.order,
-        "factor": factor,
-        "label": solver.label,
-        "step": solver.stepping.size,
-        "fixed": solver.fixed,
-        "accuracy": evaluation.accuracy(labels),
-        "agreement": float(np.mean(evaluation.predictions == base.predictions)),
-        "logit_distance": _relative(evaluation.logits - base.logits, base.logits),
-        "state_error": reference.distance(evaluation),
-        "nf": stats.nf,
-        "njac": stats.njac,
-        "naccept": stats.naccept,
-        "nreject": stats.nreject,
-        "seconds": max(0.0, stats.seconds - stats.compile_seconds),
-        "retcode": str(stats.retcode),
-        "reason": "" if stats.retcode == RetCode.Success else stats.retcode.meaning,
-    }
-
-
-def _finer(table: pd.DataFrame, own_error: float, reference_error: float) -> pd.Series[bool]:
-    """Which solves are as near to the ODE as the training solver's, or nearer; itself included.
-
-    None where the reference's own error is larger: distances from it rank nothing.
-    """
-    allowed = max(own_error, ROUNDING)
-    near = (table["state_error"] <= allowed) & (reference_error <= allowed)
-    return near & (table["retcode"] == RetCode.Success)
-
-
-def _relative(difference: Array, logits: Array) -> float:
-    """Mean norm over mean norm; of logits that are all zero, 0 or infinite."""
-    # A diverged solve's logits may overflow float32 when squared.
-    distance, size = (
-        float(np.linalg.norm(each.astype(np.float64), axis=1).mean())
-        for each in (difference, logits)
-    )
-    if size == 0.0:
-        return 0.0 if distance == 0.0 else float("inf")
-    return distance / size
+def _no_answers(model: Model, samples: int, code: RetCode = RetCode.Unstable) -> Evaluation:
+    states = np.full((len(model.times) - 1, samples, *model.field.state_shape), np.nan)
+    outputs = np.full((samples, *model.answer_shape), np.nan)
+    return Evaluation.of(outputs, states, Stats(0, 0, 0, 0, code))

@@ -21,15 +21,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from pynode_jl import proportions
 from pynode_jl._validation import choice, real_number
 from pynode_jl.backends import Array
-from pynode_jl.diagnostics._sentences import ODE as ODE
 from pynode_jl.diagnostics._sentences import rounding_text, verdict_text
+from pynode_jl.diagnostics._shifts import ODE as ODE
+from pynode_jl.diagnostics._shifts import Shift, ShiftComparisons
+from pynode_jl.diagnostics._skill import Skill
+from pynode_jl.errors import InvalidValueError
+from pynode_jl.tasks import Task
+
+#: Comparisons of either kind.
+AnyComparisons: TypeAlias = "Comparisons | ShiftComparisons"
 
 Kind = Literal["valid", "tied", "undecided", "untrained", "overfitted", "non-finite", "failed"]
 #: How a verdict is reached: by flips as above, or by one of the paper's own rules on accuracies.
@@ -37,20 +44,37 @@ Criterion = Literal["flips", "three-points", "ten-points"]
 CRITERIA: tuple[Criterion, ...] = ("flips", "three-points", "ten-points")
 
 
-def check_rule(margin: float, confidence: float, criterion: str) -> None:
+def checked_margin(margin: float | None, task: Task | None = None) -> float:
+    """Return a margin, or the task's (0.03 without one) for None."""
+    if margin is not None:
+        return margin
+    return 0.03 if task is None else task.margin
+
+
+def check_rule(
+    margin: float | None, confidence: float, criterion: str, task: Task | None = None
+) -> None:
     """Refuse settings that no verdict can be made with.
 
     Raises:
-        InvalidValueError: a margin outside (0, 1), a confidence outside (0.5, 1), or an unknown
-            criterion.
+        InvalidValueError: a margin that is not positive, or of a share of answers not below 1; a
+            confidence outside (0.5, 1); an unknown criterion, or a rule about accuracies for
+            another task than a classification.
 
     Example:
         >>> from pynode_jl.diagnostics import check_rule
         >>> check_rule(margin=0.03, confidence=0.95, criterion="flips")
     """
-    real_number("margin", margin, "0.03 is three points.", above=0, below=1)
+    share = task is None or task.comparison == "flips"
+    if margin is not None:
+        most = 1 if share else math.inf
+        real_number("margin", margin, "0.03 is three points.", above=0, below=most)
     real_number("confidence", confidence, "0.95 is usual.", above=0.5, below=1)
     choice("criterion", criterion, CRITERIA)
+    if not share and criterion != "flips":
+        raise InvalidValueError(
+            "criterion", criterion, '"flips" for a task without accuracies', "Leave it out."
+        )
 
 
 @dataclass(frozen=True)
@@ -108,33 +132,6 @@ class ClassFlips:
 
 
 @dataclass(frozen=True)
-class Skill:
-    """How much more accurate a model is than the most frequent label.
-
-    Attributes:
-        accuracy, frequent: of the model, and of always answering the most frequent label.
-        low, high: exact interval of the difference, from the samples that only one gets right.
-        samples: how many samples.
-
-    Example:
-        >>> from pynode_jl.diagnostics import Skill
-        >>> Skill(accuracy=0.9, frequent=0.5, low=0.35, high=0.45, samples=1000).low > 0
-        True
-    """
-
-    accuracy: float
-    frequent: float
-    low: float
-    high: float
-    samples: int
-
-    @property
-    def sure(self) -> bool:
-        """Whether the model is surely more accurate."""
-        return self.low > 0.0
-
-
-@dataclass(frozen=True)
 class Rounding:
     """What the arithmetic of training does to the answers, beside what finer solvers do.
 
@@ -183,7 +180,7 @@ class Verdict:
         solver: the training solver's label.
         samples: test samples.
         confidence, margin: of the rule.
-        trained: accuracy as trained.
+        trained: accuracy (or score) as trained.
         ode: comparison with the ODE; None where there was no reference.
         decisive: the comparison that decides, or that is nearest to deciding; None where none was
             made.
@@ -193,9 +190,11 @@ class Verdict:
         train_skill: the same on training samples, asked only where `skill` is not sure.
         needed: how many test samples would decide at the rate seen; None where it is decided, or
             where no number would.
-        drop: accuracy as trained minus the lowest of the ODE and the finer solves (nan without).
+        drop: how much worse the worst of the ODE and the finer solves scores (nan without).
         worst: the label of the solve that has it ("" without).
         rounding: for a model trained in another precision than full; None for all others.
+        task, metric, unit, higher_is_better: of the task: its kind, what its score is called, what
+            a change of answers is measured in, and which scores are good.
 
     Example:
         >>> verdict = pn.swap(trained, data, ["RK4"], backend="jax").verdict
@@ -213,8 +212,8 @@ class Verdict:
     confidence: float
     margin: float
     trained: float
-    ode: Flips | None = None
-    decisive: Flips | None = None
+    ode: Flips | Shift | None = None
+    decisive: Flips | Shift | None = None
     decisive_class: ClassFlips | None = None
     finer: int = 0
     skill: Skill | None = None
@@ -223,6 +222,10 @@ class Verdict:
     drop: float = math.nan
     worst: str = ""
     rounding: Rounding | None = None
+    task: str = "classification"
+    metric: str = "accuracy"
+    unit: str = ""
+    higher_is_better: bool = True
 
     @property
     def text(self) -> str:
@@ -244,9 +247,10 @@ class Verdict:
         Raises:
             KeyError, TypeError: values that it did not write.
         """
-        parts = {
-            "ode": Flips,
-            "decisive": Flips,
+        compared = Flips if values.get("task", "classification") == "classification" else Shift
+        parts: dict[str, Any] = {
+            "ode": compared,
+            "decisive": compared,
             "decisive_class": ClassFlips,
             "skill": Skill,
             "train_skill": Skill,
@@ -291,7 +295,33 @@ class Comparisons:
     upper_error: float
     solved: bool = field(default=True)
 
-    def flips_of(self, i: int) -> Flips:
+    @property
+    def changed(self) -> Array:
+        """(solves,), the share of answers that change."""
+        return self.flips / self.samples
+
+    def worst(self, rows: Array) -> int:
+        """Return the least accurate of `rows`."""
+        return int(rows[np.argmin(self.accuracy[rows])])
+
+    def settled(self, i: int, margin: float) -> bool:
+        """Whether a solve would be within the margin if every open answer stayed as it is."""
+        if i < len(self.labels) - 1 or not self.unsure.any():
+            return False
+        return (
+            float(proportions.upper_bound(self.flips[i], self.samples, self.upper_error)) <= margin
+        )
+
+    def needed(self, i: int, margin: float) -> int | None:
+        """Return about how many samples would decide at the rate seen."""
+        return proportions.samples_to_decide(
+            float(self.flips[i]) / self.samples,
+            margin,
+            lower_error=float(self.lower_error[i]),
+            upper_error=self.upper_error,
+        )
+
+    def of(self, i: int) -> Flips:
         """One solve's comparison."""
         last = i == len(self.labels) - 1
         return Flips(
@@ -393,8 +423,8 @@ def compare(
     )
 
 
-def judge(base: Verdict, found: Comparisons, counted: Array) -> Verdict:
-    """Decide valid, tied or undecided by flips.
+def judge(base: Verdict, found: AnyComparisons, counted: Array) -> Verdict:
+    """Decide valid, tied or undecided by flips, or by shifts.
 
     Args:
         base: the verdict's context: solver, margin, accuracies; its kind is replaced.
@@ -405,58 +435,41 @@ def judge(base: Verdict, found: Comparisons, counted: Array) -> Verdict:
     ode = len(found.labels) - 1
     finer = np.flatnonzero(counted)
     rows = np.append(finer, ode)
-    lowest = rows[np.argmin(found.accuracy[rows])]
+    lowest = found.worst(rows)
+    score = found.score if isinstance(found, ShiftComparisons) else found.accuracy
+    lost = base.trained - float(score[lowest])
     base = replace(
         base,
-        ode=found.flips_of(ode),
+        ode=found.of(ode),
         finer=finer.size,
-        drop=base.trained - float(found.accuracy[lowest]),
+        drop=lost if base.higher_is_better else -lost,
         worst=found.labels[lowest],
     )
-    worst = int(rows[np.argmax(found.flips[rows])])
+    worst = int(rows[np.argmax(found.changed[rows])])
     if found.low[ode] > margin:
-        return replace(base, kind="tied", reason="ode", decisive=found.flips_of(ode))
+        return replace(base, kind="tied", reason="ode", decisive=found.of(ode))
     if finer.size and found.low[finer].max() > margin:
         decisive = int(finer[np.argmax(found.low[finer])])
-        return replace(base, kind="tied", reason="finer", decisive=found.flips_of(decisive))
-    if found.class_low[rows].max() > margin:
+        return replace(base, kind="tied", reason="finer", decisive=found.of(decisive))
+    if isinstance(found, Comparisons) and found.class_low[rows].max() > margin:
         row, c = np.unravel_index(np.argmax(found.class_low[rows]), found.class_low[rows].shape)
         i = int(rows[row])
         return replace(
             base,
             kind="tied",
             reason="class",
-            decisive=found.flips_of(i),
+            decisive=found.of(i),
             decisive_class=found.class_of(i, int(c)),
         )
     if found.high[rows].max() <= margin:
-        return replace(base, kind="valid", reason="", decisive=found.flips_of(worst))
+        return replace(base, kind="valid", reason="", decisive=found.of(worst))
     widest = int(rows[np.argmax(found.high[rows])])
-    nearest = found.flips_of(widest)
-    needed = proportions.samples_to_decide(
-        nearest.share,
-        margin,
-        lower_error=float(found.lower_error[widest]),
-        upper_error=found.upper_error,
-    )
     # With every open answer settled the other way it would be decided: samples are not what lacks.
-    settled = proportions.upper_bound(found.flips[widest], found.samples, found.upper_error)
-    reason = "reference" if nearest.unsure and float(settled) <= margin else "samples"
+    reason = "reference" if found.settled(widest, margin) else "samples"
     return replace(
         base,
         kind="undecided",
         reason=reason,
-        decisive=nearest,
-        needed=needed if reason == "samples" else None,
+        decisive=found.of(widest),
+        needed=found.needed(widest, margin) if reason == "samples" else None,
     )
-
-
-def skill(answers: Array, truth: Array, confidence: float = 0.95) -> Skill:
-    """Compare a model's answers with the most frequent label."""
-    values, counts = np.unique(truth, return_counts=True)
-    frequent = truth == values[np.argmax(counts)]
-    right = answers == truth
-    _, low, high = proportions.paired_difference(
-        int((right & ~frequent).sum()), int((frequent & ~right).sum()), truth.size, confidence
-    )
-    return Skill(float(right.mean()), float(frequent.mean()), low, high, truth.size)

@@ -39,6 +39,7 @@ class CustomTask(Task):
 
     kind = "custom"
     metric = "score"
+    unit = "score"
     signed = True
 
     loss_function: Callable[[Any, Any], Any]

@@ -32,6 +32,7 @@ class Regression(Task):
 
     kind = "regression"
     metric = "RMSE"
+    unit = "of their error"
     root = True
 
     targets: int = 1

@@ -26,12 +26,17 @@ class Task(ABC):
     Attributes:
         kind: its name in configurations, "regression" for one.
         metric: what its score is called: "accuracy".
-        unit: of the score and of changes, "" for a plain number.
+        unit: of changes: "" for a share of the answers, "of their error", "nats per dimension".
         higher_is_better: whether a larger score is the better one.
         comparison: "flips" where answers are equal or not; "shift" where they differ by a number.
         signed: whether losses may be negative.
         root: whether score and shift are roots of means of squares.
         default_margin: the change of answers up to which a model still holds.
+
+    Example:
+        >>> task = pn.Regression()
+        >>> isinstance(task, pn.Task), task.metric, task.margin
+        (True, 'RMSE', 0.1)
     """
 
     kind: ClassVar[str]

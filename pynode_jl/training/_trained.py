@@ -56,6 +56,10 @@ class TrainedModel:
         """The field's part of the weights, under the field's own names."""
         return dict(ModelWeights.from_dict(self.weights).field)
 
+    def initial_states(self, x: Any) -> Any:
+        """Return the states at t0 of inputs: ``(n, *field.state_shape)``, encoded and padded."""
+        return self.model.initial_state(x, ModelWeights.from_dict(self.weights))
+
 
 @dataclass(frozen=True)
 class Trained:

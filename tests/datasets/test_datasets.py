@@ -45,7 +45,7 @@ from pynode_jl.errors import (
     PyNODEError,
     UnknownNameError,
 )
-from pynode_jl.fields import ConvField2d
+from pynode_jl.fields import MLP, ConvField2d
 from pynode_jl.models import Model
 from pynode_jl.runs import Config, FieldConfig
 from pynode_jl.seeding import STREAMS, generator
@@ -77,7 +77,14 @@ def test_streams_are_independent_and_repeatable() -> None:
         expected = np.random.default_rng(np.random.SeedSequence(3, spawn_key=(STREAMS[stream],)))
         assert np.array_equal(draw, generator(3, stream).random(4))
         assert np.array_equal(draw, expected.random(4))
-    assert STREAMS == {"data": 0, "weights": 1, "batches": 2, "controller": 3, "trace": 4}
+    assert STREAMS == {
+        "data": 0,
+        "weights": 1,
+        "batches": 2,
+        "controller": 3,
+        "trace": 4,
+        "resampling": 5,
+    }
 
 
 @pytest.mark.parametrize("seed", [-1, True, 1.0, "0", None])
@@ -528,7 +535,11 @@ def test_wrong_arrays_are_refused(options: dict[str, Any], message: str) -> None
 
 
 def test_load_builds_every_row_of_the_table() -> None:
-    assert set(DATASETS) == {"spheres", "three_minima", "digits", "mnist", "cifar10", "arrays"}
+    assert set(DATASETS) == {
+        "spheres", "three_minima", "digits", "mnist", "cifar10", "arrays", "csv",
+        "moons", "circles", "spirals", "annuli", "sine", "diabetes",
+        "lotka_volterra", "spiral", "pendulum", "lorenz63", "van_der_pol",
+    }  # fmt: skip
     assert load("spheres", dim=3).fingerprint == concentric_spheres(3).fingerprint
     with pytest.raises(TypeError):
         DATASETS["new"] = concentric_spheres  # type: ignore[index]
@@ -539,8 +550,8 @@ def test_load_refuses_unknown_names_and_options() -> None:
         load("sphere")
     with pytest.raises(
         InvalidValueError,
-        match=r"dims = 3: expected an option of data set 'spheres': dim, n_train, n_test, seed\."
-        r" Did you mean dim\?",
+        match=r"dims = 3: expected an option of data set 'spheres': dim, n_train, n_test, seed,"
+        r" normalize\. Did you mean dim\?",
     ):
         load("spheres", dims=3)
     with pytest.raises(InvalidValueError, match=r"colour = 1: .*Leave it out"):
@@ -650,7 +661,7 @@ def test_a_damaged_file_is_refused_or_read_as_it_was(
         ([-1, 1] * 10, r"y\[0\] = -1: .*np\.unique\(y, return_inverse=True\)"),
         ([1, 2, 3, 4] * 5, "labels 1, 2, 3, 4 of 4 classes'.*0 to 3.*np.unique"),
         ([3, 8] * 10, "labels 3, 8 of 2 classes.*0 to 1, each"),
-        ([20240130, 20240131] * 10, r"labels 20240130, 20240131.*classes=20240132"),
+        ([20240130, 20240131] * 10, r"labels 20240130, 20240131.*inverse=True\)\[1\]\.$"),
         ([0, 1, 3, 4] * 5, "labels 0, 1, 3, 4"),
         ([1] * 20, "y = 1: .*two classes or more"),
         (list(range(60)), "60 different labels of 60 examples.*Ids and measured"),
@@ -666,6 +677,16 @@ def test_labels_that_number_no_classes_are_refused(labels: list[float], text: st
         assert told.classes == 10
     mended = Dataset.from_arrays(x, np.arange(len(labels)) % 2)
     assert mended.classes == 2
+
+
+@pytest.mark.parametrize("classes", [20_000_000, 1, "2"])
+def test_a_number_of_classes_is_one_that_memory_has_room_for(classes: Any) -> None:
+    for make in (
+        lambda: Dataset.from_arrays(np.zeros((4, 2)), [0, 1, 0, 1], classes=classes),
+        lambda: Model(MLP(2), classes=classes),
+    ):
+        with pytest.raises(InvalidValueError, match=r"classes = .*at most 65536.*ids and measured"):
+            make()
 
 
 def test_a_class_may_have_its_examples_in_the_test_part_alone() -> None:

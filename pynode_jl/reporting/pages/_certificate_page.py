@@ -10,7 +10,15 @@ import pandas as pd
 from pynode_jl._io import make_folder, write_text
 from pynode_jl.backends import BackendLike, as_backend
 from pynode_jl.datasets import Dataset
-from pynode_jl.diagnostics import Certificate, Finding, Reference, Share
+from pynode_jl.diagnostics import (
+    Certificate,
+    Finding,
+    Reference,
+    Share,
+    Shift,
+    amount_text,
+    interval_text,
+)
 from pynode_jl.reporting import figures
 from pynode_jl.reporting.figures import MarginPanel, OrderPanel
 from pynode_jl.reporting.html import Block, Facts, Section, Table, Text, VerdictCard
@@ -167,7 +175,11 @@ def _numbers(certificate: Certificate) -> list[Block]:
 def _reference_facts(certificate: Certificate, reference: Reference) -> dict[str, object]:
     ode = certificate.verdict.ode
     flips = {}
-    if ode is not None:
+    if isinstance(ode, Shift):
+        unit = certificate.verdict.unit
+        ends = interval_text(ode.low, ode.high, unit)
+        flips = {"shift from the answers as trained": f"{amount_text(ode.shift, unit)} ({ends})"}
+    elif ode is not None:
         share = Share(ode.flips, ode.samples, ode.low, ode.high)
         flips = {
             "answers that differ from those as trained": f"{share}; lost {ode.lost}, won {ode.won},"

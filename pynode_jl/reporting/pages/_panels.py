@@ -9,7 +9,7 @@ from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics import REFERENCE
 from pynode_jl.reporting.figures import DecisionPanel, TrajectoryPanel
 from pynode_jl.solvers import Solver
-from pynode_jl.training import TrainedLike
+from pynode_jl.training import TrainedLike, as_trained_model
 
 #: The ODE, for the eye: a picture needs no tighter flow, and its grid reaches beyond the data.
 FLOW = REFERENCE.with_tolerance(1e-5, 1e-5)
@@ -44,7 +44,7 @@ def trajectory_panel(
         >>> trajectory_panel("untrained", untrained, spheres, pn.get_backend("jax")).steps.shape
         (3, 4, 2)
     """
-    model, x = trained.model, trained.model.initial_state(dataset.x_test[:_SAMPLES])
+    model, x = trained.model, as_trained_model(trained).initial_states(dataset.x_test[:_SAMPLES])
     span = (model.t0, model.t1)
     steps = backend.solve(
         model.field, trained.field_weights, x, span, trained.solver, save_steps=True, throw=False

@@ -29,7 +29,7 @@ def initial_step(probe: Probe, order: int) -> float:
     """
     model = probe.model
     span = model.t1 - model.t0
-    y = model.initial_state(probe.x).astype(np.float64)
+    y = model.initial_state(probe.x, probe.weights).astype(np.float64)
     slope = probe.slope(model.t0, y)
 
     def slope_change(size: float) -> Any:
