@@ -2,8 +2,8 @@
 # pynode_jl/tasks and of the heads in pynode_jl/models.py.
 
 """
-Reads states out. `read!(head, weights, states)` returns the outputs of states (state size, columns),
-(outputs, columns) on the host; `pull_read!(bars, slope, head, states)`, after these have become their
+Reads states out. `read_out!(head, weights, states)` returns the outputs of states (state size, columns),
+(outputs, columns) on the host; `pull_read_out!(bars, slope, head, states)`, after these have become their
 cotangents, gives those of the states and of the head's flat weights.
 """
 abstract type AbstractHead{T} end
@@ -25,7 +25,7 @@ function LinearHead(path::AbstractPath{T}, outputs::Integer) where {T}
         allocate(net, size, outputs), zeros(T, outputs, columns), zeros(T, outputs))
 end
 
-function read!(head::LinearHead, weights, states)
+function read_out!(head::LinearHead, weights, states)
     n = length(head.weight)
     # To a device only an array as a whole.
     copyto!(head.weight, Array(reshape(view(weights, 1:n), size(head.weight))))
@@ -34,7 +34,7 @@ function read!(head::LinearHead, weights, states)
     return outputs .+= view(weights, (n + 1):length(weights))
 end
 
-function pull_read!(bars, slope, head::LinearHead, states)
+function pull_read_out!(bars, slope, head::LinearHead, states)
     n = length(head.weight)
     sum!(head.bias_bar, head.host)
     copyto!(head.outputs, head.host)
@@ -57,12 +57,12 @@ function StateHead(path::AbstractPath{T}, outputs::Integer) where {T}
     return StateHead(allocate(net, outputs, columns), zeros(T, outputs, columns))
 end
 
-function read!(head::StateHead, weights, states)
+function read_out!(head::StateHead, weights, states)
     head.outputs .= view(states, axes(head.outputs, 1), :)
     return copyto!(head.host, head.outputs)
 end
 
-function pull_read!(bars, slope, head::StateHead, states)
+function pull_read_out!(bars, slope, head::StateHead, states)
     copyto!(head.outputs, head.host)
     fill!(bars, 0)
     view(bars, axes(head.outputs, 1), :) .= head.outputs

@@ -47,9 +47,9 @@ function train!(weights::AbstractVector{T}, mu, nu, metrics, path::AbstractPath{
         y1, nf, code = follow!(path, on_device(net, vec(y0)))
         code == "Success" || return i - 1, code
         states = reshape(saved(path, y1), size_of_state, :)
-        outputs = read!(head, view(weights, outer), states)
+        outputs = read_out!(head, view(weights, outer), states)
         loss, score = loss!(outputs, objective, targets, indices)
-        pull_read!(reshape(bars, size_of_state, :), view(slope, outer), head, states)
+        pull_read_out!(reshape(bars, size_of_state, :), view(slope, outer), head, states)
         pull!(bars, view(slope, own), path)
         isfinite(loss) && all(isfinite, slope) || return i - 1, "Unstable"
         update!(weights, mu, nu, slope, adam, iteration + i)
