@@ -95,7 +95,7 @@ silu_curvature(x) = (s = sigmoid(x); s * (1 - s) * (2 + x * (1 - 2s)))
 gelu_curvature(x) = (2 - x * x) * exp(-x * x / 2) / sqrt(oftype(x, 2) * oftype(x, pi))
 
 """`f(derivative, curvature, arguments...)` with the two of an activation."""
-function with_derivatives(f::F, code::Int, arguments::Vararg{Any, N}) where {F, N}
+@inline function with_derivatives(f::F, code::Int, arguments::Vararg{Any, N}) where {F, N}
     return code == 1 ? f(drelu, no_curvature, arguments...) :
            code == 2 ? f(dtanh, tanh_curvature, arguments...) :
            code == 3 ? f(dsoftplus, softplus_curvature, arguments...) :

@@ -77,8 +77,12 @@ def decision_panel(
     reach = _ROOM * float(np.abs(dataset.x_test).max())
     axis = np.linspace(-reach, reach, _GRID, dtype=np.float32)
     grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-    answers = backend.evaluate(trained.model, trained.weights, grid, solver)
-    seen = backend.evaluate(trained.model, trained.weights, dataset.x_test, solver)
+    answers, seen = (
+        backend.evaluate(
+            trained.model, trained.weights, as_trained_model(trained).inputs(x), solver
+        )
+        for x in (grid, dataset.x_test)
+    )
     # The last one: a user's name may have braces of its own.
     before, _, after = title.rpartition("{}")
     return DecisionPanel(
