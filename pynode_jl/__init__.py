@@ -26,11 +26,22 @@ if TYPE_CHECKING:
     from pynode_jl.backends import Stats as Stats
     from pynode_jl.backends import get_backend as get_backend
     from pynode_jl.datasets import Dataset as Dataset
+    from pynode_jl.datasets import annuli as annuli
     from pynode_jl.datasets import cifar10 as cifar10
+    from pynode_jl.datasets import circles as circles
     from pynode_jl.datasets import concentric_spheres as concentric_spheres
+    from pynode_jl.datasets import diabetes as diabetes
     from pynode_jl.datasets import digits as digits
+    from pynode_jl.datasets import lorenz63 as lorenz63
+    from pynode_jl.datasets import lotka_volterra as lotka_volterra
     from pynode_jl.datasets import mnist as mnist
+    from pynode_jl.datasets import moons as moons
+    from pynode_jl.datasets import pendulum as pendulum
+    from pynode_jl.datasets import sine as sine
+    from pynode_jl.datasets import spiral as spiral
+    from pynode_jl.datasets import spirals as spirals
     from pynode_jl.datasets import three_minima as three_minima
+    from pynode_jl.datasets import van_der_pol as van_der_pol
     from pynode_jl.diagnostics import Certificate as Certificate
     from pynode_jl.diagnostics import SwapReport as SwapReport
     from pynode_jl.diagnostics import Verdict as Verdict
@@ -69,7 +80,25 @@ if TYPE_CHECKING:
 _HOMES = {
     "diagnostics": ("Certificate", "SwapReport", "Verdict", "certify", "critical", "swap"),
     "backends": ("Adam", "Backend", "RetCode", "Solution", "Stats", "get_backend"),
-    "datasets": ("Dataset", "cifar10", "concentric_spheres", "digits", "mnist", "three_minima"),
+    "datasets": (
+        "Dataset",
+        "annuli",
+        "cifar10",
+        "circles",
+        "concentric_spheres",
+        "diabetes",
+        "digits",
+        "lorenz63",
+        "lotka_volterra",
+        "mnist",
+        "moons",
+        "pendulum",
+        "sine",
+        "spiral",
+        "spirals",
+        "three_minima",
+        "van_der_pol",
+    ),
     "errors": ("PyNODEError",),
     "fields": ("MLP", "ConvField1d", "ConvField2d", "FunctionField", "LinearField", "VectorField"),
     "models": ("FunctionMap", "Model", "ModelWeights"),

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import optax
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -102,6 +103,10 @@ def _calls() -> dict[str, Call]:
     state = TrainState.start(model.init(0))
     stop = {"on_solve": None, "backend": jax}
     table = solvers.tableau("Heun")
+    observed = {"n_train": 8, "n_test": 4, "n_times": 3, "t1": 1.0, "noise": 0.1}
+    irregular = {"irregular": True, "missing": 0.5, "seed": 0}
+    frame = pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "c": labels})
+    long = pd.DataFrame({"run": list("abc") * 4, "t": np.repeat(np.arange(4.0), 3), "x": 1.0})
     rows = {"a": table.a, "b": table.b, "c": table.c}
     solve = {"field": field, "weights": weights, "y0": y0, "t_span": (0.0, 1.0), "solver": euler}
     some = {"trained": trained, "x": x[:6], "backend": jax}
@@ -238,12 +243,41 @@ def _calls() -> dict[str, Call]:
         "jax.NeuralODE": Call(frontend.NeuralODE, {
             "field": field, "solver": euler, "t_span": (0.0, 1.0), "max_steps": 9,
         }),
-        "Dataset.from_arrays": Call(pn.Dataset.from_arrays, {"x": x, "y": labels}),
+        "Dataset.from_arrays": Call(pn.Dataset.from_arrays, {
+            "x": x, "y": labels, "labels": "map", "channels": "first", "task": None,
+        }),
         "concentric_spheres": Call(pn.concentric_spheres, {
             "dim": 2, "n_train": 8, "n_test": 8, "seed": 0,
         }),
         "three_minima": Call(pn.three_minima, {}),
-        "datasets.load": Call(datasets.load, {"name": "spheres"}),
+        "moons": Call(pn.moons, {"n_train": 8, "n_test": 4, "noise": 0.1, "seed": 0}),
+        "circles": Call(pn.circles, {"factor": 0.5, "n_train": 8, "n_test": 4, "noise": 0.1}),
+        "spirals": Call(pn.spirals, {
+            "classes": 2, "turns": 1.5, "n_train": 8, "n_test": 4, "noise": 0.1,
+        }),
+        "annuli": Call(pn.annuli, {
+            "radii": ((0.0, 0.5), (1.0, 1.5)), "dim": 2, "n_train": 8, "n_test": 4, "noise": 0.1,
+        }),
+        "datasets.load": Call(datasets.load, {"name": "spheres", "normalize": "standard"}),
+        "sine": Call(pn.sine, {"n_train": 8, "n_test": 4, "noise": 0.1, "seed": 0}),
+        "diabetes": Call(pn.diabetes, {"test_fraction": 0.2, "seed": 0}),
+        "lotka_volterra": Call(pn.lotka_volterra, {
+            "alpha": 1.3, "beta": 0.9, "gamma": 0.8, "delta": 1.8, **observed, **irregular,
+        }),
+        "spiral": Call(pn.spiral, {"decay": 0.1, "frequency": 2.0, **observed}),
+        "pendulum": Call(pn.pendulum, {"damping": 0.1, **observed}),
+        "lorenz63": Call(pn.lorenz63, {"sigma": 10.0, "rho": 28.0, "beta": 2.5, "n_times": 2}),
+        "van_der_pol": Call(pn.van_der_pol, {"noise": 0.1, "missing": 0.5, "n_times": 2}),
+        "Dataset.from_frame": Call(pn.Dataset.from_frame, {
+            "frame": frame, "target": "c", "features": ["a", "b"], "test_frame": frame,
+            "task": None, "labels": None, "classes": None,
+        }),
+        "Dataset.from_frame of trajectories": Call(pn.Dataset.from_frame, {
+            "frame": long, "time": "t", "trajectory": "run", "features": ["x"],
+        }),
+        "Dataset.normalized": Call(data.normalized, {"kind": "standard"}),
+        "Dataset.transform": Call(data.transform, {"x": x}),
+        "Dataset.restore": Call(data.restore, {"y": labels}),
     }  # fmt: skip
 
 

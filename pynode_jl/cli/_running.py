@@ -28,6 +28,8 @@ def train_with_bar(console: Console, run: Run, name: str) -> None:
     how = "" if adapt == "none" else f", adapted by {adapt}"
     solver = run.config.recipe().solver.label
     console.print(f"{name}: {solver}{how}, backend {run.backend.name}")
+    if run.dataset.remarks:
+        console.print(f"{name}: {run.dataset.remarks}", markup=False, soft_wrap=True)
     with training_bar(console, name) as show:
         trained = run.train(show)
     if trained.retcode != RetCode.Success:

@@ -24,7 +24,11 @@ class SupportsDLPack(Protocol):
 _MOST_NUMBERS = 2**31
 # So many different labels are the classes of large data, or no classes.
 _MANY = 20
-_NUMBERING = "Number the classes from 0: y = np.unique(y, return_inverse=True)[1]."
+_NUMBERING = (
+    'Number the classes from 0: pass labels="map" with the data (Dataset.from_arrays), or'
+    " give y = np.unique(y, return_inverse=True)[1]."
+)
+_FITTED = "Pass task=pn.Regression() if these are numbers to be fitted."
 
 #: Everything that the public functions take as an array.
 Arrays: TypeAlias = ArrayLike | SupportsDLPack
@@ -93,8 +97,9 @@ def class_labels(argument: str, values: Arrays, classes: int | None = None) -> L
             f"{_NUMBERING} {cause}.",
         ) from cause
     # NaN fails the comparisons, so it is refused here as well.
-    good = (numbers >= 0) & (numbers < limit) & (numbers == np.floor(numbers))
-    _refuse_first(argument, raw, ~good, allowed, _NUMBERING)
+    whole = numbers == np.floor(numbers)
+    good = (numbers >= 0) & (numbers < limit) & whole
+    _refuse_first(argument, raw, ~good, allowed, _NUMBERING if whole.all() else _FITTED)
     labels = np.array(numbers, dtype=np.int32, order="C")
     labels.flags.writeable = False
     return labels
@@ -132,7 +137,8 @@ def count_classes(labels: Labels) -> int:
             "y",
             f"{len(found)} different labels of {labels.size} examples",
             "labels of classes that have several examples each",
-            "Ids and measured values are no classes. Pass classes= if they are meant.",
+            f"Ids and measured values are no classes. {_FITTED} Or pass classes= if classes are"
+            " meant.",
         )
     if len(found) != int(found[-1]) + 1:
         listing = ", ".join(map(str, found[:6])) + (", ..." if len(found) > 6 else "")

@@ -1,4 +1,4 @@
-"""What the image sets share: pixels to states, and the first part of a set."""
+"""What image sets share: pixels to states, the place of channels, and the first part of a set."""
 
 from __future__ import annotations
 
@@ -7,14 +7,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode_jl._validation import whole_number
-from pynode_jl.datasets._arrays import Floats
+from pynode_jl._validation import choice, whole_number
+from pynode_jl.datasets._arrays import Arrays, Floats, as_numpy
 from pynode_jl.errors import DataError
 
 
 def unit_pixels(pixels: NDArray[np.uint8]) -> Floats:
     """Bytes as float32 in [0, 1]; nothing is centred or scaled further (Ott et al. 2021)."""
     return np.divide(pixels, np.float32(255), dtype=np.float32)
+
+
+def channels_first(argument: str, images: Arrays, channels: str) -> Arrays:
+    """Return images (n, channels, height, width), from where the `channels` are said to be.
+
+    Args:
+        argument: what the images are called.
+        images: any states for "first"; (n, height, width, channels) for "last"; (n, height, width)
+            for "none", images without an axis of channels.
+        channels: one of the three.
+
+    Raises:
+        InvalidValueError: none of them.
+        DataError: images of another shape.
+    """
+    if choice("channels", channels, ("first", "last", "none")) == "first":
+        return images
+    array = as_numpy(argument, images)
+    shape = "(n, height, width, channels)" if channels == "last" else "(n, height, width)"
+    if array.ndim != shape.count(",") + 1:
+        raise DataError(
+            f"{argument}.shape",
+            array.shape,
+            f"{shape}, since channels={channels!r}",
+            "Leave channels out if no axis is to be moved.",
+        )
+    return np.moveaxis(array, -1, 1) if channels == "last" else array[:, None]
 
 
 def first(name: str, count: int | None, rows: NDArray[Any]) -> NDArray[Any]:

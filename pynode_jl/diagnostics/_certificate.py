@@ -214,7 +214,7 @@ def certify(
         findings.append(diagnostic(context))
     return Certificate(
         trained.solver,
-        f"{dataset.name}, {len(dataset.x_test)} test samples, {dataset.fingerprint}",
+        _data_line(dataset),
         _described(trained),
         backend.name,
         len(context.x),
@@ -226,6 +226,11 @@ def certify(
 def _tell(on_stage: Callable[[str], None] | None, name: str) -> None:
     if on_stage is not None:
         on_stage(name)
+
+
+def _data_line(dataset: Dataset) -> str:
+    remarks = f", {dataset.remarks}" if dataset.remarks else ""
+    return f"{dataset.name}, {len(dataset.x_test)} test samples, {dataset.fingerprint}{remarks}"
 
 
 def _described(trained: TrainedModel) -> str:

@@ -409,7 +409,7 @@ _TABLES: Mapping[str, type] = {
 #: Tables whose keys beyond the first belong to a maker of their own.
 _OPEN = ("data", "field", "adapt")
 #: Options of data sets that are paths.
-_PATHS = ("path", "folder")
+_PATHS = ("path", "folder", "test_path")
 #: The values of each type that a key takes; an int is a float too.
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "str": (str,),

@@ -25,7 +25,14 @@ _TABLES = ("seed", "data", "field", "model", "train")
 _CREATION = 10.0
 #: Settings that change nothing that was trained: where the data are (their fingerprint is
 #: compared), how often state is kept, and what is asked of the model afterwards.
-_FREE = ("data.path", "data.folder", "data.download", "data.verify", "train.chunk")
+_FREE = (
+    "data.path",
+    "data.test_path",
+    "data.folder",
+    "data.download",
+    "data.verify",
+    "train.chunk",
+)
 
 
 def is_free(key: str) -> bool:

@@ -309,6 +309,7 @@ class Run:
 
     def _environment(self) -> dict[str, object]:
         versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+        remarks = self.dataset.remarks
         return {
             "python": sys.version.split()[0],
             "platform": platform.platform(),
@@ -316,5 +317,6 @@ class Run:
             "backend": self.backend.name,
             "devices": list(self.backend.devices()),
             "data": self.dataset.fingerprint,
+            **({"data_remarks": remarks} if remarks else {}),
             "packages": versions,
         }

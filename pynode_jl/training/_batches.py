@@ -105,12 +105,18 @@ def check_channels(shape: tuple[int, ...]) -> None:
     """
     expected = "(channels, height, width)"
     if len(shape) == 2:
-        hint = "Give the images a channel: x = x[:, None], of shape (n, 1, height, width)."
+        hint = (
+            "Give the images a channel: x = x[:, None], of shape (n, 1, height, width), or pass"
+            ' channels="none" with the data.'
+        )
         raise DataError("dataset.state_shape", shape, expected, hint)
     if len(shape) == 3:
         height, width, channels = shape
         if channels in _CHANNELS and min(height, width) >= _LEAST_SIDE:
-            hint = "The channels come last: move them with x = np.moveaxis(x, -1, 1)."
+            hint = (
+                "The channels come last: move them with x = np.moveaxis(x, -1, 1), or pass"
+                ' channels="last" with the data.'
+            )
             raise DataError("dataset.state_shape", shape, expected, hint)
 
 

@@ -535,7 +535,11 @@ def test_wrong_arrays_are_refused(options: dict[str, Any], message: str) -> None
 
 
 def test_load_builds_every_row_of_the_table() -> None:
-    assert set(DATASETS) == {"spheres", "three_minima", "digits", "mnist", "cifar10", "arrays"}
+    assert set(DATASETS) == {
+        "spheres", "three_minima", "digits", "mnist", "cifar10", "arrays", "csv",
+        "moons", "circles", "spirals", "annuli", "sine", "diabetes",
+        "lotka_volterra", "spiral", "pendulum", "lorenz63", "van_der_pol",
+    }  # fmt: skip
     assert load("spheres", dim=3).fingerprint == concentric_spheres(3).fingerprint
     with pytest.raises(TypeError):
         DATASETS["new"] = concentric_spheres  # type: ignore[index]
@@ -546,8 +550,8 @@ def test_load_refuses_unknown_names_and_options() -> None:
         load("sphere")
     with pytest.raises(
         InvalidValueError,
-        match=r"dims = 3: expected an option of data set 'spheres': dim, n_train, n_test, seed\."
-        r" Did you mean dim\?",
+        match=r"dims = 3: expected an option of data set 'spheres': dim, n_train, n_test, seed,"
+        r" normalize\. Did you mean dim\?",
     ):
         load("spheres", dims=3)
     with pytest.raises(InvalidValueError, match=r"colour = 1: .*Leave it out"):
