@@ -108,6 +108,7 @@ def critical(
 ) -> None:
     """Find the step or tolerance below which models hold under finer solvers."""
     from pynode_jl.backends import get_backend
+    from pynode_jl.diagnostics import amount_text, interval_text
     from pynode_jl.diagnostics import critical as search
     from pynode_jl.runs import AdaptConfig, Run
     from pynode_jl.solvers import Solver
@@ -128,13 +129,17 @@ def critical(
         return run.trained, run.dataset
 
     def show(trial: Trial) -> None:
+        labels = trial.metric == "accuracy"
         text = f"seed {trial.seed}, {trial.solver.label}: {trial.kind}"
         for value, said in (
-            (trial.accuracy, f", accuracy {trial.accuracy:.1%}"),
-            (trial.drop, f", drop {trial.drop * 100:.1f} points"),
+            (trial.accuracy, f", {_said(trial)}"),
+            (trial.drop, f", drop {trial.drop * 100:.1f} points" if labels else ""),
             (
                 trial.flips,
-                f", flips {trial.flips:.1%} ({trial.low * 100:.1f} to {trial.high * 100:.1f}%)",
+                f", flips {trial.flips:.1%} ({trial.low * 100:.1f} to {trial.high * 100:.1f}%)"
+                if labels
+                else f", shift {amount_text(trial.flips, trial.unit)}"
+                f" ({interval_text(trial.low, trial.high, trial.unit)})",
             ),
         ):
             text += "" if math.isnan(value) else said
@@ -158,6 +163,13 @@ def critical(
     title = f"{name}: where models begin to hold ({method}, by {report.criterion})"
     console.print(_frame(title, report.brackets))
     console.print(f"tables: {out}/critical.csv, {out}/trials.csv", soft_wrap=True)
+
+
+def _said(trial: Trial) -> str:
+    from pynode_jl.diagnostics import score_text
+
+    score = score_text(trial.accuracy, trial.metric)
+    return f"accuracy {score}" if trial.metric == "accuracy" else score
 
 
 def _base(config: Path | None) -> Config:

@@ -34,7 +34,10 @@ def matrix(
     zoo: Annotated[
         bool, typer.Option("--zoo", help="Every explicit Runge-Kutta method as a test solver.")
     ] = False,
-    margin: Annotated[float, typer.Option(help="The share of answers that may change.")] = 0.03,
+    margin: Annotated[
+        float | None,
+        typer.Option(help="The change of answers that is allowed.", show_default="the task's"),
+    ] = None,
     confidence: Annotated[float, typer.Option(help="Of the verdicts' intervals.")] = 0.95,
     criterion: Annotated[
         str, typer.Option(help="flips, or a rule of the paper: three-points, ten-points.")
@@ -44,14 +47,14 @@ def matrix(
     from pynode_jl.cli._progress import swap_bar
     from pynode_jl.reporting.html import VERDICTS
     from pynode_jl.reporting.pages import write_matrix_report
-    from pynode_jl.runs import explicit_zoo, find_runs, runs_matrix
+    from pynode_jl.runs import explicit_zoo, find_runs, of_one_task, runs_matrix
 
     begun = time.monotonic()
 
     def skip(folder: Path, reason: str) -> None:
         stderr.print(f"skipped {folder}: {reason}", markup=False, soft_wrap=True)
 
-    runs = find_runs(folders, skip)
+    runs = of_one_task(find_runs(folders, skip), skip)
     writable(out)
     tests = [*(solver or ()), *(explicit_zoo() if zoo else ())]
     with swap_bar(console, f"{len(runs)} runs") as show:
@@ -65,17 +68,23 @@ def matrix(
             on_solve=show,
             on_skip=skip,
         )
+    shares = "accuracy" in found.table
+    score, change = ("accuracy", "flips") if shares else ("score", "shift")
+    unit = "" if found.report is None else found.report.verdict.unit
     table = Table(
-        *("trained with", "tested with", "damage", "accuracy", "flips", "seeds"),
+        *("trained with", "tested with", "damage", score, change, "seeds"),
         title="finer solves by damage, with intervals",
     )
     for row in found.table[found.table["finer"]].head(_WORST).to_dict("records"):
         table.add_row(
             str(row["train_solver"]),
             str(row["test"]),
-            f"{row['damage']:+.1%}",
-            _with_interval(row["accuracy"], row["low"], row["high"]),
-            _with_interval(row["flips"], row["flips_low"], row["flips_high"]),
+            f"{row['damage']:+.1%}" if shares else f"{row['damage']:+.3g}",
+            _with_interval(row[score], row["low"], row["high"], shares),
+            _with_interval(
+                *(row[f"{change}{end}"] for end in ("", "_low", "_high")),
+                unit in ("", "of their error"),
+            ),
             str(row["seeds"]),
         )
     console.print(table)
@@ -85,7 +94,7 @@ def matrix(
         verdicts.add_row(
             str(row["train_solver"]),
             *(
-                _with_interval(*(row[f"{name}{end}"] for end in ("", ", low", ", high")))
+                _with_interval(*(row[f"{name}{end}"] for end in ("", ", low", ", high")), shares)
                 for name in ("as trained", "as an ODE")
             ),
             *(str(row[kind]) for kind in kinds),
@@ -99,8 +108,10 @@ def matrix(
     console.print(f"matrix: {page}", soft_wrap=True, highlight=False)
 
 
-def _with_interval(share: float, low: float, high: float) -> str:
-    """Return a share, with its interval where it has one: "84.8% (82.1 to 87.2)"."""
-    if math.isnan(share):
+def _with_interval(value: float, low: float, high: float, share: bool = True) -> str:
+    """Return a share or number, with its interval if it has one: "84.8% (82.1 to 87.2)"."""
+    if math.isnan(value):
         return "-"
-    return f"{share:.1%}" + ("" if math.isnan(low) else f" ({100 * low:.1f} to {100 * high:.1f})")
+    if not share:
+        return f"{value:.3g}" + ("" if math.isnan(low) else f" ({low:.3g} to {high:.3g})")
+    return f"{value:.1%}" + ("" if math.isnan(low) else f" ({100 * low:.1f} to {100 * high:.1f})")

@@ -43,14 +43,16 @@ class Trial:
 
     Attributes:
         seed, solver: what was trained.
-        accuracy: on the test set, as trained; nan where training has failed.
-        drop: accuracy lost under the worst solve that the verdict rests on (nan without).
+        accuracy: on the test set, as trained, or the task's score; nan where training has failed.
+        drop: accuracy lost, or what the score gets worse by, under the worst solve that the verdict
+            rests on (nan without).
         kind: the verdict's word.
         nf: evaluations of the right-hand side in one forward solve, over the whole training a mean
             (nan of a model without a history).
         training_nf: in all forward solves of the training.
-        flips, low, high: share of answers that the decisive comparison changes, and its interval
-            (nan without one).
+        flips, low, high: share of answers that the decisive comparison changes, or its shift, and
+            its interval (nan without one).
+        metric, unit: of the score, and of shifts, as the task calls them.
 
     Example:
         >>> from pynode_jl.diagnostics import Trial
@@ -69,6 +71,8 @@ class Trial:
     flips: float = math.nan
     low: float = math.nan
     high: float = math.nan
+    metric: str = "accuracy"
+    unit: str = ""
 
     @property
     def holds(self) -> bool:
@@ -194,7 +198,7 @@ def critical(
     criterion: Criterion = "flips",
     seeds: Sequence[int] = (0,),
     ratio: float = 2.0,
-    margin: float = 0.03,
+    margin: float | None = None,
     confidence: float = 0.95,
     backend: BackendLike = None,
     on_trial: Callable[[Trial], None] | None = None,
@@ -218,7 +222,7 @@ def critical(
             the paper's own check for its Table 1.
         seeds: a search for each.
         ratio: between neighbouring steps, and so the width of the bracket; above 1.
-        margin, confidence: as in `swap`.
+        margin, confidence: as in `swap`; the margin's default is the task's.
         backend: what evaluates, or its name; default `get_backend()`.
         on_trial: called after each trial.
 
@@ -278,7 +282,7 @@ def _trial(
     solver: Solver,
     trained: TrainedLike,
     dataset: Dataset,
-    margin: float,
+    margin: float | None,
     confidence: float,
     criterion: Criterion,
     backend: Backend,
@@ -312,6 +316,8 @@ def _trial(
         nf,
         history.training_nf,
         *shares,
+        verdict.metric,
+        verdict.unit,
     )
 
 

@@ -13,7 +13,7 @@ from pynode_jl.runs._config import (
     TrainConfig,
 )
 from pynode_jl.runs._history_table import history_table
-from pynode_jl.runs._many_runs import explicit_zoo, find_runs, runs_matrix
+from pynode_jl.runs._many_runs import explicit_zoo, find_runs, of_one_task, runs_matrix
 from pynode_jl.runs._quickstart import quickstart_configs
 from pynode_jl.runs._run import Run
 from pynode_jl.runs._task_table import TaskConfig
@@ -33,6 +33,7 @@ __all__ = [
     "explicit_zoo",
     "find_runs",
     "history_table",
+    "of_one_task",
     "over_seeds",
     "quickstart_configs",
     "runs_matrix",
