@@ -78,7 +78,7 @@ def accuracy_against_step(
     if chance is not None and measure.in_percent:
         _checks.share("chance", chance)
     chance = None if chance is None or not math.isfinite(chance) else chance
-    needed = (*COLUMNS, measure.score_column)
+    needed = (*COLUMNS[:-1], measure.score_column, "retcode")
     checked = {
         key: _comparable(table.assign(score=table[measure.score_column].astype(float)), x)
         for key, table in _checks.named_tables("tables", tables, needed).items()

@@ -71,7 +71,7 @@ def swap_heatmap(
         >>> figure = swap_heatmap({"one weight": report.table}, chance=0.5)
     """
     low = _checks.share("chance", chance) if measure.in_percent else chance
-    needed = (*COLUMNS, measure.score_column)
+    needed = (*COLUMNS[:-1], measure.score_column, "retcode")
     checked = {
         key: _with_rows(key, table).assign(shown=table[measure.score_column].to_numpy(float))
         for key, table in _checks.named_tables("tables", tables, needed).items()

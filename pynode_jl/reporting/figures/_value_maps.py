@@ -67,7 +67,7 @@ def value_maps(
     """
     _checks.some("panels", panels)
     down, across = _style.grid_shape(len(panels), _PANELS_IN_A_ROW)
-    figure = _style.new_figure(1.2 + 3.1 * across, 0.3 + 3.2 * down)
+    figure = _style.new_figure(1.3 + 3.1 * across, 0.2 + 3.5 * down)
     axes = figure.subplots(down, across, squeeze=False).ravel()
     values = np.concatenate([np.asarray(each.values, float).ravel() for each in panels])
     values = values[np.isfinite(values)]

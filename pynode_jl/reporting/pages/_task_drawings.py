@@ -28,7 +28,7 @@ from pynode_jl.training import TrainedLike, as_trained_model
 
 _SAMPLES = 3
 _FLOW_TIMES = 200
-# Densities this many nats below the highest are drawn alike.
+# Densities this many nats below the ODE's highest are drawn alike.
 _DEEP = 10.0
 _MOST_POINTS = 1000
 
@@ -153,11 +153,12 @@ def _densities(models: Mapping[str, Shown]) -> Drawing:
         axis, grid = grid_around(each.dataset.x_test)
         for how, solver in each.solvers:
             values, score = _over(each, grid, solver)
-            heading = f"{_named(title, how)}: {score}"
+            heading = f"{_named(title, how)}\n{score}"
             points = each.dataset.x_test[:_MOST_POINTS]
             panels.append(MapPanel(heading, axis, axis, values[0].reshape(len(axis), -1), points))
-    every = np.concatenate([np.asarray(panel.values).ravel() for panel in panels[::2]])
-    top = float(np.max(every[np.isfinite(every)], initial=-math.inf))
+    # An ODE's density integrates to one; a coarse solver's may be anything.
+    exact = np.concatenate([np.asarray(panel.values).ravel() for panel in panels[1::2]])
+    top = float(np.max(exact[np.isfinite(exact)], initial=-math.inf))
     limits = (top - _DEEP, top) if math.isfinite(top) else None
     return Drawing(
         figures.value_maps(panels, name="log-density, nats", limits=limits),
@@ -174,7 +175,7 @@ def _answers(models: Mapping[str, Shown]) -> Drawing:
         seen.append(targets)
         for how, solver in each.solvers:
             values, score = _over(each, grid, solver)
-            heading = f"{_named(title, how)}: {score}"
+            heading = f"{_named(title, how)}\n{score}"
             shape = (len(axis), -1)
             panels.append(
                 MapPanel(
