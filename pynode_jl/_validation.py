@@ -13,6 +13,8 @@ import numpy.typing as npt
 from pynode_jl.errors import InvalidValueError
 
 T = TypeVar("T")
+# More are ids or measured values; a batch of 128 has 34 MB of logits then.
+MOST_CLASSES = 2**16
 
 
 def whole_number(
@@ -45,6 +47,15 @@ def whole_number(
         hint = f"Pass {argument}={whole + multiple_of - rest}."
         raise InvalidValueError(argument, value, expected, hint)
     return whole
+
+
+def class_count(value: object) -> int:
+    """Return a number of classes as an int, 2 or more, and no more than memory has room for.
+
+    Every sample of a batch has a logit for each class, and the head a row of weights.
+    """
+    hint = "Count the different labels: ids and measured values are no classes."
+    return whole_number("classes", value, 2, most=MOST_CLASSES, hint=hint)
 
 
 def real_number(

@@ -200,7 +200,7 @@ def _calls() -> dict[str, Call]:
             "model": model, "weights": model.init(0), "x": x, "solver": euler, "precision": "full",
         }),
         "backend.train": Call(jax.train, {
-            "model": model, "state": state, "x": x, "labels": labels, "batches": batches,
+            "model": model, "state": state, "x": x, "targets": labels, "batches": batches,
             "solver": euler, "optimizer": pn.Adam(), "gradient": "discrete", "precision": "full",
         }),
         "swap": Call(pn.swap, {

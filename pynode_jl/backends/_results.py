@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from pynode_jl._validation import real_number
 from pynode_jl.fields import Weights
+from pynode_jl.tasks import Task
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -172,6 +173,13 @@ class Evaluation:
     def accuracy(self, labels: npt.ArrayLike) -> float:
         """Share of `labels` (n,) that the predictions match."""
         return float(np.mean(self.predictions == np.asarray(labels)))
+
+    def score(self, task: Task, targets: Array) -> float:
+        """Return the task's score of these answers: an accuracy, or an RMSE."""
+        if task.comparison == "flips":
+            return self.accuracy(targets)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return task.score(task.scores(self.outputs.astype(np.float64), targets))
 
 
 @dataclass(frozen=True)

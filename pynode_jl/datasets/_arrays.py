@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pynode_jl._validation import MOST_CLASSES
 from pynode_jl.errors import DataError, InvalidValueError
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -141,13 +142,15 @@ def count_classes(labels: Labels) -> int:
             " meant.",
         )
     if len(found) != int(found[-1]) + 1:
+        count = int(found[-1]) + 1
         listing = ", ".join(map(str, found[:6])) + (", ..." if len(found) > 6 else "")
         raise DataError(
             "y",
             f"labels {listing} of {len(found)} classes",
             f"the labels 0 to {len(found) - 1}, each with an example",
-            f"{_NUMBERING} Or pass classes={int(found[-1]) + 1} if classes without an example are"
-            " meant.",
+            f"{_NUMBERING} Or pass classes={count} if classes without an example are meant."
+            if count <= MOST_CLASSES
+            else _NUMBERING,
         )
     return len(found)
 

@@ -410,16 +410,9 @@ class Dataset:
             >>> bool(np.allclose(scaled.restore(scaled.y_train), data.y_train, atol=1e-6))
             True
         """
-        values = rounded("y", y, np.float32)
-        normal = self.target_normalization
-        if normal is None:
-            return values
-        features, axes = normal.scale.shape[0], normal.scale.ndim
-        if values.ndim < axes or values.shape[-axes] != features:
-            raise DataError(
-                "y.shape", values.shape, f"{features} features in each target", "Give whole ones."
-            )
-        return normal.undo(values)
+        if self.target_normalization is None:
+            return rounded("y", y, np.float32)
+        return self.target_normalization.undo(y)
 
     @property
     def state_shape(self) -> tuple[int, ...]:

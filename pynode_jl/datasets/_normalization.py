@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode_jl._validation import choice
+from pynode_jl._validation import choice, numbers
 from pynode_jl.datasets._arrays import Floats
 from pynode_jl.errors import DataError
+
+_Doubles: TypeAlias = NDArray[np.float64]
+# So many numbers are summed up, and so many examples mapped, at once.
+_NUMBERS = 2**23
+_BLOCK = 1024
 
 NORMALIZATIONS = ("standard", "minmax")
 
@@ -47,32 +53,58 @@ class Normalization:
             DataError: a feature without any number.
         """
         choice("normalize", kind, NORMALIZATIONS)
-        columns = np.concatenate(
-            [np.moveaxis(part, 1, 0).reshape(part.shape[1], -1) for part in parts], axis=1
-        ).astype(np.float64)
-        if np.isnan(columns).all(axis=1).any():
-            feature = int(np.isnan(columns).all(axis=1).argmax())
-            raise DataError(
-                "y_train", f"feature {feature} all missing", "a number of each", "Leave it out."
-            )
-        if kind == "standard":
-            shift, scale = np.nanmean(columns, axis=1), np.nanstd(columns, axis=1)
-        else:
-            shift = np.nanmin(columns, axis=1)
-            scale = np.nanmax(columns, axis=1) - shift
-        constant = np.nanmin(columns, axis=1) == np.nanmax(columns, axis=1)
-        scale = np.where(constant, 1.0, scale)
-        shape = (-1, *(1 for _ in parts[0].shape[2:]))
+        count, axes = parts[0].shape[1], parts[0].ndim - 1
+        shift, scale = np.zeros(count), np.ones(count)
+        # Some features at a time: in float64 the data have twice their size.
+        some = max(1, _NUMBERS * count // sum(part.size for part in parts))
+        for start in range(0, count, some):
+            group = slice(start, start + some)
+            columns = np.concatenate(
+                [np.moveaxis(part[:, group], 1, 0).reshape(-1, part[:, 0].size) for part in parts],
+                axis=1,
+            ).astype(np.float64)
+            if (empty := np.isnan(columns).all(axis=1)).any():
+                feature = start + int(empty.argmax())
+                raise DataError(
+                    "y_train", f"feature {feature} all missing", "a number of each", "Leave it out."
+                )
+            least, most = np.nanmin(columns, axis=1), np.nanmax(columns, axis=1)
+            if kind == "standard":
+                shift[group], spread = np.nanmean(columns, axis=1), np.nanstd(columns, axis=1)
+            else:
+                shift[group], spread = least, most - least
+            scale[group] = np.where(most > least, spread, 1.0)
+        shape = (count, *(1,) * (axes - 1))
         for each in (shift := shift.reshape(shape), scale := scale.reshape(shape)):
             each.flags.writeable = False
         return cls(kind, shift, scale)
 
-    def apply(self, x: Any) -> Floats:
-        """Return x normalised, float32, for an x of shape (..., *state)."""
-        with np.errstate(over="ignore"):  # `Dataset` refuses infinity
-            return ((np.asarray(x, np.float64) - self.shift) / self.scale).astype(np.float32)
+    def apply(self, x: object) -> Floats:
+        """Return x normalised, float32, for an x of shape (n, *state) or (n, times, *state).
 
-    def undo(self, x: Any) -> Floats:
-        """Return normalised x in its own units, float32."""
-        with np.errstate(over="ignore"):
-            return (np.asarray(x, np.float64) * self.scale + self.shift).astype(np.float32)
+        Raises:
+            InvalidValueError: no numbers, or other features.
+        """
+        return self._blockwise(x, lambda block: (block - self.shift) / self.scale)
+
+    def undo(self, x: object) -> Floats:
+        """Return normalised x in its own units, float32.
+
+        Raises:
+            InvalidValueError: no numbers, or other features.
+        """
+        return self._blockwise(x, lambda block: block * self.scale + self.shift)
+
+    def _blockwise(self, x: object, function: Callable[[_Doubles], _Doubles]) -> Floats:
+        values = numbers("x", x)
+        axes, features = self.scale.ndim, len(self.scale)
+        if values.ndim <= axes or values.shape[-axes] != features:
+            raise DataError(
+                "x.shape", values.shape, f"(n, ...) of {features} features", "Give whole states."
+            )
+        mapped = np.empty(values.shape, np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # `Dataset` refuses infinity
+            for start in range(0, len(values), _BLOCK):
+                block = slice(start, start + _BLOCK)
+                mapped[block] = function(values[block].astype(np.float64))
+        return mapped

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pynode_jl._validation import real_number, whole_number
+from pynode_jl._validation import class_count, real_number
 from pynode_jl.datasets._dataset import Dataset
 from pynode_jl.datasets._planar import labelled_points
 
@@ -44,7 +44,7 @@ def spirals(
         >>> np.bincount(pn.spirals(3, n_train=300, n_test=30).y_train).tolist()
         [100, 100, 100]
     """
-    classes = whole_number("classes", classes, 2)
+    classes = class_count(classes)
     turns = real_number("turns", turns, "Try turns=1.5.", above=0)
 
     def place(labels: NDArray[np.intp], random: np.random.Generator) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pynode_jl._validation import whole_number
+from pynode_jl._validation import class_count
 from pynode_jl.datasets._arrays import as_numpy, class_labels, count_classes
 from pynode_jl.datasets._labels import mapped_labels
 from pynode_jl.errors import DataError, InvalidValueError
@@ -46,7 +46,7 @@ def mapped_parts(
         DataError: labels that cannot be mapped.
     """
     if classes is not None:
-        classes = whole_number("classes", classes, 2)
+        classes = class_count(classes)
     parts = [("y", y)] if y_test is None else [("y", y), ("y_test", y_test)]
     found = mapped_labels(parts, labels)
     number = len(found.names) if found.names is not None else found.classes

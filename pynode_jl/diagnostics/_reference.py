@@ -157,7 +157,7 @@ class Reference:
 
     def score(self, task: Task, targets: Array) -> float:
         """Return the ODE's score; nan without a reference."""
-        return float("nan") if self.evaluation is None else score(task, self.evaluation, targets)
+        return float("nan") if self.evaluation is None else self.evaluation.score(task, targets)
 
     @property
     def cost(self) -> ReferenceCost:
@@ -168,14 +168,6 @@ class Reference:
             int(self.unsure.sum()),
             self.attempts,
         )
-
-
-def score(task: Task, evaluation: Evaluation, targets: Array) -> float:
-    """Return the score of answers: a classification's accuracy, a regression's RMSE."""
-    if task.comparison == "flips":
-        return evaluation.accuracy(targets)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return task.score(task.scores(evaluation.outputs.astype(np.float64), targets))
 
 
 def not_asked(samples: int) -> Reference:

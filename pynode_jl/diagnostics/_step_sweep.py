@@ -15,7 +15,6 @@ import pandas as pd
 
 from pynode_jl.backends import Evaluation, RetCode
 from pynode_jl.diagnostics._diagnostic import Context, Diagnostic, Finding, Outcome, Share
-from pynode_jl.diagnostics._reference import score
 from pynode_jl.diagnostics._sentences import amount_text, interval_text
 from pynode_jl.diagnostics._shifts import shift_interval
 from pynode_jl.errors import SolveError
@@ -65,7 +64,7 @@ def by_step(context: Context) -> pd.DataFrame:
         if found is not None and found.stats.retcode == RetCode.Success:
             size, low, high = _departure(context, found)
             row |= {
-                score_column: score(task, found, context.dataset.y_test),
+                score_column: found.score(task, context.dataset.y_test),
                 change: size,
                 f"{change}_low": low,
                 f"{change}_high": high,

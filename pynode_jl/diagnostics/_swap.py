@@ -26,7 +26,6 @@ from pynode_jl.diagnostics._reference import (
     ReferenceCost,
     not_asked,
     reference_solve,
-    score,
 )
 from pynode_jl.diagnostics._shifts import compare_shifts
 from pynode_jl.diagnostics._skill import Samples, Skill, skill
@@ -206,7 +205,7 @@ def swap(
         dataset.n_test,
         confidence,
         margin,
-        score(task, own, dataset.y_test),
+        own.score(task, dataset.y_test),
         skill=learned,
         task=task.kind,
         metric=task.metric,
@@ -382,9 +381,11 @@ def _unfit(
     few = Samples(dataset.x_train[:_TRAINING_SAMPLES], dataset.y_train[:_TRAINING_SAMPLES])
     answers = backend.evaluate(trained.model, trained.weights, few.x, trained.solver)
     train_skill = skill(trained.model.task, answers, few, verdict.confidence)
+    # Of a handful of test samples nothing is known, overfitting neither.
+    sure = math.isfinite(learned.high) and train_skill is not None and train_skill.sure
     return replace(
         verdict,
-        kind="overfitted" if train_skill is not None and train_skill.sure else "untrained",
+        kind="overfitted" if sure else "untrained",
         reason="skill",
         train_skill=train_skill,
     )
@@ -416,7 +417,7 @@ def _rounding(
     changed = ratio_intervals(changes, scale, lower_error=0.5, upper_error=0.5, root=task.root)
     return Rounding(
         trained.precision,
-        score(task, rounded, dataset.y_test),
+        rounded.score(task, dataset.y_test),
         float(changed.value[0]),
         float(shares.max()) if shares.size else None,
         margin,

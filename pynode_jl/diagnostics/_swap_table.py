@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pynode_jl.backends import Array, Evaluation, RetCode
-from pynode_jl.diagnostics._reference import ROUNDING, Reference, score
+from pynode_jl.diagnostics._reference import ROUNDING, Reference
 from pynode_jl.diagnostics._shifts import ShiftComparisons
 from pynode_jl.diagnostics._verdict import Comparisons
 from pynode_jl.solvers import Solver
@@ -62,7 +62,7 @@ def row(
     """Return one solve's row, but for its comparison with the training solver's answers."""
     stats, distance = found.stats, _relative(found.outputs - own.outputs, own.outputs)
     flips = task.comparison == "flips"
-    answers: dict[str, object] = {"score": score(task, found, targets), "output_distance": distance}
+    answers: dict[str, object] = {"score": found.score(task, targets), "output_distance": distance}
     if flips:
         answers = {
             "accuracy": found.accuracy(targets),

@@ -7,12 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from pynode_jl._validation import flag, items, real_number, whole_number
+from pynode_jl._validation import class_count, flag, items, real_number
 from pynode_jl.errors import DataError, InvalidValueError
 from pynode_jl.tasks._task import Array, Task, namespace
-
-#: The most classes: their logits and their head's weights must fit into memory.
-MOST_CLASSES = 2**20
 
 
 @dataclass(frozen=True)
@@ -42,9 +39,7 @@ class Classification(Task):
     class_weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        classes = whole_number(
-            "classes", self.classes, 2, most=MOST_CLASSES, hint="Count the labels."
-        )
+        classes = class_count(self.classes)
         object.__setattr__(self, "classes", classes)
         if flag("one_logit", self.one_logit) and classes != 2:
             raise InvalidValueError("one_logit", True, "two classes", "Leave it out.")
@@ -87,7 +82,9 @@ class Classification(Task):
         """Return cross-entropies."""
         xp = namespace(outputs)
         shifted = outputs - xp.max(outputs, axis=1, keepdims=True)
-        own = xp.sum(xp.where(self._of_label(outputs, targets), shifted, 0 * shifted), axis=1)
+        own = xp.sum(
+            xp.where(self._of_label(outputs, targets), shifted, xp.zeros_like(shifted)), axis=1
+        )
         return xp.log(xp.sum(xp.exp(shifted), axis=1)) - own
 
     def loss(self, outputs: Any, targets: Any) -> Any:

@@ -32,6 +32,11 @@ class Task(ABC):
         signed: whether losses may be negative.
         root: whether score and shift are roots of means of squares.
         default_margin: the change of answers up to which a model still holds.
+
+    Example:
+        >>> task = pn.Regression()
+        >>> isinstance(task, pn.Task), task.metric, task.margin
+        (True, 'RMSE', 0.1)
     """
 
     kind: ClassVar[str]

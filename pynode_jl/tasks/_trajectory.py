@@ -69,7 +69,8 @@ class Trajectory(Task):
         xp = namespace(outputs)
         seen = xp.isfinite(targets)
         # The difference itself must be finite: NaN times zero is NaN, in gradients too.
-        errors = xp.where(seen, outputs - xp.where(seen, targets, 0 * outputs), 0 * outputs)
+        nothing = xp.zeros_like(outputs)
+        errors = xp.where(seen, outputs - xp.where(seen, targets, nothing), nothing)
         n = outputs.shape[0]
         count = xp.sum(xp.reshape(xp.astype(seen, outputs.dtype), (n, -1)), axis=1)
         total = xp.sum(xp.reshape(errors**2, (n, -1)), axis=1)

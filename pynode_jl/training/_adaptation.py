@@ -14,6 +14,7 @@ from pynode_jl.backends import Array, Backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.errors import DataError
 from pynode_jl.seeding import generator
+from pynode_jl.tasks import Classification
 from pynode_jl.training._batches import batch_indices
 from pynode_jl.training._recipe import Recipe
 from pynode_jl.training._trained import Trained
@@ -140,7 +141,7 @@ def adaptation_of(recipe: Recipe, dataset: Dataset, backend: Backend) -> AnyAdap
         )
     # Of those that promise something about the end.
     check = getattr(adapter, "check_held_out", None)
-    if check is not None:
+    if check is not None and isinstance(dataset.task, Classification):
         check(len(held_out))
     return Adaptation(adapter, backend, dataset, batch_pool, held_out)
 

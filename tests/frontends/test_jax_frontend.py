@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from jax.test_util import check_grads
 
 import pynode_jl as pn
@@ -226,6 +228,63 @@ def test_second_derivatives_are_right_or_refused() -> None:
         jax.grad(jax.grad(end))(1.0)
     with pytest.raises(InvalidValueError, match=r"jax.jacrev"):
         jax.jacfwd(end)(1.0)
+
+
+def _forward(function: Any) -> Any:
+    return lambda y: jax.jvp(function, (y,), (jnp.ones_like(y),))[1]
+
+
+@pytest.mark.parametrize("method", ["ImplicitEuler:dt=1/2", "Heun:dt=1/2"])
+def test_derivatives_to_the_fourth_order(method: str) -> None:
+    """Against differences of the derivative one order below, of y' = -5 y^3: the matrix of Newton's
+    iteration is no constant of second derivatives."""
+    with jax.enable_x64(True):
+
+        def end(y: Any) -> Any:
+            times = np.array([0.0, 1.0])
+            return odeint(lambda y, t: -5 * y**3, y[None], times, method=method)[-1, 0]
+
+        function, y, h = jax.grad(end), jnp.float64(0.7), 1e-5
+        for _ in range(3):
+            lower, function = jax.jit(function), _forward(function)
+            differences = float(lower(y + h) - lower(y - h)) / (2 * h)
+            assert float(jax.jit(function)(y)) == pytest.approx(differences, rel=1e-7)
+
+
+def test_second_derivatives_hold_the_steps_that_a_controller_chose() -> None:
+    """As first ones do. The oracle is torch's own differentiation of the same steps."""
+    from pynode_jl import torch as torch_frontend
+
+    times, settings = [0.0, 1.0], {"method": "BS3", "rtol": 1e-2, "atol": 1e-3}
+    y = torch.tensor([0.7], dtype=torch.float64)
+    expected = torch.autograd.functional.hessian(
+        lambda y: torch_frontend.odeint(
+            lambda t, y: -5 * y**3, y, torch.tensor(times, dtype=torch.float64), **settings
+        )[-1].sum(),
+        y,
+    )
+    with jax.enable_x64(True):
+        end = lambda y: odeint(lambda y, t: -5 * y**3, y[None], np.array(times), **settings)[-1, 0]  # noqa: E731
+        found = jax.jit(_forward(jax.grad(end)))(jnp.float64(0.7))
+    assert float(found) == pytest.approx(expected.item(), rel=1e-10)
+
+
+def test_solves_that_are_not_compiled_by_the_user_leave_no_programs() -> None:
+    """JAX keeps each loop that it runs by itself, 2 MB of it."""
+    y0, times = jnp.ones(3), jnp.array([0.0, 1.0])
+
+    def end(y: Any) -> Any:
+        return odeint(lambda y, t: -y, y, times, method="Euler:dt=1").sum()
+
+    def programs() -> int:
+        for _ in range(3):
+            jax.grad(end)(y0)
+        gc.collect()
+        return len(jax.devices()[0].client.live_executables())
+
+    programs()
+    before = programs()
+    assert programs() <= before
 
 
 Y0, TIMES = jnp.ones(2), jnp.array([0.0, 1.0])

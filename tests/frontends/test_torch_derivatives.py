@@ -59,6 +59,67 @@ def test_second_and_third_derivatives_of_implicit_methods(method: str) -> None:
         torch.testing.assert_close(exact, differences, rtol=1e-6, atol=1e-7)
 
 
+def _nested(function: Callable[[Tensor], Tensor], order: int, way: str) -> Callable[..., Tensor]:
+    """A derivative of a function of one number."""
+    if order == 0:
+        return function
+    lower = _nested(function, order - 1, way)
+    if way == "forward":
+        return lambda x: torch.func.jvp(lower, (x,), (torch.ones_like(x),))[1]
+    if way == "reverse":
+        return torch.func.grad(lower)
+
+    def derivative(x: Tensor) -> Tensor:
+        x = x if x.requires_grad else x.clone().requires_grad_()
+        return torch.autograd.grad(lower(x), x, create_graph=True)[0]
+
+    return derivative
+
+
+def _growth(method: str) -> Callable[[Tensor], Tensor]:
+    """One step of length 1 of y' = p y from 1, a function of p: the stability function."""
+    steps = {"method": method, "options": {"step_size": 1.0}}
+    return lambda p: odeint(lambda t, y: p * y, torch.ones(1, dtype=F64), T, **steps)[-1].sum()
+
+
+@pytest.mark.parametrize("way", ["forward", "reverse", "nested"])
+def test_fourth_derivatives_are_right_or_refused(way: str) -> None:
+    """RK4's stability function is 1 + p + p^2/2 + p^3/6 + p^4/24, implicit Euler's 1/(1 - p)."""
+    p = torch.tensor(0.25, dtype=F64)
+    factorial = [1.0, 1.0, 2.0, 6.0, 24.0]
+    for order in range(1, 5):
+        exact = sum(0.25 ** (k - order) / factorial[k - order] for k in range(order, 5))
+        found = _nested(_growth("RK4"), order, way)(p)
+        assert found.item() == pytest.approx(exact, rel=1e-12)
+        implicit = _nested(_growth("implicit_euler"), order, way)
+        if way == "nested" and order == 4:
+            with pytest.raises(InvalidValueError, match=r"3 or fewer.*explicit"):
+                implicit(p)
+        else:
+            exact = factorial[order] * 0.75 ** -(order + 1)
+            assert implicit(p).item() == pytest.approx(exact, rel=1e-9)
+
+
+def test_what_is_beyond_the_third_order_is_refused_however_it_is_reached() -> None:
+    """The order counts over all ways, inputs and steps; lower ones stay right beside it."""
+    p = torch.tensor(0.25, dtype=F64, requires_grad=True)
+    growth = _growth("implicit_euler")
+    second = torch.func.grad(torch.func.grad(growth))
+    (third,) = torch.autograd.grad(second(p), p, create_graph=True)
+    assert third.item() == pytest.approx(6 * 0.75**-4, rel=1e-9)
+    with pytest.raises(InvalidValueError, match="3 or fewer"):
+        third.backward()
+
+    y = torch.tensor([0.7], dtype=F64, requires_grad=True)
+    options = {"step_size": 0.25}
+    end = odeint(lambda t, y: -p * y**2, y, T, method="trapezoid", options=options)[-1].sum()
+    value = end
+    for each in (y, p, p):
+        value = torch.autograd.grad(value.sum(), each, create_graph=True)[0]
+    with pytest.raises(InvalidValueError, match="3 or fewer"):
+        torch.autograd.grad(value.sum(), y)
+
+
 WAYS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "vectorize": lambda f, y: jacobian(f, y, vectorize=True),
     "forward": lambda f, y: jacobian(f, y, vectorize=True, strategy="forward-mode"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -131,10 +133,51 @@ def test_a_forked_worker_solves_in_torch() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_jax_backend_refuses_in_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backend_refuses_in_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     from pynode_jl.backends import _forks
+    from pynode_jl.backends.julia import _process
+    from pynode_jl.jax import odeint as jax_odeint
 
-    monkeypatch.setattr(_forks, "_inherited", True)
+    monkeypatch.setattr(_forks, "_inherited", {"jax", "julia"})
     field = pn.MLP(1, width=2)
     with pytest.raises(BackendUnavailableError, match="spawn"):
         get_backend("jax").rhs(field, field.init(0), 0.0, np.ones((1, 1)))
+    with pytest.raises(BackendUnavailableError, match=r"JAX ran.*spawn"):
+        jax_odeint(lambda y, t: -y, np.ones(1, np.float32), [0.0, 1.0])
+    for call in (_process.julia, lambda: _process.call(None)):
+        with pytest.raises(BackendUnavailableError, match=r"backend = 'julia'.*Julia ran.*spawn"):
+            call()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("end", ["return", "sys.exit(3)", "work()"])
+def test_a_forked_child_ends_as_it_would(end: str) -> None:
+    """JAX's own clean-up crashes there, or waits for threads that the child does not have."""
+    program = f"""
+import os, sys
+import numpy as np
+import pynode_jl as pn
+
+backend, field = pn.get_backend("jax"), pn.MLP(2, width=4)
+def work():
+    euler = pn.Solver("Euler", dt=0.5)
+    return backend.solve(field, field.init(0), np.ones((2, 2), np.float32), (0, 1), euler)
+
+def child():
+    {end}
+
+work()
+if child_id := os.fork():
+    code = os.waitstatus_to_exitcode(os.waitpid(child_id, 0)[1])
+    print("ended with", code)
+    work()
+else:
+    child()
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    code = {"return": 0, "sys.exit(3)": 3, "work()": 1}[end]
+    assert f"ended with {code}" in done.stdout, done.stderr
+    assert done.returncode == 0

@@ -13,6 +13,7 @@ import torch
 import torchdiffeq
 from torch import Tensor, nn
 
+from pynode_jl.backends.torch import _adaptive, _fixed
 from pynode_jl.errors import (
     BackendLacksSolverError,
     InvalidValueError,
@@ -409,6 +410,54 @@ def test_a_ball_falls(method: str, options: Any) -> None:
     assert float(v[-1].detach()) == pytest.approx(-math.sqrt(4 * 9.81), abs=1e-6)
     (slope,) = torch.autograd.grad(time, height)
     assert float(slope) == pytest.approx(1 / math.sqrt(2 * 9.81 * 2.0), rel=1e-5)
+
+
+ENDLESS = torch.tensor([0.0, math.inf], dtype=F64)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "said"),
+    [
+        ({"options": {"max_num_steps": 30}}, "no event up to t = .* in 30 steps.*Raise it"),
+        ({"method": "Tsit5", "options": {"max_num_steps": 30}}, "no event up to t = .* in 30"),
+        ({"method": "euler", "options": {"step_size": 1.0}}, "no event up to t = 40, in 40"),
+    ],
+)
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_an_event_that_never_comes_ends(
+    keywords: Any, said: str, sign: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (_adaptive, _fixed):
+        monkeypatch.setattr(module, "MAX_EVENT_STEPS", 40)
+    with pytest.raises(SolveError, match=said if sign > 0 else "no event up to t = -"):
+        odeint(
+            lambda t, y: torch.cos(t) * torch.ones_like(y),
+            torch.ones(1, dtype=F64),
+            sign * ENDLESS,
+            event_fn=lambda t, y: y.sum() + 5.0,
+            **keywords,
+        )
+
+
+def test_an_endless_solve_needs_an_event_that_can_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    y0 = torch.ones(1, dtype=F64)
+    for solve in (odeint, lambda *given: odeint_adjoint(*given, adjoint_params=())):
+        with pytest.raises(InvalidValueError, match=r"t = .*finite times"):
+            solve(lambda t, y: -y, y0, ENDLESS)
+
+    def find(event: Any, slope: float) -> Any:
+        return odeint(lambda t, y: slope * y, y0, ENDLESS, event_fn=event)
+
+    # Steps of a state at rest grow without bound.
+    with pytest.raises(SolveError, match="no event up to t = "):
+        find(lambda t, y: y.sum() + 5.0, 0.0)
+    # NaN is no sign: of such an event neither the time nor the absence is known.
+    for event in (lambda t, y: torch.log(y.sum() - 0.5) + 9.0, lambda t, y: y.sum() * math.nan):
+        with pytest.raises(InvalidValueError, match=r"event_fn = 'NaN at t = "):
+            find(event, -1.0)
+    monkeypatch.setattr(_adaptive, "MAX_EVENT_STEPS", 40)
+    with pytest.raises(SolveError, match=r"no event .* in 40 steps"):
+        find(lambda t, y: y.sum() + 5.0, -1.0)
 
 
 def test_event_backwards_in_time_is_torchdiffeqs() -> None:

@@ -11,6 +11,7 @@ import warnings
 from functools import cache
 from typing import Any
 
+from pynode_jl.backends._forks import check_fork
 from pynode_jl.backends.julia._discovery import EXE, PROJECT, discover, julia_package, setup_hint
 from pynode_jl.errors import BackendUnavailableError
 
@@ -30,13 +31,19 @@ LOCK = threading.RLock()
 _THREADS, _SIGNALS = "PYTHON_JULIACALL_THREADS", "PYTHON_JULIACALL_HANDLE_SIGNALS"
 
 
-@cache
 def julia() -> Any:
     """Julia's `Main`, started on first use, with PyNODE loaded. A failed start is tried again.
 
     Raises:
         BackendUnavailableError: no Julia, a broken one, or an old one; Julia's error is the cause.
+            Or this process was forked from one in which Julia ran.
     """
+    check_fork("julia")
+    return _started()
+
+
+@cache
+def _started() -> Any:
     discovery = discover()
     if not discovery.found:
         raise BackendUnavailableError(f"backend = 'julia': {discovery.text}")
@@ -108,6 +115,7 @@ end
 
 def call(function: Any, *arguments: Any) -> Any:
     """Call a Julia function and return its result; other Python threads run meanwhile."""
+    check_fork("julia")
     with LOCK:
         return function._jl_call_nogil(*arguments)
 
@@ -120,6 +128,7 @@ def array_at() -> Any:
 
 def call_holding_the_lock(function: Any, *arguments: Any) -> Any:
     """Call a Julia function that itself calls Python, and return its result."""
+    check_fork("julia")
     with LOCK:
         return function(*arguments)
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from pynode_jl.backends._results import RetCode
-from pynode_jl.backends.torch._events import bisect_event
+from pynode_jl.backends.torch._events import MAX_EVENT_STEPS, bisect_event, no_event
 from pynode_jl.backends.torch._method import Method
 from pynode_jl.backends.torch._problem import Problem
 from pynode_jl.backends.torch._rk_step import RKStep, Row, Time, combine, rk_step
@@ -109,7 +109,8 @@ class Adaptive:
             float(options.get(name, default))
             for name, default in (("min_step", 0.0), ("max_step", math.inf))
         )
-        self._limit = float(options.get("max_num_steps", math.inf))
+        default = math.inf if problem.event is None else MAX_EVENT_STEPS
+        self._limit = float(options.get("max_num_steps", default))
         self._julia = method.julia
         # A backend's steps cannot be shorter than its precision resolves; those of `odeint` can.
         precision = problem.y0.real.dtype if problem.strict else torch.float64
@@ -203,16 +204,19 @@ class Adaptive:
         accepted = False
         while not accepted:
             if counts.naccept + counts.nreject >= self._limit:
-                raise SolveError(
-                    RetCode.MaxIters,
-                    f"max_num_steps = {self._limit:g} steps were not enough. Raise it.",
-                )
+                message = f"max_num_steps = {self._limit:g} steps were not enough. Raise it."
+                if self._problem.event is not None:
+                    message = f"{no_event(self._problem, self.t, self._limit)} {message}"
+                raise SolveError(RetCode.MaxIters, message)
             accepted = self._try_step()
 
     def _try_step(self) -> bool:
         problem, t, y = self._problem, self.t, self.y
         proposed = min(max(self._memory.dt, self._min), self._max)
         problem.call_back("callback_step", self._time(t), y, proposed)
+        if problem.event is not None and math.isinf(t + proposed):
+            tried = problem.counts.naccept + problem.counts.nreject
+            raise SolveError(RetCode.MaxIters, no_event(problem, t, tried))
         if not t + proposed > t:
             raise SolveError(
                 RetCode.DtLessThanMin,
@@ -228,7 +232,8 @@ class Adaptive:
         # torchdiffeq scales the step taken, Julia the step proposed.
         before = self._memory._replace(dt=proposed if self._julia else dt)
         attempt = Attempt(dt, self._julia and at_stop, error, usable, accepted and usable)
-        self._memory = updated_memory(SCALARS, self._control, before, attempt)
+        with np.errstate(over="ignore"):  # of a step that was as long as floats go
+            self._memory = updated_memory(SCALARS, self._control, before, attempt)
         name = "callback_accept_step" if accepted else "callback_reject_step"
         problem.call_back(name, self._time(t), y, dt)
         if not accepted:

@@ -9,8 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pynode_jl.backends.torch._problem import Event
+from pynode_jl.backends.torch._problem import Event, Problem
 from pynode_jl.backends.torch._transforms import first_order_only
+
+# An event that never comes is waited for so long, unless `max_num_steps` says otherwise.
+MAX_EVENT_STEPS = 20_000
+
+
+def no_event(problem: Problem, t: float, steps: float) -> str:
+    """Return what a solve says that has not met its event up to t."""
+    return f"no event up to t = {-t if problem.reversed else t:g}, in {steps:g} steps."
 
 
 def bisect_event(

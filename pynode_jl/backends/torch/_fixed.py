@@ -14,7 +14,7 @@ from torch import Tensor
 from pynode_jl._validation import real_number
 from pynode_jl.backends._results import RetCode
 from pynode_jl.backends.torch._adams import MAX_VALUES, adams_step
-from pynode_jl.backends.torch._events import bisect_event
+from pynode_jl.backends.torch._events import MAX_EVENT_STEPS, bisect_event, no_event
 from pynode_jl.backends.torch._method import Method
 from pynode_jl.backends.torch._problem import Problem
 from pynode_jl.backends.torch._rk_step import RKStep, Time, rk_step
@@ -23,7 +23,6 @@ from pynode_jl.solvers import Solver, interpolant
 
 _OPTIONS = ("step_size", "grid_constructor", "interp", "perturb", "max_iters", "max_num_steps")
 _ADAMS_OPTIONS = (*_OPTIONS, "max_order")
-_MAX_EVENT_STEPS = 20_000
 
 # (t, dt, end, y) -> (y at the end, f at the start)
 Stepper = Callable[[Time, Time, Time, Tensor], tuple[Tensor, Tensor]]
@@ -127,14 +126,16 @@ class Fixed:
                 return torch.sign(event(torch.full_like(like, t), y))
 
         first = sign(t, y)
-        for _ in range(_MAX_EVENT_STEPS):
+        limit = self._limit if math.isfinite(self._limit) else MAX_EVENT_STEPS
+        for _ in range(int(limit)):
             new, slope = self._step(t, dt, t + dt, y)
             if not bool(sign(t + dt, new) == first):
                 break
             t, y = t + dt, new
         else:
             raise SolveError(
-                RetCode.MaxIters, f"no event in {_MAX_EVENT_STEPS} steps. Take a larger step_size."
+                RetCode.MaxIters,
+                f"{no_event(problem, t, limit)} Take a larger step_size, or raise max_num_steps.",
             )
         interval = _Interval(t, dt, t + dt)
 

@@ -150,7 +150,7 @@ def normalise(
         InvalidValueError: `y0`, `t` or a tolerance is not what `odeint` takes.
     """
     given = dict(options)
-    times = checked_times(t)
+    times = checked_times(t, endless=event_fn is not None)
     if event_fn is not None and len(times) != 2:
         raise InvalidValueError(
             "t", times, "two times where event_fn is given", "The second says the direction only."
@@ -186,8 +186,11 @@ def normalise(
     return problem
 
 
-def checked_times(t: Any) -> Tensor:
-    """Return `t` if it is a vector of times that increase or decrease strictly."""
+def checked_times(t: Any, *, endless: bool = False) -> Tensor:
+    """Return `t` if it is a vector of times that increase or decrease strictly.
+
+    The last may be infinite where it is `endless`: there it says the direction only.
+    """
     if not isinstance(t, Tensor) or not t.is_floating_point() or t.ndim != 1 or len(t) == 0:
         raise InvalidValueError(
             "t", t, "a one-dimensional tensor of floats", "Use torch.tensor([0.0, 1.0]), say."
@@ -197,6 +200,9 @@ def checked_times(t: Any) -> Tensor:
         raise InvalidValueError(
             "t", t, "times that increase strictly, or decrease strictly", "Sort them."
         )
+    finite = t.detach()[: 1 if endless else None].isfinite()
+    if not bool(finite.all()):
+        raise InvalidValueError("t", t, "finite times", "End at a large time, or give event_fn.")
     return t
 
 
@@ -306,12 +312,24 @@ def _event(
     reverse: bool,
 ) -> Event:
     """Return the least of the user's event values, each made positive where the solve begins."""
+
+    def values(t: Tensor, state: State) -> Tensor:
+        found: Tensor = event_fn(t, state)
+        if bool(found.isnan().any()):  # it has no sign that could change
+            raise InvalidValueError(
+                "event_fn",
+                f"NaN at t = {float(t):g}",
+                "numbers at all times",
+                "Return, say, one that is defined for all states.",
+            )
+        return found
+
     with torch.no_grad():
-        signs = torch.sign(event_fn(t0, y0))
+        signs = torch.sign(values(t0, y0))
 
     def event(t: Tensor, y: Tensor) -> Tensor:
         state = y if shapes is None else split(y, shapes)
-        return torch.min(event_fn(-t if reverse else t, state) * signs)
+        return torch.min(values(-t if reverse else t, state) * signs)
 
     return event
 

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from pynode_jl.backends.torch._transforms import (
+    derivatives_in_progress,
     is_transformed,
     records_derivatives,
     takes_derivatives_forward,
+    up_to_order,
 )
 from pynode_jl.solvers import NEWTON_ITERATIONS, NEWTON_ROUNDINGS, Tableau, newton_change
 
@@ -206,7 +208,8 @@ class _ImplicitStages:
 
     def _recorded(self, ks: Tensor) -> Tensor:
         """Return the solution as a function that can be differentiated."""
-        ks, orders = ks.detach(), self._orders
+        ks, orders = ks.detach(), max(self._orders, derivatives_in_progress())
+        most = orders
         if torch.is_grad_enabled() and not is_transformed() and not takes_derivatives_forward():
             values, matrix = self._linearised(ks, self._bases, self._dt)
             ks, orders = ks + self._solved(matrix, values - ks), orders - 1
@@ -218,7 +221,12 @@ class _ImplicitStages:
             points = self._points(ks, self._bases, self._dt)
             values = torch.stack([function(point) for function, point in points])
             ks = ks + self._solved(matrix, values - ks)
-        return ks
+        return up_to_order(
+            ks,
+            most,
+            "the order of a derivative through implicit stages",
+            "Use an explicit method, or pynode_jl.jax, where they may have any order.",
+        )
 
     def _increments(self, ks: Tensor) -> Tensor:
         return self._step * torch.einsum("ij,j...->i...", self._coupling, ks)

@@ -27,6 +27,20 @@ def records_derivatives() -> bool:
     return torch.is_grad_enabled() or takes_derivatives_forward() or is_transformed()
 
 
+def derivatives_in_progress() -> int:
+    """Return the most derivatives that `torch.func` and forward mode take of what runs now."""
+    return len(torch._C._functorch.get_interpreter_stack() or ()) + takes_derivatives_forward()
+
+
+def up_to_order(solution: Tensor, orders: int, what: str, hint: str) -> Tensor:
+    """Return `solution`, whose derivatives beyond this order are an error.
+
+    A derivative of that order looks right and is not, where an iteration stands for a solution.
+    """
+    guarded: Tensor = _UpToOrder.apply(solution, None, orders, orders, what, hint)  # type: ignore[no-untyped-call]
+    return guarded
+
+
 def first_order_only(what: str, hint: str, gradients: Sequence[Tensor | None]) -> Any:
     """Return gradients that refuse to be differentiated, where a graph of them is recorded."""
     if not torch.is_grad_enabled():
@@ -51,3 +65,62 @@ class _FirstOrder(torch.autograd.Function):
         raise InvalidValueError(
             ctx.what, "a second derivative", "first derivatives alone", ctx.hint
         )
+
+
+class _UpToOrder(torch.autograd.Function):
+    """The identity, which counts how often it is differentiated.
+
+    Each derivative of it has one more of these, of which the solution is an input without effect:
+    so the next derivative comes by, whatever it is of.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        value: Tensor, solution: Tensor | None, left: int, orders: int, what: str, hint: str
+    ) -> Tensor:
+        """Return a copy."""
+        return value.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Keep the solution, and how many derivatives are left."""
+        _, solution, ctx.left, ctx.orders, ctx.what, ctx.hint = inputs
+        ctx.first = solution is None
+        kept = output if solution is None else solution
+        ctx.save_for_backward(kept)
+        ctx.save_for_forward(kept)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        """Return the gradient, and to the solution a zero that counts."""
+        (gradient,) = gradients
+        to_solution = None
+        _UpToOrder._check(ctx)
+        if torch.is_grad_enabled():
+            gradient = _UpToOrder._counted(ctx, gradient)
+            if not ctx.first:
+                to_solution = _UpToOrder._counted(ctx, torch.zeros_like(ctx.saved_tensors[0]))
+        return gradient, to_solution, None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        """Return the tangent."""
+        _UpToOrder._check(ctx)
+        (solution,) = ctx.saved_tensors
+        tangent = torch.zeros_like(solution) if tangents[0] is None else tangents[0]
+        return _UpToOrder._counted(ctx, tangent)
+
+    @staticmethod
+    def _check(ctx: Any) -> None:
+        if ctx.left == 0:
+            raise InvalidValueError(ctx.what, "one more", f"{ctx.orders} or fewer", ctx.hint)
+
+    @staticmethod
+    def _counted(ctx: Any, value: Tensor) -> Tensor:
+        (solution,) = ctx.saved_tensors
+        found: Tensor = _UpToOrder.apply(  # type: ignore[no-untyped-call]
+            value, solution, ctx.left - 1, ctx.orders, ctx.what, ctx.hint
+        )
+        return found

@@ -18,7 +18,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from pynode_jl._validation import rounded, whole_number
-from pynode_jl.backends import Clock, check_resolved, raise_unless_success
+from pynode_jl.backends import Clock, check_fork, check_resolved, raise_unless_success
 from pynode_jl.backends.jax.controls import tableau_of
 from pynode_jl.backends.jax.numerics.differentiable import differentiable_solve
 from pynode_jl.backends.jax.numerics.segment import CODES, AdaptiveControl, FixedControl
@@ -69,6 +69,7 @@ def odeint(
         >>> bool(abs(states[-1, 0] - np.exp(-1)) < 1e-4)
         True
     """
+    check_fork()
     solver = _solver(method, rtol, atol)
     table = tableau_of(solver)
     limit = whole_number("max_steps", max_steps, most=_MOST_STEPS)
@@ -107,8 +108,12 @@ def odeint(
             with_constants=True,
         )
         controls = _controls(solver, times)
+        # Compiled as one function, which goes with what was compiled of it: loops that JAX runs one
+        # by one stay in its memory, 2 MB for each call.
         with _forward_mode_refused():
-            later, counts = run((trained, constants), controls, times, jnp.int32(limit), flat[None])
+            later, counts = jax.jit(run)(
+                (trained, constants), controls, times, jnp.int32(limit), flat[None]
+            )
         later = jnp.where((counts.code == 0) & sorted_times, later, jnp.nan)
         if not isinstance(counts.code, jax.core.Tracer):
             raise_unless_success(

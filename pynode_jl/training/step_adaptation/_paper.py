@@ -100,13 +100,13 @@ class PaperController:
         solver = state.solver
         own = probe.evaluate(solver, probe.x)
         test_solver, test = self._test(solver, own, probe)
-        accuracy, test_accuracy = own.accuracy(probe.labels), test.accuracy(probe.labels)
-        difference = abs(accuracy - test_accuracy)
+        accuracy, test_accuracy = (e.score(probe.task, probe.labels) for e in (own, test))
+        difference = _difference(own, test, probe)
         if difference > self.threshold:
             action, chosen = "shrink", self._scaled(solver, _SHRINK, probe)
         else:
             action, chosen = "grow", self._scaled(solver, _GROW, probe)
-            if self.rule == "code" and not self._may_grow(chosen, accuracy, probe):
+            if self.rule == "code" and not self._may_grow(chosen, own, probe):
                 action, chosen = "hold", solver
         check = Check(
             probe.iteration,
@@ -144,9 +144,9 @@ class PaperController:
             test = probe.evaluate(finer, x)
         return finer, test
 
-    def _may_grow(self, chosen: Solver, accuracy: float, probe: Probe) -> bool:
+    def _may_grow(self, chosen: Solver, own: Evaluation, probe: Probe) -> bool:
         trial = probe.evaluate(chosen, probe.x)
-        if abs(trial.accuracy(probe.labels) - accuracy) > self.threshold:
+        if _difference(own, trial, probe) > self.threshold:
             return False
         # A larger tolerance that changes no step is no progress.
         idle = not chosen.fixed and set(probe.recent_nf) == {trial.stats.nf}
@@ -161,3 +161,10 @@ class PaperController:
 
     def _least_step(self, probe: Probe) -> float:
         return abs(probe.model.t1 - probe.model.t0) / self.most_steps
+
+
+def _difference(own: Evaluation, other: Evaluation, probe: Probe) -> float:
+    """Return the difference of two accuracies; of answers that are numbers their shift."""
+    if probe.task.comparison == "shift":
+        return float(probe.shift(own, other, probe.labels).value[0])
+    return abs(own.accuracy(probe.labels) - other.accuracy(probe.labels))

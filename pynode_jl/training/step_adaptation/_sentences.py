@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 def validation_text(validation: Validation) -> str:
     """Return a validation in one or two sentences, with its figures."""
+    if validation.shift is not None:
+        return _shifted(validation)
     counted = validation.lost if validation.flips is None else validation.flips
     what = "lost" if validation.flips is None else "changed"
     text = (
@@ -25,6 +27,21 @@ def validation_text(validation: Validation) -> str:
             f" So few cannot pass: {validation.needed} samples must be held out, even if no answer"
             " changes."
         )
+    if validation.solver != validation.trained_with:
+        text += f" It was trained with {validation.trained_with.label} and tightened at the end."
+    return text
+
+
+def _shifted(validation: Validation) -> str:
+    """Return the validation of answers that are numbers."""
+    unit = f" {validation.unit}"
+    text = (
+        f"the ODE ({validation.test_solver.label}) shifts {validation.samples} held-out answers"
+        f" under {validation.solver.label} by {validation.shift:.3g}{unit}: at most"
+        f" {validation.bound:.3g} with {validation.confidence:.0%} confidence; the margin is"
+        f" {validation.margin:.3g}."
+    )
+    text = f"passed: {text}" if validation.passed else f"NOT passed: {text}"
     if validation.solver != validation.trained_with:
         text += f" It was trained with {validation.trained_with.label} and tightened at the end."
     return text

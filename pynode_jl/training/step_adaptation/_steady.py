@@ -13,6 +13,7 @@ from pynode_jl._validation import real_number, whole_number
 from pynode_jl.backends import Array, Evaluation, RetCode
 from pynode_jl.errors import DataError, InvalidValueError
 from pynode_jl.proportions import lower_bound, upper_bound
+from pynode_jl.resampling import LEAST_SAMPLES
 from pynode_jl.solvers import Solver, SolverInfo, info
 from pynode_jl.training.step_adaptation._pairs import (
     finer_step,
@@ -36,6 +37,8 @@ _FINER = 50.0
 _EXACT = Solver("Tsit5", rtol=1e-6, atol=1e-6)
 _LEAST_TOLERANCE = 1e-9
 _TIGHTENINGS = 6
+# For infinity in what is stored as JSON.
+_HUGE = 1e300
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,9 @@ class SteadyController:
     def start(self, solver: Solver, probe: Probe) -> tuple[ControlState, Check]:
         """Return the recipe's own solver."""
         check = Check.quiet(probe.iteration, solver, "start", solver, probe.nf)
-        return ControlState(solver, _Memory().to_dict()), check
+        # Of scores the larger is not always the better, nor are they 0 or more.
+        worst = 0.0 if probe.task.comparison == "flips" else -_HUGE
+        return ControlState(solver, _Memory(best=worst).to_dict()), check
 
     def check(self, state: ControlState, probe: Probe) -> tuple[ControlState, Check]:
         """Count lost answers; refine where the counts are sure enough; mark the best weights."""
@@ -162,28 +167,35 @@ class SteadyController:
         own = probe.evaluate(solver, x)
         # With tolerances float32 may not reach the finer one.
         test = probe.evaluate(test_solver, x if solver.fixed else x.astype(np.float64))
-        lost = _lost(own, test, labels)
-        memory = memory.counting(lost, len(x), 4 * self.samples)
         allowed = _HYSTERESIS * self.allowed if holding else self.allowed
+        if probe.task.comparison == "shift":
+            shift = probe.shift(own, test, labels, error=1 - _SURE)
+            statistic, least = float(shift.value[0]), float(shift.low[0])
+        else:
+            lost = _lost(own, test, labels)
+            memory = memory.counting(lost, len(x), 4 * self.samples)
+            statistic = lost / len(x)
+            least = float(lower_bound(memory.lost, memory.seen, 1 - _SURE)) if memory.seen else 0.0
         chosen = solver
-        if memory.seen and lower_bound(memory.lost, memory.seen, 1 - _SURE) > allowed:
+        if least > allowed * probe.unit:
             chosen = self._refined(solver, probe)
             memory = replace(memory, lost=0, seen=0)
-        accuracy = test.accuracy(labels)
-        best = accuracy >= memory.best
+        score = test.score(probe.task, labels)
+        good = score if probe.task.higher_is_better else -score
+        best = good >= memory.best
         check = Check(
             probe.iteration,
             solver,
             test_solver,
-            own.accuracy(labels),
-            accuracy,
-            lost / len(x),
+            own.score(probe.task, labels),
+            score,
+            statistic,
             "hold" if chosen == solver else "shrink",
             chosen,
             probe.nf,
             best,
         )
-        memory = replace(memory, waiting=holding, best=max(memory.best, accuracy))
+        memory = replace(memory, waiting=holding, best=max(memory.best, good))
         return ControlState(chosen, memory.to_dict()), check
 
     def validate(self, state: ControlState, probe: Probe) -> Validation | None:
@@ -194,15 +206,35 @@ class SteadyController:
             own = probe.evaluate(solver, probe.held)
             # Without the ODE's own answers nothing can be said for the model.
             known = exact.stats.retcode == RetCode.Success
-            flips = int((own.predictions != exact.predictions).sum()) if known else len(probe.held)
             # The chance of being wrong is shared: a half, a quarter, ... of it to each attempt.
             error = (1 - self.confidence) / 2**attempt
-            bound = float(upper_bound(flips, len(probe.held), error))
-            # A next attempt has half the chance of being wrong, and so needs more samples.
-            vain = self._held_out_needed(attempt + 1) > len(probe.held)
-            if bound <= self.margin or attempt > _TIGHTENINGS or vain:
+            if probe.task.comparison == "shift":
+                shift = probe.shift(own, exact, labels, error=error)
+                bound = float(shift.high[0]) if known else math.inf
+                vain = len(probe.held) < LEAST_SAMPLES
+            else:
+                same = own.predictions == exact.predictions
+                flips = int((~same).sum()) if known else len(probe.held)
+                bound = float(upper_bound(flips, len(probe.held), error))
+                # A next attempt has half the chance of being wrong, and so needs more samples.
+                vain = self._held_out_needed(attempt + 1) > len(probe.held)
+            if bound <= self.margin * probe.unit or attempt > _TIGHTENINGS or vain:
                 break
             solver = solver.scaled(0.5)
+        if probe.task.comparison == "shift":
+            return Validation(
+                solver,
+                state.solver,
+                _EXACT,
+                len(probe.held),
+                0,
+                min(bound, _HUGE),
+                self.margin * probe.unit,
+                self.confidence,
+                probe.nf,
+                shift=min(float(shift.value[0]), _HUGE),
+                unit=probe.task.unit,
+            )
         return Validation(
             solver,
             state.solver,

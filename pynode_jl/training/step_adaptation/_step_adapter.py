@@ -12,8 +12,10 @@ import numpy as np
 from pynode_jl.backends import Array, Backend, Evaluation
 from pynode_jl.fields import Weights
 from pynode_jl.models import Model, ModelWeights
+from pynode_jl.resampling import Intervals, ratio_intervals
 from pynode_jl.seeding import generator
 from pynode_jl.solvers import Solver
+from pynode_jl.tasks import Task
 from pynode_jl.training.step_adaptation._sentences import validation_text
 
 
@@ -40,9 +42,10 @@ class Check:
         iteration: updates made before it.
         solver: in force until then.
         test_solver: the finer one that it was compared with; None where nothing was compared.
-        accuracy, test_accuracy: on the samples looked at, under the two (nan where not compared).
+        accuracy, test_accuracy: accuracy, or the task's score, on the samples looked at, under the
+            two (nan where not compared).
         statistic: what was decided on: the paper's difference of accuracies, our share of answers
-            lost (nan where not compared).
+            lost, the shift of answers that are numbers (nan where not compared).
         action: "start", "shrink", "grow" or "hold".
         chosen: the solver in force from then on.
         nf: evaluations of the right-hand side that the check cost.
@@ -92,6 +95,9 @@ class Validation:
         nf: evaluations of the right-hand side that it cost.
         flips: answers that the ODE changes, right or wrong. None in runs of version 0.1, whose
             bound is that of `lost` alone.
+        shift: how far the ODE shifts answers that are numbers, `bound` being of that; None of a
+            classification.
+        unit: of the shift (`Task.unit`).
 
     Example:
         >>> from pynode_jl.training.step_adaptation import Validation
@@ -112,6 +118,8 @@ class Validation:
     nf: int
     flips: int | None = None
     won: int = 0
+    shift: float | None = None
+    unit: str = ""
 
     @property
     def passed(self) -> bool:
@@ -188,6 +196,37 @@ class Probe:
     def weights(self) -> ModelWeights:
         """The model's weights, as a tree."""
         return ModelWeights.from_dict(self._weights)
+
+    @property
+    def task(self) -> Task:
+        """What the model answers."""
+        return self.model.task
+
+    @property
+    def unit(self) -> float:
+        """The task's margin in units of a classification's, 0.03: what shares are multiplied by
+        where answers are numbers."""
+        return 1.0 if self.task.comparison == "flips" else self.task.margin / 0.03
+
+    def shift(
+        self, own: Evaluation, other: Evaluation, targets: Array, *, error: float = 0.025
+    ) -> Intervals:
+        """Return how far answers that are numbers are from others, in the task's measure.
+
+        Args:
+            own, other: answers to the same samples.
+            targets: of the samples.
+            error: probability that an end of the interval is wrong.
+        """
+        task = self.task
+        changes = task.changes(own.outputs, other.outputs, targets)
+        return ratio_intervals(
+            np.where(np.isnan(changes), np.inf, changes),
+            task.scale(own.outputs, targets),
+            lower_error=error,
+            upper_error=error,
+            root=task.root,
+        )
 
     def slope(self, t: float, y: Array) -> Array:
         """Return f(t, y), in float64, for states ``(n, *state_shape)``."""

@@ -97,7 +97,7 @@ def test_no_juliacall_names_the_install(monkeypatch: pytest.MonkeyPatch) -> None
     found, text, *_ = discover()
     assert not found
     assert "pip install 'pynode-jl[julia]'" in text
-    monkeypatch.setattr(_process, "julia", _process.julia.__wrapped__)
+    monkeypatch.setattr(_process, "_started", _process._started.__wrapped__)
     with pytest.raises(BackendUnavailableError, match="pip install"):
         _process.julia()
 

@@ -74,9 +74,9 @@ def integrate_adaptively(
         t, y, memory, counts, outputs = loop.t, loop.y, loop.memory, loop.counts, loop.outputs
         if dense is None:
             reaches = reaches_stop(jnp, t, memory.dt, t1, rounding(y0))
-            h = jnp.where(reaches, t1 - t, memory.dt)
+            h = jnp.where(reaches, t1 - t, jax.lax.stop_gradient(memory.dt))
         else:
-            reaches, h = jnp.bool_(False), memory.dt
+            reaches, h = jnp.bool_(False), jax.lax.stop_gradient(memory.dt)
         result, k_first, nf = _try_step(rhs, stepper, ahead, loop, h)
         scale = error_scale(jnp, control.rtol, control.atol, y, result.y)
         error = scaled_error(

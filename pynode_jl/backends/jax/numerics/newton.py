@@ -7,6 +7,7 @@ and the discrete model that the paper asks about is the solved stage, not a half
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,26 +46,69 @@ def solve_stage(
 def attach_exact_derivative(
     rhs: RHS, time: jax.Array, base: jax.Array, scale: jax.Array, k: jax.Array
 ) -> jax.Array:
-    """Return the constant `k` with the derivative that the implicit function theorem gives it.
+    """Return the constant `k` with the derivatives that the implicit function theorem gives it.
 
     One more Newton update from the solution, its matrix held constant: the update's value is
-    rounding, its derivative is (I - scale J)^-1 d(rhs), and no iteration is differentiated.
+    rounding, its derivative is (I - scale J)^-1 d(rhs), and no iteration is differentiated. For
+    derivatives of higher order that derivative counts as a function of the solution, which has
+    derivatives itself.
     """
-    u = base + scale * k
-    stopped_time, stopped_u, stopped_scale = jax.lax.stop_gradient((time, u, scale))
-    return k + _newton_update(
-        rhs.constant(), stopped_time, stopped_u, stopped_scale, rhs(time, u) - k
-    )
+
+    def update(
+        prepared: Any, time: jax.Array, base: jax.Array, scale: jax.Array, k: jax.Array
+    ) -> Callable[..., jax.Array]:
+        matrix = _newton_matrix(RHS(rhs.apply, prepared), time, base + scale * k, scale)
+
+        def again(prepared: Any, time: jax.Array, base: jax.Array, scale: jax.Array) -> jax.Array:
+            residual = rhs.apply(prepared, time, base + scale * k) - k
+            return k + _solved(matrix, residual)
+
+        return again
+
+    @jax.custom_jvp
+    def solution(*inputs: Any) -> jax.Array:
+        return update(*inputs)(*inputs[:-1])
+
+    @solution.defjvp
+    def derivative(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+        inputs, k = primals[:-1], primals[-1]
+        solved = solution(*primals)
+        again = update(*(*inputs, _with_derivative_of(k, solved)))
+        value, tangent = jax.jvp(again, inputs, tangents[:-1])
+        return _with_derivative_of(value, solved), tangent
+
+    attached: jax.Array = solution(rhs.prepared, time, base, scale, k)
+    return attached
+
+
+@jax.custom_jvp
+def _with_derivative_of(value: jax.Array, other: jax.Array) -> jax.Array:
+    """Return `value`, whose derivatives are those of `other`."""
+    return value
+
+
+@_with_derivative_of.defjvp
+def _(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    return _with_derivative_of(*primals), tangents[1]
 
 
 def _newton_update(
     rhs: RHS, time: jax.Array, u: jax.Array, scale: jax.Array, residual: jax.Array
 ) -> jax.Array:
     """(I - scale J(u))^-1 residual, sample by sample."""
+    return _solved(_newton_matrix(rhs, time, u, scale), residual)
+
+
+def _newton_matrix(rhs: RHS, time: jax.Array, u: jax.Array, scale: jax.Array) -> jax.Array:
+    """I - scale J(u) of each sample."""
     jacobian = sample_jacobian(lambda y: rhs(time, y), u)
-    matrix = jnp.eye(jacobian.shape[-1], dtype=u.dtype) - scale * jacobian
-    flat = residual.reshape(u.shape[0], -1, 1)
-    update: jax.Array = jnp.linalg.solve(matrix, flat).reshape(u.shape)
+    matrix: jax.Array = jnp.eye(jacobian.shape[-1], dtype=u.dtype) - scale * jacobian
+    return matrix
+
+
+def _solved(matrix: jax.Array, residual: jax.Array) -> jax.Array:
+    flat = residual.reshape(residual.shape[0], -1, 1)
+    update: jax.Array = jnp.linalg.solve(matrix, flat).reshape(residual.shape)
     return update
 
 
