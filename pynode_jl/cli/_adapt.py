@@ -108,7 +108,6 @@ def critical(
 ) -> None:
     """Find the step or tolerance below which models hold under finer solvers."""
     from pynode_jl.backends import get_backend
-    from pynode_jl.diagnostics import amount_text, interval_text
     from pynode_jl.diagnostics import critical as search
     from pynode_jl.runs import AdaptConfig, Run
     from pynode_jl.solvers import Solver
@@ -128,23 +127,6 @@ def critical(
             console.print(f"{run.folder.name}: {error}", markup=False, highlight=False)
         return run.trained, run.dataset
 
-    def show(trial: Trial) -> None:
-        labels = trial.metric == "accuracy"
-        text = f"seed {trial.seed}, {trial.solver.label}: {trial.kind}"
-        for value, said in (
-            (trial.accuracy, f", {_said(trial)}"),
-            (trial.drop, f", drop {trial.drop * 100:.1f} points" if labels else ""),
-            (
-                trial.flips,
-                f", flips {trial.flips:.1%} ({trial.low * 100:.1f} to {trial.high * 100:.1f}%)"
-                if labels
-                else f", shift {amount_text(trial.flips, trial.unit)}"
-                f" ({interval_text(trial.low, trial.high, trial.unit)})",
-            ),
-        ):
-            text += "" if math.isnan(value) else said
-        console.print(text, highlight=False)
-
     report = search(
         train,
         Solver.parse(f"{name}:{coarse}"),
@@ -156,13 +138,33 @@ def critical(
         margin=base.swap.margin,
         confidence=base.swap.confidence if confidence is None else confidence,
         backend=get_backend(base.backend, base.device or None),
-        on_trial=show,
+        on_trial=_show_trial,
     )
     write_text(out / "trials.csv", report.table.to_csv(index=False))
     write_text(out / "critical.csv", report.brackets.to_csv(index=False))
     title = f"{name}: where models begin to hold ({method}, by {report.criterion})"
     console.print(_frame(title, report.brackets))
     console.print(f"tables: {out}/critical.csv, {out}/trials.csv", soft_wrap=True)
+
+
+def _show_trial(trial: Trial) -> None:
+    from pynode_jl.diagnostics import amount_text, interval_text
+
+    labels = trial.metric == "accuracy"
+    text = f"seed {trial.seed}, {trial.solver.label}: {trial.kind}"
+    for value, said in (
+        (trial.accuracy, f", {_said(trial)}"),
+        (trial.drop, f", drop {trial.drop * 100:.1f} points" if labels else ""),
+        (
+            trial.flips,
+            f", flips {trial.flips:.1%} ({trial.low * 100:.1f} to {trial.high * 100:.1f}%)"
+            if labels
+            else f", shift {amount_text(trial.flips, trial.unit)}"
+            f" ({interval_text(trial.low, trial.high, trial.unit)})",
+        ),
+    ):
+        text += "" if math.isnan(value) else said
+    console.print(text, highlight=False)
 
 
 def _said(trial: Trial) -> str:

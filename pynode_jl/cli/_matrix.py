@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.table import Table
 
 from pynode_jl.cli._console import console, stderr
 from pynode_jl.cli._running import expanded, writable
+
+if TYPE_CHECKING:
+    from pynode_jl.diagnostics import SwapMatrix
 
 _WORST = 10
 
@@ -45,7 +48,6 @@ def matrix(
 ) -> None:
     """Make a swap matrix: training solvers by test solvers, seeds averaged."""
     from pynode_jl.cli._progress import swap_bar
-    from pynode_jl.reporting.html import VERDICTS
     from pynode_jl.reporting.pages import write_matrix_report
     from pynode_jl.runs import explicit_zoo, find_runs, of_one_task, runs_matrix
 
@@ -68,6 +70,18 @@ def matrix(
             on_solve=show,
             on_skip=skip,
         )
+    console.print(_damage_table(found))
+    console.print(_verdicts_table(found))
+    page = write_matrix_report(runs, found, out)
+    console.print(
+        f"{int(found.table['seeds'].sum())} evaluations of {len(runs)} runs,"
+        f" {time.monotonic() - begun:.0f} s"
+    )
+    console.print(f"matrix: {page}", soft_wrap=True, highlight=False)
+
+
+def _damage_table(found: SwapMatrix) -> Table:
+    """Return the worst of finer solves: accuracies and flips, or scores and shifts."""
     shares = "accuracy" in found.table
     score, change = ("accuracy", "flips") if shares else ("score", "shift")
     unit = "" if found.report is None else found.report.verdict.unit
@@ -75,37 +89,34 @@ def matrix(
         *("trained with", "tested with", "damage", score, change, "seeds"),
         title="finer solves by damage, with intervals",
     )
+    ends = [f"{change}{end}" for end in ("", "_low", "_high")]
     for row in found.table[found.table["finer"]].head(_WORST).to_dict("records"):
+        changed = row[ends[0]], row[ends[1]], row[ends[2]]
         table.add_row(
             str(row["train_solver"]),
             str(row["test"]),
             f"{row['damage']:+.1%}" if shares else f"{row['damage']:+.3g}",
             _with_interval(row[score], row["low"], row["high"], shares),
-            _with_interval(
-                *(row[f"{change}{end}"] for end in ("", "_low", "_high")),
-                unit in ("", "of their error"),
-            ),
+            _with_interval(*changed, unit in ("", "of their error")),
             str(row["seeds"]),
         )
-    console.print(table)
+    return table
+
+
+def _verdicts_table(found: SwapMatrix) -> Table:
+    """Return each training solver's scores, and its seeds by verdict."""
+    from pynode_jl.reporting.html import VERDICTS
+
+    shares = "accuracy" in found.table
     kinds = [name for name in VERDICTS if name in found.trained]
     verdicts = Table("trained with", "as trained", "as an ODE", *kinds, title="seeds by verdict")
     for row in found.trained.to_dict("records"):
-        verdicts.add_row(
-            str(row["train_solver"]),
-            *(
-                _with_interval(*(row[f"{name}{end}"] for end in ("", ", low", ", high")), shares)
-                for name in ("as trained", "as an ODE")
-            ),
-            *(str(row[kind]) for kind in kinds),
-        )
-    console.print(verdicts)
-    page = write_matrix_report(runs, found, out)
-    console.print(
-        f"{int(found.table['seeds'].sum())} evaluations of {len(runs)} runs,"
-        f" {time.monotonic() - begun:.0f} s"
-    )
-    console.print(f"matrix: {page}", soft_wrap=True, highlight=False)
+        scores = [
+            _with_interval(row[name], row[f"{name}, low"], row[f"{name}, high"], shares)
+            for name in ("as trained", "as an ODE")
+        ]
+        verdicts.add_row(str(row["train_solver"]), *scores, *(str(row[kind]) for kind in kinds))
+    return verdicts
 
 
 def _with_interval(value: float, low: float, high: float, share: bool = True) -> str:

@@ -119,7 +119,7 @@ class CriticalReport:
     @property
     def table(self) -> pd.DataFrame:
         """One row a trial: seed, solver, step, accuracy, drop, flips (share), low, high, verdict,
-        nf, training_nf."""
+        nf, training_nf; where answers are numbers, score and shift for accuracy and flips."""
         return pd.DataFrame(
             {
                 "seed": trial.seed,
@@ -135,7 +135,7 @@ class CriticalReport:
                 "training_nf": trial.training_nf,
             }
             for trial in self.trials
-        )
+        ).rename(columns=self._names)
 
     def bracket(self, seed: int) -> tuple[Trial | None, Trial | None]:
         """Return the finest failing and the coarsest holding trial of `seed`.
@@ -182,7 +182,14 @@ class CriticalReport:
                     "cost": sum(trial.training_nf for trial in trials),
                 }
             )
-        return pd.DataFrame(rows)
+        return pd.DataFrame(rows).rename(columns=self._names)
+
+    @property
+    def _names(self) -> dict[str, str]:
+        """What columns are called where answers are numbers."""
+        if all(trial.metric == "accuracy" for trial in self.trials):
+            return {}
+        return {"accuracy": "score", "accuracy_fails": "score_fails", "flips": "shift"}
 
     def _by_size(self, seed: int) -> list[Trial]:
         """Return the trials of a seed, the coarsest first."""
@@ -293,7 +300,10 @@ def _trial(
         history, failed = trained.history, trained.retcode != RetCode.Success
     nf = float(history.nf.mean()) if len(history) else math.nan
     if failed:
-        return Trial(seed, solver, math.nan, math.nan, "failed", nf, history.training_nf)
+        task = trained.model.task
+        cost = nf, history.training_nf
+        named = {"metric": task.metric, "unit": task.unit}
+        return Trial(seed, solver, math.nan, math.nan, "failed", *cost, **named)
     report = swap(
         trained,
         dataset,

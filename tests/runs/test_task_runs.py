@@ -13,7 +13,13 @@ from typer.testing import CliRunner
 
 import pynode_jl as pn
 from pynode_jl.cli._app import app
-from pynode_jl.diagnostics import DIAGNOSTICS, SHIFT_COLUMNS, SHIFT_MATRIX_COLUMNS
+from pynode_jl.diagnostics import (
+    DIAGNOSTICS,
+    SHIFT_COLUMNS,
+    SHIFT_MATRIX_COLUMNS,
+    CriticalReport,
+    Trial,
+)
 from pynode_jl.errors import ConfigError, InvalidValueError, PyNODEError, UnknownNameError
 from pynode_jl.runs import SwapConfig, TaskConfig, find_runs, of_one_task, runs_matrix
 from pynode_jl.runs._swap_files import _named, _numbers
@@ -97,6 +103,17 @@ def test_a_matrix_is_of_one_task(folder: Path, tmp_path: Path) -> None:
     models = [(run.trained, run.dataset), (other.trained, other.dataset)]
     with pytest.raises(InvalidValueError, match="models of one task"):
         pn.diagnostics.swap_matrix(models, backend="jax")
+
+
+def test_a_search_for_the_critical_step_has_scores_and_shifts() -> None:
+    coarse, fine = pn.Solver("Euler", dt=0.5), pn.Solver("Euler", dt=0.25)
+    said = {"metric": "RMSE", "unit": "of their error"}
+    tied = Trial(0, coarse, 0.1, 2.0, "tied", 2.0, 20, 9.0, 8.0, 10.0, **said)
+    report = CriticalReport("grid", "flips", (tied, Trial(0, fine, 0.2, 0.0, "valid", 4.0, 40)))
+    assert {"score", "shift"} < set(report.table)
+    assert list(report.brackets[["fails", "holds", "score_fails", "score"]].iloc[0]) == [
+        0.5, 0.25, 0.1, 0.2,
+    ]  # fmt: skip
 
 
 def test_what_a_diverged_swap_leaves_is_written_and_read() -> None:

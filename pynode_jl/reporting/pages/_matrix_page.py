@@ -134,7 +134,10 @@ def _comparable(grid: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     if measure.in_percent:
         return grid
     known = grid.where(np.isfinite(grid))
-    return np.log10(known.clip(lower=1e-12)) if (known.min().min() > 0) else known
+    if known.min().min() <= 0:
+        return known
+    logs = np.log10(known.to_numpy(float))
+    return pd.DataFrame(logs, index=known.index, columns=known.columns)
 
 
 def _counted(number: int, noun: str) -> str:
