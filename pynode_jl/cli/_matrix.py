@@ -84,9 +84,10 @@ def _damage_table(found: SwapMatrix) -> Table:
     """Return the worst of finer solves: accuracies and flips, or scores and shifts."""
     shares = "accuracy" in found.table
     score, change = ("accuracy", "flips") if shares else ("score", "shift")
-    unit = "" if found.report is None else found.report.verdict.unit
+    verdict = None if found.report is None else found.report.verdict
+    metric, unit = ("accuracy", "") if verdict is None else (verdict.metric, verdict.unit)
     table = Table(
-        *("trained with", "tested with", "damage", score, change, "seeds"),
+        *("trained with", "tested with", "damage", metric, change, "seeds"),
         title="finer solves by damage, with intervals",
     )
     ends = [f"{change}{end}" for end in ("", "_low", "_high")]

@@ -301,9 +301,17 @@ def _trial(
     nf = float(history.nf.mean()) if len(history) else math.nan
     if failed:
         task = trained.model.task
-        cost = nf, history.training_nf
-        named = {"metric": task.metric, "unit": task.unit}
-        return Trial(seed, solver, math.nan, math.nan, "failed", *cost, **named)
+        return Trial(
+            seed,
+            solver,
+            math.nan,
+            math.nan,
+            "failed",
+            nf,
+            history.training_nf,
+            metric=task.metric,
+            unit=task.unit,
+        )
     report = swap(
         trained,
         dataset,

@@ -107,7 +107,7 @@ def test_a_matrix_is_of_one_task(folder: Path, tmp_path: Path) -> None:
 
 def test_a_search_for_the_critical_step_has_scores_and_shifts() -> None:
     coarse, fine = pn.Solver("Euler", dt=0.5), pn.Solver("Euler", dt=0.25)
-    said = {"metric": "RMSE", "unit": "of their error"}
+    said: Any = {"metric": "RMSE", "unit": "of their error"}
     tied = Trial(0, coarse, 0.1, 2.0, "tied", 2.0, 20, 9.0, 8.0, 10.0, **said)
     report = CriticalReport("grid", "flips", (tied, Trial(0, fine, 0.2, 0.0, "valid", 4.0, 40)))
     assert {"score", "shift"} < set(report.table)
