@@ -19,6 +19,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pynode_jl.backends import SGD as SGD
     from pynode_jl.backends import Adam as Adam
     from pynode_jl.backends import Backend as Backend
     from pynode_jl.backends import RetCode as RetCode
@@ -79,7 +80,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "diagnostics": ("Certificate", "SwapReport", "Verdict", "certify", "critical", "swap"),
-    "backends": ("Adam", "Backend", "RetCode", "Solution", "Stats", "get_backend"),
+    "backends": ("Adam", "Backend", "RetCode", "SGD", "Solution", "Stats", "get_backend"),
     "datasets": (
         "Dataset",
         "annuli",

@@ -108,6 +108,39 @@ def text(argument: str, value: object, hint: str) -> str:
     return value
 
 
+def settings_of_text(
+    kind: str, given: str, keys: Sequence[str], form: str, hint: str
+) -> tuple[str, dict[str, str]]:
+    """Take ``name:key=value,key=value`` apart: the name, and the values as texts, by key.
+
+    Args:
+        kind: what it names, for messages: "solver".
+        given: the text.
+        keys: those that there are, each at most once.
+        form: of one setting, for messages: "key=number".
+        hint: how to mend it.
+    """
+    name, _, rest = given.strip().partition(":")
+    values: dict[str, str] = {}
+    for item in filter(None, (part.strip() for part in rest.split(","))):
+        key, equals, value = (part.strip() for part in item.partition("="))
+        if not equals or key not in keys or key in values:
+            expected = f"each of {', '.join(keys)} once, as {form}"
+            raise InvalidValueError(f"{kind} {given!r}, part", item, expected, hint)
+        values[key] = value
+    return name.strip(), values
+
+
+def number_of_text(argument: str, given: str) -> float:
+    """Return the number that a text writes, as a decimal or a fraction."""
+    numerator, slash, denominator = given.partition("/")
+    try:
+        return float(numerator) / float(denominator) if slash else float(given)
+    except (ValueError, ZeroDivisionError) as error:
+        expected = "a number such as 0.1, 1e-6 or 1/16"
+        raise InvalidValueError(argument, given, expected, "Mend the number.") from error
+
+
 def instance(
     argument: str, value: object, kinds: type[T] | tuple[type[T], ...], expected: str, hint: str
 ) -> T:
@@ -142,12 +175,14 @@ def mapping(argument: str, value: object, expected: str, hint: str) -> dict[str,
 
 def times(argument: str, value: object, expected: str, hint: str) -> list[float]:
     """Return finite times, as floats."""
-    given = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
+    given: Any = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
+    if type(given) not in (tuple, list):
+        given = items(argument, given, expected, hint)
     return [
         each
         if type(each) is float and math.isfinite(each)  # quickly: there may be thousands
         else real_number(argument, each, hint)
-        for each in items(argument, given, expected, hint)
+        for each in given
     ]
 
 
@@ -191,8 +226,10 @@ def rounded(argument: str, value: object, dtype: npt.DTypeLike) -> npt.NDArray[A
         InvalidValueError: no array of real numbers; or one too large for the type, or an integer
             that it does not hold.
     """
-    array = numbers(argument, value)
     real = np.dtype(dtype)
+    if type(value) is np.ndarray and value.dtype == real:  # quickly: each solve has several
+        return value
+    array = numbers(argument, value)
     if array.dtype == real:
         return array
     with np.errstate(over="ignore", invalid="ignore"):
@@ -221,6 +258,8 @@ def _plain(value: object) -> object:
 
 def _as_float(value: object) -> float:
     """Return a real number as a float, and nan for what is none or is too large for one."""
+    if type(value) is float:  # quickly: each solve has several
+        return value
     number = _plain(value)
     if isinstance(number, bool) or not isinstance(number, Real):
         return math.nan

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
@@ -176,6 +177,10 @@ class VectorField:
 
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every weight array."""
+        return dict(self._weight_shapes)
+
+    @cached_property
+    def _weight_shapes(self) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {}
         for i, layer in enumerate(self.layers):
             if not isinstance(layer, Activation):

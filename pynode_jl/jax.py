@@ -9,8 +9,11 @@ from pynode_jl.frontends.jax import (
     FieldModule,
     NeuralODE,
     as_tree,
+    certify,
     diffrax_solver,
     odeint,
+    swap,
+    to_trained,
     tree_field,
 )
 
@@ -18,7 +21,10 @@ __all__ = [
     "FieldModule",
     "NeuralODE",
     "as_tree",
+    "certify",
     "diffrax_solver",
     "odeint",
+    "swap",
+    "to_trained",
     "tree_field",
 ]

@@ -140,11 +140,19 @@ class ModelWeights:
             return cls(parts["field"], head["weight"], head["bias"], parts["encoder"])
         return cls(parts["field"], encoder=parts["encoder"], head=head)
 
+    @property
+    def own_head(self) -> Mapping[str, Any]:
+        """The read-out's weights by its own names, whether it is linear or not.
+
+        A read-out of the user's own may have a weight and a bias, too.
+        """
+        if self.head_weight is None:
+            return self.head
+        return {"weight": self.head_weight, "bias": self.head_bias}
+
     def to_dict(self) -> dict[str, Any]:
         """Return the flat mapping: encoder, field and head, each in its own order."""
-        linear = {"weight": self.head_weight, "bias": self.head_bias}
-        head = self.head if self.head_weight is None else linear
-        parts = {"encoder": self.encoder, "field": self.field, "head": head}
+        parts = {"encoder": self.encoder, "field": self.field, "head": self.own_head}
         return {
             f"{part}.{name}": value for part, each in parts.items() for name, value in each.items()
         }
@@ -360,7 +368,7 @@ class Model:
         if isinstance(self.task, Density):
             return self.task.read(states, math.prod(self._inner_shape))
         if isinstance(self.head, FunctionMap):
-            found = self.head(weights.head, states)
+            found = self.head(weights.own_head, states)
         elif self.head == "none":
             found = states[:, : self._observed[0]]
         else:

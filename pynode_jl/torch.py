@@ -11,11 +11,15 @@ if __name__ == "torch":  # the package's own folder is on sys.path, and hides th
 from pynode_jl.frontends.torch import (
     FieldModule,
     NeuralODE,
+    TorchParts,
     Translation,
     UntranslatableError,
+    certify,
+    from_trained,
     odeint,
     odeint_adjoint,
     odeint_event,
+    swap,
     to_trained,
     translate,
 )
@@ -23,11 +27,15 @@ from pynode_jl.frontends.torch import (
 __all__ = [
     "FieldModule",
     "NeuralODE",
+    "TorchParts",
     "Translation",
     "UntranslatableError",
+    "certify",
+    "from_trained",
     "odeint",
     "odeint_adjoint",
     "odeint_event",
+    "swap",
     "to_trained",
     "translate",
 ]

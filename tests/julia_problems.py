@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pynode_jl.backends.julia import discover
+from pynode_jl.backends.julia._names import OTHER_STEPS
 from pynode_jl.fields import MLP, ConvField1d, ConvField2d
 from pynode_jl.solvers import catalogue, tableau
 
@@ -22,20 +23,8 @@ FIELDS = {
 }
 PARITY = [row.name for row in catalogue(backend="jax") if "julia" in row.backends]
 EXPLICIT = [name for name in PARITY if tableau(name).explicit]
-# A few of each family; `make test-zoo` runs them all.
-OTHER_ABSCISSAE = {
-    "CKLLSRK54_3C",
-    "ESDIRK547L2SA2",
-    "Kvaerno3",
-    "Kvaerno4",
-    "Kvaerno5",
-    "SSPSDIRK2",
-}
 # Solvers that fail in Julia itself, as docs/zoo.csv has it.
-BROKEN = {
-    "RKV76IIa": "its fixed steps blow up in OrdinaryDiffEqVerner 2",
-    "SSPRK932": "of order 1 in OrdinaryDiffEqSSPRK, even where f does not depend on t",
-}
+BROKEN = {name: OTHER_STEPS[name] for name in ("RKV76IIa", "SSPRK932")}
 
 
 def a_tenth(names: list[str]) -> list[Any]:

@@ -42,6 +42,8 @@ SHARED_NAMES = {
     "_fields": "how a backend evaluates vector fields",
     "_module": "the module classes of a front end",
     "_odeint": "the odeint of a front end",
+    "_to_trained": "a user's model as a TrainedModel",
+    "_verdicts": "certify and swap of a front end",
     "_sentences": "English made from a package's data",
 }
 MOST_LINES = 500

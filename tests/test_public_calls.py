@@ -160,6 +160,12 @@ def _calls() -> dict[str, Call]:
             "model": model, "weights": model.init(0), "solver": euler,
         }),
         "Adam": Call(pn.Adam, {"learning_rate": 1e-3, "b1": 0.9, "b2": 0.99, "eps": 1e-8}),
+        "SGD": Call(pn.SGD, {
+            "learning_rate": 1e-3, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1,
+            "clip_norm": 1.0, "schedule": "cosine", "warmup": 2, "final": 0.1,
+        }),
+        "Optimizer.of": Call(backends.Optimizer.of, {"value": {"name": "adam", "b1": 0.5}}),
+        "checked_optimizer": Call(backends.checked_optimizer, {"value": "sgd", "backend": "jax"}),
         "Recipe": Call(pn.Recipe, {
             "solver": euler, "iterations": 2, "batch_size": 8, "optimizer": pn.Adam(), "seed": 0,
             "gradient": "discrete", "precision": next(iter(PRECISIONS)), "chunk": 2,

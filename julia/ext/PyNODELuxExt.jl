@@ -86,15 +86,23 @@ PyNODE.time_dependent(::LayerField) = false
 PyNODE.weights_length(field::LayerField) = field.weights_length
 lux_input(field::LayerField, y, t) = reshape(y, reverse(field.shape)..., :)
 
-"""Flat states in Lux's shape, the time as a last channel where the field depends on it."""
+"""
+Flat states in Lux's shape, the time as a last channel where the field depends on it. The time is a
+number, or that channel.
+"""
 function lux_input(field::VectorField, y, t)
-    x = reshape(y, spatial(field)[1:spatial_axes(field)]..., features(field), :)
+    x = lux_shape(field, y)
     field.time_dependent || return x
-    channel = ndims(x) - 1
-    time = Zygote.ignore() do
-        fill!(similar(x, ntuple(i -> i == channel ? 1 : size(x, i), ndims(x))), t)
-    end
-    return cat(x, time; dims = channel)
+    time = t isa AbstractArray ? t : Zygote.ignore(() -> time_channel(field, y, t))
+    return cat(x, time; dims = ndims(x) - 1)
+end
+
+lux_shape(field::VectorField, y) =
+    reshape(y, spatial(field)[1:spatial_axes(field)]..., features(field), :)
+
+function time_channel(field::VectorField, y, t)
+    x = lux_shape(field, y)
+    return fill!(similar(x, ntuple(i -> i == ndims(x) - 1 ? 1 : size(x, i), ndims(x))), t)
 end
 
 PyNODE.lux_states(chain) = Lux.initialstates(Xoshiro(0), chain)
@@ -112,6 +120,7 @@ mutable struct LuxNetwork{T, F, C, P, S, D} <: AbstractNetwork{T}
     const to::D # a host's array to one of the device
     parameters::P
     gradient::Any
+    time_bar::T # of the last pullback
 end
 
 function PyNODE.lux_network(field, batch::Integer, ::Type{T}, to) where {T}
@@ -119,7 +128,7 @@ function PyNODE.lux_network(field, batch::Integer, ::Type{T}, to) where {T}
     states = PyNODE.lux_states(chain)
     parameters = on(to, PyNODE.lux_parameters(field, flat))
     return LuxNetwork{T, typeof(field), typeof(chain), typeof(parameters), typeof(states),
-        typeof(to)}(field, batch, chain, states, to, parameters, nothing)
+        typeof(to)}(field, batch, chain, states, to, parameters, nothing, zero(T))
 end
 
 on(to, tree::NamedTuple) = map(value -> on(to, value), tree)
@@ -145,24 +154,23 @@ end
 
 function PyNODE.forward!(dy, network::LuxNetwork, t, y, tape::Base.RefValue)
     (; field, chain, parameters, states) = network
-    out, tape[] = Zygote.pullback(copy(y), parameters) do y, parameters
-        PyNODE.lux_apply(field, chain, parameters, states, t, y)
+    time = PyNODE.time_dependent(field) ? time_channel(field, y, t) : t
+    out, tape[] = Zygote.pullback(copy(y), parameters, time) do y, parameters, time
+        PyNODE.lux_apply(field, chain, parameters, states, time, y)
     end
     return copyto!(dy, out)
 end
 
-function PyNODE.pullback!(bar, network::LuxNetwork, tape::Base.RefValue; weights::Bool = true)
-    to_state, to_weights = tape[](copy(bar))
+function PyNODE.pullback!(bar, network::LuxNetwork{T}, tape::Base.RefValue;
+        weights::Bool = true) where {T}
+    to_state, to_weights, to_time = tape[](copy(bar))
+    network.time_bar = isnothing(to_time) ? zero(T) : sum(to_time)
     isnothing(to_state) ? fill!(bar, 0) : copyto!(bar, to_state)
     weights && (network.gradient = Zygote.accum(network.gradient, to_weights))
     return bar
 end
 
-function PyNODE.time_cotangent(network::LuxNetwork{T}) where {T}
-    network.field isa VectorField && network.field.time_dependent && throw(ArgumentError(
-        "a gradient to the times of a time-dependent field on a device: allowed is the CPU."))
-    return zero(T)
-end
+PyNODE.time_cotangent(network::LuxNetwork) = network.time_bar
 
 function PyNODE.unload_gradient!(flat::AbstractVector, network::LuxNetwork)
     isnothing(network.gradient) ? fill!(flat, 0) :

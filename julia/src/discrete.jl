@@ -12,6 +12,7 @@ mutable struct Sweep{T, N <: AbstractNetwork{T}, V <: AbstractVector{T}, P}
     const tableau::Tableau
     const tapes::Vector{P} # stages of one step, or of all
     kept::Bool
+    origin::Float64 # times are counted from it
     const ks::Vector{V}
     const bars::Vector{V}
     const base::V
@@ -30,8 +31,8 @@ function Sweep(network::AbstractNetwork{T}, tableau::Tableau, steps::Integer) wh
     tapes = [new_tape(network) for _ in 1:(kept ? steps * s : s)]
     blocks = implicit(tableau) ? (size, network.batch) : (0, 0)
     scratch() = allocate(network, prod(blocks))
-    return Sweep(network, tableau, tapes, kept, [vector() for _ in 1:s], [vector() for _ in 1:s],
-        vector(), vector(), BlockFactors(BlockDiagonal{T}(blocks...)), scratch(), scratch())
+    return Sweep(network, tableau, tapes, kept, 0.0, [vector() for _ in 1:s],
+        [vector() for _ in 1:s], vector(), vector(), BlockFactors(BlockDiagonal{T}(blocks...)), scratch(), scratch())
 end
 
 tape(sweep::Sweep, step, stage) =
@@ -47,7 +48,8 @@ function step!(y_next, sweep::Sweep, step::Integer, t, h, y)
     (; a, b, c) = sweep.tableau
     evaluations = 0
     for i in eachindex(b)
-        time, k, record = t + oftype(t, c[i]) * h, sweep.ks[i], tape(sweep, step, i)
+        time = counted_from(sweep.origin, t + oftype(t, c[i]) * h)
+        k, record = sweep.ks[i], tape(sweep, step, i)
         combine!(sweep.base, y, h, view(a, i, :), sweep.ks, i - 1)
         if implicit(sweep.tableau, i)
             made = solve_stage!(k, sweep, record, time, h * oftype(h, a[i, i]))

@@ -119,32 +119,42 @@ state_size(rhs::RightHandSide) = state_size(rhs.network.field)
 on_device(rhs::RightHandSide, y) = on_device(rhs.network, y)
 
 """
-    Derivative(f)
+    Derivative(f, origin)
 
 A right-hand side `f(dy, y, p, t)`, its Jacobian or its derivative by the time, in place, as solvers
 see it: of one type for all, so that a solver is compiled once, and not again for the next function.
 `f` is looked up at each call, which takes nanoseconds and puts the time into a box of 16 bytes.
+Solvers count times from `origin`; `f` is given its own.
 """
 struct Derivative
     f::Any
+    origin::Float64
 end
 
-(derivative::Derivative)(out, y, p, t) = (derivative.f(out, y, p, t); nothing)
+function (derivative::Derivative)(out, y, p, t)
+    derivative.f(out, y, p, counted_from(derivative.origin, t))
+    return nothing
+end
+
+"""The field's own time where a solver's is `t`, of the same type."""
+counted_from(origin::Float64, t) = iszero(origin) ? t : oftype(t, origin + t)
 
 """
 The `ODEFunction` of a right-hand side for batches like `y0`. Only an implicit solver is given the
 derivatives. The Jacobian has no sparsity of its own: OrdinaryDiffEq would prepare, and compile, a
 coloured differentiation that nothing asks for. Where `whole`, it is a plain matrix of the batch.
 """
-function ode_function(f, implicit::Bool, y0::AbstractVector{T}; whole::Bool = false) where {T}
+function ode_function(f, implicit::Bool, y0::AbstractVector{T}; whole::Bool = false,
+        origin::Float64 = 0.0) where {T}
+    seen(f) = Derivative(f, origin)
     # AutoSpecialize would wrap what is wrapped.
-    implicit || return ODEFunction{true, SciMLBase.FullSpecialize}(Derivative(f))
+    implicit || return ODEFunction{true, SciMLBase.FullSpecialize}(seen(f))
     jac, tgrad = derivatives(f, y0)
     blocks = BlockDiagonal{T}(state_size(f), length(y0) ÷ state_size(f))
-    whole && return ODEFunction{true, SciMLBase.FullSpecialize}(Derivative(f);
-        jac = Derivative(WholeJacobian(jac, blocks)), tgrad = Derivative(tgrad))
-    return ODEFunction{true, SciMLBase.FullSpecialize}(Derivative(f); jac = Derivative(jac),
-        tgrad = Derivative(tgrad), jac_prototype = blocks, sparsity = nothing)
+    whole && return ODEFunction{true, SciMLBase.FullSpecialize}(seen(f);
+        jac = seen(WholeJacobian(jac, blocks)), tgrad = seen(tgrad))
+    return ODEFunction{true, SciMLBase.FullSpecialize}(seen(f); jac = seen(jac),
+        tgrad = seen(tgrad), jac_prototype = blocks, sparsity = nothing)
 end
 
 """`jac!(J, y, p, t)` into a plain matrix, zeros outside of the blocks among its elements."""

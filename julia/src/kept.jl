@@ -3,7 +3,8 @@
 
 """
 What `keep!` keeps and `pull_back!` takes. `states[:, i]` is where step i starts, `states[:, ends[j]]`
-the state at the j-th saved time; the weights are a copy, since the network's are everyone's.
+the state at the j-th saved time; times are counted from `origin`. The weights are a copy, since the
+network's are everyone's.
 """
 struct Kept{T, R <: RightHandSide{T}, S <: Sweep{T}, M <: AbstractMatrix{T}}
     rhs::R
@@ -12,6 +13,7 @@ struct Kept{T, R <: RightHandSide{T}, S <: Sweep{T}, M <: AbstractMatrix{T}}
     times::Vector{Float64}
     states::M
     ends::Vector{Int}
+    origin::Float64
 end
 
 """
@@ -29,7 +31,8 @@ function keep!(saved, rhs::RightHandSide{T}, sweep::Sweep{T}, algorithm, flat, y
     found.retcode == "Success" || return nothing, counts...
     ends = [argmin(abs.(found.t .- stop)) for stop in steps.stops]
     copyto!(saved, view(found.y, :, ends))
-    kept = Kept(rhs, sweep, Vector{T}(flat), Float64.(found.t), on_device(network, found.y), ends)
+    kept = Kept(rhs, sweep, Vector{T}(flat), Float64.(found.t), on_device(network, found.y), ends,
+        steps.origin)
     return kept, counts...
 end
 
@@ -41,7 +44,7 @@ to the times `(t0, stops...)`, whose steps keep their lengths but for the last o
 """
 function pull_back!(slope, to_y0, to_times, kept::Kept{T}, cotangents) where {T}
     (; rhs, sweep, times, states, ends) = kept
-    network = load!(rhs, kept.flat).network
+    network, sweep.origin = load!(rhs, kept.flat).network, kept.origin
     bar, segment = fill!(allocate(network, size(states, 1)), 0), length(ends)
     fill!(to_times, 0)
     for i in (length(times) - 1):-1:1

@@ -21,12 +21,13 @@ mutable struct Path{T, R, A, S, C, M <: AbstractMatrix{T}} <: AbstractPath{T}
 end
 
 function Path(rhs::RightHandSide, algorithm, tableau::Tableau, steps::Steps, t0)
-    n = length(steps.ends)
+    n = length(steps.ends) <= steps.max_steps ? length(steps.ends) : 0
     network = rhs.network
     states = allocate(network, state_size(network.field) * network.batch, fixed(steps) ? n + 1 : 0)
     times = Float64[t0; steps.ends]
-    return Path(rhs, algorithm, steps, Float64(t0), Sweep(network, tableau, n), Record(network), times,
-        states)
+    sweep = Sweep(network, tableau, n)
+    sweep.origin = steps.origin
+    return Path(rhs, algorithm, steps, Float64(t0), sweep, Record(network), times, states)
 end
 
 """The network that a path's weights are loaded into."""
@@ -48,8 +49,8 @@ function follow!(path::Path{T}, y0::AbstractVector{T}) where {T}
     else
         hard = implicit(path.sweep.tableau)
         seen = hard ? path.rhs : clear!(path.record)
-        found = solve(ode_function(seen, hard, y0), path.algorithm, y0, SciMLBase.NullParameters(),
-            path.t0, path.steps)
+        f = ode_function(seen, hard, y0; origin = path.steps.origin)
+        found = solve(f, path.algorithm, y0, SciMLBase.NullParameters(), path.t0, path.steps)
         path.times, path.states = Float64.(found.t), on_device(network(path), found.y)
         nf, code = found.nf, found.retcode
         hard || code != "Success" || recall!(path.sweep, path.record, path.times, path.states)
@@ -119,7 +120,7 @@ function recall!(sweep::Sweep{T}, record::Record, times, states) where {T}
     for step in 1:n
         t, h, y = T(times[step]), T(times[step + 1] - times[step]), view(states, :, step)
         for i in 1:s
-            time = t + T(tableau.c[i]) * h
+            time = counted_from(sweep.origin, t + T(tableau.c[i]) * h)
             combine!(base, y, h, view(tableau.a, i, :), ks, i - 1)
             found = find(record, time, base, begun)
             if found == 0

@@ -18,10 +18,12 @@ struct Result{T}
 end
 
 """
-    Steps(stops, ends, dt, rtol, atol, max_steps, save_steps)
+    Steps(stops, ends, dt, rtol, atol, max_steps, save_steps, origin = 0.0)
 
-How a solve steps. `stops` are the times to return, `ends` the ends of all fixed steps (none: the
-steps adapt to `rtol` and `atol`), `dt` the length of the longest of them, signed.
+How a solve steps. `stops` are the times to return, `ends` the ends of all fixed steps, or of one
+more than `max_steps` (none: the steps adapt to `rtol` and `atol`), `dt` the length of the longest of
+them, signed. Times are counted from `origin`, since far from zero their rounding is a part of a
+step; a result's are too.
 """
 struct Steps
     stops::Vector{Float64}
@@ -31,13 +33,17 @@ struct Steps
     atol::Float64
     max_steps::Int
     save_steps::Bool
+    origin::Float64
     # The arrays are the caller's: copied, since these outlive its call.
-    function Steps(stops, ends, dt, rtol, atol, max_steps, save_steps)
-        return new(copy(stops), copy(ends), dt, rtol, atol, max_steps, save_steps)
+    function Steps(stops, ends, dt, rtol, atol, max_steps, save_steps, origin = 0.0)
+        return new(copy(stops), copy(ends), dt, rtol, atol, max_steps, save_steps, origin)
     end
 end
 
 fixed(steps::Steps) = !isempty(steps.ends)
+
+"""The time at which a solve ends, that it has steps for."""
+final(steps::Steps) = last(fixed(steps) ? steps.ends : steps.stops)
 
 """
     solve(f, algorithm, y0, p, t0, steps)
@@ -51,7 +57,7 @@ function solve(f, algorithm, y0::AbstractVector{T}, p, t0::Real, steps::Steps) w
 end
 
 function solve_now(f, algorithm, y0::AbstractVector{T}, p, t0, steps) where {T}
-    problem = ODEProblem(f, y0, (T(t0), T(last(steps.stops))), p)
+    problem = ODEProblem(f, y0, (T(t0), T(final(steps))), p)
     integrator = SciMLBase.init(problem, algorithm; keywords(T, steps)...)
     # The first step of an adaptive solve, which a keyword would have to be of another type to ask for.
     fixed(steps) || !iszero(integrator.dt) || SciMLBase.auto_dt_reset!(integrator)
@@ -100,10 +106,10 @@ Integrate a `RightHandSide` with flat weights, a `JuliaFunction` with weights by
 `CallBack`, which knows its own; see `solve`.
 """
 function solve_field(field, implicit::Bool, algorithm, weights, y0, t0::Real, steps::Steps)
-    f, initial = with_weights(field, weights), on_device(field, y0)
+    given, initial = with_weights(field, weights), on_device(field, y0)
     whole = solver_name(algorithm) in WHOLE
-    return solve(ode_function(f, implicit, initial; whole), algorithm, initial,
-        SciMLBase.NullParameters(), t0, steps)
+    f = ode_function(given, implicit, initial; whole, origin = steps.origin)
+    return solve(f, algorithm, initial, SciMLBase.NullParameters(), t0, steps)
 end
 
 with_weights(rhs::RightHandSide, flat::AbstractVector) = load!(rhs, flat)

@@ -281,7 +281,8 @@ end
         push!(states, similar(y0))
         PyNODE.step!(states[end], sweep, i, [times[1]; ends][i], each, states[end - 1])
     end
-    kept = PyNODE.Kept(rhs, sweep, copy(flat), [times[1]; ends], reduce(hcat, states), [3, 6])
+    kept = PyNODE.Kept(rhs, sweep, copy(flat), [times[1]; ends], reduce(hcat, states), [3, 6],
+        0.0)
     slope, y_bar, t_bar = similar(flat), similar(y0), zeros(3)
     PyNODE.pull_back!(slope, y_bar, t_bar, kept, bars)
     difference(f, x, i) = (d = zero(x); d[i] = h; (f(x .+ d) - f(x .- d)) / 2h)

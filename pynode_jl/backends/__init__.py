@@ -20,10 +20,23 @@ from pynode_jl.backends._gradients import (
     GradientMethod,
     checked_gradient,
 )
-from pynode_jl.backends._precision import PRECISIONS, Precision, checked_precision
+from pynode_jl.backends._optimizers import (
+    OPTIMIZERS,
+    SCHEDULES,
+    SGD,
+    Adam,
+    Optimizer,
+    checked_optimizer,
+)
+from pynode_jl.backends._precision import (
+    PRECISIONS,
+    Precision,
+    checked_precision,
+    in_precision,
+    is_mixed,
+)
 from pynode_jl.backends._registry import BACKENDS, BackendInfo, Capabilities, register_backend
 from pynode_jl.backends._results import (
-    Adam,
     Array,
     ChunkResult,
     Evaluation,
@@ -36,7 +49,8 @@ from pynode_jl.backends._results import (
 )
 from pynode_jl.backends._times import Clock, check_resolved
 from pynode_jl.errors import BackendUnavailableError, InvalidValueError, UnknownNameError
-from pynode_jl.fields import Field, FunctionField
+from pynode_jl.fields import Field, FunctionField, LogDensityField
+from pynode_jl.models import FunctionMap, Model
 
 
 def _jax(device: str | None) -> Backend:
@@ -63,13 +77,19 @@ def _torch(device: str | None) -> Backend:
     return TorchBackend(device)
 
 
+_OPTIMIZERS = ("sgd", "weight_decay", "clip_norm", "schedule")
 register_backend(
     "jax",
     _jax,
-    Capabilities(("discrete", "BacksolveAdjoint"), ("full", "bfloat16"), dense_output=True),
+    Capabilities(
+        ("discrete", "BacksolveAdjoint"),
+        ("full", "bfloat16"),
+        dense_output=True,
+        optimizers=_OPTIMIZERS,
+    ),
 )
 register_backend("julia", _julia, Capabilities(tuple(GRADIENTS)))
-register_backend("torch", _torch)
+register_backend("torch", _torch, Capabilities(optimizers=_OPTIMIZERS))
 
 
 def get_backend(name: str = "auto", device: str | None = None) -> Backend:
@@ -100,16 +120,17 @@ def get_backend(name: str = "auto", device: str | None = None) -> Backend:
 BackendLike: TypeAlias = Backend | str | None
 
 
-def as_backend(backend: BackendLike, field: Field | None = None) -> Backend:
+def as_backend(backend: BackendLike, field: Field | Model | None = None) -> Backend:
     """Return the backend that is given by itself, by its name, or by None.
 
     Args:
-        backend: None is `get_backend()`'s choice, except for a `FunctionField`.
-        field: what it is for. A `FunctionField` chooses the backend that it is written for.
+        backend: None is `get_backend()`'s choice, unless `field` needs another.
+        field: what it is for. A `FunctionField`, or any function of the user's own in a model,
+            chooses the backend that it is written for.
 
     Raises:
         UnknownNameError: no backend has that name.
-        InvalidValueError: it is none of these.
+        InvalidValueError: it is none of these, or a model's functions are of several frameworks.
         BackendUnavailableError: it is not installed.
 
     Example:
@@ -118,7 +139,7 @@ def as_backend(backend: BackendLike, field: Field | None = None) -> Backend:
         True
     """
     if backend is None:
-        own = field.backend if isinstance(field, FunctionField) else ""
+        own = written_for(field)
         return get_backend(own if own in BACKENDS else "auto")
     if isinstance(backend, str):
         return get_backend(backend)
@@ -126,6 +147,32 @@ def as_backend(backend: BackendLike, field: Field | None = None) -> Backend:
         return backend
     names = ", ".join(("auto", *BACKENDS))
     raise InvalidValueError("backend", backend, f"a backend or one of {names}", "Leave it out.")
+
+
+def written_for(needs: Field | Model | None) -> str:
+    """Return the backend whose functions a field or model holds; "" where it holds none.
+
+    Raises:
+        InvalidValueError: functions of several frameworks.
+
+    Example:
+        >>> from pynode_jl.backends import written_for
+        >>> written_for(pn.FunctionField(lambda weights, t, y: -y, (1,)))
+        'jax'
+    """
+    parts: tuple[object, ...] = (needs,)
+    if isinstance(needs, Model):
+        parts = (needs.field, needs.encoder, needs.head)
+    inner = [each.field if isinstance(each, LogDensityField) else each for each in parts]
+    names = {each.backend for each in inner if isinstance(each, (FunctionField, FunctionMap))}
+    if len(names) > 1:
+        raise InvalidValueError(
+            "model",
+            f"functions of {' and '.join(sorted(names))}",
+            "functions of one framework",
+            "Write field, encoder and head for the same.",
+        )
+    return names.pop() if names else ""
 
 
 @lru_cache
@@ -158,7 +205,10 @@ def _chosen(wanted: str) -> str:
 __all__ = [
     "BACKENDS",
     "GRADIENTS",
+    "OPTIMIZERS",
     "PRECISIONS",
+    "SCHEDULES",
+    "SGD",
     "VJPS",
     "Adam",
     "Array",
@@ -171,6 +221,7 @@ __all__ = [
     "Evaluation",
     "GradientMethod",
     "Gradients",
+    "Optimizer",
     "Precision",
     "Pullback",
     "RetCode",
@@ -181,9 +232,13 @@ __all__ = [
     "check_fork",
     "check_resolved",
     "checked_gradient",
+    "checked_optimizer",
     "checked_precision",
     "get_backend",
     "has_forked_jax",
+    "in_precision",
+    "is_mixed",
     "raise_unless_success",
     "register_backend",
+    "written_for",
 ]

@@ -13,16 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
-import numpy as np
-
 from pynode_jl._validation import flag, instance, interval, real_number
 from pynode_jl.backends import _arguments
-from pynode_jl.backends._failures import raise_unless_success
+from pynode_jl.backends._failures import raise_unless_success, trained_while_finite
 from pynode_jl.backends._gradients import GradientMethod, parsed_gradient
-from pynode_jl.backends._precision import Precision, checked_precision
+from pynode_jl.backends._optimizers import Optimizer, checked_optimizer
+from pynode_jl.backends._precision import Precision, checked_precision, in_precision, is_mixed
 from pynode_jl.backends._registry import BACKENDS, Capabilities
 from pynode_jl.backends._results import (
-    Adam,
     Array,
     ChunkResult,
     Evaluation,
@@ -88,7 +86,8 @@ class InitialValueProblem:
 
 @dataclass(frozen=True)
 class TrainingChunk:
-    """Checked arguments of one call of `Backend.train`: one iteration per row of `indices`."""
+    """Checked arguments of one call of `Backend.train`: one iteration per row of `indices`, at a
+    learning rate of its own in `rates`, (iterations,) float64."""
 
     model: Model
     state: TrainState
@@ -96,7 +95,8 @@ class TrainingChunk:
     targets: Array
     indices: Array
     solver: Solver
-    optimizer: Adam
+    optimizer: Optimizer
+    rates: Array
     gradient: GradientMethod
     precision: Precision
 
@@ -114,6 +114,8 @@ class Backend(ABC):
     """
 
     name: ClassVar[str]
+    #: Numbers in all Jacobians that a diagnostic may ask for: what costs seconds, not minutes.
+    jacobian_numbers: ClassVar[float] = 2e8
 
     @property
     def capabilities(self) -> Capabilities:
@@ -287,8 +289,9 @@ class Backend(ABC):
         targets: Any,
         batches: Array,
         solver: Solver,
-        optimizer: Adam,
+        optimizer: Optimizer,
         *,
+        iterations: int | None = None,
         gradient: GradientMethod = "discrete",
         precision: Precision = "full",
     ) -> ChunkResult:
@@ -301,9 +304,10 @@ class Backend(ABC):
             targets: all training targets, as the model's task has them: labels, ``(n,)``, say.
             batches: indices into them, ``(iterations, batch)``.
             solver: the solver to train with.
-            optimizer: Adam's constants.
+            optimizer: what makes updates of gradients.
+            iterations: of the whole training, for a schedule of the learning rate that decays.
             gradient: as for `pullback`.
-            precision: what the field's layers work in, a name of `PRECISIONS`.
+            precision: what is computed in which precision, a name of `PRECISIONS`.
 
         Returns:
             `ChunkResult`; it ends early, at the last good state, where an iteration meets a loss or
@@ -315,12 +319,12 @@ class Backend(ABC):
         """
         check_model(model)
         instance("state", state, TrainState, "a TrainState", "Use TrainState.start(weights).")
-        instance("optimizer", optimizer, Adam, "an Adam", "Use pn.Adam(1e-3), say.")
+        optimizer = checked_optimizer(optimizer, backend=self.name)
         solver = Solver.of(solver)
         checked_precision(precision, solver, gradient, backend=self.name)
         _arguments.check_read_outs(model, parsed_gradient(gradient, self.name).method)
         self._check_solver(solver, None)
-        inputs = _arguments.batch("x", x, model.input_shape)
+        inputs = in_precision(_arguments.batch("x", x, model.input_shape), precision)
         asked = _arguments.targets(targets, len(inputs), model.task, inputs.dtype)
         indices = _arguments.batches(batches, len(inputs))
         _arguments.check_interval(model, solver, inputs.dtype)
@@ -330,32 +334,16 @@ class Backend(ABC):
             for each in (state.weights, state.mu, state.nu)
         )
         checked = TrainState(weights, mu, nu, state.iteration)
+        rates = optimizer.rates(state.iteration, len(indices), iterations)
+        kept = precision if is_mixed(precision) else "full"
         chunk = TrainingChunk(
-            model, checked, inputs, asked, indices, solver, optimizer, gradient, precision
+            model, checked, inputs, asked, indices, solver, optimizer, rates, gradient, kept
         )
         started = time.perf_counter()
         result = self._train(chunk)
         if not result.state.finite:
-            result = self._trained_while_finite(chunk, len(result.loss))
+            result = trained_while_finite(self._train, chunk, len(result.loss))
         return replace(result, seconds=time.perf_counter() - started)
-
-    def _trained_while_finite(self, chunk: TrainingChunk, done: int) -> ChunkResult:
-        """Return a chunk up to its last update with a finite result; `done` are too many.
-
-        A gradient may be finite and its update not, at a huge learning rate. What is not finite
-        stays so: the last good one is found by halving.
-        """
-        none = np.zeros(0, chunk.x.dtype)
-        good = ChunkResult(chunk.state, none, none, np.zeros(0, np.int32), 0.0, RetCode.Unstable)
-        first, last = 0, done
-        while last - first > 1:
-            middle = (first + last) // 2
-            found = self._train(replace(chunk, indices=chunk.indices[:middle]))
-            if found.state.finite:
-                first, good = middle, replace(found, retcode=RetCode.Unstable)
-            else:
-                last = middle
-        return good
 
     @final
     def evaluate(
@@ -370,18 +358,19 @@ class Backend(ABC):
         """Return a model's outputs for inputs `x`, ``(n, *input_shape)``, solved as one batch.
 
         An adaptive solver controls the error of the whole batch. A solve that fails is reported by
-        its return code; its outputs are what the state at that point gives. In another `precision`
-        than full its answers are those that training saw.
+        its return code; its outputs are what the state at that point gives. In the training's
+        `precision` its answers are those that training saw.
         """
         check_model(model)
         solver = Solver.of(solver)
         checked_precision(precision, solver, backend=self.name)
         self._check_solver(solver, None)
-        inputs = _arguments.batch("x", x, model.input_shape)
+        inputs = in_precision(_arguments.batch("x", x, model.input_shape), precision)
         _arguments.check_interval(model, solver, inputs.dtype)
         arrays = _arguments.weights(weights, model.weight_shapes(), inputs.dtype)
         started = time.perf_counter()
-        found = self._evaluate(model, arrays, inputs, solver, precision)
+        kept = precision if is_mixed(precision) else "full"
+        found = self._evaluate(model, arrays, inputs, solver, kept)
         seconds = time.perf_counter() - started
         return replace(found, stats=replace(found.stats, seconds=seconds))
 
@@ -439,6 +428,8 @@ class Backend(ABC):
         return InitialValueProblem(field, arrays, initial, t0, stops, solver)
 
     def _raise_unless_success(self, problem: InitialValueProblem, code: RetCode) -> None:
+        if code == RetCode.Success:
+            return
         given = {f"weights[{name!r}]": each for name, each in problem.weights.items()}
         raise_unless_success(
             problem.solver,
@@ -495,4 +486,4 @@ class Backend(ABC):
 
 def _timed(solution: Solution, started: float) -> Solution:
     seconds = time.perf_counter() - started
-    return Solution(solution.t, solution.y, replace(solution.stats, seconds=seconds))
+    return Solution(solution.t, solution.y, solution.stats.timed(seconds))

@@ -1,15 +1,20 @@
-"""A failed solve as an exception that says why it failed."""
+"""What failed: a solve, as an exception that says why; a training, up to its last good update."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pynode_jl.backends._results import Array, RetCode
+from pynode_jl.backends._results import Array, ChunkResult, RetCode
 from pynode_jl.errors import SolveError
 from pynode_jl.solvers import Solver
+
+if TYPE_CHECKING:
+    from pynode_jl.backends._base import TrainingChunk
 
 
 def raise_unless_success(
@@ -54,3 +59,25 @@ def non_finite(array: Array) -> str:
     nan, infinite = int(np.isnan(array).sum()), int(np.isinf(array).sum())
     parts = [f"{nan} NaN"] * (nan > 0) + [f"{infinite} infinite"] * (infinite > 0)
     return f"{' and '.join(parts)} of {array.size} numbers" if parts else ""
+
+
+def trained_while_finite(
+    train: Callable[[TrainingChunk], ChunkResult], chunk: TrainingChunk, done: int
+) -> ChunkResult:
+    """Return a chunk up to its last update with a finite result; `done` are too many.
+
+    A gradient may be finite and its update not, at a huge learning rate. What is not finite stays
+    so: the last good one is found by halving.
+    """
+    none = np.zeros(0, chunk.x.dtype)
+    good = ChunkResult(chunk.state, none, none, np.zeros(0, np.int32), 0.0, RetCode.Unstable)
+    first, last = 0, done
+    while last - first > 1:
+        middle = (first + last) // 2
+        part = replace(chunk, indices=chunk.indices[:middle], rates=chunk.rates[:middle])
+        found = train(part)
+        if found.state.finite:
+            first, good = middle, replace(found, retcode=RetCode.Unstable)
+        else:
+            last = middle
+    return good

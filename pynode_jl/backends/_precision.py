@@ -1,4 +1,4 @@
-"""The arithmetic that a field is evaluated in while training: full, or mixed.
+"""The arithmetic that a model is trained in: full, float64, or mixed.
 
 Mixed is for training alone. bfloat16 rounds at 4e-3, more than the solver errors that a verdict
 tells apart, so that checks, swaps and certificates evaluate in full precision whatever a model was
@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias
 
+import numpy as np
+
 from pynode_jl._validation import text
 from pynode_jl.backends._gradients import GradientMethod, parsed_gradient
 from pynode_jl.backends._registry import BACKENDS, having
+from pynode_jl.backends._results import Array
 from pynode_jl.errors import InvalidValueError, UnknownNameError, WrongSolverError
 from pynode_jl.solvers import Solver
 
@@ -23,6 +26,7 @@ Precision: TypeAlias = str
 #: What is computed in each. float16 is not among them: its range asks for a scaled loss.
 PRECISIONS: Mapping[str, str] = {
     "full": "everything, in the precision of the data",
+    "float64": "everything, in float64, whatever the precision of the data",
     "bfloat16": "the field's layers; states, steps, weights, head and Adam are in full",
 }
 
@@ -50,7 +54,7 @@ def checked_precision(
     parsed_gradient(gradient)
     if text("precision", precision, 'Use "full".') not in PRECISIONS:
         raise UnknownNameError("precision", precision, PRECISIONS)
-    if precision == "full":
+    if not is_mixed(precision):
         return precision
     if backend is not None and precision not in BACKENDS[backend].capabilities.precisions:
         raise InvalidValueError(
@@ -81,3 +85,25 @@ def checked_precision(
             "gradient", gradient, f'"discrete" with precision = {precision!r}', hint
         )
     return precision
+
+
+def is_mixed(precision: Precision) -> bool:
+    """Return whether a field is evaluated in another precision than states and weights have.
+
+    Example:
+        >>> from pynode_jl.backends import is_mixed
+        >>> is_mixed("bfloat16"), is_mixed("float64")
+        (True, False)
+    """
+    return precision not in ("full", "float64")
+
+
+def in_precision(x: Array, precision: Precision) -> Array:
+    """Return inputs as a training in a precision takes them: as they are, or in float64.
+
+    Example:
+        >>> from pynode_jl.backends import in_precision
+        >>> in_precision(np.ones(1, np.float32), "float64").dtype
+        dtype('float64')
+    """
+    return np.asarray(x, np.float64) if precision == "float64" else x

@@ -23,7 +23,10 @@ class Capabilities:
 
     Attributes:
         gradients: its gradient methods, names of `GRADIENTS`.
-        precisions: the precisions that it trains in, names of `PRECISIONS`.
+        precisions: the precisions that it trains in, names of `PRECISIONS`; float64 needs no more
+            than "full".
+        optimizers: what it trains with beside plain Adam at one rate: names of `OPTIMIZERS`, and of
+            the options "weight_decay", "clip_norm" and "schedule" (with the warm-up).
         dense_output: whether `Backend.pullback` interpolates between steps (`DenseMethod`).
 
     Example:
@@ -35,6 +38,7 @@ class Capabilities:
     gradients: tuple[str, ...] = ("discrete",)
     precisions: tuple[str, ...] = ("full",)
     dense_output: bool = False
+    optimizers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,7 @@ def certify(
     """
     whole_number("samples", samples, hint="64 is the default.")
     trained = as_trained_model(trained)
-    backend = as_backend(backend, trained.model.field)
+    backend = as_backend(backend, trained.model)
     check_fit(trained.model, dataset)
     optional_callable("on_stage", on_stage)
     expected, hint = "a list of Diagnostics", "Choose from pn.diagnostics.DIAGNOSTICS."

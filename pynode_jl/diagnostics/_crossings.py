@@ -110,7 +110,7 @@ def order_violations(
         1.0
     """
     trained = as_trained_model(trained)
-    backend = as_backend(backend, trained.model.field)
+    backend = as_backend(backend, trained.model)
     solver = trained.solver if solver is None else Solver.of(solver)
     model, weights = trained.model, trained.field_weights
     start = initial_states(trained, x)

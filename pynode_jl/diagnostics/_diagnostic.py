@@ -25,9 +25,8 @@ from pynode_jl.training import TrainedModel
 Outcome = Literal["supports", "contradicts", "inconclusive", "not run"]
 
 # A Jacobian has size^2 numbers: so many are made in one call (inside a field, with its channels,
-# they take tens of times the memory) and in all.
+# they take tens of times the memory), and a backend says how many in all.
 NUMBERS_AT_ONCE = 2e6
-NUMBERS = 2e8
 #: The share of samples that may fold, cross or be off, where the verdict's margin is no share.
 SHARE_MARGIN = 0.03
 
@@ -200,7 +199,10 @@ class Context:
     def own(self) -> Evaluation:
         """The whole test set under the training solver."""
         return self.backend.evaluate(
-            self.trained.model, self.trained.weights, self.dataset.x_test, self.trained.solver
+            self.trained.model,
+            self.trained.weights,
+            self.trained.inputs(self.dataset.x_test),
+            self.trained.solver,
         )
 
     @cached_property
@@ -221,13 +223,15 @@ class Context:
     @property
     def x(self) -> Array:
         """The first `samples` test inputs."""
-        return self.dataset.x_test[: self.samples]
+        return self.trained.inputs(self.dataset.x_test[: self.samples])
 
     @cached_property
     def few(self) -> Array:
         """As many of `x` as Jacobians can be made for, at each of the training solver's steps."""
         square = self.trained.model.field.size**2
-        most = min(NUMBERS_AT_ONCE / square, NUMBERS / (square * self.own_steps))
+        most = min(
+            NUMBERS_AT_ONCE / square, self.backend.jacobian_numbers / (square * self.own_steps)
+        )
         return self.x[: int(most)]
 
     def share(self, count: int, total: int, *, unsure: int = 0) -> Share:

@@ -18,7 +18,6 @@ import numpy.typing as npt
 
 from pynode_jl.backends import Array, Backend, BackendLike, as_backend
 from pynode_jl.diagnostics._diagnostic import (
-    NUMBERS,
     Context,
     Diagnostic,
     Finding,
@@ -136,7 +135,7 @@ def fan(
         (64, True)
     """
     trained = as_trained_model(trained)
-    backend = as_backend(backend, trained.model.field)
+    backend = as_backend(backend, trained.model)
     solver = trained.solver if solver is None else Solver.of(solver)
     model, weights = trained.model, trained.field_weights
     y0 = initial_states(trained, x)
@@ -245,7 +244,7 @@ class _Transport:
 
     def _affordable(self, parts: int) -> bool:
         numbers = self.y.shape[0] * self.y.shape[1] * self.trained.model.field.size**2
-        return numbers * parts <= NUMBERS or parts <= 2
+        return numbers * parts <= self.backend.jacobian_numbers or parts <= 2
 
     def _at(self, name: str, parts: int) -> Array:
         """Return the local errors carried by `parts` sub-steps of a method over each step."""

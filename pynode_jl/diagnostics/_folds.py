@@ -24,7 +24,6 @@ import numpy.typing as npt
 from pynode_jl._validation import optional_callable, whole_number
 from pynode_jl.backends import Array, BackendLike, as_backend
 from pynode_jl.diagnostics._diagnostic import (
-    NUMBERS,
     Context,
     Diagnostic,
     Finding,
@@ -110,7 +109,7 @@ def folds(
         ([-1.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0], 1.0)
     """
     trained = as_trained_model(trained)
-    backend = as_backend(backend, trained.model.field)
+    backend = as_backend(backend, trained.model)
     solver = trained.solver if solver is None else Solver.of(solver)
     model, weights = trained.model, trained.field_weights
     # In float64: near a fold float32 cannot tell a determinant's sign.
@@ -262,7 +261,9 @@ def fold_scan(
 
 def _finest_scan(context: Context) -> int:
     """How many steps a fold scan can go to: it makes 1 + 2 + 4 + ... of them."""
-    affordable = NUMBERS / (2 * context.trained.model.field.size**2 * len(context.few))
+    affordable = context.backend.jacobian_numbers / (
+        2 * context.trained.model.field.size**2 * len(context.few)
+    )
     return int(min(_MOST_STEPS, max(affordable, 1)))
 
 

@@ -118,7 +118,7 @@ def order_test(
         True
     """
     trained = as_trained_model(trained)
-    backend = as_backend(backend, trained.model.field)
+    backend = as_backend(backend, trained.model)
     solver = trained.solver if solver is None else Solver.of(solver)
     if not solver.fixed:
         raise WrongSolverError(

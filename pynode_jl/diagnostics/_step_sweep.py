@@ -127,7 +127,7 @@ def _settings(context: Context) -> list[Solver]:
 
 
 def _evaluated(context: Context, test: Solver) -> Evaluation | None:
-    trained, x = context.trained, context.dataset.x_test
+    trained, x = context.trained, context.trained.inputs(context.dataset.x_test)
     if test == trained.solver:
         return context.own
     if not test.fixed and test.stepping.size < _FLOAT32_TOLERANCE:

@@ -18,7 +18,16 @@ import numpy as np
 import pandas as pd
 
 from pynode_jl._validation import optional_callable
-from pynode_jl.backends import Array, Backend, BackendLike, Evaluation, RetCode, Stats, as_backend
+from pynode_jl.backends import (
+    Array,
+    Backend,
+    BackendLike,
+    Evaluation,
+    RetCode,
+    Stats,
+    as_backend,
+    is_mixed,
+)
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics._paper_rules import ten_points, three_points
 from pynode_jl.diagnostics._reference import (
@@ -93,7 +102,7 @@ class SwapReport:
 
     @property
     def rounding(self) -> Rounding | None:
-        """Of a model trained in another precision than full, what that does to the answers."""
+        """Of a model trained in mixed precision, what that does to the answers."""
         return self.verdict.rounding
 
     @property
@@ -185,7 +194,7 @@ def swap(
     """
     trained = as_trained_model(trained)
     check_fit(trained.model, dataset)
-    backend = as_backend(backend, trained.model.field)
+    backend = as_backend(backend, trained.model)
     task = trained.model.task
     margin = checked_margin(margin, task)
     check_rule(margin, confidence, criterion, task)
@@ -244,7 +253,7 @@ def _report(
         verdict = judge(undecided, found, counted)
         if criterion == "three-points":
             verdict = three_points(verdict, table, trained.solver, reference.accuracy(labels))
-    if trained.precision != "full":
+    if is_mixed(trained.precision):
         rounding = _rounding(trained, dataset, own, found, counted, undecided.margin, backend)
         verdict = replace(verdict, rounding=rounding)
     return SwapReport(
@@ -272,7 +281,9 @@ class _Solves:
             self.on_solve(number, self.count, solver.label)
         model = self.trained.model
         try:
-            return self.backend.evaluate(model, self.trained.weights, x, solver)
+            return self.backend.evaluate(
+                model, self.trained.weights, self.trained.inputs(x), solver
+            )
         except SolveError as error:
             # A solve that the library refuses in its own words is a failed row like any other.
             known = {str(code) for code in RetCode}
@@ -379,7 +390,9 @@ def _unfit(
     if learned is None or learned.sure:
         return None
     few = Samples(dataset.x_train[:_TRAINING_SAMPLES], dataset.y_train[:_TRAINING_SAMPLES])
-    answers = backend.evaluate(trained.model, trained.weights, few.x, trained.solver)
+    answers = backend.evaluate(
+        trained.model, trained.weights, trained.inputs(few.x), trained.solver
+    )
     train_skill = skill(trained.model.task, answers, few, verdict.confidence)
     # Of a handful of test samples nothing is known, overfitting neither.
     sure = math.isfinite(learned.high) and train_skill is not None and train_skill.sure

@@ -192,7 +192,7 @@ class Verdict:
             where no number would.
         drop: how much worse the worst of the ODE and the finer solves scores (nan without).
         worst: the label of the solve that has it ("" without).
-        rounding: for a model trained in another precision than full; None for all others.
+        rounding: for a model trained in mixed precision; None for all others.
         task, metric, unit, higher_is_better: of the task: its kind, what its score is called, what
             a change of answers is measured in, and which scores are good.
 

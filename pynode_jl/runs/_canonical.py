@@ -6,12 +6,13 @@ import inspect
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
+from pynode_jl.backends import Adam, Optimizer
 from pynode_jl.datasets import DATASETS, takes_seed
 from pynode_jl.errors import ConfigError, nearest_names
 from pynode_jl.fields import FIELDS
@@ -23,8 +24,8 @@ from pynode_jl.training.step_adaptation import CONTROLLERS
 def canonical(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a configuration's settings by dotted key, in one form.
 
-    Solvers are compared by what they are (1/256 is 0.00390625), lists and tuples by their items,
-    numbers by their value; an option that is left out has its default.
+    Solvers and optimisers are compared by what they are (1/256 is 0.00390625), lists and tuples by
+    their items, numbers by their value; an option that is left out has its default.
 
     Args:
         values: nested, as `Config.to_dict` gives them.
@@ -37,6 +38,10 @@ def canonical(values: Mapping[str, Any]) -> dict[str, Any]:
             flat[table] = plain(held)
     solver = Solver.of(values["train"]["solver"])
     flat["train.solver"] = plain(solver.to_dict())
+    train = values["train"]
+    optimizer = configured_optimizer(train["optimizer"], train["learning_rate"]).to_dict()
+    flat["train.learning_rate"] = optimizer.pop("learning_rate")
+    flat["train.optimizer"] = plain(optimizer)
     flat["swap.solvers"] = tuple(
         plain(Solver.parse(text).to_dict()) if ":" in text else text
         for text in values["swap"]["solvers"]
@@ -52,6 +57,26 @@ def canonical(values: Mapping[str, Any]) -> dict[str, Any]:
     if adapt in CONTROLLERS:
         flat = _defaults("adapt", CONTROLLERS[adapt]) | flat
     return flat
+
+
+def configured_optimizer(given: str | Mapping[str, Any], learning_rate: float) -> Optimizer:
+    """Return the optimiser of ``[train]``: at `learning_rate`, unless it has a rate of its own.
+
+    Raises:
+        PyNODEError: an optimiser that does not exist, or an option that it does not have.
+        ConfigError: two rates that differ.
+    """
+    optimizer = Optimizer.of(given)
+    if "learning_rate" not in given:  # among a table's keys, or in a text
+        return replace(optimizer, learning_rate=learning_rate)
+    if learning_rate not in (Adam.learning_rate, optimizer.learning_rate):
+        raise ConfigError(
+            "train.learning_rate",
+            learning_rate,
+            f"{optimizer.learning_rate}, as train.optimizer has it",
+            "Give one of the two.",
+        )
+    return optimizer
 
 
 def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -97,11 +122,12 @@ def make_plain(table: Any) -> None:
     """Give a table's values the one form of their kind, as a TOML file has them."""
     for item in fields(table):
         value = plain(getattr(table, item.name))
+        if isinstance(value, dict):
+            # What is None is left out: its default stands for it.
+            value = {key: each for key, each in value.items() if each is not None}
         if item.name == "options":
             if not isinstance(value, dict):
                 raise ConfigError("options", value, "options by name", 'Use {"width": 16}, say.')
-            # What is None is left out: its default stands for it.
-            value = {key: each for key, each in value.items() if each is not None}
             for key, each in value.items():
                 if not _in_toml(each):
                     raise ConfigError(

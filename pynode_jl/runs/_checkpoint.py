@@ -24,7 +24,7 @@ from pynode_jl.backends import Array, RetCode, TrainState
 from pynode_jl.errors import RunFolderError
 from pynode_jl.models import Model
 from pynode_jl.solvers import Solver
-from pynode_jl.training import History, Recipe, Trained, training_facts
+from pynode_jl.training import History, Recipe, Trained, arrays_digest, training_facts
 from pynode_jl.training.step_adaptation import Check, ControlState, Validation
 
 _Record = TypeVar("_Record", Check, ControlState, Validation)
@@ -72,7 +72,8 @@ def save_checkpoint(path: Path, trained: Trained) -> None:
 def checkpoint_bytes(model: Model, recipe: Recipe) -> int:
     """Return about how many bytes a checkpoint will have at most, best weights included."""
     numbers = sum(math.prod(shape) for shape in model.weight_shapes().values())
-    return 4 * 4 * numbers + 20 * recipe.iterations + 2**14
+    wide = 2 if recipe.precision == "float64" else 1
+    return wide * (4 * 4 * numbers + 20 * recipe.iterations) + 2**14
 
 
 def load_checkpoint(path: Path, model: Model, recipe: Recipe) -> Trained:
@@ -127,15 +128,6 @@ def iterations_done(path: Path) -> int:
     """
     with _opened(path) as file:
         return _whole(_facts(file)["iteration"])
-
-
-def arrays_digest(arrays: Mapping[str, Array]) -> str:
-    """Return the SHA-256 of arrays: names, types, shapes and bytes, in the order of the names."""
-    parts: list[bytes | memoryview] = []
-    for name in sorted(arrays):
-        value = np.ascontiguousarray(arrays[name])
-        parts += [f"{name} {value.dtype.str} {value.shape} ".encode(), value.tobytes()]
-    return digest(*parts)
 
 
 def _trained(

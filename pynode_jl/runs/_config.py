@@ -20,7 +20,7 @@ import tomli_w
 
 from pynode_jl._io import read_text, user_path
 from pynode_jl._validation import choice, real_number, whole_number
-from pynode_jl.backends import BACKENDS, Adam
+from pynode_jl.backends import BACKENDS, Optimizer
 from pynode_jl.datasets import DATASETS, Dataset, load, takes_seed
 from pynode_jl.diagnostics import Criterion, check_rule, planned
 from pynode_jl.errors import (
@@ -33,7 +33,13 @@ from pynode_jl.errors import (
 )
 from pynode_jl.fields import FIELDS, VectorField
 from pynode_jl.models import Model
-from pynode_jl.runs._canonical import check_options, differences, make_plain, plain
+from pynode_jl.runs._canonical import (
+    check_options,
+    configured_optimizer,
+    differences,
+    make_plain,
+    plain,
+)
 from pynode_jl.runs._task_table import TaskConfig
 from pynode_jl.seeding import checked_seed
 from pynode_jl.solvers import Solver
@@ -108,10 +114,16 @@ class ModelConfig:
 class TrainConfig:
     """Table ``[train]``: the solver, as ``"Euler:dt=1/16"`` or a table, and the recipe.
 
+    The optimiser is a text or a table, too: ``"sgd:momentum=0.9"``. Its learning rate is
+    `learning_rate` unless it has its own.
+
     Example:
         >>> from pynode_jl.runs import TrainConfig
         >>> pn.Config(train=TrainConfig(solver="RK4:dt=1/4")).recipe().solver.label
         'RK4 h=1/4'
+        >>> train = TrainConfig(learning_rate=0.1, optimizer={"name": "sgd", "momentum": 0.9})
+        >>> pn.Config(train=train).recipe().optimizer
+        SGD(learning_rate=0.1, ...momentum=0.9...)
     """
 
     solver: str | Mapping[str, Any] = "Euler:dt=1/16"
@@ -121,9 +133,21 @@ class TrainConfig:
     gradient: str = "discrete"
     precision: str = "full"
     chunk: int = 50
+    optimizer: str | Mapping[str, Any] = "adam"
 
     def __post_init__(self) -> None:
+        if isinstance(self.optimizer, Optimizer):
+            object.__setattr__(self, "optimizer", self.optimizer.to_dict())
         make_plain(self)
+
+    def make_optimizer(self) -> Optimizer:
+        """Return the optimiser.
+
+        Raises:
+            PyNODEError: an optimiser that does not exist, or an option that it does not have.
+            ConfigError: two learning rates that differ.
+        """
+        return configured_optimizer(self.optimizer, self.learning_rate)
 
 
 @dataclass(frozen=True)
@@ -333,7 +357,7 @@ class Config:
             Solver.of(self.train.solver),
             self.train.iterations,
             self.train.batch_size,
-            Adam(self.train.learning_rate),
+            self.train.make_optimizer(),
             self.seed,
             self.train.gradient,  # `Recipe` checks the names
             self.train.precision,

@@ -218,10 +218,8 @@ def _changes(folder: Path, config: Config) -> dict[str, tuple[Any, Any]]:
 
 def _check_changes(folder: Path, config: Config) -> None:
     changes = _changes(folder, config)
-    adapted = config.adapt.controller != "none"
-    refused = [
-        key for key in changes if not is_free(key) and (key != "train.iterations" or adapted)
-    ]
+    bound = config.recipe().bound_to_iterations
+    refused = [key for key in changes if not is_free(key) and (key != "train.iterations" or bound)]
     if refused:
         said = "; ".join(
             f"{key} is {changes[key][0]!r} there, {changes[key][1]!r} here" for key in refused

@@ -4,7 +4,7 @@
 
     config.toml               what decides it
     environment.json          versions, machine and backend that it ran with
-    checkpoint.safetensors    where training stands: weights, Adam's moments, history
+    checkpoint.safetensors    where training stands: weights, the optimiser's moments, history
     metrics.csv               loss, accuracy, evaluations and step by iteration
     checks.csv                what a controller saw and did, check by check
     swap.csv, verdict.json    the last swap's table and what it says
@@ -88,7 +88,7 @@ class Run:
 
         A folder in which nothing was trained yet takes any configuration. A run that was trained
         takes other settings of the swap, data that were moved, and more iterations, unless a step
-        adapter's phases rest on their number.
+        adapter's phases or a learning rate that decays rest on their number.
 
         Raises:
             RunFolderError: the folder holds another configuration's run, or something else.

@@ -17,9 +17,9 @@ from pynode_jl._io import digest, make_folder, read_bytes, read_json, write_byte
 from pynode_jl.diagnostics import ReferenceCost, SwapReport, Verdict, columns_of
 from pynode_jl.errors import InputError, RunFolderError
 from pynode_jl.runs._canonical import plain
-from pynode_jl.runs._checkpoint import arrays_digest, read_number, require
+from pynode_jl.runs._checkpoint import read_number, require
 from pynode_jl.runs._config import SwapConfig
-from pynode_jl.training import Trained
+from pynode_jl.training import Trained, arrays_digest
 
 TABLE, VERDICT = "swap.csv", "verdict.json"
 

@@ -5,9 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from pynode_jl._validation import mapping, real_number, whole_number
+from pynode_jl._validation import (
+    mapping,
+    number_of_text,
+    real_number,
+    settings_of_text,
+    whole_number,
+)
 from pynode_jl._validation import text as checked_text
 from pynode_jl.errors import InvalidValueError, WrongProblemError, WrongSolverError
 from pynode_jl.solvers._catalogue import SolverInfo, info, own_info, solver_names
@@ -236,8 +243,7 @@ class Solver:
                 f"a step of at least |t1 - t0| / {_MOST_STEPS} = {abs(span) / _MOST_STEPS:g}",
                 "Take a longer step.",
             )
-        n, dt, dt_last = fixed_grid(SCALARS, self.dt, span)
-        return StepGrid(int(n), dt, dt_last)
+        return _divided(self.dt, span)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dict of plain values for JSON or TOML; what is None or empty is left out.
@@ -313,44 +319,33 @@ class Solver:
             InvalidValueError: text that does not read as that.
         """
         given = checked_text("text", text, 'Write "Euler:dt=1/16", say.')
-        name, _, rest = given.strip().partition(":")
-        values: dict[str, Any] = {}
-        for item in filter(None, (part.strip() for part in rest.split(","))):
-            key, equals, number = (part.strip() for part in item.partition("="))
-            if not equals or key not in _PARSED_KEYS or key in values:
-                raise InvalidValueError(
-                    f"solver {text!r}, part",
-                    item,
-                    f"each of {', '.join(_PARSED_KEYS)} once, as key=number",
-                    f"Write it as {name}:dt=1/16 or {name}:rtol=1e-6,atol=1e-8.",
-                )
-            values[key] = _parsed_number(text, key, number)
+        hint = "Write it as {0}:dt=1/16 or {0}:rtol=1e-6,atol=1e-8.".format(
+            given.strip().partition(":")[0]
+        )
+        name, texts = settings_of_text("solver", given, _PARSED_KEYS, "key=number", hint)
+        values: dict[str, Any] = {
+            key: _parsed_number(f"solver {text!r}, {key}", key, each) for key, each in texts.items()
+        }
         if "tol" in values:
             if "rtol" in values or "atol" in values:
                 raise InvalidValueError(
                     "solver", text, "tol, or rtol and atol", "tol sets both: keep one of the two."
                 )
             values["rtol"] = values["atol"] = values.pop("tol")
-        return Solver(name.strip(), **values)
+        return Solver(name, **values)
 
 
 _WRITTEN = ("name", "dt", "rtol", "atol", "max_steps", "options")
 _PARSED_KEYS = ("dt", "rtol", "atol", "tol", "max_steps")
 
 
-def _parsed_number(text: str, key: str, number: str) -> float | int:
-    numerator, slash, denominator = number.partition("/")
+def _parsed_number(argument: str, key: str, number: str) -> float | int:
+    if key != "max_steps":
+        return number_of_text(argument, number)
     try:
-        if key == "max_steps":
-            return int(number)
-        return float(numerator) / float(denominator) if slash else float(number)
-    except (ValueError, ZeroDivisionError) as error:
-        raise InvalidValueError(
-            f"solver {text!r}, {key}",
-            number,
-            "an integer" if key == "max_steps" else "a number such as 0.1, 1e-6 or 1/16",
-            "Mend the number.",
-        ) from error
+        return int(number)
+    except ValueError as error:
+        raise InvalidValueError(argument, number, "an integer", "Mend the number.") from error
 
 
 def _check_problem(about: SolverInfo) -> None:
@@ -422,6 +417,12 @@ def _checked_adaptive(about: SolverInfo, rtol: float | None, atol: float | None)
     raise WrongSolverError(
         argument, value, f"no tolerance: {about.name} has no error estimate", hint
     )
+
+
+@lru_cache(maxsize=256)
+def _divided(dt: float, span: float) -> StepGrid:
+    n, step, last = fixed_grid(SCALARS, dt, span)
+    return StepGrid(int(n), step, last)
 
 
 def _count(argument: str, value: object) -> int | None:

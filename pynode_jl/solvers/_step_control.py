@@ -137,6 +137,20 @@ def reaches_stop(xp: Any, t: Any, dt: Any, stop: Any, eps: float) -> Any:
     return size + slack >= xp.abs(stop - t)
 
 
+def lost_step(xp: Any, t: Any, span: Any, eps: float) -> Any:
+    """Return the length at which a step from t is lost in the rounding of the time.
+
+    At t = 0 no step is lost: stiff components may ask for short ones. The limit there, `eps` of
+    that at the end of the span, ends a solve whose steps are all rejected.
+
+    Example:
+        >>> from pynode_jl.solvers import SCALARS, lost_step
+        >>> lost_step(SCALARS, 1.0, 1.0, 2**-52) == 2**-50
+        True
+    """
+    return 4 * eps * xp.maximum(xp.abs(t), eps * xp.abs(span))
+
+
 def fixed_grid(xp: Any, dt: Any, span: Any) -> tuple[Any, Any, Any]:
     """Return how steps of `dt` divide a span: their number, the step and the last step, signed.
 

@@ -11,6 +11,7 @@ from pynode_jl.training._batches import (
 from pynode_jl.training._history import History
 from pynode_jl.training._recipe import Recipe
 from pynode_jl.training._resume import training_facts
+from pynode_jl.training._stored import arrays_digest
 from pynode_jl.training._trained import (
     Trained,
     TrainedLike,
@@ -26,6 +27,7 @@ __all__ = [
     "Trained",
     "TrainedLike",
     "TrainedModel",
+    "arrays_digest",
     "as_trained_model",
     "batch_indices",
     "check_channels",

@@ -99,7 +99,7 @@ class Adaptation:
         pool, held = self.batch_pool, self.held_out
         last = max(done - 1, 0)
         batch = pool[batch_indices(recipe.seed, len(pool), recipe.batch_size, last, last + 1)[0]]
-        x, y = self.dataset.x_train, self.dataset.y_train
+        x, y = trained.trained_model.inputs(self.dataset.x_train), self.dataset.y_train
         return Probe(
             self.backend,
             trained.model,

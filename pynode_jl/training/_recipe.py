@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pynode_jl._validation import instance, whole_number
+from pynode_jl._validation import whole_number
 from pynode_jl.backends import (
     Adam,
     GradientMethod,
+    Optimizer,
     Precision,
     checked_gradient,
+    checked_optimizer,
     checked_precision,
 )
 from pynode_jl.errors import InvalidValueError
@@ -29,11 +31,13 @@ class Recipe:
         solver: the solver to train with; with a step adapter, the one to start from.
         iterations: updates in all.
         batch_size: samples in a batch; an epoch's last, smaller batch is left out.
-        optimizer: Adam's constants.
+        optimizer: an `Adam` or `SGD`, its text ("sgd:learning_rate=0.1,momentum=0.9") or its
+            table ({"name": "adam", "weight_decay": 0.01}).
         seed: decides the initial weights and the batches.
         gradient: "discrete" (through the solver's own steps) or another of `GRADIENTS`.
-        precision: "full", or "bfloat16" for the field's layers while training (`PRECISIONS`); what
-            is evaluated afterwards is evaluated in full.
+        precision: a name of `PRECISIONS`: "full", that of the data, float32; "float64", in which
+            the model is evaluated afterwards too; or "bfloat16" for the field's layers while
+            training, after which it is evaluated in full.
         chunk: iterations per compiled call; between two of them progress is shown and state kept.
             With a step adapter its check interval stands for it.
         controller: a step adapter: sets the solver's step or tolerance between chunks; None leaves
@@ -48,7 +52,7 @@ class Recipe:
     solver: Solver
     iterations: int = 10_000
     batch_size: int = 128
-    optimizer: Adam = field(default_factory=Adam)
+    optimizer: Optimizer = field(default_factory=Adam)
     seed: int = 0
     gradient: GradientMethod = "discrete"
     precision: Precision = "full"
@@ -57,9 +61,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "solver", Solver.of(self.solver))
-        instance(
-            "optimizer", self.optimizer, Adam, "an Adam", "Training has Adam: pn.Adam(1e-3), say."
-        )
+        object.__setattr__(self, "optimizer", checked_optimizer(self.optimizer))
         if self.controller is not None:
             if not isinstance(self.controller, StepAdapter):
                 raise InvalidValueError(
@@ -75,3 +77,11 @@ class Recipe:
         for name in ("iterations", "batch_size", "chunk"):
             number = whole_number(name, getattr(self, name), most=_MOST)
             object.__setattr__(self, name, number)
+        self.optimizer.check_iterations(self.iterations)
+
+    @property
+    def bound_to_iterations(self) -> bool:
+        """Whether the first iterations depend on the number of all: by the phases of a step
+        adapter, or by a learning rate that decays. Such a training cannot be prolonged.
+        """
+        return self.controller is not None or self.optimizer.decays

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any
 
+from pynode_jl.backends import Optimizer
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import Field, FunctionField, LogDensityField
 from pynode_jl.models import Model
@@ -17,7 +18,8 @@ def training_facts(model: Model, recipe: Recipe) -> dict[str, Any]:
     """Return what decides a training's numbers besides its data, by name.
 
     The number of iterations is left out: more of them go on from fewer; and so is the length of a
-    chunk, which decides nothing. But a step adapter's phases are shares of all iterations.
+    chunk, which decides nothing. But a step adapter's phases are shares of all iterations, and so
+    is a learning rate that decays.
 
     Returns:
         Plain values for JSON; a function, adapter or algorithm of the user's own as it is.
@@ -32,7 +34,7 @@ def training_facts(model: Model, recipe: Recipe) -> dict[str, Any]:
         "model.field": _described_field(field),
         **{f"model.{name}": getattr(model, name) for name in ("classes", "t0", "t1", "augment")},
         "recipe.solver": solver.to_dict() if solver.algorithm is None else solver,
-        "recipe.optimizer": asdict(recipe.optimizer),
+        "recipe.optimizer": _described_optimizer(recipe.optimizer),
         **{
             f"recipe.{name}": getattr(recipe, name)
             for name in ("batch_size", "seed", "gradient", "precision")
@@ -45,8 +47,15 @@ def training_facts(model: Model, recipe: Recipe) -> dict[str, Any]:
         facts["model.head"] = model.head
     if model.encoder is not None:
         facts["model.encoder"] = model.encoder
-    if adapter is not None:
+    if recipe.bound_to_iterations:
         facts["recipe.iterations"] = recipe.iterations
+    return facts
+
+
+def _described_optimizer(optimizer: Optimizer) -> dict[str, Any]:
+    facts = optimizer.to_dict()
+    if facts["name"] == "adam":  # the only one when the first checkpoints were written
+        del facts["name"]
     return facts
 
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from pynode_jl._validation import instance, mapping
-from pynode_jl.backends import Precision, RetCode, TrainState, checked_precision
+from pynode_jl._validation import instance, mapping, rounded
+from pynode_jl.backends import (
+    Array,
+    Precision,
+    RetCode,
+    TrainState,
+    checked_precision,
+    in_precision,
+)
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import Weights
 from pynode_jl.models import Model, ModelWeights, check_model
 from pynode_jl.solvers import Solver
 from pynode_jl.training._history import History
 from pynode_jl.training._recipe import Recipe
+from pynode_jl.training._stored import read_model, write_model
 from pynode_jl.training.step_adaptation import ControlState, Validation
 
 
@@ -30,7 +39,7 @@ class TrainedModel:
         model: the model.
         weights: by flat name (`Model.weight_shapes`), arrays of any float type.
         solver: the training solver.
-        precision: of the field's layers in training (`PRECISIONS`).
+        precision: of its training (`PRECISIONS`). One of float64 is evaluated in it, too.
 
     Example:
         >>> from pynode_jl.fields import LinearField
@@ -56,9 +65,41 @@ class TrainedModel:
         """The field's part of the weights, under the field's own names."""
         return dict(ModelWeights.from_dict(self.weights).field)
 
+    def inputs(self, x: Array) -> Array:
+        """Return inputs as the model is evaluated on them: in float64 if it was trained so."""
+        return in_precision(x, self.precision)
+
     def initial_states(self, x: Any) -> Any:
         """Return the states at t0 of inputs: ``(n, *field.state_shape)``, encoded and padded."""
-        return self.model.initial_state(x, ModelWeights.from_dict(self.weights))
+        return self.model.initial_state(self.inputs(x), ModelWeights.from_dict(self.weights))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to one safetensors file, with its solver and checksums.
+
+        Args:
+            path: of the file; one that is there is replaced.
+
+        Raises:
+            InvalidValueError: a function of your own as field, task, head or encoder.
+            OutputError: the file cannot be written.
+
+        Example:
+            >>> import tempfile
+            >>> foreign = pn.TrainedModel(model, model.init(0), pn.Solver("Euler", dt=1 / 8))
+            >>> foreign.save(f"{tempfile.gettempdir()}/model.safetensors")
+            >>> pn.TrainedModel.load(f"{tempfile.gettempdir()}/model.safetensors").solver.label
+            'Euler h=1/8'
+        """
+        write_model(path, self.model, self.weights, self.solver, self.precision)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> TrainedModel:
+        """Return the model that `save` wrote.
+
+        Raises:
+            InputError: no such file, a damaged one, or another.
+        """
+        return cls(*read_model(path))
 
 
 @dataclass(frozen=True)
@@ -67,7 +108,7 @@ class Trained:
 
     Attributes:
         model, recipe: what is trained, and how.
-        state: weights, Adam's moments, and the number of iterations done.
+        state: weights, the optimiser's moments, and the number of iterations done.
         history: what each iteration saw.
         retcode: Success, or why training ended before its last iteration: `state` is then the last
             good one.
@@ -201,6 +242,8 @@ def start(model: Model, recipe: Recipe, weights: Mapping[str, Any] | None = None
     else:
         _check_weights(model, weights)
         weights = dict(weights)
+    if recipe.precision == "float64":
+        weights = {name: rounded(name, value, np.float64) for name, value in weights.items()}
     return Trained(model, recipe, TrainState.start(weights), History())
 
 

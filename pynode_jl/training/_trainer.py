@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from pynode_jl._validation import instance, optional_callable
-from pynode_jl.backends import Backend, BackendLike, as_backend
+from pynode_jl.backends import Array, Backend, BackendLike, as_backend, in_precision
 from pynode_jl.datasets import Dataset
 from pynode_jl.errors import DataError
 from pynode_jl.models import Model
@@ -38,8 +39,9 @@ def train(
         recipe: how to train.
         backend: what integrates, or its name; default `get_backend()`.
         resume: a `Trained` of the same model, recipe and data to go on from, the recipe's
-            iterations apart, of which there may be more without a step adapter; or a
-            `TrainedModel`, whose weights stand in place of initial ones.
+            iterations apart, of which there may be more, unless a step adapter or a learning rate
+            that decays rests on their number; or a `TrainedModel`, whose weights stand in place of
+            initial ones.
         on_chunk: called after each chunk with the state so far: show it, store it.
 
     Returns:
@@ -73,7 +75,7 @@ def train(
             f"at most the {dataset.n_train} training samples of {dataset.name}",
             "Make the batches smaller.",
         )
-    backend = as_backend(backend, model.field)
+    backend = as_backend(backend, model)
     if isinstance(resume, Trained):
         check_same_data(resume.fingerprint, dataset)
         check_resumable(resume, model, recipe)
@@ -94,6 +96,11 @@ class Trainer:
     recipe: Recipe
     adaptation: AnyAdaptation
 
+    @cached_property
+    def inputs(self) -> Array:
+        """All training inputs, in the recipe's precision."""
+        return in_precision(self.dataset.x_train, self.recipe.precision)
+
     def run(self, trained: Trained, on_chunk: Callable[[Trained], None] | None = None) -> Trained:
         """Train from where `trained` stands to its end."""
         trained = self.adaptation.begin(trained)
@@ -111,11 +118,12 @@ class Trainer:
         chunk = self.backend.train(
             trained.model,
             trained.state,
-            data.x_train,
+            self.inputs,
             data.y_train,
             pool[batch_indices(recipe.seed, len(pool), recipe.batch_size, first, last)],
             solver,
             recipe.optimizer,
+            iterations=recipe.iterations,
             gradient=recipe.gradient,
             precision=recipe.precision,
         )

@@ -105,6 +105,31 @@ def test_a_save_time_cuts_a_longer_step(each: Any) -> None:
         np.testing.assert_allclose(found.y[i], rk4(steps[:until], Y0), rtol=1e-12)
 
 
+def test_far_from_zero_the_steps_are_those_at_zero(each: Any) -> None:
+    """Where float32 tells times apart by 1/16 only: they are counted from t0, but for the field,
+    which sees its own."""
+    field, far = MLP(2, width=4, activation="tanh"), 1e6
+    weights, y0 = field.init(3), Y0.astype(np.float32)
+    for solver in (Solver("RK4", dt=1 / 64), Solver("Tsit5", rtol=1e-5, atol=1e-6)):
+        near, moved = (
+            each.pullback(field, weights, y0, (t, t + 1), solver, save_at=[t + 0.5, t + 1])
+            for t in (0.0, far)
+        )
+        np.testing.assert_allclose(moved[0].y, near[0].y, rtol=1e-6)
+        assert moved[0].stats.naccept == near[0].stats.naccept
+        assert moved[0].t.tolist() == [far + 0.5, far + 1]
+        ours, theirs = (pull(np.ones_like(near[0].y)) for _, pull in (moved, near))
+        np.testing.assert_allclose(ours.y0, theirs.y0, rtol=1e-5)
+        np.testing.assert_allclose(ours.times, theirs.times, rtol=1e-4, atol=1e-5)
+        saved = each.solve(field, weights, y0, (far, far + 1), solver, save_steps=True)
+        assert saved.t[[0, -1]].tolist() == [far, far + 1]
+    clock = {name: np.zeros(shape) for name, shape in FIELD.weight_shapes().items()}
+    clock["layers.0.weight"][0, 2] = 1e-6
+    clock["layers.2.weight"][0, 0] = clock["layers.4.weight"][0, 0] = 1.0
+    found = each.solve(FIELD, clock, 0 * y0, (far, far + 1), Solver("RK4", dt=1 / 64))
+    np.testing.assert_allclose(found.y1[:, 0], np.tanh(np.tanh(1.0)), rtol=1e-5)
+
+
 def test_a_step_longer_than_the_interval_is_refused(each: Any) -> None:
     long, model = Solver("RK4", dt=2.0), Model(FIELD, classes=2)
     weights = model.init(0)
@@ -144,6 +169,24 @@ def test_max_steps_is_one_budget_over_all_save_times(each: Any, solver: Solver) 
             call(*arguments, save_at=times)
 
 
+def test_steps_beyond_the_budget_cost_nothing(each: Any) -> None:
+    """Of 10^9 steps twenty are allowed: laid out, they would fill the memory."""
+    tiny, model = Solver("RK4", dt=1e-9, max_steps=20), Model(FIELD, classes=2)
+    start = TrainState.start(model.init(0))
+    arguments = (FIELD, WEIGHTS, Y0, (0.0, 1.0), tiny)
+    found = each.solve(*arguments, throw=False)
+    assert found.stats.retcode == RetCode.MaxIters
+    assert found.stats.naccept == 20
+    np.testing.assert_allclose(found.t, [2e-8], rtol=1e-6)
+    for call in (each.solve, each.pullback, lambda *all: each.solve(*all, save_steps=True)):
+        with pytest.raises(SolveError, match="MaxIters"):
+            call(*arguments)
+    trained = each.train(
+        model, start, Y0, np.zeros(5, int), np.zeros((1, 2), int), tiny, Adam()
+    )  # fmt: skip
+    assert trained.retcode == RetCode.MaxIters
+
+
 def test_adaptive_steps_are_the_same(each: Any, backend: Any) -> None:
     for name in ("Tsit5", "KenCarp4"):
         arguments = (FIELD, WEIGHTS, Y0, (0.0, 2.0), Solver(name, rtol=1e-5, atol=1e-7))
@@ -155,6 +198,14 @@ def test_adaptive_steps_are_the_same(each: Any, backend: Any) -> None:
             np.testing.assert_allclose(ours.y, theirs.y, rtol=1e-10, atol=1e-12, err_msg=name)
             for count in ("nf", "njac", "naccept", "nreject"):
                 assert getattr(ours.stats, count) == getattr(theirs.stats, count), (name, count)
+
+
+def test_a_stiff_start_takes_steps_that_float32_would_lose_later(each: Any) -> None:
+    """y' = -1e6 y + 1 begins with steps of 1e-8, less than a rounding of t1 = 1."""
+    weights = {"layers.0.weight": np.array([[-1e6]]), "layers.0.bias": np.ones(1)}
+    solver = Solver("KenCarp4", rtol=1e-5, atol=1e-8)
+    found = each.solve(DECAY, weights, np.ones((2, 1), np.float32), (0.0, 1.0), solver)
+    np.testing.assert_allclose(found.y1, 1e-6, atol=1e-7)
 
 
 def test_every_accepted_step_is_returned(each: Any) -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from pynode_jl._io import read_json
-from pynode_jl.backends import RetCode
+from pynode_jl.backends import SGD, RetCode
 from pynode_jl.cli._app import app
 from pynode_jl.diagnostics import Verdict, certify
 from pynode_jl.errors import (
@@ -282,6 +283,11 @@ def test_diverging_run_keeps_its_last_good_state(tmp_path: Path) -> None:
         ({"train.iterations": True}, ConfigError, "train.iterations"),
         ({"train.iterations": 0}, InvalidValueError, "iterations = 0"),
         ({"train.learning_rate": -1}, InvalidValueError, "learning_rate"),
+        ({"train.optimizer": "adma"}, UnknownNameError, "adam"),
+        ({"train.optimizer": 3}, ConfigError, "train.optimizer"),
+        ({"train.optimizer": {"name": "sgd", "betas": 3}}, InvalidValueError, "optimizer.betas"),
+        ({"train.optimizer": "sgd:learning_rate=0.1"}, ConfigError, r"learning_rate = 0\.01.*0\.1"),
+        ({"train.optimizer": "sgd:schedule=linear,warmup=120"}, InvalidValueError, "warmup = 120"),
         ({"train.solver": "Eulr:dt=1/2"}, UnknownSolverError, "Euler"),
         ({"train.solver": "Euler:dt=0"}, InvalidValueError, "dt = 0"),
         ({"train.gradient": "magic"}, UnknownNameError, "gradient"),
@@ -301,6 +307,45 @@ def test_diverging_run_keeps_its_last_good_state(tmp_path: Path) -> None:
 def test_bad_settings(settings: dict[str, object], error: type[PyNODEError], text: str) -> None:
     with pytest.raises(error, match=text):
         CONFIG.changed(settings)
+
+
+def test_ways_to_write_an_optimizer(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    table = '[train.optimizer]\nname = "sgd"\nmomentum = 0.5\n\n[swap]'
+    file.write_text(TOML.replace("[swap]", table))
+    found = Config.from_toml(file)
+    assert found == CONFIG.changed({"train.optimizer": "sgd:momentum=1/2"})
+    own = replace(CONFIG.train, optimizer=SGD(0.01, 0.5), learning_rate=1e-4)
+    assert found == replace(CONFIG, train=own)
+    assert found.recipe().optimizer == SGD(0.01, 0.5)
+    assert list(found.differences(CONFIG)) == ["train.optimizer"]
+    assert list(found.changed({"train.learning_rate": 1.0}).differences(found)) == [
+        "train.learning_rate"
+    ]
+    file.write_text(found.to_toml())
+    assert Config.from_toml(file) == found
+
+
+def test_a_run_of_another_optimizer_in_float64(tmp_path: Path) -> None:
+    """Its checkpoint holds float64; a rate that decays is held to the iterations."""
+    config = CONFIG.changed(
+        {
+            "train.optimizer": {"name": "sgd", "momentum": 0.9, "schedule": "cosine"},
+            "train.precision": "float64",
+            "train.iterations": 40,
+        }
+    )
+    run = Run.create(config, tmp_path / "run")
+    trained = run.train()
+    stored = Run.open(tmp_path / "run").trained
+    for part in ("weights", "mu", "nu"):
+        for name, value in getattr(trained.state, part).items():
+            assert value.dtype == np.float64
+            np.testing.assert_array_equal(getattr(stored.state, part)[name], value)
+    assert stored.history.loss.dtype == np.float64
+    assert run.swap().rounding is None
+    with pytest.raises(RunFolderError, match=r"train\.iterations is 40 there, 80 here"):
+        Run.create(config.changed({"train.iterations": 80}), tmp_path / "run")
 
 
 def test_options_of_makers_are_checked_when_made() -> None:

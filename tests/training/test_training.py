@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pynode_jl as pn
-from pynode_jl.backends import Adam, RetCode, get_backend
+from pynode_jl.backends import SGD, Adam, RetCode, get_backend
 from pynode_jl.datasets import Dataset, concentric_spheres
 from pynode_jl.errors import (
     DataChangedError,
@@ -30,6 +30,7 @@ from pynode_jl.training import (
     as_trained_model,
     batch_indices,
     train,
+    training_facts,
 )
 from pynode_jl.training.step_adaptation import PaperController
 
@@ -239,6 +240,9 @@ def test_more_iterations_go_on_bit_for_bit(trained: Trained, model: Model, data:
         ({"solver": Solver("RK4", dt=1 / 4)}, "recipe.solver"),
         ({"solver": RECIPE.solver.scaled(0.5)}, "recipe.solver"),
         ({"optimizer": Adam(0.5)}, "recipe.optimizer"),
+        ({"optimizer": Adam(1e-2, clip_norm=1.0)}, "recipe.optimizer"),
+        ({"optimizer": SGD(1e-2)}, "recipe.optimizer.*'sgd'"),
+        ({"precision": "float64"}, "recipe.precision"),
         ({"batch_size": 16}, "recipe.batch_size"),
         ({"seed": 1}, "recipe.seed"),
         ({"gradient": "BacksolveAdjoint"}, "recipe.gradient"),
@@ -269,6 +273,31 @@ def test_a_step_adapter_is_held_to_its_iterations(model: Model, data: Dataset) -
     adapted = train(model, data, recipe)
     with pytest.raises(InvalidValueError, match=r"recipe\.iterations = 8: expected 4"):
         train(model, data, replace(recipe, iterations=8), resume=adapted)
+
+
+@pytest.mark.parametrize("decays", [True, False])
+def test_a_rate_that_changes_goes_on_bit_for_bit(data: Dataset, decays: bool) -> None:
+    """A rate that decays is a function of all iterations: of more it would have been another."""
+    model = Model(pn.LinearField(2), classes=2)
+    optimizer = SGD(0.1, momentum=0.9, schedule="cosine" if decays else "constant", warmup=5)
+    recipe = replace(RECIPE, iterations=20, optimizer=optimizer)
+    kept: list[Trained] = []
+    whole = train(model, data, recipe, on_chunk=kept.append)
+    assert kept[0].state.iteration == 16
+    assert equal(train(model, data, replace(recipe, chunk=3), resume=kept[0]), whole)
+    more = replace(recipe, iterations=24)
+    if decays:
+        with pytest.raises(InvalidValueError, match=r"recipe\.iterations = 24: expected 20"):
+            train(model, data, more, resume=whole)
+    else:
+        assert equal(train(model, data, more, resume=whole), train(model, data, more))
+
+
+def test_facts_of_plain_adam_are_those_of_the_first_checkpoints(model: Model) -> None:
+    facts = training_facts(model, RECIPE)
+    plain = {"learning_rate": 0.01, "b1": 0.9, "b2": 0.999, "eps": 1e-8}
+    assert facts["recipe.optimizer"] == plain
+    assert "recipe.iterations" not in facts
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e39])

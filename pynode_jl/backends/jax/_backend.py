@@ -252,9 +252,16 @@ class JaxBackend(Backend):
         )
         method = parsed_gradient(chunk.gradient, self.name).method
         kernel = train_kernel(
-            model, table, solver.fixed, policy, method, chunk.optimizer, chunk.precision
+            model,
+            table,
+            solver.fixed,
+            policy,
+            method,
+            chunk.optimizer.at_rate(1.0),
+            chunk.precision,
         )
         padded_rows = max(_LEAST_ROWS, 1 << (rows - 1).bit_length())
+        rates = np.pad(chunk.rates, (0, padded_rows - rows)).astype(dtype)
         with self._precision(dtype):
             (state_out, metrics, done, code), _ = run(
                 kernel,
@@ -262,6 +269,7 @@ class JaxBackend(Backend):
                 self._put(x),
                 self._put(chunk.targets),
                 np.pad(chunk.indices, ((0, padded_rows - rows), (0, 0))),
+                rates,
                 np.int32(rows),
                 controls_of(solver, model.times, dtype),
                 np.int32(min(policy.capacity, most)),

@@ -10,10 +10,19 @@ import numpy as np
 
 from pynode_jl.backends._base import MAX_STEPS
 from pynode_jl.backends._results import Array
-from pynode_jl.backends._times import segment_grids
+from pynode_jl.backends._times import Clock, segment_grids
 from pynode_jl.backends.julia import _fields, _names, _process
-from pynode_jl.errors import BackendLacksSolverError, BackendUnavailableError, WrongSolverError
+from pynode_jl.errors import (
+    BackendLacksSolverError,
+    BackendUnavailableError,
+    InvalidValueError,
+    WrongSolverError,
+)
+from pynode_jl.fields import Field
 from pynode_jl.solvers import FixedStep, Solver, Tableau
+
+# Julia is given the end of every fixed step: some 50 bytes each, on both sides.
+_MOST_ENDS = 2**24
 
 
 @lru_cache(maxsize=512)
@@ -69,8 +78,12 @@ def julia_algorithm(solver: Solver) -> Any:
         BackendLacksSolverError: the environment has no such solver.
         WrongSolverError: it does not take tolerances, or these options.
     """
-    if solver.algorithm is not None:
-        return solver.algorithm
+    return _named(solver) if solver.algorithm is None else solver.algorithm
+
+
+@lru_cache(maxsize=512)
+def _named(solver: Solver) -> Any:
+    """Return the object of a solver by name; each call of the backend asks for it."""
     library, reason = solver.info.sublibrary, _names.why_not(solver.info)
     if library is None or reason is not None:
         raise BackendLacksSolverError(
@@ -98,11 +111,12 @@ def julia_algorithm(solver: Solver) -> Any:
         ) from error
 
 
-def tableau_of(solver: Solver) -> Tableau:
-    """Return the coefficients of a solver whose steps are differentiated.
+def tableau_of(solver: Solver, field: Field) -> Tableau:
+    """Return the coefficients of a solver whose steps over a field are differentiated.
 
     Raises:
-        WrongSolverError: it has none, or options that may change its steps.
+        WrongSolverError: it has none, or options that may change its steps, or OrdinaryDiffEq has
+            others: what it solves is then not what would be differentiated.
     """
     table = solver.info.tableau
     if table is None or solver.options:
@@ -111,6 +125,16 @@ def tableau_of(solver: Solver) -> Tableau:
             solver.name,
             'a Runge-Kutta method with a tableau, without options, where gradient="discrete"',
             'Take Euler, Tsit5 or KenCarp4, say, or gradient="GaussAdjoint".',
+        )
+    reason = _names.OTHER_STEPS.get(solver.name)
+    if solver.name in _names.OTHER_ABSCISSAE and getattr(field, "time_dependent", False):
+        reason = reason or "f depends on t, and OrdinaryDiffEq's abscissae are not the tableau's"
+    if reason:
+        raise WrongSolverError(
+            "solver",
+            solver.name,
+            'a method that OrdinaryDiffEq steps by its tableau where gradient="discrete"',
+            f'{solver.name}: {reason}. Take KenCarp4 or Tsit5, say, or backend="jax".',
         )
     return table
 
@@ -123,9 +147,11 @@ def julia_tableau(table: Tableau) -> Any:
     return _process.julia().PyNODE.Tableau(*map(_fields.at, (rows, b, c)))
 
 
-def julia_steps(solver: Solver, t0: float, stops: tuple[float, ...], save_steps: bool) -> Any:
-    """Return how a solver steps from t0 over the stops, in Julia's hands: it copies the times."""
-    ends, longest = _step_ends(solver, t0, list(stops))
+def julia_steps(solver: Solver, clock: Clock, save_steps: bool) -> Any:
+    """Return how a solver steps over a clock's times, in Julia's hands: it copies them."""
+    budget = solver.max_steps or MAX_STEPS
+    t0, *stops = clock.times
+    ends, longest = _step_ends(solver, t0, stops, budget)
     stepping = solver.stepping
     tolerances = (0.0, 0.0) if isinstance(stepping, FixedStep) else (stepping.rtol, stepping.atol)
     times = np.array(stops)
@@ -134,18 +160,38 @@ def julia_steps(solver: Solver, t0: float, stops: tuple[float, ...], save_steps:
         _fields.at(ends),
         longest,
         *tolerances,
-        solver.max_steps or MAX_STEPS,
+        budget,
         save_steps,
+        clock.origin,
     )
 
 
-def _step_ends(solver: Solver, t0: float, stops: list[float]) -> tuple[Array, float]:
-    """Return the ends of all fixed steps, and the longest step, signed; none where steps adapt."""
+def _step_ends(solver: Solver, t0: float, stops: list[float], budget: int) -> tuple[Array, float]:
+    """Return the ends of all fixed steps, and the longest step, signed; none where steps adapt.
+
+    They end one step beyond a budget that is too small: that step is refused, by "MaxIters".
+
+    Raises:
+        InvalidValueError: the steps, which the budget allows, are more than Julia lays out.
+    """
     if not solver.fixed:
         return np.zeros(0), 0.0
+    times, left = (t0, *stops), budget + 1
+    grids = segment_grids(solver, times)
+    if min(left, sum(grid.n for grid in grids)) > _MOST_ENDS:
+        least = abs(times[-1] - t0) / _MOST_ENDS
+        raise InvalidValueError(
+            "dt",
+            solver.dt,
+            f"a step of at least |t1 - t0| / {_MOST_ENDS} = {least:.3g} on the julia backend",
+            'Take a longer step, or backend="jax".',
+        )
     ends, longest = [], 0.0
-    times = (t0, *stops)
-    for (start, stop), grid in zip(pairwise(times), segment_grids(solver, times), strict=True):
-        ends.append(np.append(start + grid.dt * np.arange(1, grid.n), stop))
+    for (start, stop), grid in zip(pairwise(times), grids, strict=True):
+        inner = np.arange(1, min(grid.n - 1, left) + 1)
+        ends.append(np.append(start + grid.dt * inner, stop)[:left])
         longest = max(longest, grid.dt, key=abs)
+        left -= len(ends[-1])
+        if not left:
+            break
     return np.concatenate(ends), longest

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pynode_jl._validation import instance
 from pynode_jl.backends import _arguments
 from pynode_jl.backends._base import (
     Backend,
@@ -17,16 +18,19 @@ from pynode_jl.backends._base import (
 )
 from pynode_jl.backends._failures import raise_unless_success
 from pynode_jl.backends._gradients import GradientMethod, parsed_gradient
+from pynode_jl.backends._optimizers import Adam
 from pynode_jl.backends._precision import Precision
 from pynode_jl.backends._results import (
     Array,
     ChunkResult,
     Evaluation,
     Gradients,
+    RetCode,
     Solution,
     Stats,
     TrainState,
 )
+from pynode_jl.backends._times import Clock
 from pynode_jl.backends.julia import _fields, _names, _process
 from pynode_jl.backends.julia._algorithms import (
     julia_algorithm,
@@ -106,17 +110,19 @@ class JuliaBackend(Backend):
         """Integrate in one crossing."""
         flat = np.ascontiguousarray(problem.y0)
         place = (flat.ctypes.data, flat.size, _fields.element(flat))
-        how = (problem.solver, problem.t0, problem.stops, save_steps)
-        field, solver = problem.field, problem.solver
+        field, solver, clock = problem.field, problem.solver, problem.clock
+        how = (solver, clock, save_steps)
         weights, kept, call = _in_julia(field, problem.weights)
         if _fields.in_python(field):
             prepared = _made_ready(_fields.called_back(field, problem.weights), *how)
         else:
-            prepared = _prepared(field, len(flat), flat.dtype.name, self._device, *how)
+            prepared = _prepared(field, len(flat), place[-1], self._device, *how)
         if save_steps:  # how many there are the solver decides
             found, compiling = run(solver, self._module.run, prepared, *place, *weights, call=call)
             counts = found.retcode, found.nf, found.njac, found.naccept, found.nreject
             times = np.array(found.t)
+            if clock.origin:
+                times = (clock.origin + times.astype(np.float64)).astype(flat.dtype)
             y = np.array(found.y).T.reshape(len(times), *flat.shape)
         else:
             stops = problem.stops
@@ -126,7 +132,8 @@ class JuliaBackend(Backend):
             )
             # After the time where a solve failed there is nothing to return.
             times, y = times[:reached], y[:reached]
-            times[-1] = last
+            if counts[0] != RetCode.Success:
+                times[-1] = clock.origin + last
         del kept  # alive until here, as are `flat` and what it views
         code, nf, njac, naccept, nreject = counts
         stats = Stats(nf, njac, naccept, nreject, retcode(code), 0.0, compiling > 0, compiling)
@@ -147,7 +154,7 @@ class JuliaBackend(Backend):
         shapes, batch = field.weight_shapes(), len(initial)
         flat = _arguments.flattened(problem.weights)
         rhs = self._differentiable(field, batch, initial.dtype)
-        sweep = _sweep(field, batch, initial.dtype.name, self._device, tableau_of(solver))
+        sweep = _sweep(field, batch, initial.dtype.name, self._device, tableau_of(solver, field))
         states = np.empty((len(stops), *initial.shape), initial.dtype)
         (kept, nf, njac, naccept, nreject, code), compiling = run(
             solver,
@@ -158,8 +165,8 @@ class JuliaBackend(Backend):
             sweep,
             julia_algorithm(solver),
             *map(_fields.at, (flat, initial.ravel())),
-            problem.t0,
-            julia_steps(solver, problem.t0, stops, True),
+            problem.clock.times[0],
+            julia_steps(solver, problem.clock, True),
         )
         stats = Stats(nf, njac, naccept, nreject, retcode(code), 0.0, compiling > 0, compiling)
 
@@ -233,7 +240,9 @@ class JuliaBackend(Backend):
 
     def _train(self, chunk: TrainingChunk) -> ChunkResult:
         """Run the iterations in one crossing."""
-        model, solver, optimizer, state = chunk.model, chunk.solver, chunk.optimizer, chunk.state
+        model, solver, state = chunk.model, chunk.solver, chunk.state
+        # The backend's capabilities, which are checked before, have no other.
+        optimizer = instance("optimizer", chunk.optimizer, Adam, "an Adam", 'Or use backend="jax".')
         inputs = np.ascontiguousarray(chunk.x)
         targets, indices = map(np.ascontiguousarray, (chunk.targets, chunk.indices))
         dtype, shapes = inputs.dtype, model.weight_shapes()
@@ -325,12 +334,12 @@ class JuliaBackend(Backend):
         rhs = self._differentiable(field, batch, dtype)
         algorithm = julia_algorithm(solver)
         if method == "discrete":
-            table = julia_tableau(tableau_of(solver))
+            table = julia_tableau(tableau_of(solver, field))
+            clock = Clock.of((t0, t1))
             # Adaptive solves save their steps, to be walked back through.
-            return self._module.Path(
-                rhs, algorithm, table, julia_steps(solver, t0, (t1,), not solver.fixed), t0
-            )
-        steps = julia_steps(solver, t0, (t1,), False)
+            steps = julia_steps(solver, clock, not solver.fixed)
+            return self._module.Path(rhs, algorithm, table, steps, clock.times[0])
+        steps = julia_steps(solver, Clock(0.0, (t0, t1)), False)
         if method == "NeuralODE":
             _process.need("node")
             return run(solver, self._module.node_path, rhs, algorithm, steps, t0)
@@ -351,12 +360,10 @@ def _prepared(field: Field, batch: int, dtype: str, device: str, *how: Any) -> A
     return _made_ready(_fields.right_hand_side(field, batch, dtype, device), *how)
 
 
-def _made_ready(
-    rhs: Any, solver: Solver, t0: float, stops: tuple[float, ...], save_steps: bool
-) -> Any:
-    steps = julia_steps(solver, t0, stops, save_steps)
+def _made_ready(rhs: Any, solver: Solver, clock: Clock, save_steps: bool) -> Any:
+    steps = julia_steps(solver, clock, save_steps)
     return _process.julia().PyNODE.Prepared(
-        rhs, solver.info.takes_jacobian, julia_algorithm(solver), t0, steps
+        rhs, solver.info.takes_jacobian, julia_algorithm(solver), clock.times[0], steps
     )
 
 

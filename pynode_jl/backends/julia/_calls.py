@@ -13,8 +13,9 @@ from pynode_jl.solvers import Solver
 
 _log = logging.getLogger("pynode_jl.julia")
 
-# Julia's return codes beyond ours, by what they come from.
+# Julia's return codes: ours, and others by what they come from.
 _CODES = {
+    **RetCode.__members__,
     "DtNaN": RetCode.Unstable,
     "InitialFailure": RetCode.ConvergenceFailure,
     "InternalLinearSolveFailed": RetCode.ConvergenceFailure,
@@ -67,5 +68,4 @@ def _announced(solver: Solver) -> threading.Timer:
 
 def retcode(code: str) -> RetCode:
     """Return our code for one of Julia's."""
-    known = RetCode.__members__.get(str(code))
-    return known or _CODES.get(str(code), RetCode.ConvergenceFailure)
+    return _CODES.get(str(code), RetCode.ConvergenceFailure)

@@ -52,6 +52,17 @@ FIXED_STEPS_ONLY = {
     "AN5": "with tolerances it does not converge in OrdinaryDiffEq: errors stay as these shrink",
 }
 
+#: Solvers whose steps in OrdinaryDiffEq are not those of their tableau, and why.
+OTHER_STEPS = {
+    "Kvaerno4": "OrdinaryDiffEq's has gamma = 0.4358665215, the tableau Kvaerno's 0.5728160625",
+    "RKV76IIa": "its fixed steps blow up in OrdinaryDiffEqVerner 2",
+    "SSPRK932": "of order 1 in OrdinaryDiffEqSSPRK, even where f does not depend on t",
+}
+#: Solvers of which OrdinaryDiffEq's abscissae are not the row sums of the tableau.
+OTHER_ABSCISSAE = frozenset(
+    ("CKLLSRK54_3C", "ESDIRK547L2SA2", "Kvaerno3", "Kvaerno4", "Kvaerno5", "SSPSDIRK2")
+)
+
 
 def solvers() -> tuple[str, ...]:
     """Return the solvers of a plain y' = f(t, y) that the running Julia has; load nothing."""

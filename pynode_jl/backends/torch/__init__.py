@@ -11,7 +11,9 @@ from pynode_jl.backends.torch._fields import (
     FieldModule,
     as_function_of_call,
     as_function_of_time,
+    call_with_module,
     call_with_rhs,
+    check_samples_apart,
     takes_time,
 )
 from pynode_jl.backends.torch._integrate import integrate
@@ -44,7 +46,9 @@ __all__ = [
     "TorchBackend",
     "as_function_of_call",
     "as_function_of_time",
+    "call_with_module",
     "call_with_rhs",
+    "check_samples_apart",
     "checked_times",
     "first_order_only",
     "integrate",

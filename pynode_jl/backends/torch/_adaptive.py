@@ -32,6 +32,7 @@ from pynode_jl.solvers import (
     error_scale,
     initial_step,
     interpolant,
+    lost_step,
     reaches_stop,
     scaled_error,
     torchdiffeq_controller,
@@ -322,7 +323,7 @@ class Adaptive:
         if not self._problem.strict:
             return
         stop = self._stops[bisect.bisect_right(self._stops, self.t)]
-        if self._memory.dt > 4 * self._eps * max(abs(self.t), stop - self._last_output):
+        if self._memory.dt > lost_step(SCALARS, self.t, stop - self._last_output, self._eps):
             return
         if not math.isfinite(error):
             code = RetCode.Unstable

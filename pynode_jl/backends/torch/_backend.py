@@ -18,7 +18,6 @@ from pynode_jl.backends._base import MAX_STEPS, Backend, InitialValueProblem, Tr
 from pynode_jl.backends._gradients import GradientMethod
 from pynode_jl.backends._precision import Precision
 from pynode_jl.backends._results import (
-    Adam,
     Array,
     ChunkResult,
     Evaluation,
@@ -28,17 +27,22 @@ from pynode_jl.backends._results import (
     Stats,
     TrainState,
 )
+from pynode_jl.backends._times import Clock
 from pynode_jl.backends.torch._adaptive import Adaptive
 from pynode_jl.backends.torch._fields import RightHandSide, call_with_rhs, check_samples_apart
 from pynode_jl.backends.torch._fixed import Fixed
 from pynode_jl.backends.torch._method import julia_method
 from pynode_jl.backends.torch._problem import Problem, rms_norm
 from pynode_jl.backends.torch._rk_step import rk_step, value_and_jacobian
+from pynode_jl.backends.torch._updates import updates
 from pynode_jl.errors import BackendUnavailableError, InvalidValueError, SolveError
 from pynode_jl.fields import Field, FunctionField, LogDensityField
 from pynode_jl.models import Model, ModelWeights
 from pynode_jl.solvers import DenseMethod, Solver, catalogue
 from pynode_jl.tasks import Classification, CustomTask
+
+# Rows of a Jacobian that are made at once, and numbers of states in them, at the most.
+_ROWS, _NUMBERS_AT_ONCE = 32, 2_000_000
 
 
 class TorchBackend(Backend):
@@ -56,6 +60,7 @@ class TorchBackend(Backend):
     """
 
     name = "torch"
+    jacobian_numbers = 4e7
 
     def __init__(self, device: str | None = None) -> None:
         self._device = _device(device)
@@ -127,10 +132,10 @@ class TorchBackend(Backend):
         )
         indices = torch.tensor(chunk.indices, dtype=torch.int64, device=x.device)
         weights, mu, nu = (self._on_device(each, x) for each in (state.weights, state.mu, state.nu))
-        optimizer = _adam(chunk.optimizer, weights, mu, nu, state.iteration)
+        update = updates(chunk.optimizer, weights, mu, nu, state.iteration)
         rows: list[tuple[float, float, int]] = []
         code = RetCode.Success
-        for index in indices:
+        for index, rate in zip(indices, chunk.rates.tolist(), strict=True):
             loss, accuracy, end = self._loss(chunk, weights, x[index], targets[index])
             code = end.stats.retcode
             if code != RetCode.Success:
@@ -139,12 +144,9 @@ class TorchBackend(Backend):
                 gradients = torch.autograd.grad(
                     loss, list(weights.values()), materialize_grads=True
                 )
-            if not all(bool(torch.isfinite(each).all()) for each in (loss, *gradients)):
+            if not torch.isfinite(loss) or not update(gradients, rate):
                 code = RetCode.Unstable
                 break
-            for weight, gradient in zip(weights.values(), gradients, strict=True):
-                weight.grad = gradient
-            optimizer.step()
             rows.append((float(loss.detach()), float(accuracy), end.stats.nf))
         loss_row, accuracy_row, nf_row = zip(*rows, strict=True) if rows else ((), (), ())
         arrays = [{k: _array(each) for k, each in tree.items()} for tree in (weights, mu, nu)]
@@ -205,7 +207,8 @@ class TorchBackend(Backend):
             def advance(y: Tensor) -> Tensor:
                 return rk_step(table, rhs, t, dt, t + dt, y, samples=len(y), with_error=False).y
 
-            return value_and_jacobian(advance, y0, len(y0))[1]
+            at_once = min(_ROWS, max(1, _NUMBERS_AT_ONCE // y0.numel()))
+            return value_and_jacobian(advance, y0, len(y0), at_once=at_once)[1]
 
         with torch.no_grad(), _full_precision():
             return _array(call_with_rhs(field, weights, y0, jacobian))
@@ -224,7 +227,8 @@ class TorchBackend(Backend):
 
         def work(f: RightHandSide) -> _End:
             if isinstance(field, FunctionField) and field not in self._checked and len(y0) > 1:
-                check_samples_apart(field, f, times[0].to(y0), y0)
+                start = times[0].to(y0)
+                check_samples_apart("function", field.function, lambda y: f(start, y), y0)
                 self._checked.add(field)
             return _solve_with(f, y0, times, solver, record)
 
@@ -270,16 +274,17 @@ class _End(NamedTuple):
 
 
 def _solve_with(f: RightHandSide, y0: Tensor, times: Tensor, solver: Solver, record: bool) -> _End:
-    sign = -1.0 if times[-1] < times[0] else 1.0
+    sign, origin = -1.0 if times[-1] < times[0] else 1.0, Clock.of(times.tolist()).origin
 
     def rhs(t: Tensor, y: Tensor, side: int) -> Tensor:
-        slope = f((t if sign > 0 else -t).to(y.dtype), y)
+        time = t if sign > 0 else -t
+        slope = f((origin + time if origin else time).to(y.dtype), y)
         return slope if sign > 0 else -slope
 
     steps = _Steps([], [])
 
     def record_step(t: Tensor, y: Tensor, dt: Tensor) -> None:
-        steps.times.append(sign * float(t))
+        steps.times.append(origin + sign * float(t))
         steps.states.append(y)
 
     options: dict[str, Any] = {"max_num_steps": solver.max_steps or MAX_STEPS}
@@ -289,7 +294,7 @@ def _solve_with(f: RightHandSide, y0: Tensor, times: Tensor, solver: Solver, rec
     problem = Problem(
         rhs,
         y0,
-        sign * times,
+        sign * (times - origin),
         solver.rtol,
         solver.atol,
         rms_norm,
@@ -308,7 +313,7 @@ def _solve_with(f: RightHandSide, y0: Tensor, times: Tensor, solver: Solver, rec
     states = loop.states[1:]
     reached = times.detach().numpy()[1 : len(states) + 1]
     if code != RetCode.Success:
-        states, reached = [*states, loop.y], np.append(reached, sign * loop.t)
+        states, reached = [*states, loop.y], np.append(reached, origin + sign * loop.t)
     return _End(reached, torch.stack(states), problem.counts.stats(code), steps)
 
 
@@ -325,29 +330,6 @@ def _initial_state(model: Model, weights: ModelWeights, x: Tensor) -> Tensor:
         x = x.reshape(len(x), -1)
     constants = torch.tensor(padded[:, x.shape[1] :], dtype=x.dtype, device=x.device)
     return torch.cat([x, constants], dim=1) if constants.numel() else x
-
-
-def _adam(
-    settings: Adam,
-    weights: dict[str, Tensor],
-    mu: dict[str, Tensor],
-    nu: dict[str, Tensor],
-    iteration: int,
-) -> torch.optim.Adam:
-    """Return an optimiser that goes on from these moments, in place."""
-    optimizer = torch.optim.Adam(
-        [each.requires_grad_() for each in weights.values()],
-        lr=settings.learning_rate,
-        betas=(settings.b1, settings.b2),
-        eps=settings.eps,
-    )
-    for name, weight in weights.items():
-        optimizer.state[weight] = {
-            "step": torch.tensor(float(iteration)),
-            "exp_avg": mu[name],
-            "exp_avg_sq": nu[name],
-        }
-    return optimizer
 
 
 @contextlib.contextmanager

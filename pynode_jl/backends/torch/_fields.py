@@ -48,6 +48,8 @@ _ACTIVATIONS: Mapping[ActivationName, Callable[[Tensor], Tensor]] = {
 }
 # A user's module holds the weights of a solve while it runs: one solve at a time.
 _lock = threading.RLock()
+# Samples that tell whether a function treats each by itself.
+_COMPARED = 16
 
 
 class _Elementwise(nn.Module):
@@ -133,8 +135,7 @@ def call_with_rhs(
 ) -> T:
     """Return ``work(f)``, f(t, y) of a field with these weights; derivatives pass to them.
 
-    A module holds `weights` in place of its parameters, and copies of its buffers in the precision
-    of `like`, while `work` runs: nothing that it does changes the module's own.
+    A module holds `weights` in place of its parameters while `work` runs (`call_with_module`).
     """
     if isinstance(field, LogDensityField):
         inner = field.field
@@ -146,17 +147,29 @@ def call_with_rhs(
     if not isinstance(function, nn.Module):
         bound = partial(function, weights) if field.initial else function
         return work(_checked(field, bound))
+    return call_with_module(
+        function, weights, like, lambda module: work(_checked(field, as_function_of_time(module)))
+    )
+
+
+def call_with_module(
+    module: nn.Module,
+    weights: Mapping[str, Tensor],
+    like: Tensor,
+    work: Callable[[nn.Module], T],
+) -> T:
+    """Return ``work(module)``, while the module holds `weights` in place of its parameters.
+
+    Its floating-point buffers are copies in the precision of `like`: nothing that `work` does
+    changes the module's own.
+    """
     buffers = {
         name: each.to(like, copy=True) if each.is_floating_point() else each.to(like.device)
-        for name, each in function.named_buffers()
+        for name, each in module.named_buffers()
     }
     tensors = {f"module.{name}": each for name, each in {**weights, **buffers}.items()}
     with _lock:
-        result: T = functional_call(
-            _Caller(function),
-            tensors,
-            (lambda module: work(_checked(field, as_function_of_time(module))),),
-        )
+        result: T = functional_call(_Caller(module), tensors, (work,))
     return result
 
 
@@ -210,21 +223,34 @@ def _checked(field: FunctionField, function: Callable[..., Any]) -> RightHandSid
     return rhs
 
 
-def check_samples_apart(field: FunctionField, f: RightHandSide, t: Tensor, y: Tensor) -> None:
+def check_samples_apart(
+    argument: str, value: object, function: Callable[[Tensor], Tensor], y: Tensor
+) -> None:
     """Refuse a function that mixes samples or draws random numbers.
 
+    Args:
+        argument, value: what is refused, in the error.
+        function: of a batch.
+        y: some samples; fewer than two tell nothing.
+
     Raises:
-        InvalidValueError: one sample's dy/dt depends on another sample, or on chance.
+        InvalidValueError: one sample's value depends on another sample, or on chance.
     """
+    half = y[: min(len(y), _COMPARED) // 2]
+    if len(half) == 0:
+        return
+    count = len(half)
     with torch.no_grad():
-        beside_another, beside_itself = f(t, y[:2]), f(t, y[[1, 1]])
-    if torch.allclose(beside_another[1], beside_itself[1], rtol=1e-4, atol=1e-6, equal_nan=True):
+        beside_others = function(y[: 2 * count])[:count]
+        beside_themselves = function(torch.cat([half, half]))[:count]
+    if torch.allclose(beside_others, beside_themselves, rtol=1e-4, atol=1e-6, equal_nan=True):
         return
     raise InvalidValueError(
-        "function",
-        field.function,
+        argument,
+        value,
         "a function that treats each sample by itself, without randomness",
-        "Call .eval() where it has BatchNorm or Dropout; keep the batch axis in front.",
+        "Call .eval() where it has BatchNorm or Dropout, give BatchNorm running statistics, or use"
+        " GroupNorm; keep the batch axis in front.",
     )
 
 

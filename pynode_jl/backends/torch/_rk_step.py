@@ -263,12 +263,12 @@ class _ImplicitStages:
 
 
 def value_and_jacobian(
-    function: Callable[[Tensor], Tensor], u: Tensor, samples: int
+    function: Callable[[Tensor], Tensor], u: Tensor, samples: int, *, at_once: int = 1
 ) -> tuple[Tensor, Tensor]:
     """Return a map's value, and its Jacobian as a constant, ``(samples, size, size)``.
 
-    By reverse mode, row by row for all samples at once: any function that mixes no samples. Where
-    gradients are recorded the value has one.
+    By reverse mode, `at_once` rows at a time for all samples: any function that mixes no samples.
+    Where gradients are recorded the value has one.
     """
     size = u.numel() // samples
     if is_transformed():  # torch.func's transforms allow only themselves inside
@@ -285,10 +285,27 @@ def value_and_jacobian(
         value = function(point)
         jacobian = torch.zeros(size, samples, size, dtype=u.dtype, device=u.device)
         if value.requires_grad:
-            for i, row in enumerate(value.reshape(samples, size).T):
-                (slopes,) = torch.autograd.grad(
-                    row.sum(), point, retain_graph=True, allow_unused=True
-                )
-                if slopes is not None:
-                    jacobian[i] = slopes.reshape(samples, size)
+            flat = value.reshape(samples, size)
+            try:
+                _fill(jacobian, flat, point, at_once)
+            except RuntimeError:  # an operation whose gradient is not made for many at once
+                _fill(jacobian, flat, point, 1)
     return value if record else value.detach(), jacobian.movedim(0, 1)
+
+
+def _fill(jacobian: Tensor, value: Tensor, point: Tensor, at_once: int) -> None:
+    size, samples, _ = jacobian.shape
+    if at_once == 1:
+        for i, row in enumerate(value.T):
+            (slopes,) = torch.autograd.grad(row.sum(), point, retain_graph=True, allow_unused=True)
+            if slopes is not None:
+                jacobian[i] = slopes.reshape(samples, size)
+        return
+    axes = torch.eye(size, dtype=value.dtype, device=value.device)
+    for first in range(0, size, at_once):
+        rows = axes[first : first + at_once, None, :].expand(-1, samples, -1)
+        (slopes,) = torch.autograd.grad(
+            value, point, rows, retain_graph=True, allow_unused=True, is_grads_batched=True
+        )
+        if slopes is not None:
+            jacobian[first : first + at_once] = slopes.reshape(len(rows), samples, size)

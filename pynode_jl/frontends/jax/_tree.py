@@ -83,6 +83,11 @@ def as_tree(weights: Mapping[str, Any], like: Any) -> Any:
     return jax.tree_util.tree_unflatten(structure, [jnp.asarray(own[name]) for name in names])
 
 
+def named_leaves(tree: Any) -> list[tuple[str, Any]]:
+    """Return a pytree's leaves with names made of their paths, in its own order."""
+    return [(_name(path), leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]]
+
+
 def _name(path: Any) -> str:
     keys = (getattr(key, "key", getattr(key, "name", getattr(key, "idx", key))) for key in path)
     return "/".join(map(str, keys))

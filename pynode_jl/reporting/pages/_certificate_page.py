@@ -250,7 +250,7 @@ def _drawings(
         )
     fit = certificate.verdict.kind not in ("non-finite", "failed")
     if trained is not None and dataset is not None and fit:
-        backend = as_backend(backend, trained.model.field)
+        backend = as_backend(backend, trained.model)
         reference = certificate.swap.reference
         flow = FLOW
         if reference is not None and reference.solver is not None:

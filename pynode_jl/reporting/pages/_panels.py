@@ -75,8 +75,12 @@ def decision_panel(
         (4, 2)
     """
     axis, grid = grid_around(dataset.x_test)
-    answers = backend.evaluate(trained.model, trained.weights, grid, solver)
-    seen = backend.evaluate(trained.model, trained.weights, dataset.x_test, solver)
+    answers, seen = (
+        backend.evaluate(
+            trained.model, trained.weights, as_trained_model(trained).inputs(x), solver
+        )
+        for x in (grid, dataset.x_test)
+    )
     # The last one: a user's name may have braces of its own.
     before, _, after = title.rpartition("{}")
     return DecisionPanel(

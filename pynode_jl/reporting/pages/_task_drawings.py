@@ -116,7 +116,7 @@ def _fit(title: str, shown: Shown) -> Drawing:
     model = as_trained_model(trained)
     x, observed = dataset.x_test[:_SAMPLES], dataset.y_test[:_SAMPLES]
     n, times = len(x), model.model.times
-    answers = backend.evaluate(model.model, model.weights, x, model.solver).outputs
+    answers = backend.evaluate(model.model, model.weights, model.inputs(x), model.solver).outputs
     grid = np.linspace(times[0], times[-1], _FLOW_TIMES + 1)[1:]
     solution = backend.solve(
         model.model.field,
@@ -197,9 +197,12 @@ def _answers(models: Mapping[str, Shown]) -> Drawing:
 
 def _over(shown: Shown, grid: Array, solver: Solver) -> tuple[Array, str]:
     """Return outputs over a grid of inputs, outputs first, and the score on the test samples."""
-    model, weights, task = shown.trained.model, shown.trained.weights, shown.trained.model.task
-    found = shown.backend.evaluate(model, weights, grid, solver).outputs
-    seen = shown.backend.evaluate(model, weights, shown.dataset.x_test, solver).outputs
+    trained = as_trained_model(shown.trained)
+    model, weights, task = trained.model, trained.weights, trained.model.task
+    found, seen = (
+        shown.backend.evaluate(model, weights, trained.inputs(x), solver).outputs
+        for x in (grid, shown.dataset.x_test)
+    )
     with np.errstate(over="ignore", invalid="ignore"):
         score = task.score(task.scores(seen, shown.dataset.y_test))
     return np.asarray(found, float).T, score_text(score, task.metric)

@@ -12,7 +12,7 @@ from julia_problems import a_tenth, distance, needs_julia
 
 from pynode_jl.backends import get_backend
 from pynode_jl.backends.julia import sublibrary
-from pynode_jl.backends.julia._names import FIXED_STEPS_ONLY
+from pynode_jl.backends.julia._names import FIXED_STEPS_ONLY, OTHER_ABSCISSAE, OTHER_STEPS
 from pynode_jl.errors import BackendUnavailableError, SolveError
 from pynode_jl.fields import MLP
 from pynode_jl.solvers import Solver, catalogue, info
@@ -59,7 +59,8 @@ def test_solves_as_the_host(device: Any, name: str) -> None:
         ours = device.solve(FIELD, WEIGHTS, STATES, SPAN, solver)
         theirs = host.solve(FIELD, WEIGHTS, STATES, SPAN, solver)
         assert distance(ours.y, theirs.y) < 1e-6
-        if row.tableau is not None and row.tableau.explicit:
+        differs = name in OTHER_STEPS or name in OTHER_ABSCISSAE
+        if row.tableau is not None and row.tableau.explicit and not differs:
             arguments = (FIELD, WEIGHTS, STATES, SPAN, solver, BAR)
             (ours_w, ours_y), (theirs_w, theirs_y) = device.vjp(*arguments), host.vjp(*arguments)
             assert distance(ours_y, theirs_y) < 1e-6

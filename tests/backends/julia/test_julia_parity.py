@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from julia_problems import BROKEN, OTHER_ABSCISSAE, PARITY, a_tenth, distance, needs_julia
+from julia_problems import PARITY, a_tenth, distance, needs_julia
 
 from pynode_jl.backends import Adam, RetCode, TrainState, get_backend
+from pynode_jl.backends.julia._names import OTHER_ABSCISSAE, OTHER_STEPS
+from pynode_jl.errors import WrongSolverError
 from pynode_jl.fields import MLP
 from pynode_jl.models import Model
 from pynode_jl.solvers import Solver, tableau
@@ -37,11 +39,14 @@ def test_a_tableau_is_the_same_solver(julia: Any, backend: Any, name: str, dtype
     drawn = np.random.default_rng(11)
     weights = {k: v.astype(dtype) for k, v in MODEL.field.init(1).items()}
     y0 = drawn.normal(size=(5, 3)).astype(dtype)
-    if name not in BROKEN:
-        ours, theirs = (
-            each.solve(MODEL.field, weights, y0, (0.0, 1.0), solver) for each in (julia, backend)
-        )
-        assert distance(ours.y1, theirs.y1) < bound, "states"
+    if name in OTHER_STEPS:
+        with pytest.raises(WrongSolverError, match="OrdinaryDiffEq"):
+            julia.vjp(MODEL.field, weights, y0, (0.0, 1.0), solver, y0)
+        return
+    ours, theirs = (
+        each.solve(MODEL.field, weights, y0, (0.0, 1.0), solver) for each in (julia, backend)
+    )
+    assert distance(ours.y1, theirs.y1) < bound, "states"
     cotangent = np.cos(y0)
     ours, theirs = (
         each.vjp(MODEL.field, weights, y0, (0.0, 1.0), solver, cotangent)
@@ -69,4 +74,21 @@ def _trained(backend: Any, solver: Solver, dtype: Any) -> Any:
 
 
 def test_what_is_not_the_same_is_known() -> None:
-    assert set(PARITY) >= OTHER_ABSCISSAE | set(BROKEN)
+    assert set(PARITY) >= OTHER_ABSCISSAE | set(OTHER_STEPS)
+
+
+def test_steps_that_are_not_the_tableaus_are_not_differentiated(julia: Any) -> None:
+    """Kvaerno4 of another gamma, Kvaerno3 at other times: gradients of another method."""
+    forced = Model(MLP(3, width=6, time_dependent=True), classes=3, augment=1)
+    for model, name in ((MODEL, "Kvaerno4"), (forced, "Kvaerno3")):
+        weights, y0, solver = model.field.init(0), np.ones((2, 3), "f"), Solver(name, dt=1 / 4)
+        start = TrainState.start(model.init(0))
+        calls = (
+            lambda m=model, w=weights, y=y0, s=solver: julia.pullback(m.field, w, y, (0.0, 1.0), s),
+            lambda m=model, b=start, s=solver: julia.train(
+                m, b, np.ones((2, 2), "f"), np.zeros(2, int), np.zeros((1, 2), int), s, Adam()
+            ),
+        )
+        for call in calls:
+            with pytest.raises(WrongSolverError, match=f"{name}.*OrdinaryDiffEq"):
+                call()

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import optax
 
 from pynode_jl.backends._gradients import GradientMethod
+from pynode_jl.backends._optimizers import SGD, Adam, Optimizer
 from pynode_jl.backends._precision import Precision
-from pynode_jl.backends._results import Adam, RetCode
+from pynode_jl.backends._results import RetCode
 from pynode_jl.backends._times import Clock
 from pynode_jl.backends.jax import field_eval
 from pynode_jl.backends.jax.jit import jitted
@@ -33,14 +34,15 @@ def train_kernel(
     fixed: bool,
     policy: CheckpointPolicy,
     gradient: GradientMethod,
-    optimizer: Adam,
+    optimizer: Optimizer,
     precision: Precision,
 ) -> Callable[..., Any]:
-    """Return ``(state, x, targets, batches, rows, controls, max_steps) -> (state, metrics, done,
-    code)``, compiled.
+    """Return ``(state, x, targets, batches, rates, rows, controls, max_steps) -> (state, metrics,
+    done, code)``, compiled.
 
-    `state` is weights, Adam's moments and the count; of `batches` the first `rows` are run; the
-    metrics are loss, score and evaluations, one of each for each row.
+    `state` is weights, moments and the count; of `batches`, and of the learning rates, the first
+    `rows` are run (the optimiser's own rate plays no part); the metrics are loss, score and
+    evaluations, one of each for each row.
     """
     if gradient == "discrete":
         clock = Clock.of(model.times)
@@ -48,7 +50,6 @@ def train_kernel(
     else:
         clock = Clock(0.0, (model.t0, model.t1))
         solve = adjoint_solve(model.field, table, policy)
-    adam = optax.scale_by_adam(optimizer.b1, optimizer.b2, optimizer.eps)
 
     def loss_of(weights: Any, x: Any, targets: Any, controls: Any, max_steps: Any) -> Any:
         parts = ModelWeights.from_dict(weights)
@@ -61,7 +62,14 @@ def train_kernel(
 
     @jitted
     def kernel(
-        state: Any, x: Any, targets: Any, batches: Any, rows: Any, controls: Any, max_steps: Any
+        state: Any,
+        x: Any,
+        targets: Any,
+        batches: Any,
+        rates: Any,
+        rows: Any,
+        controls: Any,
+        max_steps: Any,
     ) -> Any:
         def unfinished(carry: Any) -> Any:
             i, _, _, code = carry
@@ -73,12 +81,15 @@ def train_kernel(
             (loss, (score, counts)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
                 weights, x[index], targets[index], controls, max_steps
             )
-            update, moments = adam.update(gradient, optax.ScaleByAdamState(count, mu, nu))
-            updated = jax.tree.map(lambda w, u: w - optimizer.learning_rate * u, weights, update)
-            finite = jnp.stack([jnp.isfinite(g).all() for g in jax.tree.leaves((loss, gradient))])
+            update, moments = _update(optimizer, gradient, weights, mu, nu, count)
+            updated = jax.tree.map(lambda w, u: w - rates[i] * u, weights, update)
+            # Where a norm is to be clipped it must not overflow either.
+            norm = () if optimizer.clip_norm is None else optax.tree.norm(gradient)
+            leaves = jax.tree.leaves((loss, gradient, norm))
+            finite = jnp.stack([jnp.isfinite(g).all() for g in leaves])
             unstable = CODES.index(RetCode.Unstable)
             code = jnp.where(counts.code != 0, counts.code, jnp.where(finite.all(), 0, unstable))
-            new = (updated, moments.mu, moments.nu, moments.count)
+            new = (updated, *moments)
             # An iteration that failed leaves the state as it was.
             state = jax.tree.map(
                 lambda a, b: jnp.where(code == 0, a, b), new, (weights, mu, nu, count)
@@ -95,6 +106,30 @@ def train_kernel(
         return state, metrics, done, code
 
     return kernel
+
+
+def _update(
+    optimizer: Optimizer, gradient: Any, weights: Any, mu: Any, nu: Any, count: Any
+) -> tuple[Any, tuple[Any, Any, Any]]:
+    """Return the update that the learning rate scales, and the next moments and count."""
+    nothing = optax.EmptyState()
+    if optimizer.clip_norm is not None:
+        gradient, _ = optax.clip_by_global_norm(optimizer.clip_norm).update(gradient, nothing)
+    match optimizer:
+        case Adam(b1=b1, b2=b2, eps=eps):
+            scale = optax.scale_by_adam(b1, b2, eps)
+            update, found = scale.update(gradient, optax.ScaleByAdamState(count, mu, nu))
+            mu, nu, count = found.mu, found.nu, found.count
+        case SGD(momentum=momentum, nesterov=nesterov):
+            update, count = gradient, optax.safe_increment(count)
+            if momentum:
+                trace = optax.trace(momentum, nesterov)
+                update, found = trace.update(gradient, optax.TraceState(mu))
+                mu = found.trace
+    if optimizer.weight_decay:
+        decay = optax.add_decayed_weights(optimizer.weight_decay)
+        update, _ = decay.update(update, nothing, weights)
+    return update, (mu, nu, count)
 
 
 def _objective(task: Task, outputs: Any, targets: Any) -> tuple[Any, Any]:

@@ -30,6 +30,7 @@ from pynode_jl.solvers import (
     ControlMemory,
     error_scale,
     initial_step,
+    lost_step,
     reaches_stop,
     rms,
     scaled_error,
@@ -89,9 +90,7 @@ def integrate_adaptively(
         memory = updated_memory(jnp, control, memory, attempt)
         memory = memory._replace(dt=memory.dt.astype(y.dtype))
 
-        # Below this a step is lost in the rounding of the time.
-        least = 4 * rounding(y0) * jnp.maximum(jnp.abs(t), jnp.abs(t1 - t0))
-        too_small = ~accept & (jnp.abs(memory.dt) <= least)
+        too_small = ~accept & (jnp.abs(memory.dt) <= lost_step(jnp, t, t1 - t0, rounding(y0)))
         naccept, nreject = counts.naccept + accept, counts.nreject + ~accept
         finished = accept & reaches
         if dense is not None:
