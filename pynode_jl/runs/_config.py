@@ -7,7 +7,6 @@ and what a run folder holds is written back from them.
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import os
 import tomllib
 from collections.abc import Mapping
@@ -282,7 +281,7 @@ class Config:
         if not isinstance(self.device, str):
             raise ConfigError("device", self.device, '"cpu", "gpu" or ""', 'Use "" for neither.')
         solver = self.recipe().solver
-        if solver.fixed and not self._own_times:
+        if solver.fixed and not self.task.has_times(self.data.name):
             solver.grid(self.model.t0, self.model.t1)
         # What a swap would refuse is to be found before training, not after it.
         span = abs(self.model.t1 - self.model.t0)
@@ -364,12 +363,6 @@ class Config:
             self.train.chunk,
             self.adapt.make(),
         )
-
-    @property
-    def _own_times(self) -> bool:
-        """Whether the interval may be that of the data's times, which are not known before them."""
-        known = inspect.signature(DATASETS[self.data.name]).parameters
-        return self.task.kind == "trajectory" or not {"n_times", "time"}.isdisjoint(known)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested values, as a TOML file holds them; what is None is left out."""

@@ -52,6 +52,11 @@ class TaskConfig:
         known = inspect.signature(DATASETS[name]).parameters
         return {"task": {"kind": self.kind, **self.options}} if "task" in known else {}
 
+    def has_times(self, name: str) -> bool:
+        """Return whether times of the data set `name`, known only with it, may end the interval."""
+        known = inspect.signature(DATASETS[name]).parameters
+        return self.kind == "trajectory" or not {"n_times", "time"}.isdisjoint(known)
+
     def applied(self, dataset: Dataset) -> Dataset:
         """Return the data with this task.
 
