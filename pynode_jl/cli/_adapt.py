@@ -127,19 +127,6 @@ def critical(
             console.print(f"{run.folder.name}: {error}", markup=False, highlight=False)
         return run.trained, run.dataset
 
-    def show(trial: Trial) -> None:
-        text = f"seed {trial.seed}, {trial.solver.label}: {trial.kind}"
-        for value, said in (
-            (trial.accuracy, f", accuracy {trial.accuracy:.1%}"),
-            (trial.drop, f", drop {trial.drop * 100:.1f} points"),
-            (
-                trial.flips,
-                f", flips {trial.flips:.1%} ({trial.low * 100:.1f} to {trial.high * 100:.1f}%)",
-            ),
-        ):
-            text += "" if math.isnan(value) else said
-        console.print(text, highlight=False)
-
     report = search(
         train,
         Solver.parse(f"{name}:{coarse}"),
@@ -151,13 +138,40 @@ def critical(
         margin=base.swap.margin,
         confidence=base.swap.confidence if confidence is None else confidence,
         backend=get_backend(base.backend, base.device or None),
-        on_trial=show,
+        on_trial=_show_trial,
     )
     write_text(out / "trials.csv", report.table.to_csv(index=False))
     write_text(out / "critical.csv", report.brackets.to_csv(index=False))
     title = f"{name}: where models begin to hold ({method}, by {report.criterion})"
     console.print(_frame(title, report.brackets))
     console.print(f"tables: {out}/critical.csv, {out}/trials.csv", soft_wrap=True)
+
+
+def _show_trial(trial: Trial) -> None:
+    from pynode_jl.diagnostics import amount_text, interval_text
+
+    labels = trial.metric == "accuracy"
+    text = f"seed {trial.seed}, {trial.solver.label}: {trial.kind}"
+    for value, said in (
+        (trial.accuracy, f", {_said(trial)}"),
+        (trial.drop, f", drop {trial.drop * 100:.1f} points" if labels else ""),
+        (
+            trial.flips,
+            f", flips {trial.flips:.1%} ({trial.low * 100:.1f} to {trial.high * 100:.1f}%)"
+            if labels
+            else f", shift {amount_text(trial.flips, trial.unit)}"
+            f" ({interval_text(trial.low, trial.high, trial.unit)})",
+        ),
+    ):
+        text += "" if math.isnan(value) else said
+    console.print(text, highlight=False)
+
+
+def _said(trial: Trial) -> str:
+    from pynode_jl.diagnostics import score_text
+
+    score = score_text(trial.accuracy, trial.metric)
+    return f"accuracy {score}" if trial.metric == "accuracy" else score
 
 
 def _base(config: Path | None) -> Config:

@@ -92,7 +92,8 @@ def swap(
         typer.Option(help="A multiple of the training step or tolerance. Repeatable."),
     ] = None,
     margin: Annotated[
-        float | None, typer.Option(help="The share of answers that may change.", show_default=False)
+        float | None,
+        typer.Option(help="The change of answers that is allowed.", show_default=False),
     ] = None,
     confidence: Annotated[
         float | None, typer.Option(help="Of the verdict's intervals.", show_default=False)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.table import Table
 
 from pynode_jl.cli._console import console, stderr
 from pynode_jl.cli._running import expanded, writable
+
+if TYPE_CHECKING:
+    from pynode_jl.diagnostics import SwapMatrix
 
 _WORST = 10
 
@@ -34,7 +37,10 @@ def matrix(
     zoo: Annotated[
         bool, typer.Option("--zoo", help="Every explicit Runge-Kutta method as a test solver.")
     ] = False,
-    margin: Annotated[float, typer.Option(help="The share of answers that may change.")] = 0.03,
+    margin: Annotated[
+        float | None,
+        typer.Option(help="The change of answers that is allowed.", show_default="the task's"),
+    ] = None,
     confidence: Annotated[float, typer.Option(help="Of the verdicts' intervals.")] = 0.95,
     criterion: Annotated[
         str, typer.Option(help="flips, or a rule of the paper: three-points, ten-points.")
@@ -42,16 +48,15 @@ def matrix(
 ) -> None:
     """Make a swap matrix: training solvers by test solvers, seeds averaged."""
     from pynode_jl.cli._progress import swap_bar
-    from pynode_jl.reporting.html import VERDICTS
     from pynode_jl.reporting.pages import write_matrix_report
-    from pynode_jl.runs import explicit_zoo, find_runs, runs_matrix
+    from pynode_jl.runs import explicit_zoo, find_runs, of_one_task, runs_matrix
 
     begun = time.monotonic()
 
     def skip(folder: Path, reason: str) -> None:
         stderr.print(f"skipped {folder}: {reason}", markup=False, soft_wrap=True)
 
-    runs = find_runs(folders, skip)
+    runs = of_one_task(find_runs(folders, skip), skip)
     writable(out)
     tests = [*(solver or ()), *(explicit_zoo() if zoo else ())]
     with swap_bar(console, f"{len(runs)} runs") as show:
@@ -65,32 +70,8 @@ def matrix(
             on_solve=show,
             on_skip=skip,
         )
-    table = Table(
-        *("trained with", "tested with", "damage", "accuracy", "flips", "seeds"),
-        title="finer solves by damage, with intervals",
-    )
-    for row in found.table[found.table["finer"]].head(_WORST).to_dict("records"):
-        table.add_row(
-            str(row["train_solver"]),
-            str(row["test"]),
-            f"{row['damage']:+.1%}",
-            _with_interval(row["accuracy"], row["low"], row["high"]),
-            _with_interval(row["flips"], row["flips_low"], row["flips_high"]),
-            str(row["seeds"]),
-        )
-    console.print(table)
-    kinds = [name for name in VERDICTS if name in found.trained]
-    verdicts = Table("trained with", "as trained", "as an ODE", *kinds, title="seeds by verdict")
-    for row in found.trained.to_dict("records"):
-        verdicts.add_row(
-            str(row["train_solver"]),
-            *(
-                _with_interval(*(row[f"{name}{end}"] for end in ("", ", low", ", high")))
-                for name in ("as trained", "as an ODE")
-            ),
-            *(str(row[kind]) for kind in kinds),
-        )
-    console.print(verdicts)
+    console.print(_damage_table(found))
+    console.print(_verdicts_table(found))
     page = write_matrix_report(runs, found, out)
     console.print(
         f"{int(found.table['seeds'].sum())} evaluations of {len(runs)} runs,"
@@ -99,8 +80,50 @@ def matrix(
     console.print(f"matrix: {page}", soft_wrap=True, highlight=False)
 
 
-def _with_interval(share: float, low: float, high: float) -> str:
-    """Return a share, with its interval where it has one: "84.8% (82.1 to 87.2)"."""
-    if math.isnan(share):
+def _damage_table(found: SwapMatrix) -> Table:
+    """Return the worst of finer solves: accuracies and flips, or scores and shifts."""
+    shares = "accuracy" in found.table
+    score, change = ("accuracy", "flips") if shares else ("score", "shift")
+    verdict = None if found.report is None else found.report.verdict
+    metric, unit = ("accuracy", "") if verdict is None else (verdict.metric, verdict.unit)
+    table = Table(
+        *("trained with", "tested with", "damage", metric, change, "seeds"),
+        title="finer solves by damage, with intervals",
+    )
+    ends = [f"{change}{end}" for end in ("", "_low", "_high")]
+    for row in found.table[found.table["finer"]].head(_WORST).to_dict("records"):
+        changed = row[ends[0]], row[ends[1]], row[ends[2]]
+        table.add_row(
+            str(row["train_solver"]),
+            str(row["test"]),
+            f"{row['damage']:+.1%}" if shares else f"{row['damage']:+.3g}",
+            _with_interval(row[score], row["low"], row["high"], shares),
+            _with_interval(*changed, unit in ("", "of their error")),
+            str(row["seeds"]),
+        )
+    return table
+
+
+def _verdicts_table(found: SwapMatrix) -> Table:
+    """Return each training solver's scores, and its seeds by verdict."""
+    from pynode_jl.reporting.html import VERDICTS
+
+    shares = "accuracy" in found.table
+    kinds = [name for name in VERDICTS if name in found.trained]
+    verdicts = Table("trained with", "as trained", "as an ODE", *kinds, title="seeds by verdict")
+    for row in found.trained.to_dict("records"):
+        scores = [
+            _with_interval(row[name], row[f"{name}, low"], row[f"{name}, high"], shares)
+            for name in ("as trained", "as an ODE")
+        ]
+        verdicts.add_row(str(row["train_solver"]), *scores, *(str(row[kind]) for kind in kinds))
+    return verdicts
+
+
+def _with_interval(value: float, low: float, high: float, share: bool = True) -> str:
+    """Return a share or number, with its interval if it has one: "84.8% (82.1 to 87.2)"."""
+    if math.isnan(value):
         return "-"
-    return f"{share:.1%}" + ("" if math.isnan(low) else f" ({100 * low:.1f} to {100 * high:.1f})")
+    if not share:
+        return f"{value:.3g}" + ("" if math.isnan(low) else f" ({low:.3g} to {high:.3g})")
+    return f"{value:.1%}" + ("" if math.isnan(low) else f" ({100 * low:.1f} to {100 * high:.1f})")

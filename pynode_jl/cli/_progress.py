@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pynode_jl.diagnostics import score_text
+
 if TYPE_CHECKING:
+    from pynode_jl.backends import Array
+    from pynode_jl.tasks import Task
     from pynode_jl.training import Trained
 
 
 @contextmanager
 def training_bar(console: Console, name: str) -> Iterator[Callable[[Trained], None]]:
-    """Show a bar that `on_chunk` moves: iterations, loss, batch accuracy, evaluations."""
+    """Show a bar that `on_chunk` moves: iterations, loss, the batch's score, evaluations."""
     with _bar(console, "{task.fields[seen]}") as progress:
         task = progress.add_task(f"train {name}", total=None, seen="compiling")
 
@@ -24,13 +28,17 @@ def training_bar(console: Console, name: str) -> Iterator[Callable[[Trained], No
             seen = "compiling"
             if len(history):
                 last = slice(-trained.recipe.chunk, None)
-                seen = (
-                    f"loss {history.loss[last].mean():.3f}"
-                    f"  accuracy {history.accuracy[last].mean():.1%}  nf {history.nf[-1]}"
-                )
+                score = task_score(trained.model.task, history.accuracy[last])
+                seen = f"loss {history.loss[last].mean():.3f}  {score}  nf {history.nf[-1]}"
             progress.update(task, completed=done, total=trained.recipe.iterations, seen=seen)
 
         yield show
+
+
+def task_score(task: Task, scores: Array) -> str:
+    """Return the mean score of batches with its name: "accuracy 98.6%", "RMSE 0.0123"."""
+    score = score_text(task.score(scores), task.metric)
+    return f"accuracy {score}" if task.metric == "accuracy" else score
 
 
 @contextmanager

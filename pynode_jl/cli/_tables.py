@@ -17,7 +17,7 @@ _AS_GIVEN = "as given"
 
 
 def swap_table(name: str, report: SwapReport) -> Table:
-    """Return test accuracy by test solver (rows) and factor on the training step (columns).
+    """Return the test score by test solver (rows) and factor on the training step (columns).
 
     Bold: the solver trained with. Dim: a solve on which the verdict does not rest.
     """
@@ -30,7 +30,7 @@ def swap_table(name: str, report: SwapReport) -> Table:
     if rows["factor"].isna().any():
         columns.append(_AS_GIVEN)
     table = Table(
-        title=f"{name}: test accuracy, trained with {rows['train_solver'].iloc[0]}",
+        title=f"{name}: test {report.verdict.metric}, trained with {rows['train_solver'].iloc[0]}",
         caption="bold: as trained. dim: failed, or farther from the ODE than that",
     )
     table.add_column("test solver", no_wrap=True)
@@ -47,6 +47,7 @@ def _cell(cell: pd.Series) -> Text:
         return Text("not run", style="dim")
     if cell["retcode"] != "Success":
         return Text("failed", style="dim")
+    text = f"{cell['score']:.4g}" if "score" in cell else f"{cell['accuracy']:.1%}"
     if cell["label"] == cell["train_solver"]:
-        return Text(f"{cell['accuracy']:.1%}", style="bold")
-    return Text(f"{cell['accuracy']:.1%}", style="" if cell["finer"] else "dim")
+        return Text(text, style="bold")
+    return Text(text, style="" if cell["finer"] else "dim")

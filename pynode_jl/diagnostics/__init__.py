@@ -47,6 +47,7 @@ from pynode_jl.diagnostics._step_sweep import by_step, change_column, settled_fr
 from pynode_jl.diagnostics._swap import SwapReport, swap
 from pynode_jl.diagnostics._swap_matrix import (
     MATRIX_COLUMNS,
+    SHIFT_MATRIX_COLUMNS,
     Clusters,
     SwapMatrix,
     clusters,
@@ -82,6 +83,7 @@ __all__ = [
     "NOT_RUN",
     "REFERENCE",
     "SHIFT_COLUMNS",
+    "SHIFT_MATRIX_COLUMNS",
     "STEP_FACTORS",
     "TOLERANCE_FACTORS",
     "Certificate",

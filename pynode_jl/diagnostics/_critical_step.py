@@ -43,14 +43,16 @@ class Trial:
 
     Attributes:
         seed, solver: what was trained.
-        accuracy: on the test set, as trained; nan where training has failed.
-        drop: accuracy lost under the worst solve that the verdict rests on (nan without).
+        accuracy: on the test set, as trained, or the task's score; nan where training has failed.
+        drop: accuracy lost, or what the score gets worse by, under the worst solve that the verdict
+            rests on (nan without).
         kind: the verdict's word.
         nf: evaluations of the right-hand side in one forward solve, over the whole training a mean
             (nan of a model without a history).
         training_nf: in all forward solves of the training.
-        flips, low, high: share of answers that the decisive comparison changes, and its interval
-            (nan without one).
+        flips, low, high: share of answers that the decisive comparison changes, or its shift, and
+            its interval (nan without one).
+        metric, unit: of the score, and of shifts, as the task calls them.
 
     Example:
         >>> from pynode_jl.diagnostics import Trial
@@ -69,6 +71,8 @@ class Trial:
     flips: float = math.nan
     low: float = math.nan
     high: float = math.nan
+    metric: str = "accuracy"
+    unit: str = ""
 
     @property
     def holds(self) -> bool:
@@ -115,7 +119,7 @@ class CriticalReport:
     @property
     def table(self) -> pd.DataFrame:
         """One row a trial: seed, solver, step, accuracy, drop, flips (share), low, high, verdict,
-        nf, training_nf."""
+        nf, training_nf; where answers are numbers, score and shift for accuracy and flips."""
         return pd.DataFrame(
             {
                 "seed": trial.seed,
@@ -131,7 +135,7 @@ class CriticalReport:
                 "training_nf": trial.training_nf,
             }
             for trial in self.trials
-        )
+        ).rename(columns=self._names)
 
     def bracket(self, seed: int) -> tuple[Trial | None, Trial | None]:
         """Return the finest failing and the coarsest holding trial of `seed`.
@@ -178,7 +182,14 @@ class CriticalReport:
                     "cost": sum(trial.training_nf for trial in trials),
                 }
             )
-        return pd.DataFrame(rows)
+        return pd.DataFrame(rows).rename(columns=self._names)
+
+    @property
+    def _names(self) -> dict[str, str]:
+        """What columns are called where answers are numbers."""
+        if all(trial.metric == "accuracy" for trial in self.trials):
+            return {}
+        return {"accuracy": "score", "accuracy_fails": "score_fails", "flips": "shift"}
 
     def _by_size(self, seed: int) -> list[Trial]:
         """Return the trials of a seed, the coarsest first."""
@@ -218,7 +229,7 @@ def critical(
             the paper's own check for its Table 1.
         seeds: a search for each.
         ratio: between neighbouring steps, and so the width of the bracket; above 1.
-        margin, confidence: as in `swap`.
+        margin, confidence: as in `swap`; the margin's default is the task's.
         backend: what evaluates, or its name; default `get_backend()`.
         on_trial: called after each trial.
 
@@ -289,7 +300,18 @@ def _trial(
         history, failed = trained.history, trained.retcode != RetCode.Success
     nf = float(history.nf.mean()) if len(history) else math.nan
     if failed:
-        return Trial(seed, solver, math.nan, math.nan, "failed", nf, history.training_nf)
+        task = trained.model.task
+        return Trial(
+            seed,
+            solver,
+            math.nan,
+            math.nan,
+            "failed",
+            nf,
+            history.training_nf,
+            metric=task.metric,
+            unit=task.unit,
+        )
     report = swap(
         trained,
         dataset,
@@ -312,6 +334,8 @@ def _trial(
         nf,
         history.training_nf,
         *shares,
+        verdict.metric,
+        verdict.unit,
     )
 
 

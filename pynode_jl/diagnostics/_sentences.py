@@ -77,7 +77,7 @@ def points(value: float) -> str:
 
 def share_text(share: float) -> str:
     """Return a share in percent, with a digit only where it has one: 0.03 is "3%"."""
-    return f"{100 * share:.3g}%"
+    return f"{100 * share:,.0f}%" if share >= 10 else f"{100 * share:.3g}%"
 
 
 def score_text(value: float, metric: str) -> str:

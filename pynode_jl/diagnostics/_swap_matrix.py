@@ -17,7 +17,7 @@ import pandas as pd
 from pynode_jl._validation import instance, items, optional_callable
 from pynode_jl.backends import Array, Backend, BackendLike, RetCode, as_backend
 from pynode_jl.datasets import Dataset
-from pynode_jl.diagnostics._swap import swap
+from pynode_jl.diagnostics._swap import SwapReport, swap
 from pynode_jl.diagnostics._test_solvers import checked_tests, like
 from pynode_jl.diagnostics._verdict import Criterion, Kind
 from pynode_jl.errors import InvalidValueError, PyNODEError, WrongSolverError
@@ -48,6 +48,16 @@ MATRIX_COLUMNS = (
     "failed",
     "seeds",
 )
+# Where answers are numbers.
+_SHIFTS = {
+    "accuracy": "score",
+    "flips": "shift",
+    "flips_low": "shift_low",
+    "flips_high": "shift_high",
+}
+SHIFT_MATRIX_COLUMNS = tuple(
+    _SHIFTS.get(name, name) for name in MATRIX_COLUMNS if name != "agreement"
+)
 
 
 @dataclass(frozen=True)
@@ -61,12 +71,15 @@ class SwapMatrix:
             `flips` is the share of answers that change, mean over seeds, and `flips_low` and
             `flips_high` its interval: of one seed exact, over its test samples, as in `swap`; of
             several Student's, over the seeds. `own` marks the training solver itself, `failed`
-            counts the seeds whose solve failed: their figures are not in the means.
+            counts the seeds whose solve failed: their figures are not in the means. Where answers
+            are numbers, `score` and `shift` stand in place of accuracy and flips
+            (`SHIFT_MATRIX_COLUMNS`), and damage is what the score gets worse by.
         trained: one row for each label, a training solver unless told otherwise: seeds, mean
             accuracy as trained and as an ODE, each with its interval over seeds, worst damage under
             a finer solver, and a column for each kind of verdict that occurs, with the number of
             seeds that have it.
         seconds: wall time of all solves, without compilation where the backend can tell.
+        report: of the last model, for what its task measures.
 
     Example:
         >>> from pynode_jl.diagnostics import swap_matrix
@@ -77,9 +90,12 @@ class SwapMatrix:
     table: pd.DataFrame
     trained: pd.DataFrame
     seconds: float
+    report: SwapReport | None = None
 
-    def grid(self, value: str = "accuracy") -> pd.DataFrame:
-        """Return a column of `table` as a matrix: training solvers down, test solvers across."""
+    def grid(self, value: str = "") -> pd.DataFrame:
+        """Return a column of `table` (default: accuracies, or scores) as a matrix: training solvers
+        down, test solvers across."""
+        value = value or ("accuracy" if "accuracy" in self.table else "score")
         grid = self.table.pivot(index="train_solver", columns="test", values=value)
         # A training solver whose every test was left out has no row in the table.
         return grid.reindex(self.trained["train_solver"].to_list())
@@ -111,7 +127,7 @@ def swap_matrix(
     tests: Sequence[str | Solver] | None = None,
     *,
     factors: Sequence[float] | None = None,
-    margin: float = 0.03,
+    margin: float | None = None,
     confidence: float = 0.95,
     criterion: Criterion = "flips",
     labels: Sequence[str] | None = None,
@@ -145,6 +161,7 @@ def swap_matrix(
         ([1.0], [1])
     """
     models = _checked_models(models)
+    _check_task(models)
     optional_callable("on_solve", on_solve)
     if tests is not None:
         tests = checked_tests(tests)
@@ -179,9 +196,7 @@ def swap_matrix(
             on_skip(number, error)
             continue
         rows.append(
-            report.table.assign(
-                damage=report.trained - report.table["accuracy"],
-                flips=report.table["flips"] / dataset.n_test,
+            _scored(report, dataset.n_test).assign(
                 own=report.table["label"] == trained.solver.label,
                 train_solver=label,
             )
@@ -196,7 +211,19 @@ def swap_matrix(
                 "verdict": report.verdict.kind,
             }
         )
-    return SwapMatrix(_aggregated(pd.concat(rows)), _summary(pd.DataFrame(summaries)), seconds)
+    table = _aggregated(pd.concat(rows))
+    shares = "accuracy" in table
+    return SwapMatrix(table, _summary(pd.DataFrame(summaries), shares), seconds, report)
+
+
+def _scored(report: SwapReport, samples: int) -> pd.DataFrame:
+    """Return a swap's table with the damage, and with shares of flips in place of their counts."""
+    table = report.table
+    if "shift" not in table:
+        damage = report.trained - table["accuracy"]
+        return table.assign(damage=damage, flips=table["flips"] / samples)
+    sign = 1.0 if report.verdict.higher_is_better else -1.0
+    return table.assign(damage=sign * (report.trained - table["score"]))
 
 
 def clusters(grid: pd.DataFrame) -> Clusters:
@@ -238,6 +265,14 @@ def _checked_models(models: object) -> list[tuple[TrainedLike, Dataset]]:
         as_trained_model(trained)
         instance("models", dataset, Dataset, expected, hint)
     return [(trained, dataset) for trained, dataset in pairs]
+
+
+def _check_task(models: Sequence[tuple[TrainedLike, Dataset]]) -> None:
+    """Refuse models of several tasks: their scores are no columns of one table."""
+    kinds = sorted({trained.model.task.kind for trained, _ in models})
+    if len(kinds) > 1:
+        hint = "Make a matrix of each task."
+        raise InvalidValueError("models", ", ".join(kinds), "models of one task", hint)
 
 
 def _checked_labels(labels: object, count: int) -> list[str]:
@@ -297,8 +332,10 @@ def _aggregated(rows: pd.DataFrame) -> pd.DataFrame:
         failed=rows["retcode"] != RetCode.Success,
         factor=factor.fillna(0.0),  # groupby would drop NaN
     )
-    measured = ["accuracy", "damage", "agreement", "state_error"]
-    measured += ["flips", "flips_low", "flips_high"]
+    shares = "accuracy" in rows
+    score, change = ("accuracy", "flips") if shares else ("score", "shift")
+    means = [change, f"{change}_low", f"{change}_high", *["agreement"] * shares, "state_error"]
+    measured = [score, "damage", *means]
     rows[measured] = rows[measured].where(~rows["failed"])
     grouped = rows.groupby(
         ["train_solver", "test", "test_solver", "factor", "order", "own"],
@@ -306,33 +343,27 @@ def _aggregated(rows: pd.DataFrame) -> pd.DataFrame:
         dropna=False,
     )
     table = grouped.agg(
-        accuracy=("accuracy", "mean"),
-        lowest=("accuracy", "min"),
-        highest=("accuracy", "max"),
-        damage=("damage", "mean"),
-        flips=("flips", "mean"),
-        flips_low=("flips_low", "mean"),
-        flips_high=("flips_high", "mean"),
-        agreement=("agreement", "mean"),
-        state_error=("state_error", "mean"),
+        lowest=(score, "min"),
+        highest=(score, "max"),
+        **{name: (name, "mean") for name in measured},
         finer=("finer", "all"),
         failed=("failed", "sum"),
-        seeds=("accuracy", "size"),
+        seeds=(score, "size"),
     )
     parts = [part for _, part in grouped]  # in the order of `table`
-    table[["low", "high"]] = [_over_seeds(part["accuracy"]) for part in parts]
+    table[["low", "high"]] = [_over_seeds(part[score], shares) for part in parts]
     for i, part in enumerate(parts):
         # One seed keeps the exact interval of its own samples.
-        if part["flips"].notna().sum() > 1:
-            table.loc[i, ["flips_low", "flips_high"]] = _over_seeds(part["flips"])
+        if part[change].notna().sum() > 1:
+            table.loc[i, [f"{change}_low", f"{change}_high"]] = _over_seeds(part[change], shares)
     table["factor"] = table["factor"].replace(0.0, np.nan)
     table = table.sort_values(
         ["finer", "damage", "train_solver", "test"], ascending=[False, False, True, True]
     )
-    return table[list(MATRIX_COLUMNS)].reset_index(drop=True)
+    return table[list(MATRIX_COLUMNS if shares else SHIFT_MATRIX_COLUMNS)].reset_index(drop=True)
 
 
-def _summary(models: pd.DataFrame) -> pd.DataFrame:
+def _summary(models: pd.DataFrame, shares: bool) -> pd.DataFrame:
     grouped = models.groupby("train_solver", sort=False)
     summary = grouped.agg(
         seeds=("verdict", "size"),
@@ -343,7 +374,7 @@ def _summary(models: pd.DataFrame) -> pd.DataFrame:
         },
     )
     for place, name in ((2, "as trained"), (5, "as an ODE")):
-        ends = [_over_seeds(part[name]) for _, part in grouped]
+        ends = [_over_seeds(part[name], shares) for _, part in grouped]
         for offset, end in enumerate(("low", "high")):
             summary.insert(place + offset, f"{name}, {end}", [each[offset] for each in ends])
     occurring = set(models["verdict"])
@@ -354,7 +385,9 @@ def _summary(models: pd.DataFrame) -> pd.DataFrame:
     return summary.reset_index()
 
 
-def _over_seeds(shares: pd.Series[float]) -> tuple[float, float]:
-    """Student's 95 % interval of a mean share, cut off at 0 and 1; nan for one seed."""
-    _, low, high = mean_interval(shares)
+def _over_seeds(values: pd.Series[float], shares: bool) -> tuple[float, float]:
+    """Student's 95 % interval of a mean, of shares cut off at 0 and 1; nan for one seed."""
+    _, low, high = mean_interval(values)
+    if not shares:
+        return float(low), float(high)
     return float(np.clip(low, 0.0, 1.0)), float(np.clip(high, 0.0, 1.0))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any, TypeAlias
 
 import pandas as pd
+
+#: As `format` takes it, or a function from value to text.
+Format: TypeAlias = str | Callable[[Any], str]
 
 _SHARES = (
     *("accuracy", "test_accuracy", "low", "high", "lowest", "highest", "margin"),
@@ -29,7 +33,7 @@ FORMATS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def formats_for(frame: pd.DataFrame, own: Mapping[str, str] | None = None) -> dict[str, str]:
+def formats_for(frame: pd.DataFrame, own: Mapping[str, Format] | None = None) -> dict[str, Format]:
     """Return the formats of the columns of numbers that have one, and `own`, which come first.
 
     Example:
@@ -37,7 +41,7 @@ def formats_for(frame: pd.DataFrame, own: Mapping[str, str] | None = None) -> di
         >>> formats_for(frame, {"flips": ".0%"})
         {'accuracy': '.1%', 'flips': '.0%'}
     """
-    known = {
+    known: dict[str, Format] = {
         column: FORMATS[column]
         for column in frame.select_dtypes("number").columns
         if column in FORMATS

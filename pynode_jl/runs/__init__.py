@@ -12,9 +12,11 @@ from pynode_jl.runs._config import (
     SwapConfig,
     TrainConfig,
 )
-from pynode_jl.runs._many_runs import explicit_zoo, find_runs, runs_matrix
+from pynode_jl.runs._history_table import history_table
+from pynode_jl.runs._many_runs import explicit_zoo, find_runs, of_one_task, runs_matrix
 from pynode_jl.runs._quickstart import quickstart_configs
 from pynode_jl.runs._run import Run
+from pynode_jl.runs._task_table import TaskConfig
 
 __all__ = [
     "AdaptConfig",
@@ -24,11 +26,14 @@ __all__ = [
     "ModelConfig",
     "Run",
     "SwapConfig",
+    "TaskConfig",
     "TrainConfig",
     "adaptation_row",
     "checks_table",
     "explicit_zoo",
     "find_runs",
+    "history_table",
+    "of_one_task",
     "over_seeds",
     "quickstart_configs",
     "runs_matrix",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from numbers import Integral, Real
 from typing import Any
@@ -14,9 +14,10 @@ import numpy as np
 
 from pynode_jl.backends import Adam, Optimizer
 from pynode_jl.datasets import DATASETS, takes_seed
-from pynode_jl.errors import ConfigError
+from pynode_jl.errors import ConfigError, nearest_names
 from pynode_jl.fields import FIELDS
 from pynode_jl.solvers import Solver
+from pynode_jl.tasks import TASKS
 from pynode_jl.training.step_adaptation import CONTROLLERS
 
 
@@ -51,6 +52,8 @@ def canonical(values: Mapping[str, Any]) -> dict[str, Any]:
     if takes_seed(data) and "seed" not in values["data"]:
         flat["data.seed"] = flat["seed"]
     flat = _defaults("field", FIELDS[values["field"]["kind"]]) | flat
+    if (kind := values.get("task", {}).get("kind")) in TASKS:
+        flat = _defaults("task", TASKS[kind]) | flat
     if adapt in CONTROLLERS:
         flat = _defaults("adapt", CONTROLLERS[adapt]) | flat
     return flat
@@ -131,6 +134,19 @@ def make_plain(table: Any) -> None:
                         key, each, "a finite number, text or list", "Use plain values."
                     )
         object.__setattr__(table, item.name, value)
+
+
+def check_options(table: str, options: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Refuse an option that a table's maker does not have.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    for option in options:
+        if option not in known:
+            near = nearest_names(option, known)
+            hint = f"Did you mean {near[0]}?" if near else "Remove it."
+            raise ConfigError(f"{table}.{option}", options[option], ", ".join(known), hint)
 
 
 def _in_toml(value: Any) -> bool:

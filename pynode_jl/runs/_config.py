@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import tomli_w
 
 from pynode_jl._io import read_text, user_path
-from pynode_jl._validation import real_number, whole_number
+from pynode_jl._validation import choice, real_number, whole_number
 from pynode_jl.backends import BACKENDS, Optimizer
 from pynode_jl.datasets import DATASETS, Dataset, load, takes_seed
 from pynode_jl.diagnostics import Criterion, check_rule, planned
@@ -32,7 +32,14 @@ from pynode_jl.errors import (
 )
 from pynode_jl.fields import FIELDS, VectorField
 from pynode_jl.models import Model
-from pynode_jl.runs._canonical import configured_optimizer, differences, make_plain, plain
+from pynode_jl.runs._canonical import (
+    check_options,
+    configured_optimizer,
+    differences,
+    make_plain,
+    plain,
+)
+from pynode_jl.runs._task_table import TaskConfig
 from pynode_jl.seeding import checked_seed
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Recipe, check_channels
@@ -76,7 +83,9 @@ class FieldConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Table ``[model]``: the interval and the zeros appended to the input.
+    """Table ``[model]``: the interval, the zeros appended to the input, and the read-out.
+
+    The read-out is "linear", "none" or "", the task's. The last time of a trajectory is its t1.
 
     Example:
         >>> from pynode_jl.runs import ModelConfig
@@ -88,9 +97,11 @@ class ModelConfig:
     t0: float = 0.0
     t1: float = 1.0
     augment: int = 0
+    head: str = ""
 
     def __post_init__(self) -> None:
         make_plain(self)
+        choice("model.head", self.head, ("linear", "none", ""))
         for name in ("t0", "t1"):
             real_number(f"model.{name}", getattr(self, name), "0 to 1 is usual.")
         if self.t0 == self.t1:
@@ -172,12 +183,7 @@ class AdaptConfig:
         if self.controller not in CONTROLLERS:
             raise UnknownNameError("controller", self.controller, ("none", *CONTROLLERS))
         made = CONTROLLERS[self.controller]
-        known = [item.name for item in fields(made)]
-        for option in self.options:
-            if option not in known:
-                near = nearest_names(option, known)
-                hint = f"Did you mean {near[0]}?" if near else "Remove it."
-                raise ConfigError(f"adapt.{option}", self.options[option], ", ".join(known), hint)
+        check_options("adapt", self.options, [item.name for item in fields(made)])
         return made(**self.options)
 
 
@@ -185,18 +191,20 @@ class AdaptConfig:
 class SwapConfig:
     """Table ``[swap]``: what `pynode_jl.swap` is called with; an empty list is its default.
 
+    Without a margin it is the task's.
+
     Raises:
         InvalidValueError: a margin, confidence or criterion that `swap` would refuse.
 
     Example:
         >>> from pynode_jl.runs import SwapConfig
-        >>> pn.Config(swap=SwapConfig(("RK4", "Tsit5:rtol=1e-6"), (0.5, 1.0))).swap.margin
-        0.03
+        >>> pn.Config(swap=SwapConfig(("RK4", "Tsit5:rtol=1e-6"), (0.5, 1.0))).swap.solvers
+        ('RK4', 'Tsit5:rtol=1e-6')
     """
 
     solvers: tuple[str, ...] = ()
     factors: tuple[float, ...] = ()
-    margin: float = 0.03
+    margin: float | None = None
     confidence: float = 0.95
     criterion: Criterion = "flips"
 
@@ -228,7 +236,7 @@ class Config:
         seed: decides the data, the initial weights and the batches.
         backend: a name of `BACKENDS`; "auto" is resolved when the run begins.
         device: "cpu", "gpu", or "" for the backend's default.
-        data, field, model, train, adapt, swap: the tables of the same names.
+        data, task, field, model, train, adapt, swap: the tables of the same names.
 
     Raises:
         ConfigError: a value that no run can be made of; the cause says which and why.
@@ -245,6 +253,7 @@ class Config:
     backend: str = "auto"
     device: str = ""
     data: DataConfig = DataConfig()
+    task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
     field: FieldConfig = FieldConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
@@ -272,7 +281,7 @@ class Config:
         if not isinstance(self.device, str):
             raise ConfigError("device", self.device, '"cpu", "gpu" or ""', 'Use "" for neither.')
         solver = self.recipe().solver
-        if solver.fixed:
+        if solver.fixed and not self.task.has_times(self.data.name):
             solver.grid(self.model.t0, self.model.t1)
         # What a swap would refuse is to be found before training, not after it.
         span = abs(self.model.t1 - self.model.t0)
@@ -309,7 +318,8 @@ class Config:
         options = dict(self.data.options)
         if takes_seed(self.data.name):
             options.setdefault("seed", self.seed)
-        return load(self.data.name, **options)
+        options = self.task.data_options(self.data.name) | options
+        return self.task.applied(load(self.data.name, **options))
 
     def make_model(self, dataset: Dataset) -> Model:
         """Make the model for these data.
@@ -317,7 +327,9 @@ class Config:
         Raises:
             ConfigError: options that the field does not have.
             DataError: images without channels, or with the channels last, for "conv2d".
+            InvalidValueError: a read-out, step or rule of the swap that the task cannot take.
         """
+        check_rule(self.swap.margin, self.swap.confidence, self.swap.criterion, dataset.task)
         if self.field.kind == "conv2d":
             check_channels(dataset.state_shape)
         first, *rest = dataset.state_shape
@@ -332,7 +344,11 @@ class Config:
                 f"the options of {make.__name__}, for a state {state}",
                 f"{error}.",
             ) from error
-        return Model(made, dataset.classes, self.model.t0, self.model.t1, self.model.augment)
+        span, augment, head = (self.model.t0, self.model.t1), self.model.augment, self.model.head
+        model = Model(made, 0, *span, augment, task=dataset.task, head=cast(Any, head))
+        if (solver := self.recipe().solver).fixed:
+            solver.grid(model.t0, model.t1)
+        return model
 
     def recipe(self) -> Recipe:
         """How to train."""
@@ -349,7 +365,7 @@ class Config:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain nested values, as a TOML file holds them."""
+        """Plain nested values, as a TOML file holds them; what is None is left out."""
         values: dict[str, Any] = {}
         for item in fields(self):
             value = getattr(self, item.name)
@@ -418,6 +434,7 @@ class Config:
 
 _TABLES: Mapping[str, type] = {
     "data": DataConfig,
+    "task": TaskConfig,
     "field": FieldConfig,
     "model": ModelConfig,
     "train": TrainConfig,
@@ -425,7 +442,7 @@ _TABLES: Mapping[str, type] = {
     "swap": SwapConfig,
 }
 #: Tables whose keys beyond the first belong to a maker of their own.
-_OPEN = ("data", "field", "adapt")
+_OPEN = ("data", "task", "field", "adapt")
 #: Options of data sets that are paths.
 _PATHS = ("path", "folder", "test_path")
 #: The values of each type that a key takes; an int is a float too.
@@ -434,6 +451,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "Criterion": (str,),
     "int": (Integral,),
     "float": (Real,),
+    "float | None": (Real,),
     "str | Mapping[str, Any]": (str, Mapping),
     "tuple[str, ...]": (list, tuple),
     "tuple[float, ...]": (list, tuple),
@@ -473,6 +491,6 @@ def _plain_table(table: Any) -> dict[str, Any]:
         value = getattr(table, item.name)
         if item.name == "options":
             values.update(value)
-        else:
+        elif value is not None:
             values[item.name] = list(value) if isinstance(value, tuple) else value
     return values

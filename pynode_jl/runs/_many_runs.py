@@ -124,6 +124,23 @@ def _labels(runs: Sequence[Run]) -> list[str]:
     return labels
 
 
+def of_one_task(
+    runs: Sequence[Run], on_skip: Callable[[Path, str], None] | None = None
+) -> list[Run]:
+    """Return the runs of the first one's task; `on_skip` is told of each other, and why.
+
+    Example:
+        >>> from pynode_jl.runs import of_one_task
+        >>> of_one_task([])
+        []
+    """
+    kinds = [run.model.task.kind for run in runs]
+    for run, kind in zip(runs, kinds, strict=True):
+        if kind != kinds[0] and on_skip is not None:
+            on_skip(run.folder, f"its task is a {kind}, that of those before a {kinds[0]}")
+    return [run for run, kind in zip(runs, kinds, strict=True) if kind == kinds[0]]
+
+
 def _unfinished(trained: Trained) -> str:
     """Why a run has not been trained to its end; "" if it has."""
     stand = f"iteration {trained.state.iteration} of {trained.recipe.iterations}"
@@ -148,7 +165,7 @@ def runs_matrix(
     tests: Sequence[str | Solver] | None = None,
     *,
     factors: Sequence[float] | None = None,
-    margin: float = 0.03,
+    margin: float | None = None,
     confidence: float = 0.95,
     criterion: Criterion = "flips",
     on_solve: Callable[[int, int, str], None] | None = None,

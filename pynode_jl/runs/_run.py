@@ -30,8 +30,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from pynode_jl._io import check_room, read_json, user_path, write_json, write_text
 from pynode_jl.backends import Backend, get_backend
 from pynode_jl.datasets import Dataset
@@ -55,6 +53,7 @@ from pynode_jl.runs._folder import (
     locked,
     read_config,
 )
+from pynode_jl.runs._history_table import history_table
 from pynode_jl.runs._swap_files import load_swap, save_swap
 from pynode_jl.training import Trained, check_same_data, start, train
 
@@ -245,18 +244,10 @@ class Run:
             )
             if not begun.ended or trained.validation != begun.validation:
                 save(trained)
-            history = trained.history
-            table = pd.DataFrame(
-                {
-                    "loss": history.loss,
-                    "accuracy": history.accuracy,
-                    "nf": history.nf,
-                    "step": history.step,
-                }
-            )
+            table = history_table(trained)
             write_text(self.folder / "metrics.csv", table.to_csv(index_label="iteration"))
-            if history.checks:
-                checks = checks_table(history).to_csv(index=False)
+            if trained.history.checks:
+                checks = checks_table(trained.history).to_csv(index=False)
                 write_text(self.folder / "checks.csv", checks)
         return trained
 
@@ -278,7 +269,7 @@ class Run:
                 f" ({trained.retcode}). `pynode-jl train` goes on with it.",
             )
         check_room(self.folder, _SWAP_BYTES)
-        settings = self.config.swap
+        settings = self._swap_settings
         report = swap(
             trained,
             self.dataset,
@@ -301,7 +292,15 @@ class Run:
             DataChangedError: the data are not those that the run was trained on.
         """
         check_same_data(self.recorded_fingerprint, self.dataset)
-        return load_swap(self.folder, self.config.swap, self.trained)
+        return load_swap(self.folder, self._swap_settings, self.trained)
+
+    @property
+    def _swap_settings(self) -> SwapConfig:
+        """The settings of the swap; without a margin, with the task's."""
+        settings = self.config.swap
+        if settings.margin is not None:
+            return settings
+        return replace(settings, margin=self.model.task.margin)
 
     def _checkpoint_fingerprint(self) -> str:
         path = self.folder / CHECKPOINT

@@ -23,6 +23,7 @@ from pynode_jl.reporting.figures._fan_plot import EndsPanel as EndsPanel
 from pynode_jl.reporting.figures._fan_plot import FanPanel as FanPanel
 from pynode_jl.reporting.figures._fan_plot import windermere_fan as windermere_fan
 from pynode_jl.reporting.figures._flip_intervals import flip_intervals as flip_intervals
+from pynode_jl.reporting.figures._measure import Measure as Measure
 from pynode_jl.reporting.figures._phase_portrait import PhasePanel as PhasePanel
 from pynode_jl.reporting.figures._phase_portrait import phase_portrait as phase_portrait
 from pynode_jl.reporting.figures._style import drawable as drawable
@@ -33,12 +34,19 @@ from pynode_jl.reporting.figures._swap_matrix_plot import swap_matrix_heatmap as
 from pynode_jl.reporting.figures._training_history import training_history as training_history
 from pynode_jl.reporting.figures._trajectories import TrajectoryPanel as TrajectoryPanel
 from pynode_jl.reporting.figures._trajectories import trajectories as trajectories
+from pynode_jl.reporting.figures._trajectory_fit import FitPanel as FitPanel
+from pynode_jl.reporting.figures._trajectory_fit import trajectory_fit as trajectory_fit
+from pynode_jl.reporting.figures._value_maps import MapPanel as MapPanel
+from pynode_jl.reporting.figures._value_maps import value_maps as value_maps
 
 __all__ = [
     "DecisionPanel",
     "EndsPanel",
     "FanPanel",
+    "FitPanel",
+    "MapPanel",
     "MarginPanel",
+    "Measure",
     "OrderPanel",
     "PhasePanel",
     "TrajectoryPanel",
@@ -56,5 +64,7 @@ __all__ = [
     "swap_matrix_heatmap",
     "training_history",
     "trajectories",
+    "trajectory_fit",
+    "value_maps",
     "windermere_fan",
 ]

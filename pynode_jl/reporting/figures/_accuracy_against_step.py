@@ -1,7 +1,8 @@
-"""Test accuracy against the step of the test solver (the paper's Figure 4a)."""
+"""Test accuracy, or another score, against the step of the test solver (the paper's Figure 4a)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatterSciNotati
 
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.reporting.figures import _checks, _style
+from pynode_jl.reporting.figures._measure import ACCURACY, Measure
 
 COLUMNS = (
     "train_solver",
@@ -28,7 +30,6 @@ COLUMNS = (
     "label",
     "step",
     "fixed",
-    "accuracy",
     "retcode",
 )
 
@@ -43,6 +44,7 @@ def accuracy_against_step(
     x: Literal["factor", "step"] = "factor",
     chance: float | None = None,
     title: str = "",
+    measure: Measure = ACCURACY,
 ) -> Figure:
     """Draw test accuracy over the step (or tolerance) of the test solver, a line for each solver.
 
@@ -60,6 +62,7 @@ def accuracy_against_step(
             itself: all tables in one panel, each training run's lines apart.
         chance: accuracy of guessing, drawn as a line; None for no line.
         title: over the one panel of x="step"; the panels of x="factor" have their tables' titles.
+        measure: what the scores are; of another one than accuracy, tables have its score.
 
     Raises:
         InvalidValueError: no table, a missing column, or another `x`.
@@ -72,11 +75,13 @@ def accuracy_against_step(
     """
     if x not in ("factor", "step"):
         raise InvalidValueError("x", x, '"factor" or "step"', 'Use x="factor".')
-    if chance is not None:
+    if chance is not None and measure.in_percent:
         _checks.share("chance", chance)
+    chance = None if chance is None or not math.isfinite(chance) else chance
+    needed = (*COLUMNS[:-1], measure.score_column, "retcode")
     checked = {
-        key: _comparable(table, x)
-        for key, table in _checks.named_tables("tables", tables, COLUMNS).items()
+        key: _comparable(table.assign(score=table[measure.score_column].astype(float)), x)
+        for key, table in _checks.named_tables("tables", tables, needed).items()
     }
     lines = _lines(pd.concat(checked.values()))
 
@@ -96,12 +101,15 @@ def accuracy_against_step(
         ]
     for i, (ax, key, shown) in enumerate(panels):
         _style.title(ax, key, 2.5 if x == "factor" else 5.0)
-        drawn = [_draw(ax, table, x, lines) for table in shown]
+        drawn = [_draw(ax, table, x, lines, measure) for table in shown]
         _frame(ax, pd.concat(shown), x, chance)
+        every = pd.concat(checked.values())
+        scores = every["score"].where(~every["failed"])
+        measure.scale_scores(ax, scores, math.nan if chance is None else chance)
         if not any(drawn):
             ax.text(0.5, 0.5, "no test solves", transform=ax.transAxes, ha="center", va="center")
         if i % across == 0:
-            ax.set_ylabel("test accuracy")
+            ax.set_ylabel(f"test {measure.metric}")
     handles: list[Artist] = [Line2D([], [], label=line.name, **line.look) for line in lines]
     handles += _marks(pd.concat(checked.values()), chance)
     if handles:
@@ -202,8 +210,8 @@ _CROSS: dict[str, Any] = {
 }
 
 
-def _draw(ax: Axes, table: pd.DataFrame, x: str, lines: list[_Line]) -> bool:
-    table = table.assign(shown=table["accuracy"].astype(float).where(~table["failed"]))
+def _draw(ax: Axes, table: pd.DataFrame, x: str, lines: list[_Line], measure: Measure) -> bool:
+    table = table.assign(shown=table["score"].where(~table["failed"]))
     for line in lines:
         rows = table[table["test_solver"].isin(line.solvers)]
         if not len(rows):
@@ -225,9 +233,12 @@ def _draw(ax: Axes, table: pd.DataFrame, x: str, lines: list[_Line]) -> bool:
         ax.plot(median.index.to_numpy(), median.to_numpy(), label=line.name, **line.look)
     failed = table[table["failed"]]
     if len(failed):
-        ax.plot(failed[x].to_numpy(float), np.zeros(len(failed)), gid="failed", **_CROSS)
+        # On the side of the worst scores.
+        edge = np.full(len(failed), 0.0 if measure.higher_is_better else 1.0)
+        across = ax.get_xaxis_transform()
+        ax.plot(failed[x].to_numpy(float), edge, gid="failed", transform=across, **_CROSS)
     star = table[table["trained"] & ~table["failed"]]
-    ax.plot(star[x].to_numpy(float), star["accuracy"].to_numpy(float), gid="training", **_STAR)
+    ax.plot(star[x].to_numpy(float), star["score"].to_numpy(float), gid="training", **_STAR)
     return not table.empty
 
 
@@ -245,8 +256,6 @@ def _band(ax: Axes, rows: pd.DataFrame, x: str, colour: str) -> None:
 
 
 def _frame(ax: Axes, table: pd.DataFrame, x: str, chance: float | None) -> None:
-    ax.set_ylim(0, 1.03)
-    ax.yaxis.set_major_formatter(_style.percent_axis())
     if chance is not None:
         ax.axhline(chance, zorder=1.5, **_CHANCE)
     values = np.unique(table[x].to_numpy(float))

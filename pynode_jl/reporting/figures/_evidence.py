@@ -1,4 +1,4 @@
-"""What a certificate rests on, in up to three panels: answers by step, order, error in margins."""
+"""What a certificate rests on: answers by step, order, error in margins, a panel for each."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.reporting.figures import _checks, _style
+from pynode_jl.reporting.figures._measure import ACCURACY, Measure
 
-COLUMNS = ("setting", "own", "accuracy", "flips", "flips_low", "flips_high")
+COLUMNS = ("setting", "own")
 
 # Errors smaller than this share of the median margin are drawn on the panel's lower edge.
 _SMALLEST = 1e-5
@@ -69,20 +70,29 @@ def evidence(
     folds: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
     order: OrderPanel | None = None,
     margins: MarginPanel | None = None,
+    measure: Measure = ACCURACY,
+    chance: float = float("nan"),
 ) -> Figure:
     """Draw what the diagnostics of a certificate measured.
 
+    Where answers are numbers the first panel is the error against the data by step, the convergence
+    test of Krishnapriyan et al. (2022): an ODE's is flat from its training step on down, that of a
+    model tied to its solver is least at the training step. Another has the shift of answers.
+
     Args:
         by_step: rows of setting (step or tolerance), own (the training solver's), accuracy, and the
-            share of answers that flip against the ODE's with its interval. Rows of nan (failed
-            solves) are not drawn.
+            share of answers that flip against the ODE's with its interval (flips, flips_low,
+            flips_high); where answers are numbers, score and shift in their place. Rows of nan
+            (failed solves) are not drawn.
         fixed: whether settings are steps; tolerances otherwise.
-        ode: the ODE's accuracy, drawn as a line (nan for none).
-        margin: the share of flips that is allowed, drawn as a line.
+        ode: the ODE's accuracy or score, drawn as a line (nan for none).
+        margin: the share of flips, or the shift, that is allowed, drawn as a line.
         settled: the setting from which on down the answers are the ODE's, drawn as a line.
-        folds: steps and the share of samples that fold at each.
+        folds: steps and the share of samples that fold at each; not drawn beside shifts.
         order: the order test; None leaves its panel out.
         margins: margins and errors; None leaves their panel out.
+        measure: what the scores are, and how answers change.
+        chance: the score of an answer without an input, around which errors are scaled.
 
     Raises:
         InvalidValueError: no rows, or a missing column.
@@ -102,16 +112,22 @@ def evidence(
         ... )
         >>> figure = evidence(table, fixed=True, ode=0.5, margin=0.03)
     """
-    table = _checks.named_tables("by_step", {"by_step": by_step}, COLUMNS)["by_step"]
+    change = measure.change_column
+    needed = (*COLUMNS, measure.score_column, *(f"{change}{end}" for end in ("", "_low", "_high")))
+    table = _checks.named_tables("by_step", {"by_step": by_step}, needed)["by_step"]
     if table.empty:
         raise InvalidValueError("by_step", "no rows", "at least one row", "Evaluate a step.")
-    panels = 1 + (order is not None) + (margins is not None)
+    panels = 1 + measure.shifts + (order is not None) + (margins is not None)
     figure = _style.new_figure(0.6 + 3.4 * panels, 3.5)
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.set(wspace=0.06)  # type: ignore[call-arg]
     axes = iter(figure.subplots(1, panels, squeeze=False).ravel())
-    _answers(next(axes), table, fixed, ode, margin, settled, folds)
+    if measure.shifts:
+        _errors(next(axes), table, fixed, ode, settled, measure, chance)
+        _shifts(next(axes), table, fixed, margin, settled, measure)
+    else:
+        _answers(next(axes), table, fixed, ode, margin, settled, folds)
     if order is not None:
         _order(next(axes), order)
     if margins is not None:
@@ -149,10 +165,67 @@ def _answers(
         ax.plot(
             steps, share, color=green, marker="^", ls=_style.DASHES[2], ms=4, label="samples folded"
         )
+    _star(ax, table, "accuracy")
+    _settled(ax, settled)
+    _steps(ax, fixed, "h" if fixed else "tolerance")
+    ax.set_ylim(-0.03, 1.05)
+    ax.yaxis.set_major_formatter(_style.percent_axis())
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, fontsize=7.5)
+
+
+def _errors(
+    ax: Axes,
+    table: pd.DataFrame,
+    fixed: bool,
+    ode: float,
+    settled: float | None,
+    measure: Measure,
+    chance: float,
+) -> None:
+    _style.title(ax, f"{measure.metric} by " + ("step" if fixed else "tolerance"), 3.0)
+    ax.plot(
+        table["setting"], table["score"], color=_style.COLOURS[0], marker="o", label="of the solve"
+    )
+    if np.isfinite(ode):
+        ax.axhline(ode, color=_style.FAINT, linewidth=1.2, label="of the ODE", zorder=1.6)
+    _star(ax, table, "score")
+    _settled(ax, settled)
+    _steps(ax, fixed, "h" if fixed else "tolerance")
+    measure.scale_scores(ax, [*table["score"], ode], chance)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, fontsize=7.5)
+
+
+def _shifts(
+    ax: Axes,
+    table: pd.DataFrame,
+    fixed: bool,
+    margin: float,
+    settled: float | None,
+    measure: Measure,
+) -> None:
+    _style.title(ax, "shift from the ODE's answers", 3.0)
+    orange = _style.COLOURS[1]
+    columns = ["shift", "shift_low", "shift_high"]
+    least = measure.scale_changes(ax, table[columns], margin, "y")
+    shown = table[columns].clip(lower=least)
+    ax.fill_between(
+        table["setting"], shown["shift_low"], shown["shift_high"],
+        color=_style.tint(orange, 0.35), linewidth=0,
+    )  # fmt: skip
+    ax.plot(table["setting"], shown["shift"], color=orange, marker="s", ms=4, label="shift")
+    _star(ax, table.assign(shift=shown["shift"]), "shift")
+    label = f"margin, {measure.change_text(margin)}"
+    ax.axhline(margin, color=_style.INK, linewidth=0.9, ls=":", label=label)
+    _settled(ax, settled)
+    _steps(ax, fixed, "h" if fixed else "tolerance")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, fontsize=7.5)
+
+
+def _star(ax: Axes, table: pd.DataFrame, column: str) -> None:
     own = table[table["own"].astype(bool)]
     ax.plot(
         own["setting"],
-        own["accuracy"],
+        own[column],
         linestyle="",
         marker="*",
         markersize=14,
@@ -161,12 +234,11 @@ def _answers(
         label="as trained",
         zorder=5,
     )
+
+
+def _settled(ax: Axes, settled: float | None) -> None:
     if settled is not None:
         ax.axvline(settled, color=_style.INK, linewidth=0.9, linestyle="--", label="settled from")
-    _steps(ax, fixed, "h" if fixed else "tolerance")
-    ax.set_ylim(-0.03, 1.05)
-    ax.yaxis.set_major_formatter(_style.percent_axis())
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, fontsize=7.5)
 
 
 def _order(ax: Axes, panel: OrderPanel) -> None:

@@ -1,4 +1,4 @@
-"""Test accuracy for every solver that was swapped in, as a grid."""
+"""Test accuracy, or the task's score, for every solver that was swapped in, as a grid."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import LogLocator, NullLocator
 
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.reporting.figures import _checks, _style
+from pynode_jl.reporting.figures._measure import ACCURACY, Measure
 
 COLUMNS = (
     "train_solver",
@@ -25,7 +26,6 @@ COLUMNS = (
     "order",
     "factor",
     "label",
-    "accuracy",
     "finer",
     "retcode",
 )
@@ -43,10 +43,13 @@ class _Row(NamedTuple):
 
 
 @_style.styled
-def swap_heatmap(tables: Mapping[str, pd.DataFrame], *, chance: float = 0.0) -> Figure:
+def swap_heatmap(
+    tables: Mapping[str, pd.DataFrame], *, chance: float = 0.0, measure: Measure = ACCURACY
+) -> Figure:
     """One panel for each trained model: test accuracy by test solver (down) and step (across).
 
-    The colours run from `chance` to 100 %: all that is no better than guessing is equally dark. A
+    The colours run from `chance` to 100 %: all that is no better than guessing is equally dark. Of
+    other scores they run from the best one to chance's, on a logarithmic scale where that is far. A
     solve that failed is hatched and carries its return code, the solver that the model was trained
     with has a frame, and an accuracy under a solver farther from the ODE than that one is small and
     in italics.
@@ -54,8 +57,10 @@ def swap_heatmap(tables: Mapping[str, pd.DataFrame], *, chance: float = 0.0) -> 
     Args:
         tables: by title, a swap table with at least the columns train_solver, test_solver, order,
             factor (NaN: a solver with its own settings, in the column "as given"), label, accuracy,
-            finer, retcode. All panels share the rows and columns that any of them has.
-        chance: accuracy of guessing, in [0, 1).
+            finer, retcode; of another `measure` with its score in place of the accuracy. All panels
+            share the rows and columns that any of them has.
+        chance: accuracy of guessing, in [0, 1), or the score of an answer without an input.
+        measure: what the scores are.
 
     Raises:
         InvalidValueError: no table, a missing column, or two rows for one cell.
@@ -65,10 +70,11 @@ def swap_heatmap(tables: Mapping[str, pd.DataFrame], *, chance: float = 0.0) -> 
         >>> report = pn.swap(trained, data, ["RK4"], backend="jax")
         >>> figure = swap_heatmap({"one weight": report.table}, chance=0.5)
     """
-    low = _checks.share("chance", chance)
+    low = _checks.share("chance", chance) if measure.in_percent else chance
+    needed = (*COLUMNS[:-1], measure.score_column, "retcode")
     checked = {
-        key: _with_rows(key, table)
-        for key, table in _checks.named_tables("tables", tables, COLUMNS).items()
+        key: _with_rows(key, table).assign(shown=table[measure.score_column].to_numpy(float))
+        for key, table in _checks.named_tables("tables", tables, needed).items()
     }
     rows = sorted({row for table in checked.values() for row in table["row"]}, key=_sort_key)
     factors = sorted({f for table in checked.values() for f in table["factor"].dropna()})
@@ -85,17 +91,19 @@ def swap_heatmap(tables: Mapping[str, pd.DataFrame], *, chance: float = 0.0) -> 
     for ax in empty:
         ax.set_visible(False)
 
-    scale = ScalarMappable(Normalize(low, 1.0), matplotlib.colormaps["cividis"])
+    every = pd.concat(checked.values())
+    scores = every["shown"].where(every["retcode"].astype(str) == "Success")
+    scale = measure.colours(scores, low)
     for i, (ax, (key, table)) in enumerate(zip(axes, checked.items(), strict=True)):
         _style.title(ax, key, cells * _CELL_WIDTH)
-        _draw(ax, table, rows, factors, scale)
+        _draw(ax, table, rows, factors, scale, measure)
         _frame(ax, rows, columns, factors)
         ax.tick_params(
             labelleft=i % across == 0,
             labelbottom=i + across >= len(axes),
             labeltop=len(rows) > _TALL and i < across,
         )
-    _key(figure, axes, scale, low, pd.concat(checked.values()))
+    _key(figure, axes, scale, low, every, measure)
     return figure
 
 
@@ -132,6 +140,7 @@ def _draw(
     rows: list[_Row],
     factors: list[float],
     scale: ScalarMappable,
+    measure: Measure,
 ) -> None:
     down = {row: i for i, row in enumerate(rows)}
     across = {factor: j for j, factor in enumerate(factors)}
@@ -140,7 +149,7 @@ def _draw(
     for cell in table.to_dict("records"):
         x = across.get(cell["factor"], len(factors) + _GAP if factors else 0)
         y = down[cell["row"]]
-        _cell(ax, x, y, cell, scale)
+        _cell(ax, x, y, cell, scale, measure)
         if cell["label"] == cell["train_solver"]:
             for colour, thick in (("white", 3.2), ("black", 1.6)):
                 ax.add_patch(
@@ -157,7 +166,9 @@ def _draw(
                 )
 
 
-def _cell(ax: Axes, x: float, y: float, cell: dict[Any, Any], scale: ScalarMappable) -> None:
+def _cell(
+    ax: Axes, x: float, y: float, cell: dict[Any, Any], scale: ScalarMappable, measure: Measure
+) -> None:
     corner = (x - 0.5, y - 0.5)
     code = str(cell["retcode"])
     if code != "Success":
@@ -179,9 +190,9 @@ def _cell(ax: Axes, x: float, y: float, cell: dict[Any, Any], scale: ScalarMappa
             x, y, text, ha="center", va="center", fontsize=5, linespacing=0.95, bbox=box, zorder=4
         )
         return
-    accuracy = float(cell["accuracy"])
-    known = np.isfinite(accuracy)
-    colour = scale.to_rgba(np.array(accuracy)) if known else (0.93, 0.93, 0.93, 1.0)
+    value = float(cell["shown"])
+    known = np.isfinite(value)
+    colour = scale.to_rgba(np.array(value)) if known else (0.93, 0.93, 0.93, 1.0)
     ax.add_patch(Rectangle(corner, 1, 1, facecolor=colour, edgecolor="white", linewidth=0.8))
     red, green, blue = colour[:3]
     dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
@@ -189,7 +200,7 @@ def _cell(ax: Axes, x: float, y: float, cell: dict[Any, Any], scale: ScalarMappa
     ax.text(
         x,
         y,
-        _style.percent(accuracy) if known else "?",
+        measure.score_text(value) if known else "?",
         ha="center",
         va="center",
         color="white" if dark else "black",
@@ -226,29 +237,60 @@ def _frame(ax: Axes, rows: list[_Row], columns: list[float], factors: list[float
             ax.axhline(i - 0.5, color="#999999", linewidth=0.7, zorder=2)
 
 
-def _key(figure: Figure, axes: Any, scale: ScalarMappable, low: float, table: pd.DataFrame) -> None:
-    below = bool((table["accuracy"] < low).any())
+def _key(
+    figure: Figure,
+    axes: Any,
+    scale: ScalarMappable,
+    low: float,
+    table: pd.DataFrame,
+    measure: Measure,
+) -> None:
+    below = bool((table["shown"] < scale.norm.vmin).any())
+    above = bool((table["shown"] > scale.norm.vmax).any())
     tall = figure.get_figheight()
     length = min(tall, 4.0)  # inches
     bar = figure.colorbar(
         scale,
         ax=list(axes),
-        extend="min" if below else "neither",
-        format=_style.percent_axis(),
+        extend={(1, 0): "min", (0, 1): "max", (1, 1): "both"}.get((below, above), "neither"),
+        format=measure.score_formatter(),
         shrink=length / tall,
         aspect=length / 0.13,
         anchor=(0.0, 1.0),
         pad=0.01,
     )
-    bar.set_label("test accuracy")
+    bar.set_label(f"test {measure.metric}")
     bar.outline.set_visible(False)
-    if low > 0:
+    if not measure.in_percent:
+        _name_chance(bar, low, measure)
+    elif low > 0:
         ticks = [low, *[t for t in np.linspace(0, 1, 11) if t > low + 0.05]]
         bar.set_ticks(
             ticks, labels=[f"{100 * low:.3g} %\nchance", *[f"{100 * t:.3g} %" for t in ticks[1:]]]
         )
     figure.supxlabel("step or tolerance, relative to training", fontsize=9)
     figure.supylabel("test solver and its order", fontsize=9)
+    handles = _marks(table)
+    if handles:
+        figure.legend(handles=handles, loc="outside upper left", ncols=3)
+
+
+def _name_chance(bar: Any, chance: float, measure: Measure) -> None:
+    """Write on a bar of scores where chance's is."""
+    if isinstance(bar.norm, LogNorm):
+        bar.set_ticks(LogLocator(subs=(1.0, 2.0, 5.0)))
+        bar.ax.yaxis.set_minor_locator(NullLocator())
+    if not np.isfinite(chance):
+        return
+    low, high = bar.norm.vmin, bar.norm.vmax
+    (end,) = bar.norm.inverse([0.12 if measure.higher_is_better else 0.88])
+    inner = [t for t in bar.get_ticks() if low <= t <= high]
+    ticks = [t for t in inner if (t > end) == measure.higher_is_better]
+    names = [measure.score_text(t) for t in ticks]
+    bar.set_ticks([*ticks, chance], labels=[*names, f"{measure.score_text(chance)}\nchance"])
+
+
+def _marks(table: pd.DataFrame) -> list[Any]:
     handles: list[Any] = []
     if (table["label"] == table["train_solver"]).any():
         handles.append(
@@ -272,5 +314,4 @@ def _key(figure: Figure, axes: Any, scale: ScalarMappable, low: float, table: pd
         handles.append(
             Patch(facecolor="white", edgecolor="#BBBBBB", hatch=_HATCH, label="solve failed")
         )
-    if handles:
-        figure.legend(handles=handles, loc="outside upper left", ncols=3)
+    return handles

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import NullFormatter
 
 from pynode_jl.reporting.figures import _checks, _style
+from pynode_jl.reporting.figures._measure import ACCURACY, Measure
 
 _CELL_WIDTH, _CELL_HEIGHT = 0.34, 0.24  # inches
-_NARROW = 0.2
+_NARROW, _WIDE = 0.2, 0.42
 _MOST_NUMBERED = 24  # columns: of more the cells are too narrow for numbers
 _TREE = 0.55  # inches
 _HATCH = "//////"
@@ -33,19 +33,22 @@ def swap_matrix_heatmap(
     own: pd.DataFrame | None = None,
     failed: pd.DataFrame | None = None,
     chance: float = 0.0,
+    measure: Measure = ACCURACY,
 ) -> Figure:
     """Mean test accuracy, rows and columns ordered and joined by how alike they are.
 
-    The colours run from `chance` to 100 %; a framed cell is the solver trained with; hatching marks
-    failed solves, white no solve. Up to 24 columns the cells carry their numbers, in percent.
+    The colours run from `chance` to 100 %, of other scores from the best to chance's; a framed cell
+    is the solver trained with; hatching marks failed solves, white no solve. Up to 24 columns the
+    cells carry their numbers, accuracies in percent.
 
     Args:
-        grid: accuracies, training solvers down and tests across, NaN where there is none.
+        grid: accuracies or scores, training solvers down and tests across, NaN where there is none.
         row_tree, column_tree: SciPy linkages of the rows and of the columns (`analysis.clusters`);
             an empty one leaves the order as it is and draws no tree.
         own: of the same shape, true where the test is the training solver itself.
         failed: of the same shape, true where solves failed.
-        chance: accuracy of guessing, in [0, 1).
+        chance: accuracy of guessing, in [0, 1), or the score of an answer without an input.
+        measure: what the scores are.
 
     Raises:
         InvalidValueError: an empty grid.
@@ -58,7 +61,7 @@ def swap_matrix_heatmap(
         >>> trees = clusters(grid)
         >>> figure = swap_matrix_heatmap(grid, row_tree=trees.rows, column_tree=trees.columns)
     """
-    low = _checks.share("chance", chance)
+    low = _checks.share("chance", chance) if measure.in_percent else chance
     _checks.some("grid", list(grid.columns) if len(grid) else [])
     rows, row_lines = _tree(row_tree, len(grid))
     columns, column_lines = _tree(column_tree, grid.shape[1])
@@ -68,7 +71,7 @@ def swap_matrix_heatmap(
     values = shown.to_numpy(float)
 
     numbered = len(columns) <= _MOST_NUMBERED
-    cell = _CELL_WIDTH if numbered else _NARROW
+    cell = (_CELL_WIDTH if measure.in_percent else _WIDE) if numbered else _NARROW
     wide, tall = max(cell * len(columns), 1.5), max(_CELL_HEIGHT * len(rows), 0.7)
     letter = 0.063 if numbered else 0.052
     names = [letter * max(map(len, map(str, labels))) for labels in (shown.index, shown.columns)]
@@ -81,18 +84,20 @@ def swap_matrix_heatmap(
         return figure.add_axes((x / width, y / height, w / width, h / height))
 
     ax = axes(left, bottom, wide, tall)
-    scale = ScalarMappable(Normalize(low, 1.0), matplotlib.colormaps["cividis"])
+    scale = measure.colours(np.where(failures, np.nan, values), low)
     for i in range(len(rows)):
         for j in range(len(columns)):
-            _cell(ax, i, j, float(values[i, j]), bool(failures[i, j]), scale, numbered)
+            text = _text(float(values[i, j]), measure) if numbered else ""
+            _cell(ax, i, j, float(values[i, j]), bool(failures[i, j]), scale, text)
             if frames[i, j]:
                 _outline(ax, i, j)
     _frame(ax, shown, numbered)
     _draw_tree(axes(left, bottom + tall + 0.03, wide, _TREE), column_lines, len(columns), "top")
     _draw_tree(axes(left + wide + 0.03, bottom, _TREE, tall), row_lines, len(rows), "right")
     bar_axes = axes(left + wide + _TREE + 0.15, bottom, 0.13, min(tall, 3.0))
-    bar = figure.colorbar(scale, cax=bar_axes, format=_style.percent_axis())
-    bar.set_label("test accuracy")
+    bar = figure.colorbar(scale, cax=bar_axes, format=measure.score_formatter())
+    bar.ax.yaxis.set_minor_formatter(NullFormatter())
+    bar.set_label(f"test {measure.metric}")
     bar.outline.set_visible(False)
     handles = []
     if frames.any():
@@ -131,8 +136,12 @@ def _alike(marks: pd.DataFrame | None, shown: pd.DataFrame) -> npt.NDArray[np.bo
     return np.asarray(same.fillna(0).to_numpy(float) > 0)
 
 
+def _text(score: float, measure: Measure) -> str:
+    return f"{100 * score:.0f}" if measure.in_percent else measure.score_text(score)
+
+
 def _cell(
-    ax: Axes, i: int, j: int, accuracy: float, failed: bool, scale: ScalarMappable, numbered: bool
+    ax: Axes, i: int, j: int, score: float, failed: bool, scale: ScalarMappable, text: str
 ) -> None:
     corner = (j - 0.5, i - 0.5)
     if failed:
@@ -140,17 +149,17 @@ def _cell(
             Rectangle(corner, 1, 1, facecolor="white", hatch=_HATCH, edgecolor="#BBBBBB", lw=0)
         )
         return
-    if not np.isfinite(accuracy):
+    if not np.isfinite(score):
         return
-    colour = scale.to_rgba(np.array(accuracy))
+    colour = scale.to_rgba(np.array(score))
     ax.add_patch(Rectangle(corner, 1, 1, facecolor=colour, edgecolor="white", linewidth=0.5))
-    if numbered:
+    if text:
         red, green, blue = colour[:3]
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
         ax.text(
             j,
             i,
-            f"{100 * accuracy:.0f}",
+            text,
             ha="center",
             va="center",
             fontsize=6.5,

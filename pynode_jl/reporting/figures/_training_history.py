@@ -9,17 +9,21 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from pynode_jl._validation import whole_number
 from pynode_jl.reporting.figures import _checks, _style
+from pynode_jl.reporting.figures._measure import ACCURACY, Measure
 
-COLUMNS = ("loss", "accuracy")
+COLUMNS = ("loss",)
 
 
 @_style.styled
 def training_history(
-    histories: Mapping[str, pd.DataFrame | Mapping[str, Any]], *, window: int | None = None
+    histories: Mapping[str, pd.DataFrame | Mapping[str, Any]],
+    *,
+    window: int | None = None,
+    measure: Measure = ACCURACY,
 ) -> Figure:
     """Loss and batch accuracy against iteration for several runs, with a rolling mean.
 
@@ -29,8 +33,10 @@ def training_history(
 
     Args:
         histories: by the run's name, a table (or mapping of arrays) with one row an iteration:
-            loss, accuracy and, if known, iteration (counted from 1 otherwise), nf, step.
+            loss, accuracy (or score, as the `measure` has it) and, if known, iteration (counted
+            from 1 otherwise), nf, step.
         window: iterations in the rolling mean; None takes a fiftieth of each run.
+        measure: what the scores are. Scores that are the losses themselves are not drawn again.
 
     Raises:
         InvalidValueError: no history, a missing column, or a window below 1.
@@ -41,8 +47,11 @@ def training_history(
     """
     if window is not None:
         whole_number("window", window, hint="Use window=1 for none.")
-    checked = _checks.named_tables("histories", histories, COLUMNS)
-    rows: list[tuple[str, str]] = [("loss", "loss"), ("accuracy", "batch accuracy")]
+    scores = measure.score_column
+    checked = _checks.named_tables("histories", histories, (*COLUMNS, scores))
+    rows: list[tuple[str, str]] = [("loss", "loss")]
+    if measure.in_percent or not all(t["loss"].equals(t[scores]) for t in checked.values()):
+        rows.append((scores, f"batch {measure.metric}"))
     for column, label in (
         ("nf", "evaluations of f\nper iteration"),
         ("step", "step or\ntolerance"),
@@ -95,7 +104,11 @@ def _scale(ax: Axes, column: str, tables: Mapping[str, pd.DataFrame]) -> None:
     values = values[np.isfinite(values)]
     if len(values) and values.min() > 0 and values.max() / values.min() > 10:
         ax.set_yscale("log")
-    elif column == "loss":
+        if column == "score":
+            ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+            ax.yaxis.set_minor_locator(NullLocator())
+    elif column == "loss" and (not len(values) or values.min() >= 0):
         ax.set_ylim(bottom=0)
     if column == "step" and len(values):
         steps_of_two = values.max() / values.min() < 1e4

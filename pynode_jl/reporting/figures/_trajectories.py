@@ -29,7 +29,7 @@ class TrajectoryPanel:
     Attributes:
         title: over the panel.
         steps: (times, n, 2), the states at a solver's own steps, start and end included.
-        labels: (n,), whole numbers from 0: the classes.
+        labels: (n,), whole numbers from 0: the classes; None where there are none.
         flow: (more times, n, 2), the same samples under a tight solver; None to leave it out.
 
     Example:
@@ -42,7 +42,7 @@ class TrajectoryPanel:
 
     title: str
     steps: npt.ArrayLike
-    labels: npt.ArrayLike
+    labels: npt.ArrayLike | None
     flow: npt.ArrayLike | None = None
 
 
@@ -87,7 +87,9 @@ def trajectories(
         where = f"panels[{i}]"
         steps = _checks.array(f"{where}.steps", panel.steps, (None, None, 2))
         n = steps.shape[1]
-        labels = _checks.array(f"{where}.labels", panel.labels, (n,))
+        labelled = panel.labels is not None
+        given = np.zeros(n, int) if panel.labels is None else panel.labels
+        labels = _checks.array(f"{where}.labels", given, (n,))
         flow = None
         if panel.flow is not None:
             flow = _checks.array(f"{where}.flow", panel.flow, (None, n, 2))
@@ -95,7 +97,7 @@ def trajectories(
         for label in np.unique(labels):
             mine = labels == label
             _draw(ax, steps[:, mine], None if flow is None else flow[:, mine], int(label))
-        classes |= {int(label) for label in labels}
+        classes |= {int(label) for label in labels if labelled}
         _frame(ax, steps, scale)
     for ax in axes[len(panels) :]:
         ax.set_visible(False)

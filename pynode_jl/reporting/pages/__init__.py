@@ -5,14 +5,23 @@ from __future__ import annotations
 from pynode_jl.reporting.pages._certificate_page import write_certificate
 from pynode_jl.reporting.pages._layout import Drawing, table, write_page
 from pynode_jl.reporting.pages._matrix_page import write_matrix_report
-from pynode_jl.reporting.pages._panels import decision_panel, in_the_plane, trajectory_panel
+from pynode_jl.reporting.pages._panels import (
+    decision_panel,
+    grid_around,
+    in_the_plane,
+    trajectory_panel,
+)
 from pynode_jl.reporting.pages._run_page import write_run_report
+from pynode_jl.reporting.pages._task_drawings import Shown, task_drawings
 
 __all__ = [
     "Drawing",
+    "Shown",
     "decision_panel",
+    "grid_around",
     "in_the_plane",
     "table",
+    "task_drawings",
     "trajectory_panel",
     "write_certificate",
     "write_matrix_report",

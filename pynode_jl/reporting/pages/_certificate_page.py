@@ -20,10 +20,11 @@ from pynode_jl.diagnostics import (
     interval_text,
 )
 from pynode_jl.reporting import figures
-from pynode_jl.reporting.figures import MarginPanel, OrderPanel
+from pynode_jl.reporting.figures import MarginPanel, Measure, OrderPanel
 from pynode_jl.reporting.html import Block, Facts, Section, Table, Text, VerdictCard
 from pynode_jl.reporting.pages._layout import Drawing, table, write_page
-from pynode_jl.reporting.pages._panels import FLOW, decision_panel, in_the_plane, trajectory_panel
+from pynode_jl.reporting.pages._panels import FLOW
+from pynode_jl.reporting.pages._task_drawings import Shown, task_drawings
 from pynode_jl.solvers import Solver
 from pynode_jl.training import TrainedLike
 
@@ -41,7 +42,9 @@ _SWAPS = {
     "label": "solve",
     "finer": "finer",
     "accuracy": "accuracy",
+    "score": "score",
     "flips": "flips",
+    "shift": "shift",
     "lost": "lost",
     "won": "won",
     "state_error": "state error",
@@ -51,7 +54,9 @@ _BY_STEP = {
     "label": "solve",
     "own": "as trained",
     "accuracy": "accuracy",
+    "score": "score",
     "flips": "flips against the ODE",
+    "shift": "shift from the ODE",
     "state_error": "state error",
     "nf": "evaluations",
     "retcode": "return code",
@@ -71,8 +76,8 @@ def write_certificate(
     Args:
         certificate: what `certify` gave.
         folder: where to write.
-        trained, dataset: the model and its data: given both, a model whose states lie in the plane
-            gets its trajectories and decision regions.
+        trained, dataset: the model and its data: given both, the page has pictures of the model's
+            answers: trajectories and regions or maps in the plane, fits to observed trajectories.
         backend: what solves for these, or its name; default `get_backend()`.
 
     Returns:
@@ -105,7 +110,7 @@ def write_certificate(
                     "trained with": certificate.solver.label,
                     "data": certificate.data,
                     "samples with Jacobians, at the most": certificate.samples,
-                    "margin": f"{100 * verdict.margin:.3g} %",
+                    "margin": Measure.of(certificate.swap).change_text(verdict.margin),
                     "confidence of intervals": f"{100 * verdict.confidence:.3g} %",
                     "backend": certificate.backend,
                 }
@@ -140,36 +145,54 @@ def _numbers(certificate: Certificate) -> list[Block]:
     reference = certificate.swap.reference
     if reference is not None and reference.solved:
         blocks.append(Facts(_reference_facts(certificate, reference), "The reference: its ODE"))
+    measure, n = Measure.of(certificate.swap), certificate.verdict.samples
     if len(swaps):
         failed = swaps["retcode"] != "Success"
-        shown = swaps.assign(
-            flips=[
-                str(Share(row["flips"], certificate.verdict.samples, row["flips_low"], high))
-                for row, high in zip(swaps.to_dict("records"), swaps["flips_high"], strict=True)
-            ],
-            label=swaps["label"].where(~failed, swaps["label"] + " (" + swaps["retcode"] + ")"),
-        )
+        label = swaps["label"].where(~failed, swaps["label"] + " (" + swaps["retcode"] + ")")
+        shown = _with_intervals(swaps.assign(label=label), measure, n)
         blocks += [
-            Text(
-                "finer: as near to the ODE as the training solve, or nearer; the verdict rests on"
-                " these rows and on the ODE. flips: answers that differ from those under the"
-                " training solver, with an interval whose lower end allows for the number of these"
-                " solves. lost, won: answers that only the training solver, and only this solve,"
-                " gives right."
-            ),
-            table(shown, _SWAPS, "Swaps"),
+            Text(_READING_SHIFTS if measure.shifts else _READING),
+            table(shown, _SWAPS, "Swaps", measure=measure),
         ]
     by_step = _report(certificate, "answers by step")
     if by_step is not None:
-        n = certificate.verdict.samples
-        shown = by_step.assign(
-            flips=[
-                str(Share(round(share * n), n, low, high)) if share == share else None
-                for share, low, high in by_step[["flips", "flips_low", "flips_high"]].to_numpy()
-            ]
-        )
-        blocks.append(table(shown, _BY_STEP, "Answers by step"))
+        # Here flips are shares.
+        counts = by_step if measure.shifts else by_step.assign(flips=(by_step["flips"] * n).round())
+        shown = _with_intervals(counts, measure, n)
+        blocks.append(table(shown, _BY_STEP, "Answers by step", measure=measure))
     return blocks or [Text("Nothing was measured.")]
+
+
+_FINER = (
+    "finer: as near to the ODE as the training solve, or nearer; the verdict rests on these rows"
+    " and on the ODE."
+)
+_READING = (
+    f"{_FINER} flips: answers that differ from those under the training solver, with an interval"
+    " whose lower end allows for the number of these solves. lost, won: answers that only the"
+    " training solver, and only this solve, gives right."
+)
+_READING_SHIFTS = (
+    f"{_FINER} shift: how far answers are from those under the training solver, with an interval"
+    " bootstrapped over test samples, whose lower end allows for the number of these solves."
+)
+
+
+def _with_intervals(frame: pd.DataFrame, measure: Measure, samples: int) -> pd.DataFrame:
+    """Return a table whose changes are texts, with their intervals; none for what is missing."""
+    column = measure.change_column
+
+    def text(value: float, low: float, high: float) -> str | None:
+        if value != value:
+            return None
+        if measure.shifts:
+            ends = interval_text(low, high, measure.unit)
+            return f"{amount_text(value, measure.unit)} ({ends})"
+        return str(Share(round(value), samples, low, high))
+
+    cells = frame[[column, f"{column}_low", f"{column}_high"]].astype(float).to_numpy()
+    texts = pd.Series([text(*row) for row in cells], index=frame.index, dtype=object)
+    return frame.assign(**{column: texts})
 
 
 def _reference_facts(certificate: Certificate, reference: Reference) -> dict[str, object]:
@@ -211,52 +234,51 @@ def _drawings(
     dataset: Dataset | None,
     backend: BackendLike,
 ) -> dict[str, Drawing]:
-    drawn = {}
+    drawn, measure = {}, Measure.of(certificate.swap)
     if _report(certificate, "answers by step") is not None:
         drawn["certificate-evidence"] = _evidence(certificate)
     if len(certificate.swap.table):
         drawn["certificate-swaps"] = Drawing(
             figures.swap_heatmap(
-                {certificate.solver.label: certificate.swap.table}, chance=certificate.swap.chance
+                {certificate.solver.label: certificate.swap.table},
+                chance=certificate.swap.chance,
+                measure=measure,
             ),
-            "Test accuracy under each test solver at each multiple of the training step or"
+            f"Test {measure.metric} under each test solver at each multiple of the training step or"
             " tolerance. Outlined: the solver trained with; in italics: solves that are farther"
             " from the ODE than it.",
         )
     fit = certificate.verdict.kind not in ("non-finite", "failed")
-    if trained is not None and dataset is not None and in_the_plane(trained) and fit:
+    if trained is not None and dataset is not None and fit:
         backend = as_backend(backend, trained.model)
         reference = certificate.swap.reference
         flow = FLOW
         if reference is not None and reference.solver is not None:
             # The method that could solve this field, at a tolerance for the eye.
             flow = Solver(reference.solver.name, FLOW.stepping)
-        label = trained.solver.label
-        drawn["certificate-trajectories"] = Drawing(
-            figures.trajectories([trajectory_panel(label, trained, dataset, backend, flow)]),
-            "Test samples under the steps of the training solver and under the flow of the ODE.",
-        )
-        drawn["certificate-regions"] = Drawing(
-            figures.decision_regions(
-                [
-                    decision_panel(f"{how}: {{}}", trained, dataset, backend, solver)
-                    for how, solver in ((label, trained.solver), ("as an ODE", flow))
-                ]
-            ),
-            "What the model answers over the plane, under its training solver and as an ODE.",
-        )
+        found = task_drawings({"": Shown(trained, dataset, backend, flow)})
+        drawn |= {f"certificate-{name}": drawing for name, drawing in found.items()}
     return drawn
+
+
+_BY_LABELS = (
+    "Accuracy, flips against the ODE's answers with their interval, and folded trajectories,"
+    " against the step or tolerance: an ODE's answers are settled from its training step on down."
+)
+_BY_NUMBERS = (
+    "{} against the data by the step or tolerance of the test solver (the convergence test of"
+    " Krishnapriyan et al. 2022): an ODE's is level from its training step, the star, on down; that"
+    " of a model tied to its solver is least there. Beside it, how far answers are from the ODE's,"
+    " with its interval."
+)
 
 
 def _evidence(certificate: Certificate) -> Drawing:
     folded, order = _report(certificate, "folds"), _report(certificate, "order")
     share = _report(certificate, "error share")
     scan = None if folded is None else folded[1]
-    caption = [
-        "Accuracy, flips against the ODE's answers with their interval, and folded trajectories,"
-        " against the step or tolerance: an ODE's answers are settled from its training step on"
-        " down."
-    ]
+    measure = Measure.of(certificate.swap)
+    caption = [_BY_NUMBERS.format(measure.metric) if measure.shifts else _BY_LABELS]
     if order is not None:
         caption.append(
             "Then: how final states approach the ODE's as steps shrink; in the grey band the"
@@ -278,5 +300,7 @@ def _evidence(certificate: Certificate) -> Drawing:
         if order is None
         else OrderPanel(order.steps, order.errors, order.solver.order, order.floor),
         margins=None if share is None else MarginPanel(share.margin, share.error),
+        measure=measure,
+        chance=certificate.swap.chance,
     )
     return Drawing(figure, " ".join(caption))

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from pynode_jl._io import make_folder, read_bytes
 from pynode_jl.reporting import figures
-from pynode_jl.reporting.formats import formats_for
+from pynode_jl.reporting.formats import Format, formats_for
 from pynode_jl.reporting.html import Facts, Picture, Section, Table, write_report
 
 
@@ -103,8 +103,9 @@ def table(
     columns: Mapping[str, str] | Sequence[str] | None = None,
     caption: str = "",
     *,
-    formats: Mapping[str, str] | None = None,
+    formats: Mapping[str, Format] | None = None,
     folded: bool = False,
+    measure: figures.Measure | None = None,
 ) -> Table:
     """Return a table of some `columns` (by name, their headings; default: all), formats by column.
 
@@ -114,6 +115,8 @@ def table(
         caption: what the table shows.
         formats: those that differ from `reporting.formats.FORMATS`.
         folded: closed at first.
+        measure: of a task whose answers are numbers: names scores and writes changes. With one,
+            `columns` that the table does not have are left out.
 
     Example:
         >>> import pandas as pd
@@ -122,6 +125,30 @@ def table(
         >>> table(frame, {"label": "solver", "accuracy": "accuracy"}).rows[0][1].text
         '98.7%'
     """
+    headers = dict(columns) if isinstance(columns, Mapping) else {}
+    if measure is not None and columns is not None:
+        columns = [name for name in columns if name in frame]
+        headers = {name: headers[name] for name in columns if name in headers}
     shown = frame if columns is None else frame[list(columns)]
-    headers = columns if isinstance(columns, Mapping) else {}
-    return Table(shown, formats_for(shown, formats), headers, caption, folded)
+    if measure is None or not measure.shifts:
+        return Table(shown, formats_for(shown, formats), headers, caption, folded)
+    if "score" in headers:
+        headers["score"] = measure.metric
+    own = _formats_of_shifts(shown, measure) | dict(formats or {})
+    return Table(shown, formats_for(shown, own), headers, caption, folded)
+
+
+#: Columns that hold changes where answers are numbers, and those that hold scores.
+_CHANGES = ("shift", "shift_low", "shift_high", "low", "high", "margin", "shift of the ODE")
+_SCORES = ("score", "score, low", "score, high", "lowest", "highest", "damage", "worst damage")
+_ENDS = ("as trained", "as an ODE")
+
+
+def _formats_of_shifts(frame: pd.DataFrame, measure: figures.Measure) -> dict[str, Format]:
+    """Return formats that differ from those of accuracies."""
+    scores = [*_SCORES, *(f"{name}{end}" for name in _ENDS for end in ("", ", low", ", high"))]
+    changes = ".1%" if measure.changes_in_percent else ".3g"
+    own: dict[str, Format] = dict.fromkeys(_CHANGES, changes)
+    own |= dict.fromkeys(scores, ".4g")
+    numbers = set(frame.select_dtypes("number").columns)
+    return {name: form for name, form in own.items() if name in numbers}

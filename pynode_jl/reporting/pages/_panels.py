@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from pynode_jl.backends import Backend
+from pynode_jl.backends import Array, Backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics import REFERENCE
 from pynode_jl.reporting.figures import DecisionPanel, TrajectoryPanel
 from pynode_jl.solvers import Solver
+from pynode_jl.tasks import Classification
 from pynode_jl.training import TrainedLike, as_trained_model
 
 #: The ODE, for the eye: a picture needs no tighter flow, and its grid reaches beyond the data.
@@ -53,9 +54,8 @@ def trajectory_panel(
     exact = backend.solve(
         model.field, trained.field_weights, x, span, flow, save_at=times, throw=False
     )
-    return TrajectoryPanel(
-        title, steps.y, dataset.y_test[:_SAMPLES], np.concatenate([x[None], exact.y])
-    )
+    labels = dataset.y_test[:_SAMPLES] if isinstance(model.task, Classification) else None
+    return TrajectoryPanel(title, steps.y, labels, np.concatenate([x[None], exact.y]))
 
 
 def decision_panel(
@@ -74,9 +74,7 @@ def decision_panel(
         >>> decision_panel("{}", untrained, spheres, backend, untrained.solver).points.shape
         (4, 2)
     """
-    reach = _ROOM * float(np.abs(dataset.x_test).max())
-    axis = np.linspace(-reach, reach, _GRID, dtype=np.float32)
-    grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    axis, grid = grid_around(dataset.x_test)
     answers, seen = (
         backend.evaluate(
             trained.model, trained.weights, as_trained_model(trained).inputs(x), solver
@@ -94,3 +92,16 @@ def decision_panel(
         dataset.y_test,
         seen.predictions,
     )
+
+
+def grid_around(points: Array) -> tuple[Array, Array]:
+    """Return the coordinates (g,) of a square grid around points of the plane, and it (g g, 2).
+
+    Example:
+        >>> from pynode_jl.reporting.pages import grid_around
+        >>> [each.shape for each in grid_around(np.eye(2))]
+        [(160,), (25600, 2)]
+    """
+    reach = _ROOM * float(np.abs(points).max())
+    axis = np.linspace(-reach, reach, _GRID, dtype=np.float32)
+    return axis, np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)

@@ -8,23 +8,25 @@ from pathlib import Path
 import pandas as pd
 
 from pynode_jl.diagnostics import SwapReport
+from pynode_jl.errors import InvalidValueError
 from pynode_jl.reporting import figures
+from pynode_jl.reporting.figures import Measure
 from pynode_jl.reporting.html import Facts, Section, Text, VerdictCard
 from pynode_jl.reporting.pages._layout import Drawing, table, write_page
-from pynode_jl.reporting.pages._panels import (
-    FLOW,
-    decision_panel,
-    in_the_plane,
-    trajectory_panel,
-)
-from pynode_jl.runs import Run
+from pynode_jl.reporting.pages._task_drawings import Shown, task_drawings
+from pynode_jl.runs import Run, history_table
 
 _COLUMNS = {
     "label": "test solver",
     "factor": "factor",
     "accuracy": "accuracy",
+    "score": "score",
+    "difference": "difference",
     "state_error": "state error",
     "finer": "finer",
+    "shift": "shift",
+    "shift_low": "low",
+    "shift_high": "high",
     "flips": "flips",
     "flips_low": "low",
     "flips_high": "high",
@@ -36,6 +38,7 @@ _COLUMNS = {
     "class_samples": "of",
     "class_low": "low in it",
     "logit_distance": "logit distance",
+    "output_distance": "output distance",
     "nf": "evaluations",
     "seconds": "seconds",
     "retcode": "return code",
@@ -70,87 +73,77 @@ def write_run_report(runs: Mapping[str, Run], folder: Path, title: str) -> Path:
         VerdictCard(report.verdict.kind, f"{name}: {report.verdict.kind}", report.verdict.text)
         for name, report in reports.items()
     ]
-    drawings = _swap_drawings(reports)
-    if all(in_the_plane(run.trained) for run in runs.values()):
-        drawings |= _plane_drawings(runs)
+    measure = _measure(reports)
+    drawings = _swap_drawings(reports, measure)
+    drawings |= task_drawings(
+        {name: Shown(run.trained, run.dataset, run.backend) for name, run in runs.items()}
+    )
+    histories = {name: history_table(run.trained) for name, run in runs.items()}
     drawings["training"] = Drawing(
-        figures.training_history({name: _history(run) for name, run in runs.items()}),
-        "Loss and batch accuracy while training.",
+        figures.training_history(histories, measure=measure),
+        f"Loss and batch {measure.metric} while training.",
     )
     swaps = [
-        table(report.table, _COLUMNS, f"{name}: every test solve", folded=True)
+        table(report.table, _COLUMNS, f"{name}: every test solve", folded=True, measure=measure)
         for name, report in reports.items()
     ]
     references = [
         Text(f"{name}: {report.cost.text}") for name, report in reports.items() if report.cost
     ]
+    reading = _READING_SHIFTS if measure.shifts else _READING
     *_, page = write_page(
         folder / "report.html",
         title=title,
         subtitle="Is the trained Neural ODE an ODE, or a ResNet tied to its solver?",
-        found=[Section("Verdict", [*cards, table(_summary(reports))])],
+        found=[Section("Verdict", [*cards, table(_summary(reports), measure=measure)])],
         drawings=drawings,
-        numbers=[Section("Every solve", [Text(_READING), *references, *swaps])],
+        numbers=[Section("Every solve", [Text(reading), *references, *swaps])],
         facts=[_facts(name, run) for name, run in runs.items()],
     )
     return page
 
 
-def _swap_drawings(reports: Mapping[str, SwapReport]) -> dict[str, Drawing]:
+def _measure(reports: Mapping[str, SwapReport]) -> Measure:
+    """Return the measure of the runs' task.
+
+    Raises:
+        InvalidValueError: they are of several.
+    """
+    measures = {name: Measure.of(report) for name, report in reports.items()}
+    first = next(iter(measures.values()))
+    if any(each != first for each in measures.values()):
+        kinds = ", ".join(f"{name}: {each.metric}" for name, each in measures.items())
+        raise InvalidValueError("runs", kinds, "runs of one task", "Write a page for each task.")
+    return first
+
+
+def _swap_drawings(reports: Mapping[str, SwapReport], measure: Measure) -> dict[str, Drawing]:
     tables = {name: report.table for name, report in reports.items()}
-    chance = min(report.chance for report in reports.values())
+    worst = min if measure.higher_is_better else max
+    chance = worst(report.chance for report in reports.values())
     return {
         "flips": Drawing(
             figures.flip_intervals(
                 {name: report.comparisons for name, report in reports.items()},
                 margin=min(report.verdict.margin for report in reports.values()),
+                measure=measure,
             ),
-            "Answers that change under the ODE and under the test solves nearer to it, with exact"
-            " intervals that hold together. An ODE's stay to the left of the margin.",
+            "How far answers shift under the ODE and under the test solves nearer to it, with"
+            " intervals that hold together. An ODE's stay to the left of the margin."
+            if measure.shifts
+            else "Answers that change under the ODE and under the test solves nearer to it, with"
+            " exact intervals that hold together. An ODE's stay to the left of the margin.",
         ),
         "swap": Drawing(
-            figures.swap_heatmap(tables, chance=chance),
-            "Test accuracy under each test solver (rows) at each multiple of the training step or"
-            " tolerance (columns). The outlined cell is the solver trained with; numbers in italics"
-            " are solves farther from the ODE than it, on which the verdict does not rest.",
+            figures.swap_heatmap(tables, chance=chance, measure=measure),
+            f"Test {measure.metric} under each test solver (rows) at each multiple of the training"
+            " step or tolerance (columns). The outlined cell is the solver trained with; numbers in"
+            " italics are solves farther from the ODE than it, on which the verdict does not rest.",
         ),
         "steps": Drawing(
-            figures.accuracy_against_step(tables, chance=chance),
-            "Test accuracy against the step, in units of the training step: an ODE's curves are"
-            " flat to the left of 1.",
-        ),
-    }
-
-
-def _plane_drawings(runs: Mapping[str, Run]) -> dict[str, Drawing]:
-    """Return trajectories and decision regions, for models whose states lie in the plane."""
-    return {
-        "trajectories": Drawing(
-            figures.trajectories(
-                [
-                    trajectory_panel(
-                        f"{name}, {run.trained.solver.label}", run.trained, run.dataset, run.backend
-                    )
-                    for name, run in runs.items()
-                ]
-            ),
-            "The same samples under the steps of the training solver and under the flow of the ODE"
-            " that the model's field defines.",
-        ),
-        "regions": Drawing(
-            figures.decision_regions(
-                [
-                    decision_panel(
-                        f"{name}, {how}: {{}}", run.trained, run.dataset, run.backend, solver
-                    )
-                    for name, run in runs.items()
-                    for how, solver in (
-                        (run.trained.solver.label, run.trained.solver),
-                        ("as an ODE", FLOW),
-                    )
-                ]
-            ),
-            "What each model answers over the plane, under its training solver and as an ODE.",
+            figures.accuracy_against_step(tables, chance=chance, measure=measure),
+            f"Test {measure.metric} against the step, in units of the training step: an ODE's"
+            " curves are flat to the left of 1.",
         ),
     }
 
@@ -167,15 +160,28 @@ _READING = (
 )
 
 
+_READING_SHIFTS = (
+    "shift: how far answers are from those under the training solver, in the task's measure; low"
+    " and high: its interval, bootstrapped over test samples, simultaneous over all solves that"
+    " count."
+    " difference: what the mean score of a sample gains on that as trained. state error: mean"
+    " distance of final states from the ODE's, relative where states are large. finer: of a state"
+    " error no larger than the training solver's; the verdict rests on these solves and on the ODE."
+    " output distance: mean norm of the difference to the training solver's outputs, in units of"
+    " their own mean norm."
+)
+
+
 def _summary(reports: Mapping[str, SwapReport]) -> pd.DataFrame:
     def row(name: str, report: SwapReport) -> dict[str, object]:
         verdict, ode = report.verdict, report.verdict.ode
+        changes = "shift" if "shift" in report.table else "flips"
         return {
             "run": name,
             "verdict": verdict.kind,
             "as trained": report.trained,
             "as an ODE": report.ode,
-            "flips of the ODE": None if ode is None else ode.share,
+            f"{changes} of the ODE": None if ode is None else ode.share,
             "low": None if ode is None else ode.low,
             "high": None if ode is None else ode.high,
             "margin": verdict.margin,
@@ -184,18 +190,6 @@ def _summary(reports: Mapping[str, SwapReport]) -> pd.DataFrame:
         }
 
     return pd.DataFrame([row(name, report) for name, report in reports.items()])
-
-
-def _history(run: Run) -> pd.DataFrame:
-    history = run.trained.history
-    return pd.DataFrame(
-        {
-            "loss": history.loss,
-            "accuracy": history.accuracy,
-            "nf": history.nf,
-            "step": history.step,
-        }
-    )
 
 
 def _facts(name: str, run: Run) -> Facts:
