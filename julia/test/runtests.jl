@@ -302,7 +302,7 @@ const FLOWS = ["$name, $(noisy ? "noise" : "exact")" => PyNODE.LogDensityField(f
     rhs = PyNODE.load!(RightHandSide(flow, batch, Float64), flat)
     inner = PyNODE.load!(RightHandSide(flow.inner, batch, Float64), flat)
     state(y) = vec(reshape(y, rows, batch)[1:d, :])
-    slope(y) = (dy = similar(y); inner(dy, y, nothing, t); reshape(dy, d, batch))
+    slope(y) = (own = similar(y); inner(own, y, nothing, t); reshape(own, d, batch))
     dy = similar(y)
     rhs(dy, y, nothing, t)
     found = reshape(dy, rows, batch)
