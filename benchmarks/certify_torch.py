@@ -28,7 +28,7 @@ import pynode_jl as pn
 from pynode_jl.backends.torch import TorchBackend
 from pynode_jl.torch import certify
 
-METHODS = {"Euler": "euler", "Midpoint": "midpoint", "RK4": "rk4", "Tsit5": "tsit5"}
+METHODS = {"Euler": "euler", "Midpoint": "midpoint", "RK4": "rk4", "Tsit5": "dopri5"}
 
 
 class TimeConv(nn.Module):

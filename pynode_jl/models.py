@@ -77,8 +77,8 @@ class FunctionMap:
         Raises:
             InvalidValueError: it has another shape than `output_shape` says.
         """
-        outside = self.backend == "jax" and isinstance(x, np.ndarray)
-        found = self.function(weights, x)
+        outside = isinstance(x, np.ndarray)
+        found = _of_numpy(self, weights, x) if outside else self.function(weights, x)
         if tuple(found.shape) != (x.shape[0], *self.output_shape):
             raise InvalidValueError(
                 "function(weights, x).shape",
@@ -87,6 +87,18 @@ class FunctionMap:
                 "Correct output_shape, or the function.",
             )
         return np.asarray(found) if outside else found
+
+
+def _of_numpy(part: FunctionMap, weights: Mapping[str, Any], x: Any) -> Any:
+    """Return the value at a NumPy array; of torch's function at tensors of its precision."""
+    if part.backend != "torch":
+        return part.function(weights, x)
+    import torch
+
+    with torch.no_grad():
+        inputs = torch.tensor(x)
+        tensors = {k: torch.tensor(np.asarray(each)).to(inputs) for k, each in weights.items()}
+        return part.function(tensors, inputs).numpy(force=True)
 
 
 @dataclass(frozen=True)

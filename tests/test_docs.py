@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,3 +83,15 @@ def test_code_of_the_documents_is_python() -> None:
             r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL
         ):
             ast.parse(block)
+
+
+@pytest.mark.parametrize("framework", ["torch", "jax"])
+def test_what_exists_is_certified_as_the_guide_says(framework: str, capsys: Any) -> None:
+    """The examples of that section run as they stand."""
+    pytest.importorskip(framework)
+    guide = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+    section = guide.partition("## Certify what exists")[2].partition("\n## ")[0]
+    blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    (block,) = [each for each in blocks if f"pynode_jl.{framework} import" in each]
+    exec(compile(block, "guide.md", "exec"), {"__name__": "guide"})
+    assert "untrained" in capsys.readouterr().out

@@ -77,7 +77,7 @@ function PyNODE.follow!(path::ZygotePath, y0)
     return y1, nf[], PyNODE.return_code(code[], y1)
 end
 
-function PyNODE.pull!(bar, slope, path::ZygotePath)
+function PyNODE.pull!(bar::AbstractVector, slope, path::ZygotePath)
     to_y0, to_p = path.back(copy(bar))
     if path.parameters isa ComponentArray
         # Some algorithms give a plain vector back.

@@ -84,5 +84,74 @@ function pull_finish_with!(derivative::F, g, bias, y) where {F}
     return g
 end
 
+# Second derivatives: of `FROM_OUTPUT` over the first one, from the output y, of the others from the
+# input x.
+no_curvature(y) = zero(y)
+tanh_curvature(y) = -2y
+softplus_curvature(y) = exp(-y)
+sigmoid_curvature(y) = 1 - 2y
+elu_curvature(y) = ifelse(y > 0, zero(y), one(y))
+silu_curvature(x) = (s = sigmoid(x); s * (1 - s) * (2 + x * (1 - 2s)))
+gelu_curvature(x) = (2 - x * x) * exp(-x * x / 2) / sqrt(oftype(x, 2) * oftype(x, pi))
+
+"""`f(derivative, curvature, arguments...)` with the two of an activation."""
+@inline function with_derivatives(f::F, code::Int, arguments::Vararg{Any, N}) where {F, N}
+    return code == 1 ? f(drelu, no_curvature, arguments...) :
+           code == 2 ? f(dtanh, tanh_curvature, arguments...) :
+           code == 3 ? f(dsoftplus, softplus_curvature, arguments...) :
+           code == 4 ? f(dsigmoid, sigmoid_curvature, arguments...) :
+           code == 5 ? f(dgelu, gelu_curvature, arguments...) :
+           code == 6 ? f(delu, elu_curvature, arguments...) :
+           f(dsilu, silu_curvature, arguments...)
+end
+
+"""
+Tangents through an activation, in place. The first `batch` columns are samples, and as many follow
+for each tangent of theirs; `seen` is what the derivative is taken from; `slope` is scratch.
+"""
+function push_tangents!(derivative::F, ::Any, columns, seen, batch, slope) where {F}
+    @inbounds for j in 1:batch
+        @simd for i in axes(seen, 1)
+            slope[i] = derivative(seen[i, j])
+        end
+        for column in (j + batch):batch:size(columns, 2)
+            @simd for i in axes(seen, 1)
+                columns[i, column] *= slope[i]
+            end
+        end
+    end
+    return columns
+end
+
+"""
+The reverse of an activation and of `push_tangents!`, in place of the cotangents `bars`: those of
+samples get what the tangents' derivatives give them, and their sums by rows are added to `bias`, if
+`summed`. `seen` are the columns behind the activation for `FROM_OUTPUT`, else those
+before it; `slope` and `bend` are scratch.
+"""
+function pull_tangents!(derivative::F, curvature::G, bars, bias, summed::Bool, seen, batch, slope,
+        bend) where {F, G}
+    @inbounds for j in 1:batch
+        @simd for i in axes(seen, 1)
+            slope[i] = derivative(seen[i, j])
+            bend[i] = 0
+        end
+        for column in (j + batch):batch:size(bars, 2)
+            @simd for i in axes(seen, 1)
+                bend[i] = muladd(seen[i, column], bars[i, column], bend[i])
+                bars[i, column] *= slope[i]
+            end
+        end
+        @simd for i in axes(seen, 1)
+            bars[i, j] = bars[i, j] * slope[i] + curvature(seen[i, j]) * bend[i]
+        end
+        summed || continue
+        @simd for i in axes(seen, 1)
+            bias[i] += bars[i, j]
+        end
+    end
+    return bars
+end
+
 """The activations as scalar functions, by number."""
 const SCALARS = (relu, tanh, softplus, sigmoid, gelu, elu, silu)

@@ -196,16 +196,23 @@ function forward_sweep!(states::AbstractMatrix{T}, sweep::Sweep{T}, t0, ends) wh
 end
 
 """
-    reverse_sweep!(bar, sweep, times, states; taped)
+    reverse_sweep!(bars, sweep, times, states, ends; taped)
 
-Sweep the cotangent `bar` of the last state back to the first. `taped` says that the forward sweep
-has just left its evaluations on the tapes.
+Sweep cotangents back to the first state, whose one is returned: `bars[:, j]` is that of
+`states[:, ends[j]]`, the last state among them. `taped` says that the forward sweep has just left its
+evaluations on the tapes.
 """
-function reverse_sweep!(bar, sweep::Sweep{T}, times, states; taped::Bool) where {T}
+function reverse_sweep!(bars, sweep::Sweep{T}, times, states, ends; taped::Bool) where {T}
+    segment = length(ends)
+    bar = segment == 1 ? vec(bars) : bars[:, segment]
     for i in (length(times) - 1):-1:1
         t, h = T(times[i]), T(times[i + 1] - times[i])
         taped || step!(sweep.stage, sweep, i, t, h, view(states, :, i))
         pull_step!(bar, sweep, i, h)
+        if segment > 1 && i == ends[segment - 1]
+            segment -= 1
+            add!(bar, one(T), view(bars, :, segment))
+        end
     end
     return bar
 end

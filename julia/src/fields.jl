@@ -39,12 +39,7 @@ end
 
 function network_for(rhs::RightHandSide, ::Type{S}) where {S}
     network = get!(rhs.others, S) do
-        copied = Network{S}(rhs.network.field, rhs.network.batch)
-        for (to, from) in zip(copied.operations, rhs.network.operations)
-            copyto!(to.weight, from.weight)
-            copyto!(to.bias, from.bias)
-        end
-        copied
+        copy_weights!(Network{S}(rhs.network.field, rhs.network.batch), rhs.network)
     end
     return network::Network{S}
 end

@@ -29,7 +29,7 @@ function keep!(saved, rhs::RightHandSide{T}, sweep::Sweep{T}, algorithm, flat, y
     found = solve_field(rhs, hard, algorithm, flat, y0, t0, steps)
     counts = (found.nf, found.njac, found.naccept, found.nreject, found.retcode)
     found.retcode == "Success" || return nothing, counts...
-    ends = [argmin(abs.(found.t .- stop)) for stop in steps.stops]
+    ends = columns_at(steps.stops, found.t)
     copyto!(saved, view(found.y, :, ends))
     kept = Kept(rhs, sweep, Vector{T}(flat), Float64.(found.t), on_device(network, found.y), ends,
         steps.origin)

@@ -149,6 +149,15 @@ function load!(network::Network, flat::AbstractVector)
     return network
 end
 
+"""Take over the weights of a network of the same field, of another element type."""
+function copy_weights!(network::Network, other::Network)
+    for (to, from) in zip(network.operations, other.operations)
+        copyto!(to.weight, from.weight)
+        copyto!(to.bias, from.bias)
+    end
+    return network
+end
+
 """Write the collected gradient to `flat`, in Python's order and layouts, and clear it."""
 function unload_gradient!(flat::AbstractVector, network::Network)
     fill!(flat, 0)
@@ -272,12 +281,13 @@ function push_time!(dT, network::Network, tape::Tape)
     return store_state!(dT, tangents.output, field)
 end
 
+"""`out = activation.(weight * x .+ bias)`."""
+product!(out, op::Operation, x) = finish!(multiply!(out, op.weight, x), op.bias, op.activation)
+
 """
-`out = activation.(weight * x .+ bias)`. One row or one column of weights is a loop: for so few
-numbers BLAS is slower.
+`out = weight * x`. One row or one column of weights is a loop: for so few numbers BLAS is slower.
 """
-function product!(out, op::Operation{T}, x) where {T}
-    weight = op.weight
+function multiply!(out, weight::Matrix{T}, x) where {T}
     if size(weight, 2) == 1
         @inbounds for j in axes(out, 2)
             value = x[1, j]
@@ -296,16 +306,23 @@ function product!(out, op::Operation{T}, x) where {T}
     else
         mul!(out, weight, x)
     end
-    return finish!(out, op.bias, op.activation)
+    return out
 end
 
 """
 The cotangent of a product's input into `x_bar`, for that of its output, `out_bar`, which becomes
 that of the product alone; the weights' part is added to `total`, if `weights` are wanted.
 """
-function pull_product!(x_bar, total, op::Operation{T}, x, out_bar, out, weights::Bool) where {T}
-    weight = op.weight
+function pull_product!(x_bar, total, op::Operation, x, out_bar, out, weights::Bool)
     pull_finish!(out_bar, weights ? total.bias : nothing, out, op.activation)
+    return pull_multiply!(x_bar, weights ? total.weight : nothing, op.weight, x, out_bar)
+end
+
+"""
+The cotangent of the input of `multiply!` into `x_bar`, for `out_bar`, that of its output; that of
+the weights is added to `total`, unless that is `nothing`.
+"""
+function pull_multiply!(x_bar, total, weight::Matrix{T}, x, out_bar) where {T}
     if size(weight, 2) == 1
         @inbounds for j in axes(out_bar, 2)
             sum = zero(T)
@@ -314,10 +331,10 @@ function pull_product!(x_bar, total, op::Operation{T}, x, out_bar, out, weights:
             end
             x_bar[1, j] = sum
         end
-        weights && @inbounds for j in axes(out_bar, 2)
+        isnothing(total) || @inbounds for j in axes(out_bar, 2)
             value = x[1, j]
             @simd for i in axes(out_bar, 1)
-                total.weight[i, 1] = muladd(value, out_bar[i, j], total.weight[i, 1])
+                total[i, 1] = muladd(value, out_bar[i, j], total[i, 1])
             end
         end
     elseif size(weight, 1) == 1
@@ -327,15 +344,15 @@ function pull_product!(x_bar, total, op::Operation{T}, x, out_bar, out, weights:
                 x_bar[i, j] = weight[1, i] * value
             end
         end
-        weights && @inbounds for j in axes(x, 2)
+        isnothing(total) || @inbounds for j in axes(x, 2)
             value = out_bar[1, j]
             @simd for i in axes(x, 1)
-                total.weight[1, i] = muladd(value, x[i, j], total.weight[1, i])
+                total[1, i] = muladd(value, x[i, j], total[1, i])
             end
         end
     else
         mul!(x_bar, transpose(weight), out_bar)
-        weights && mul!(total.weight, out_bar, transpose(x), true, true)
+        isnothing(total) || mul!(total, out_bar, transpose(x), true, true)
     end
     return x_bar
 end

@@ -1,13 +1,28 @@
 # A path is a solve that can be differentiated. Training and gradients see no more of it than
-# `load!(path, flat)`, `follow!(path, y0)` and `pull!(bar, slope, path)`.
+# `load!(path, flat)`, `follow!(path, y0)`, `saved(path, y1)` and `pull!(bars, slope, path)`.
 
 abstract type AbstractPath{T} end
+
+"""How many times a path's states are wanted at; the last ends it."""
+stops(::AbstractPath) = 1
+
+"""The states at the stops, (size * batch, stops), after `follow!` has returned the last one, `y1`."""
+saved(::AbstractPath, y1) = y1
+
+"""
+    pull!(bars, slope, path)
+
+Gradients of `sum(bars .* saved)` after `follow!`: to the flat weights into `slope`, and to `y0`,
+which is returned. `bars` may be the last state's alone, a vector: that of `y0` is then over it.
+"""
+pull!(bars::AbstractMatrix, slope, path::AbstractPath) = pull!(vec(bars), slope, path)
 
 """
     Path(rhs, algorithm, tableau, steps, t0)
 
 The discrete gradient: fixed steps run here, adaptive ones in OrdinaryDiffEq, whose accepted steps
-are then differentiated at its own states, their lengths held constant.
+are then differentiated at its own states, their lengths held constant. `states[:, i]` is where step
+i starts, `states[:, ends[j]]` the state at the j-th stop.
 """
 mutable struct Path{T, R, A, S, C, M <: AbstractMatrix{T}} <: AbstractPath{T}
     const rhs::R
@@ -16,18 +31,34 @@ mutable struct Path{T, R, A, S, C, M <: AbstractMatrix{T}} <: AbstractPath{T}
     const t0::Float64
     const sweep::S
     const record::C
+    const saved::M
     times::Vector{Float64}
     states::M
+    ends::Vector{Int}
 end
 
 function Path(rhs::RightHandSide, algorithm, tableau::Tableau, steps::Steps, t0)
     n = length(steps.ends) <= steps.max_steps ? length(steps.ends) : 0
     network = rhs.network
-    states = allocate(network, state_size(network.field) * network.batch, fixed(steps) ? n + 1 : 0)
+    states(columns) = allocate(network, state_size(network.field) * network.batch, columns)
     times = Float64[t0; steps.ends]
     sweep = Sweep(network, tableau, n)
     sweep.origin = steps.origin
-    return Path(rhs, algorithm, steps, Float64(t0), sweep, Record(network), times, states)
+    return Path(rhs, algorithm, steps, Float64(t0), sweep, Record(network),
+        states(length(steps.stops)), times, states(fixed(steps) ? n + 1 : 0),
+        columns_at(steps.stops, times))
+end
+
+"""Where the stops are among the times."""
+columns_at(stops, times) = [argmin(abs.(times .- stop)) for stop in stops]
+
+stops(path::Path) = length(path.steps.stops)
+
+function saved(path::Path, y1)
+    for (i, column) in enumerate(path.ends)
+        copyto!(view(path.saved, :, i), view(path.states, :, column))
+    end
+    return path.saved
 end
 
 """The network that a path's weights are loaded into."""
@@ -52,6 +83,7 @@ function follow!(path::Path{T}, y0::AbstractVector{T}) where {T}
         f = ode_function(seen, hard, y0; origin = path.steps.origin)
         found = solve(f, path.algorithm, y0, SciMLBase.NullParameters(), path.t0, path.steps)
         path.times, path.states = Float64.(found.t), on_device(network(path), found.y)
+        path.ends = columns_at(path.steps.stops, path.times)
         nf, code = found.nf, found.retcode
         hard || code != "Success" || recall!(path.sweep, path.record, path.times, path.states)
     end
@@ -153,19 +185,15 @@ function find(record::Record{<:Any, <:Any, T}, time, state, begun) where {T}
     return 0
 end
 
-"""
-    pull!(bar, slope, path)
-
-Gradients of `sum(bar .* y(t1))` after `follow!`: to the flat weights into `slope`, to `y0` over
-`bar`.
-"""
-function pull!(bar, slope, path::Path)
+function pull!(bars::AbstractMatrix, slope, path::Path)
     # An implicit stage that OrdinaryDiffEq has solved is solved again.
     taped = path.sweep.kept && (fixed(path.steps) || !implicit(path.sweep.tableau))
-    reverse_sweep!(bar, path.sweep, path.times, path.states; taped)
+    bar = reverse_sweep!(bars, path.sweep, path.times, path.states, path.ends; taped)
     unload_gradient!(slope, network(path))
     return bar
 end
+
+pull!(bar::AbstractVector, slope, path::Path) = pull!(reshape(bar, :, 1), slope, path)
 
 """
     vjp!(slope, bar, path, flat, y0)

@@ -18,7 +18,13 @@
             Steps([1.0], [0.5, 1.0], 0.5, 0.0, 0.0, 100, true)))
         pull_back!(copy(flat), copy(y0), zeros(T, 2), kept, ones(T, 6, 1))
         both = zeros(T, length(flat) + 6)
-        train!(both, zero(both), zero(both), zeros(T, 3, 1), path, ones(T, 2, 4),
-            Int32[0, 1, 0, 1], Int32[0; 1; 2;;], 2, Adam(1e-3, 0.9, 0.999, 1e-8), 0)
+        for (weights, head, objective, targets) in (
+            (both, LinearHead(path, 2), CrossEntropy(ones(T, 2)), Int32[0, 1, 0, 1]),
+            (flat, StateHead(path, 2), SquaredError(), zeros(T, 2, 1, 4)))
+
+            train!(weights, zero(weights), zero(weights), zeros(T, 3, 1), path, zeros(T, 2, 3),
+                ones(T, 2, 4), targets, Int32[0; 1; 2;;], head, objective,
+                Adam(1e-3, 0.9, 0.999, 1e-8), 0)
+        end
     end
 end

@@ -292,6 +292,103 @@ end
     @test slope[some] ≈ [difference(w -> value(w, y0, times), flat, i) for i in some] rtol = 1e-6
 end
 
+const FLOWS = ["$name, $(noisy ? "noise" : "exact")" => PyNODE.LogDensityField(field, noisy)
+               for (name, field) in FIELDS for noisy in (false, true)]
+
+@testset "a divergence and its pullback against finite differences: $name" for (name, flow) in FLOWS
+    batch, h, t, d = 3, 1e-5, 0.7, PyNODE.state_size(flow.inner)
+    rows = PyNODE.state_size(flow)
+    flat, y = weights_of(flow), states_of(flow, batch)
+    rhs = PyNODE.load!(RightHandSide(flow, batch, Float64), flat)
+    inner = PyNODE.load!(RightHandSide(flow.inner, batch, Float64), flat)
+    state(y) = vec(reshape(y, rows, batch)[1:d, :])
+    slope(y) = (dy = similar(y); inner(dy, y, nothing, t); reshape(dy, d, batch))
+    dy = similar(y)
+    rhs(dy, y, nothing, t)
+    found = reshape(dy, rows, batch)
+    @test found[1:d, :] ≈ slope(state(y)) rtol = 1e-12
+    noise = flow.noisy ? reshape(y, rows, batch)[(d + 2):end, :] : nothing
+    shifted(direction) = (slope(state(y) .+ h .* vec(direction)) .-
+                          slope(state(y) .- h .* vec(direction))) ./ 2h
+    divergence = flow.noisy ? sum(noise .* shifted(noise); dims = 1) :
+                 sum(shifted(repeat(I(d)[:, i], 1, batch))[i:i, :] for i in 1:d)
+    @test found[d + 1, :] ≈ vec(divergence) rtol = 1e-7 atol = 1e-9
+    flow.noisy && @test all(iszero, found[(d + 2):end, :])
+    bar = sin.(2 .* (1:length(y)))
+    network = rhs.network
+    value(flat, y, t) = sum(bar .* PyNODE.forward!(similar(y), PyNODE.load!(network, flat), t, y))
+    tape = PyNODE.new_tape(network)
+    PyNODE.forward!(dy, network, t, y, tape)
+    y_bar, flat_bar = copy(bar), similar(flat)
+    PyNODE.pullback!(y_bar, network, tape)
+    t_bar = PyNODE.time_cotangent(network)
+    PyNODE.unload_gradient!(flat_bar, network)
+    difference(f, x, i) = (e = zero(x); e[i] = h; (f(x .+ e) - f(x .- e)) / 2h)
+    @test y_bar ≈ [difference(y -> value(flat, y, t), y, i) for i in eachindex(y)] rtol = 1e-6
+    some = 1:3:length(flat)
+    @test flat_bar[some] ≈ [difference(w -> value(w, y, t), flat, i) for i in some] rtol = 1e-6
+    @test t_bar ≈ (value(flat, y, t + h) - value(flat, y, t - h)) / 2h atol = 1e-7
+    # In place, and of dual numbers where a solver asks for them.
+    @test allocated(rhs, dy, y, nothing, t) == 0
+    @test allocated(PyNODE.pullback!, y_bar, network, tape) == 0
+    f = PyNODE.ode_function(PyNODE.load!(rhs, flat), true, y)
+    dT = similar(y)
+    f.tgrad(dT, y, nothing, t)
+    after, before = similar(y), similar(y)
+    rhs(after, y, nothing, t + h)
+    rhs(before, y, nothing, t - h)
+    @test dT ≈ (after .- before) ./ 2h atol = 1e-7
+end
+
+@testset "an objective's cotangents against finite differences" begin
+    h, indices, stops = 1e-6, Int32[4, 0, 2], 2
+    targets = cos.(reshape(1:30, 3, stops, 5))
+    targets[2, 1, 5] = targets[3, 2, 1] = NaN
+    targets[:, :, 3] .= NaN
+    labels = Int32[2, 0, 1, 0, 2]
+    weights = [1.0, 2.0, 0.5]
+    cases = [
+        (PyNODE.CrossEntropy(weights), labels, 1),
+        (PyNODE.OneLogit(PyNODE.CrossEntropy(weights[1:2])), min.(labels, 1), 1),
+        (PyNODE.SquaredError(), targets, stops),
+        (PyNODE.NegativeLogDensity(), nothing, 1)
+    ]
+    for (objective, seen, stops) in cases
+        numbers = objective isa PyNODE.OneLogit ? 1 : 3
+        outputs = sin.(reshape(1:(numbers * 3 * stops), numbers, 3 * stops))
+        value(outputs) = first(PyNODE.loss!(copy(outputs), objective, seen, indices))
+        bars = copy(outputs)
+        PyNODE.loss!(bars, objective, seen, indices)
+        differences = map(eachindex(outputs)) do i
+            e = zero(outputs)
+            e[i] = h
+            (value(outputs .+ e) - value(outputs .- e)) / 2h
+        end
+        @test vec(bars) ≈ differences atol = 1e-8
+    end
+end
+
+@testset "a path read at several times: $name" for (name, tableau) in ("RK4" => RK4,
+        "SDIRK2" => SDIRK2)
+    field, h = last(FIELDS[1]), 1e-6
+    rhs = RightHandSide(field, 3, Float64)
+    flat, y0 = weights_of(field), states_of(field, 3)
+    bars = sin.(2 .* reshape(1:(2 * length(y0)), :, 2))
+    steps = Steps([0.5, 1.1], [0.25, 0.5, 0.75, 1.0, 1.1], 0.25, 0.0, 0.0, 100, false)
+    path = PyNODE.Path(rhs, PyNODE.Euler(), tableau, steps, 0.0)
+    function value(flat, y0)
+        y1, _, _ = PyNODE.follow!(PyNODE.load!(path, flat), y0)
+        return sum(bars .* PyNODE.saved(path, y1))
+    end
+    value(flat, y0)
+    slope = similar(flat)
+    y_bar = PyNODE.pull!(copy(bars), slope, path)
+    difference(f, x, i) = (d = zero(x); d[i] = h; (f(x .+ d) - f(x .- d)) / 2h)
+    @test y_bar ≈ [difference(y -> value(flat, y), y0, i) for i in eachindex(y0)] rtol = 1e-6
+    some = 1:3:length(flat)
+    @test slope[some] ≈ [difference(w -> value(w, y0), flat, i) for i in some] rtol = 1e-6
+end
+
 @testset "the Lux chain is the field: $name" for (name, field) in FIELDS
     batch, t = 4, 0.7
     flat, y = weights_of(field), states_of(field, batch)
@@ -329,20 +426,22 @@ const DEVICE_FIELDS = [
     @test solutions[1] ≈ solutions[2] rtol = 1e-7
 end
 
-@testset "training on a device" begin
+@testset "training on a device: $name" for (name, make_head, objective, outer, targets) in (
+    ("labels", PyNODE.LinearHead, PyNODE.CrossEntropy(ones(2)), 6, Int32.(mod.(1:20, 2))),
+    ("numbers", PyNODE.StateHead, PyNODE.SquaredError(), 0, reshape(sin.(1:80), 2, 2, 20)))
+
     allowscalar(false)
-    field, classes = last(DEVICE_FIELDS[2]), 2
-    n = PyNODE.weights_length(field)
-    weights = 0.3 .* sin.(1:(n + 2 * classes + classes))
-    x, labels = reshape(cos.(1:40), 2, 20), Int32.(mod.(1:20, classes))
+    field, stops = last(DEVICE_FIELDS[2]), ndims(targets) == 1 ? [1.0] : [0.5, 1.0]
+    weights = 0.3 .* sin.(1:(PyNODE.weights_length(field) + outer))
+    x = reshape(cos.(1:40), 2, 20)
     batches = Int32.(reshape(mod.(7 .* (0:23), 20), 8, 3))
-    steps = Steps([1.0], [0.5, 1.0], 0.5, 0.0, 0.0, 100, false)
+    steps = Steps(stops, [0.5, 1.0], 0.5, 0.0, 0.0, 100, false)
     trained = map((RightHandSide(field, 8, Float64),
         RightHandSide(PyNODE.lux_network(field, 8, Float64, JLArray)))) do rhs
         path = PyNODE.Path(rhs, PyNODE.Euler(), RK4, steps, 0.0)
         w, metrics = copy(weights), zeros(3, 3)
-        done = PyNODE.train!(w, zero(w), zero(w), metrics, path, x, labels, batches, classes,
-            PyNODE.Adam(1e-2, 0.9, 0.999, 1e-8), 0)
+        done = PyNODE.train!(w, zero(w), zero(w), metrics, path, zeros(2, 8), x, targets, batches,
+            make_head(path, 2), objective, PyNODE.Adam(1e-2, 0.9, 0.999, 1e-8), 0)
         @test done == (3, "Success")
         w
     end

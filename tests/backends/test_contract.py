@@ -22,6 +22,7 @@ from pynode_jl.errors import (
 from pynode_jl.fields import MLP, LinearField
 from pynode_jl.models import Model
 from pynode_jl.solvers import Solver
+from pynode_jl.tasks import Classification, Density, Regression, Trajectory
 
 FIELD = MLP(2, width=4, activation="tanh", time_dependent=True)
 # No float32 among them: what is narrowed on the way shows.
@@ -311,6 +312,34 @@ def test_training_and_evaluation_agree(each: Any, backend: Any) -> None:
     np.testing.assert_array_equal(ours.nf, theirs.nf)
     a, b = (one.evaluate(model, ours.state.weights, x, solver) for one in (each, backend))
     np.testing.assert_allclose(a.logits, b.logits, rtol=1e-9, atol=1e-11)
+
+
+RANDOM = np.random.default_rng(8)
+INPUTS = RANDOM.normal(size=(40, 2))
+SPARSE = np.where(RANDOM.random((40, 2, 2)) < 0.7, RANDOM.normal(size=(40, 2, 2)), np.nan)
+TASKS = {
+    "class weights": (Classification(3, class_weights=(1.0, 4.0, 0.5)), RANDOM.integers(0, 3, 40)),
+    "regression": (Regression(1), RANDOM.normal(size=(40, 1))),
+    "trajectory": (Trajectory((0.4, 1.1)), SPARSE),
+    "density": (Density(), None),
+}
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_every_task_is_trained_alike(each: Any, backend: Any, name: str) -> None:
+    task, targets = TASKS[name]
+    model, x = Model(FIELD, task=task), INPUTS
+    batches = np.random.default_rng(4).integers(0, 40, (20, 8))
+    start, solver = TrainState.start(model.init(0)), Solver("Euler", dt=0.25)
+    ours, theirs = (
+        one.train(model, start, x, targets, batches, solver, Adam(1e-2)) for one in (each, backend)
+    )
+    assert ours.retcode == theirs.retcode == RetCode.Success
+    np.testing.assert_allclose(ours.loss, theirs.loss, rtol=1e-8)
+    np.testing.assert_allclose(ours.accuracy, theirs.accuracy, rtol=1e-8)
+    np.testing.assert_array_equal(ours.nf, theirs.nf)
+    a, b = (one.evaluate(model, ours.state.weights, x, solver) for one in (each, backend))
+    np.testing.assert_allclose(a.outputs, b.outputs, rtol=1e-9, atol=1e-11)
 
 
 def test_a_failing_iteration_leaves_the_last_good_state(each: Any) -> None:

@@ -31,7 +31,7 @@ from pynode_jl.backends._results import (
     TrainState,
 )
 from pynode_jl.backends._times import Clock
-from pynode_jl.backends.julia import _fields, _names, _process
+from pynode_jl.backends.julia import _fields, _names, _objectives, _process
 from pynode_jl.backends.julia._algorithms import (
     julia_algorithm,
     julia_steps,
@@ -44,7 +44,7 @@ from pynode_jl.errors import (
     InvalidValueError,
     SolveError,
 )
-from pynode_jl.fields import Field
+from pynode_jl.fields import Field, LogDensityField
 from pynode_jl.models import Model, ModelWeights
 from pynode_jl.solvers import DenseMethod, Solver, Tableau
 
@@ -197,7 +197,7 @@ class JuliaBackend(Backend):
         initial = np.ascontiguousarray(problem.y0)
         flat = _arguments.flattened(problem.weights)
         ends = (problem.t0, problem.t1)
-        path = self._path(field, len(initial), initial.dtype, *ends, solver, gradient)
+        path = self._path(field, len(initial), initial.dtype, ends, solver, gradient)
         solution = self._solve(problem, False)
 
         def pull(cotangents: Array) -> Gradients:
@@ -243,12 +243,16 @@ class JuliaBackend(Backend):
         model, solver, state = chunk.model, chunk.solver, chunk.state
         # The backend's capabilities, which are checked before, have no other.
         optimizer = instance("optimizer", chunk.optimizer, Adam, "an Adam", 'Or use backend="jax".')
-        inputs = np.ascontiguousarray(chunk.x)
-        targets, indices = map(np.ascontiguousarray, (chunk.targets, chunk.indices))
-        dtype, shapes = inputs.dtype, model.weight_shapes()
-        path = self._path(
-            model.field, indices.shape[1], dtype, model.t0, model.t1, solver, chunk.gradient
-        )
+        indices, inputs = np.ascontiguousarray(chunk.indices), np.ascontiguousarray(chunk.x)
+        n, dtype, shapes = len(inputs), inputs.dtype, model.weight_shapes()
+        objective = _objectives.objective(model.task, dtype)
+        path = self._path(model.field, indices.shape[1], dtype, model.times, solver, chunk.gradient)
+        head = _objectives.head(model, path)
+        # What an initial state has besides the input is the same in every batch.
+        start = np.ascontiguousarray(model.initial_state(inputs[indices[0]]))
+        targets = np.ascontiguousarray(chunk.targets)
+        if targets.ndim > 1:  # (n, stops, numbers)
+            targets = targets.reshape(n, len(model.times) - 1, -1)
         # Copies that Julia updates in place: a failed iteration must leave `state` as it is.
         flat = [_arguments.flattened(each) for each in (state.weights, state.mu, state.nu)]
         metrics = np.zeros((len(indices), 3), dtype)
@@ -257,17 +261,21 @@ class JuliaBackend(Backend):
             self._module.train_b,
             *map(_fields.at, (*flat, metrics)),
             path,
-            *map(_fields.at, (inputs.reshape(len(inputs), -1), targets, indices)),
-            model.classes,
+            *map(
+                _fields.at,
+                (start.reshape(len(start), -1), inputs.reshape(n, -1), targets, indices),
+            ),
+            head,
+            objective,
             self._module.Adam(optimizer.learning_rate, optimizer.b1, optimizer.b2, optimizer.eps),
             state.iteration,
         )
-        loss, accuracy, nf = metrics[:done].T
+        loss, score, nf = metrics[:done].T
         weights, mu, nu = (_arguments.unflattened(each, shapes) for each in flat)
         return ChunkResult(
             TrainState(weights, mu, nu, state.iteration + int(done)),
             loss.copy(),
-            accuracy.copy(),
+            score.copy(),
             nf.astype(np.int32),
             0.0,
             retcode(code),
@@ -293,9 +301,8 @@ class JuliaBackend(Backend):
 
     def _step_jacobian(self, problem: InitialValueProblem, dt: float) -> Array:
         field, states = problem.field, np.ascontiguousarray(problem.y0)
-        path = self._path(
-            field, len(states), states.dtype, problem.t0, problem.t1, problem.solver, "discrete"
-        )
+        ends = (problem.t0, problem.t1)
+        path = self._path(field, len(states), states.dtype, ends, problem.solver, "discrete")
         jacobian = np.zeros((len(states), field.size, field.size), states.dtype)
         flat = _arguments.flattened(problem.weights)
         run(
@@ -324,22 +331,25 @@ class JuliaBackend(Backend):
         field: Field,
         batch: int,
         dtype: np.dtype[Any],
-        t0: float,
-        t1: float,
+        times: tuple[float, ...],
         solver: Solver,
         gradient: str,
     ) -> Any:
-        """Return the solve of a gradient: what `vjp_b` and `train_b` run."""
+        """Return the solve of a gradient over (t0, *stops): what `vjp_b` and `train_b` run."""
         method, product = parsed_gradient(gradient, self.name)
         rhs = self._differentiable(field, batch, dtype)
-        algorithm = julia_algorithm(solver)
+        algorithm, t0 = julia_algorithm(solver), times[0]
         if method == "discrete":
             table = julia_tableau(tableau_of(solver, field))
-            clock = Clock.of((t0, t1))
+            clock = Clock.of(times)
             # Adaptive solves save their steps, to be walked back through.
             steps = julia_steps(solver, clock, not solver.fixed)
             return self._module.Path(rhs, algorithm, table, steps, clock.times[0])
-        steps = julia_steps(solver, Clock(0.0, (t0, t1)), False)
+        if isinstance(field, LogDensityField):
+            raise InvalidValueError(
+                "gradient", gradient, '"discrete" for a density', 'Take it, or backend="jax".'
+            )
+        steps = julia_steps(solver, Clock(0.0, times), False)
         if method == "NeuralODE":
             _process.need("node")
             return run(solver, self._module.node_path, rhs, algorithm, steps, t0)

@@ -15,7 +15,16 @@ from pynode_jl.backends import _arguments
 from pynode_jl.backends._results import Array
 from pynode_jl.backends.julia import _process
 from pynode_jl.errors import InvalidValueError
-from pynode_jl.fields import Activation, Conv, Dense, Field, FunctionField, Layer, VectorField
+from pynode_jl.fields import (
+    Activation,
+    Conv,
+    Dense,
+    Field,
+    FunctionField,
+    Layer,
+    LogDensityField,
+    VectorField,
+)
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,8 @@ def right_hand_side(field: Field, batch: int, dtype: str, device: str = "cpu") -
     """
     main = _process.julia()
     element = main.Float64 if dtype == "float64" else main.Float32
+    if isinstance(field, LogDensityField):
+        return main.PyNODE.RightHandSide(_log_density(field, device), batch, element)
     layer = _user_layer(field)
     if isinstance(field, FunctionField) and layer is None:
         if device != "cpu":
@@ -93,9 +104,24 @@ def right_hand_side(field: Field, batch: int, dtype: str, device: str = "cpu") -
     return main.PyNODE.RightHandSide(main.PyNODE.lux_network(twin, batch, element, to))
 
 
+def _log_density(field: LogDensityField, device: str) -> Any:
+    """Return the Julia twin of a field beside its divergence."""
+    if not isinstance(field.field, VectorField):
+        raise InvalidValueError(
+            "field.field",
+            field.field,
+            "a VectorField, whose divergence Julia knows",
+            'Write it as one, or use backend="jax".',
+        )
+    if device != "cpu":
+        raise InvalidValueError("device", device, '"cpu" for a density', "Leave it out.")
+    noisy = field.trace == "hutchinson"
+    return _process.julia().PyNODE.LogDensityField(vector_field(field.field), noisy)
+
+
 def differentiable(field: Field) -> bool:
     """Whether Julia can take a field's gradients: it knows the weights as one vector."""
-    return isinstance(field, VectorField) or _user_layer(field) is not None
+    return isinstance(field, (VectorField, LogDensityField)) or _user_layer(field) is not None
 
 
 @dataclass(frozen=True, eq=False)

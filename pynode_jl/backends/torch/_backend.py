@@ -60,7 +60,7 @@ class TorchBackend(Backend):
     """
 
     name = "torch"
-    jacobian_numbers = 4e7
+    jacobian_numbers = 4e6
 
     def __init__(self, device: str | None = None) -> None:
         self._device = _device(device)

@@ -38,7 +38,7 @@ class TorchParts(NamedTuple):
 def from_trained(trained: TrainedLike) -> TorchParts:
     """Return a trained model as torch modules of its own, whose outputs are the model's.
 
-    `to_trained` takes them back.
+    They have the precision of its weights. `to_trained` takes them back.
 
     Raises:
         InvalidValueError: no trained model, or one with functions of another framework.
@@ -47,7 +47,7 @@ def from_trained(trained: TrainedLike) -> TorchParts:
         >>> import torch
         >>> from pynode_jl.torch import from_trained
         >>> parts = from_trained(trained)  # y' = -3 y
-        >>> parts.field(0.0, torch.ones(1, 1)).item()
+        >>> parts.field(0.0, torch.ones(1, 1, dtype=torch.float64)).item()
         -3.0
     """
     found = as_trained_model(trained)
