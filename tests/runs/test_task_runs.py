@@ -189,6 +189,13 @@ def test_times_of_the_data_end_the_interval_of_a_trajectory() -> None:
         long.make_model(long.dataset())
 
 
+@pytest.mark.parametrize("file", ["regression", "lorenz63", "two_moons"])
+def test_the_examples_make_models(file: str) -> None:
+    config = pn.Config.from_toml(Path(__file__).parents[2] / "examples" / f"{file}.toml")
+    small = config.changed({"data.n_train": 4, "data.n_test": 4})
+    assert small.make_model(small.dataset()).task.comparison == "shift"
+
+
 def test_configurations_of_before_are_what_they_were() -> None:
     """What version 0.1 wrote: no [task], no head, and a margin."""
     values = pn.Config().to_dict()
