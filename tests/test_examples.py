@@ -17,9 +17,12 @@ ENDS = {
     "diffrax_by_one_line": "the pendulum after ten seconds: [-0.99",
     "own_field_and_data": "valid ODE",
     "swap_in_ten_lines": "tied to its solver",
+    "tied_or_an_ode": "valid ODE: RMSE",
     "torch_training": "whole in a backend",
     "torchdiffeq_by_one_line": "KenCarp4 ends at",
 }
+#: What of an example is run here, where the whole takes minutes.
+ARGUMENTS = {"tied_or_an_ode": ["regression"]}
 # Julia's solvers are minutes of compilation; `benchmarks/` and the zoo's tests run them.
 NEED_JULIA = {"zoo_swap"}
 
@@ -32,7 +35,7 @@ def test_they_are_all_here() -> None:
 @pytest.mark.parametrize("name", ENDS)
 def test_it_runs(name: str, tmp_path: Path) -> None:
     ended = subprocess.run(
-        [sys.executable, str(EXAMPLES / f"{name}.py")],
+        [sys.executable, str(EXAMPLES / f"{name}.py"), *ARGUMENTS.get(name, [])],
         cwd=tmp_path,
         env=os.environ | {"PYNODE_BACKEND": "jax"},
         capture_output=True,

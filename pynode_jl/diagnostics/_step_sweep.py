@@ -8,6 +8,7 @@ question, which `critical` answers by training again.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,10 @@ def _settings(context: Context) -> list[Solver]:
     if solver.fixed:
         span, steps = abs(model.t1 - model.t0), context.own_steps
         most = max(_MOST_STEPS, 2 * steps)
-        counts = sorted({2**k for k in range(most.bit_length()) if 2**k <= most} | {steps})
+        # Between two read-outs a longer step is cut: all of them are one solve.
+        longest = max(abs(b - a) for a, b in pairwise(model.times)) * (1 + 1e-9)
+        powers = {2**k for k in range(most.bit_length()) if 2**k <= most}
+        counts = sorted({n for n in powers if span / n <= longest} | {steps})
         # As it was trained: with its own shortened last step.
         return [solver if n == steps else solver.with_step(span / n) for n in counts]
     own = solver.stepping.size

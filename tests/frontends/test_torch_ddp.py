@@ -54,7 +54,7 @@ def worker(rank: int, backend: str, folder: str) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not dist.is_available(), reason="this torch has no torch.distributed")
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_two_processes_have_the_gradients_of_one(

@@ -485,7 +485,8 @@ def test_gradients_refuse(backend: Any) -> None:
     ids=lambda value: str(np.shape(value)) if isinstance(value, np.ndarray) else value,
 )
 def test_train_refuses(backend: Any, task: Task, argument: str, value: np.ndarray) -> None:
-    arguments = {"x": task.x, "labels": task.labels, "batches": task.batches[:1], argument: value}
+    arguments = {"x": task.x, "targets": task.labels, "batches": task.batches[:1]}
+    arguments["targets" if argument == "labels" else argument] = value
     state, solver = TrainState.start(task.model.init(0)), Solver("Euler", dt=1 / 8)
     with pytest.raises(InvalidValueError, match=argument):
         backend.train(task.model, state, **arguments, solver=solver, optimizer=Adam(1e-2))
