@@ -160,6 +160,9 @@ class Measure:
             return
         span = high - low
         below, above = (0.3, 0.06) if self.higher_is_better else (0.06, 0.3)
+        # What is worse than chance by no more than that is seen as well.
+        low = min(low, max(float(known.min(initial=low)), low - span))
+        high = max(high, min(float(known.max(initial=high)), high + span))
         ax.set_ylim(low - below * span, high + above * span)
 
     def scale_changes(self, ax: Axes, changes: npt.ArrayLike, margin: float, axis: str) -> float:
