@@ -236,9 +236,9 @@ class Model:
         given: object = self.task
         if given is None:
             return Classification(self.classes)
-        task, plain = check_task(given), Classification(self.classes or 2)
+        task = check_task(given)
         if self.classes and type(task) is Classification and task == Classification(task.classes):
-            return plain  # so that dataclasses.replace(model, classes=3) works
+            return Classification(self.classes)  # for dataclasses.replace(model, classes=3)
         if self.classes and self.classes != getattr(task, "classes", 0):
             raise InvalidValueError(
                 "classes", self.classes, f"none beside {task}", "Leave out one of the two."

@@ -6,6 +6,8 @@ so that the means of all are two matrix products. Tests hold it to SciPy's inter
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +23,8 @@ RESAMPLES = 10_000
 LEAST_SAMPLES = 8
 # Weights that are made at once.
 _NUMBERS = 4_000_000
+# And so many of them, bytes, that are kept.
+_KEPT = 50_000_000
 
 
 class Intervals(NamedTuple):
@@ -90,16 +94,29 @@ def ratio_intervals(
 def _resampled(rows: Array, below: Array, transformed: Any) -> Array:
     """Return the statistic of every resample, (solves, RESAMPLES)."""
     n = len(below)
-    random = generator(0, "resampling", n)
-    block = max(1, _NUMBERS // n)
     stacked = np.concatenate([rows, below[None]]).astype(np.float64)
     found = []
-    for start in range(0, RESAMPLES, block):
-        # Poisson weights: as counts of draws, but for their sum, which a ratio does not see.
-        weights = random.poisson(1.0, (min(block, RESAMPLES - start), n)).astype(np.float64)
-        sums = weights @ stacked.T
+    # The draws of one certificate's dozen of calls are the same.
+    kept = _kept_draws(n, RESAMPLES) if n * RESAMPLES <= _KEPT else _draws(n, RESAMPLES)
+    for counts in kept:
+        sums = counts.astype(np.float64) @ stacked.T
         found.append(transformed(sums[:, :-1], sums[:, -1:]).T)
     return np.concatenate(found, axis=1)
+
+
+def _draws(n: int, resamples: int) -> Iterator[Array]:
+    """Yield how often each resample has each sample, (part of them, n), in small integers.
+
+    Poisson's numbers: as counts of draws, but for their sum, which a ratio does not see.
+    """
+    random, block = generator(0, "resampling", n), max(1, _NUMBERS // n)
+    for start in range(0, resamples, block):
+        yield random.poisson(1.0, (min(block, resamples - start), n)).astype(np.uint8)
+
+
+@lru_cache(maxsize=2)
+def _kept_draws(n: int, resamples: int) -> tuple[Array, ...]:
+    return tuple(_draws(n, resamples))
 
 
 def _bca(value: Array, drawn: Array, left_out: Array, errors: list[Array]) -> tuple[Array, Array]:

@@ -43,7 +43,7 @@ from pynode_jl.diagnostics._reference import REFERENCE, Reference, ReferenceCost
 from pynode_jl.diagnostics._sentences import amount_text, interval_text, score_text
 from pynode_jl.diagnostics._shifts import Shift
 from pynode_jl.diagnostics._skill import Skill
-from pynode_jl.diagnostics._step_sweep import by_step, change_column, settled_from
+from pynode_jl.diagnostics._step_sweep import by_step, settled_from
 from pynode_jl.diagnostics._swap import SwapReport, swap
 from pynode_jl.diagnostics._swap_matrix import (
     MATRIX_COLUMNS,
@@ -116,7 +116,6 @@ __all__ = [
     "amount_text",
     "by_step",
     "certify",
-    "change_column",
     "check_rule",
     "clusters",
     "columns_of",

@@ -152,8 +152,8 @@ def compare_shifts(
         confidence: of the intervals.
     """
     given = [*answers, own if ode is None else ode]
-    changes = np.stack([_finite(task.changes(own, each, targets)) for each in given])
-    scale = _finite(task.scale(own, targets))
+    changes = np.stack([task.changes(own, each, targets) for each in given])
+    scale = task.scale(own, targets)
     tail, finer = (1.0 - confidence) / 2.0, int(np.sum(counted))
     lower_error = np.full(len(given), tail / 2.0 / max(finer, 1))
     lower_error[-1] = tail / 2.0
@@ -164,7 +164,7 @@ def compare_shifts(
     with np.errstate(over="ignore", invalid="ignore"):
         scores = np.stack([np.asarray(task.scores(each, targets), np.float64) for each in given])
         differences = scores - own_scores
-    open_ = 0.0 if ode is None else _mean_over(doubt, scale, task.root)
+    open_ = 0.0 if ode is None else task.shift(doubt, scale)
     low, high = found.low.copy(), found.high.copy()
     low[-1], high[-1] = max(0.0, low[-1] - open_), high[-1] + open_
     return ShiftComparisons(
@@ -200,20 +200,7 @@ def shift_interval(
         targets: of the samples.
         error: probability that an end is wrong.
     """
-    changes = _finite(task.changes(answers, exact, targets))
+    changes = task.changes(answers, exact, targets)
     found = ratio_intervals(changes, scale, lower_error=error, upper_error=error, root=task.root)
-    open_ = _mean_over(doubt, scale, task.root)
+    open_ = task.shift(doubt, scale)
     return Intervals(found.value, np.maximum(found.low - open_, 0.0), found.high + open_)
-
-
-def _finite(values: Array) -> Array:
-    """Return values with infinity in place of NaN: no answer is as far off as can be."""
-    return np.where(np.isnan(values), np.inf, values)
-
-
-def _mean_over(changes: Array, scale: Array, root: bool) -> float:
-    over, under = float(np.mean(_finite(changes))), float(np.mean(scale))
-    if over == 0.0:
-        return 0.0
-    ratio = over / under if under else math.inf
-    return math.sqrt(ratio) if root else ratio

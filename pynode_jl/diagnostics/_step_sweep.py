@@ -46,7 +46,7 @@ def by_step(context: Context) -> pd.DataFrame:
         [{'label': 'Euler h=1', 'flips': 1.0}]
     """
     task, rows = context.trained.model.task, []
-    change = change_column(task.comparison)
+    change: str = task.comparison  # also the name of its column
     score_column = "accuracy" if change == "flips" else "score"
     for test in _settings(context):
         found = _evaluated(context, test)
@@ -75,17 +75,6 @@ def by_step(context: Context) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def change_column(comparison: str) -> str:
-    """Return the column of `by_step` that holds what a task compares: "flips" or "shift".
-
-    Example:
-        >>> from pynode_jl.diagnostics import change_column
-        >>> change_column("flips")
-        'flips'
-    """
-    return "flips" if comparison == "flips" else "shift"
-
-
 def settled_from(table: pd.DataFrame, margin: float) -> float | None:
     """Return the largest setting from which on down the answers are surely the ODE's.
 
@@ -103,7 +92,7 @@ def settled_from(table: pd.DataFrame, margin: float) -> float | None:
         >>> settled_from(pd.DataFrame({"setting": [1.0, 0.5, 0.25], **shares}), margin=0.03)
         0.5
     """
-    change = change_column("flips" if "flips" in table else "shift")
+    change = "flips" if "flips" in table else "shift"
     ended = np.flatnonzero(table[change].notna())
     if not ended.size:
         return None
@@ -170,7 +159,7 @@ def _departure(context: Context, found: Evaluation) -> tuple[float, float, float
 def _run(context: Context) -> Finding:
     table, verdict = by_step(context), context.swap.verdict
     margin, settled = verdict.margin, settled_from(table, verdict.margin)
-    change = change_column(context.trained.model.task.comparison)
+    change = context.trained.model.task.comparison
     size, low, high = _departure(context, context.own)
     outcome: Outcome = "contradicts" if low > margin else "inconclusive"
     outcome = "supports" if high <= margin else outcome

@@ -59,7 +59,6 @@ from pynode_jl.diagnostics._verdict import (
 )
 from pynode_jl.errors import SolveError, WrongSolverError
 from pynode_jl.models import Model
-from pynode_jl.resampling import ratio_intervals
 from pynode_jl.solvers import Solver
 from pynode_jl.tasks import Task
 from pynode_jl.training import TrainedLike, TrainedModel, as_trained_model, check_fit
@@ -110,25 +109,16 @@ class SwapReport:
         """One row for each solve that the verdict rests on, the ODE first: label, flips, share,
         low, high, lost, won, p_value, accuracy; or, where answers are numbers, label, share, low,
         high, score, difference. Empty where nothing was compared."""
-        if "shift" in self.table:
-            return self._shifts
+        change = "shift" if "shift" in self.table else "flips"
         finer = self.table[self.table["finer"] & (self.table["label"] != self.verdict.solver)]
-        renamed = finer.rename(columns={"flips_low": "low", "flips_high": "high"})
-        renamed = renamed.assign(share=renamed["flips"] / self.verdict.samples)
-        columns = ["label", "flips", "share", "low", "high", "lost", "won", "p_value", "accuracy"]
-        ode = self.verdict.ode
-        first = [] if ode is None else [{**vars(ode), "share": ode.share}]
-        return pd.concat(
-            [pd.DataFrame(first, columns=columns), renamed[columns]], ignore_index=True
-        )
-
-    @property
-    def _shifts(self) -> pd.DataFrame:
-        renamed = self.table[self.table["finer"] & (self.table["label"] != self.verdict.solver)]
-        renamed = renamed.rename(
-            columns={"shift": "share", "shift_low": "low", "shift_high": "high"}
-        )
-        columns = ["label", "share", "low", "high", "score", "difference"]
+        renamed = finer.rename(columns={f"{change}_low": "low", f"{change}_high": "high"})
+        if change == "shift":
+            renamed = renamed.rename(columns={"shift": "share"})
+            columns = ["label", "share", "low", "high", "score", "difference"]
+        else:
+            renamed = renamed.assign(share=renamed["flips"] / self.verdict.samples)
+            columns = ["label", "flips", "share", "low", "high", "lost", "won", "p_value"]
+            columns += ["accuracy"]
         ode = self.verdict.ode
         first = [] if ode is None else [{**vars(ode), "share": ode.share}]
         return pd.concat(
@@ -427,11 +417,10 @@ def _rounding(
     shares = found.changed[rows]
     changes = task.changes(base.outputs, rounded.outputs, dataset.y_test)
     scale = task.scale(base.outputs, dataset.y_test)
-    changed = ratio_intervals(changes, scale, lower_error=0.5, upper_error=0.5, root=task.root)
     return Rounding(
         trained.precision,
         rounded.score(task, dataset.y_test),
-        float(changed.value[0]),
+        task.shift(changes, scale),
         float(shares.max()) if shares.size else None,
         margin,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import fields
 from typing import Any, ClassVar, Literal, cast
@@ -109,6 +110,20 @@ class Task(ABC):
     def scale(self, own: Array, targets: Array) -> Array:
         """Return what changes are measured against, ``(n,)``: ones, or squared errors."""
         return np.ones(len(own))
+
+    def shift(self, changes: Array, scale: Array) -> float:
+        """Return the shift of many samples from their `changes` and their `scale`.
+
+        No change is no shift, whatever the scale; an answer that is not finite is an infinite one.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            over, under = float(np.mean(changes)), float(np.mean(scale))
+        if over == 0.0:
+            return 0.0
+        ratio = over / under if under else math.inf
+        if not math.isfinite(ratio):
+            return math.inf
+        return math.sqrt(ratio) if self.root else ratio
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values: its kind and its options."""

@@ -166,5 +166,6 @@ class PaperController:
 def _difference(own: Evaluation, other: Evaluation, probe: Probe) -> float:
     """Return the difference of two accuracies; of answers that are numbers their shift."""
     if probe.task.comparison == "shift":
-        return float(probe.shift(own, other, probe.labels).value[0])
+        changes = probe.task.changes(own.outputs, other.outputs, probe.labels)
+        return probe.task.shift(changes, probe.task.scale(own.outputs, probe.labels))
     return abs(own.accuracy(probe.labels) - other.accuracy(probe.labels))

@@ -221,7 +221,7 @@ class Probe:
         task = self.task
         changes = task.changes(own.outputs, other.outputs, targets)
         return ratio_intervals(
-            np.where(np.isnan(changes), np.inf, changes),
+            changes,
             task.scale(own.outputs, targets),
             lower_error=error,
             upper_error=error,
