@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from pynode_jl.training import Trained as Trained
     from pynode_jl.training import TrainedModel as TrainedModel
     from pynode_jl.training import train as train
+    from pynode_jl.training import train_many as train_many
 
 _HOMES = {
     "diagnostics": ("Certificate", "SwapReport", "Verdict", "certify", "critical", "swap"),
@@ -107,7 +108,7 @@ _HOMES = {
     "reporting.pages": ("write_certificate",),
     "runs": ("Config", "Run"),
     "tasks": ("Classification", "CustomTask", "Density", "Regression", "Task", "Trajectory"),
-    "training": ("Recipe", "Trained", "TrainedModel", "train"),
+    "training": ("Recipe", "Trained", "TrainedModel", "train", "train_many"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -11,7 +11,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pynode_jl._validation import instance, optional_callable
-from pynode_jl.backends import Array, Backend, BackendLike, as_backend, in_precision
+from pynode_jl.backends import (
+    Array,
+    Backend,
+    BackendLike,
+    ChunkResult,
+    TrainingCall,
+    as_backend,
+    in_precision,
+)
 from pynode_jl.datasets import Dataset
 from pynode_jl.errors import DataError
 from pynode_jl.models import Model
@@ -65,9 +73,21 @@ def train(
         >>> trained.finished, len(trained.history.loss)
         (True, 4)
     """
+    optional_callable("on_chunk", on_chunk)
+    trainer, trained = trainer_of(model, dataset, recipe, backend, resume)
+    return trainer.run(trained, on_chunk)
+
+
+def trainer_of(
+    model: Model,
+    dataset: Dataset,
+    recipe: Recipe,
+    backend: BackendLike,
+    resume: TrainedLike | None,
+) -> tuple[Trainer, Trained]:
+    """Return the loop of a training, and where it stands; the arguments are those of `train`."""
     check_fit(model, dataset)
     instance("recipe", recipe, Recipe, "a Recipe", "Make one: pn.Recipe(solver).")
-    optional_callable("on_chunk", on_chunk)
     if recipe.batch_size > dataset.n_train:
         raise DataError(
             "batch_size",
@@ -84,7 +104,7 @@ def train(
         given = None if resume is None else as_trained_model(resume).weights
         trained = start(model, recipe, given)
     trainer = Trainer(backend, dataset, recipe, adaptation_of(recipe, dataset, backend))
-    return trainer.run(replace(trained, fingerprint=dataset.fingerprint), on_chunk)
+    return trainer, replace(trained, fingerprint=dataset.fingerprint)
 
 
 @dataclass(frozen=True)
@@ -112,25 +132,33 @@ class Trainer:
 
     def step(self, trained: Trained) -> Trained:
         """Do one chunk of iterations with the solver in force."""
-        recipe, data, pool = self.recipe, self.dataset, self.adaptation.batch_pool
-        first, solver = trained.state.iteration, trained.solver
+        chunk = self.backend.train(**vars(self.call(trained)))
+        return self.after(trained, chunk)
+
+    def call(self, trained: Trained) -> TrainingCall:
+        """Return the next chunk of iterations, as the backend takes it."""
+        recipe, pool = self.recipe, self.adaptation.batch_pool
+        first = trained.state.iteration
         last = min(first + self.adaptation.every, recipe.iterations)
-        chunk = self.backend.train(
+        return TrainingCall(
             trained.model,
             trained.state,
             self.inputs,
-            data.y_train,
+            self.dataset.y_train,
             pool[batch_indices(recipe.seed, len(pool), recipe.batch_size, first, last)],
-            solver,
+            trained.solver,
             recipe.optimizer,
             iterations=recipe.iterations,
             gradient=recipe.gradient,
             precision=recipe.precision,
         )
+
+    def after(self, trained: Trained, chunk: ChunkResult) -> Trained:
+        """Return where the training stands after a chunk."""
         return replace(
             trained,
             state=chunk.state,
-            history=trained.history.extended(chunk, solver),
+            history=trained.history.extended(chunk, trained.solver),
             retcode=chunk.retcode,
             seconds=trained.seconds + chunk.seconds,
         )
