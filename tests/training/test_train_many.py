@@ -81,11 +81,11 @@ def test_together_is_alone_but_for_rounding(
     assert distance(together[0], together[2]) > 1e-3  # not one training three times
 
 
-@pytest.mark.parametrize("solver", ["Euler dt=1/4", "BS3 rtol=1e-2"])
-def test_exact_is_alone_bit_for_bit(model: pn.Model, solver: str) -> None:
+@pytest.mark.parametrize("solver", [EULER, pn.Solver("BS3", rtol=1e-2, atol=1e-3)])
+def test_exact_is_alone_bit_for_bit(model: pn.Model, solver: pn.Solver) -> None:
     """Where steps adapt it is so without asking."""
-    recipes = [replace(recipe(seed), solver=pn.Solver.of(solver)) for seed in range(3)]
-    together = pn.train_many(model, spheres(0), recipes, backend="jax", exact="Euler" in solver)
+    recipes = [replace(recipe(seed), solver=solver) for seed in range(3)]
+    together = pn.train_many(model, spheres(0), recipes, backend="jax", exact=solver.fixed)
     for run, each in zip(together, recipes, strict=True):
         assert equal(run, pn.train(model, spheres(0), each, backend="jax"))
 
