@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pynode_jl.backends import Adam as Adam
     from pynode_jl.backends import Backend as Backend
     from pynode_jl.backends import RetCode as RetCode
+    from pynode_jl.backends import RMSprop as RMSprop
     from pynode_jl.backends import Solution as Solution
     from pynode_jl.backends import Stats as Stats
     from pynode_jl.backends import get_backend as get_backend
@@ -80,7 +81,16 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "diagnostics": ("Certificate", "SwapReport", "Verdict", "certify", "critical", "swap"),
-    "backends": ("Adam", "Backend", "RetCode", "SGD", "Solution", "Stats", "get_backend"),
+    "backends": (
+        "Adam",
+        "Backend",
+        "RMSprop",
+        "RetCode",
+        "SGD",
+        "Solution",
+        "Stats",
+        "get_backend",
+    ),
     "datasets": (
         "Dataset",
         "annuli",
