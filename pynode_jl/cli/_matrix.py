@@ -53,7 +53,10 @@ def matrix(
 
     begun = time.monotonic()
 
+    left_out: dict[Path, str] = {}
+
     def skip(folder: Path, reason: str) -> None:
+        left_out[folder] = reason
         stderr.print(f"skipped {folder}: {reason}", markup=False, soft_wrap=True)
 
     runs = of_one_task(find_runs(folders, skip), skip)
@@ -72,7 +75,7 @@ def matrix(
         )
     console.print(_damage_table(found))
     console.print(_verdicts_table(found))
-    page = write_matrix_report(runs, found, out)
+    page = write_matrix_report(runs, found, out, skipped=left_out)
     console.print(
         f"{int(found.table['seeds'].sum())} evaluations of {len(runs)} runs,"
         f" {time.monotonic() - begun:.0f} s"
