@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from pynode_jl.models import FunctionMap as FunctionMap
     from pynode_jl.models import Model as Model
     from pynode_jl.models import ModelWeights as ModelWeights
+    from pynode_jl.models import learned_initial_states as learned_initial_states
     from pynode_jl.reporting.pages import write_certificate as write_certificate
     from pynode_jl.runs import Config as Config
     from pynode_jl.runs import Run as Run
@@ -112,7 +113,7 @@ _HOMES = {
     ),
     "errors": ("PyNODEError",),
     "fields": ("MLP", "ConvField1d", "ConvField2d", "FunctionField", "LinearField", "VectorField"),
-    "models": ("FunctionMap", "Model", "ModelWeights"),
+    "models": ("FunctionMap", "Model", "ModelWeights", "learned_initial_states"),
     "solvers": ("Adaptive", "FixedStep", "Solver", "Tableau", "catalogue"),
     "reporting.pages": ("write_certificate",),
     "runs": ("Config", "Run"),
