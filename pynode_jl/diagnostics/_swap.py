@@ -172,8 +172,8 @@ def swap(
             of the reference have one number.
 
     Returns:
-        `SwapReport`. A step longer than the interval is left out; of a method's steps that read-outs
-        cut to the same solve all but one, unless each is given as a `Solver`.
+        `SwapReport`. A step longer than the interval is left out; of a method's steps that
+        read-outs cut to the same solve all but one, unless each is given as a `Solver`.
 
     Raises:
         InvalidValueError: a factor, margin or confidence out of range, or an unknown criterion.
