@@ -172,7 +172,7 @@ def swap(
             of the reference have one number.
 
     Returns:
-        `SwapReport`. A step longer than the interval is left out; of a method's steps that
+        `SwapReport`. A step longer than the interval is left out. Of a method's steps that
         read-outs cut to the same solve all but one, unless each is given as a `Solver`.
 
     Raises:
