@@ -186,6 +186,8 @@ def tint(colour: str, strength: float) -> tuple[float, float, float]:
 def png_bytes(figure: Figure, dpi: int = PNG_DPI) -> bytes:
     """Return the figure as the bytes of a PNG file, without date or version in it.
 
+    `dpi` is the resolution.
+
     Example:
         >>> from matplotlib.figure import Figure
         >>> from pynode_jl.reporting.figures import png_bytes
