@@ -51,6 +51,12 @@ def user_path(argument: str, path: object) -> Path:
     raise InvalidValueError(argument, path, "a path", "Pass a string or a Path.")
 
 
+def cache_folder() -> Path:
+    """Return the folder of what can be made or downloaded again: the system's, and in it ours."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "pynode_jl"
+
+
 def make_folder(path: Path) -> Path:
     """Make a folder, and those above it, unless it is there; return it.
 

@@ -53,7 +53,10 @@ def matrix(
 
     begun = time.monotonic()
 
+    left_out: dict[Path, str] = {}
+
     def skip(folder: Path, reason: str) -> None:
+        left_out[folder] = reason
         note(f"skipped {folder}: {reason}")
 
     runs = of_one_task(find_runs(folders, skip), skip)
@@ -71,7 +74,7 @@ def matrix(
             on_skip=skip,
         )
     keep_earlier(out / "matrix.csv", found.table.to_csv(index=False), "matrix.*")
-    page = write_matrix_report(runs, found, out)
+    page = write_matrix_report(runs, found, out, skipped=left_out)
     show(
         lambda: {"matrix": found.table, "trained": found.trained, "page": str(page)},
         _damage_table(found),
