@@ -249,7 +249,7 @@ def _command(path: str, command: Any, level: int) -> Iterator[str]:
         yield f"{'#' * level} `{path}`\n"
         yield f"{inspect.cleandoc(command.help or '')}\n"
     rows = [row for each in command.params if (row := _parameter(each))]
-    if rows and not inner:
+    if rows and level > 1:  # of all commands the options are `--version` and completion
         yield table(("argument or option", "default", "meaning"), rows)
     for name, each in inner.items():
         if not each.hidden:

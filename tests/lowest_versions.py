@@ -1,8 +1,8 @@
 """The lowest versions that pyproject.toml allows, all at once: do they install, and does it run?
 
-``python tests/lowest_versions.py [--python 3.12] [--newest]`` needs `uv` (pip install uv). It builds
-the wheel, installs it outside this tree, with the lowest versions or the newest, and runs the main
-job and each front end that is there.
+``python tests/lowest_versions.py [--python 3.12] [--newest]`` needs `uv` (pip install uv). It
+builds the wheel, installs it outside this tree, with the lowest versions or the newest, and runs
+the main job and the JAX front end.
 """
 
 from __future__ import annotations
