@@ -199,7 +199,7 @@ def test_help_fits_80_columns_and_has_examples_that_are_read(words: tuple[str, .
     assert "..." not in head.partition("Commands:")[2]
     if len(words) == 0 or (words[0] in ("julia", "reproduce") and len(words) == 1):
         return
-    lines = re.findall(r"^  pynode-jl (.*)$", examples, re.MULTILINE)
+    lines = re.findall(r"^ +pynode-jl (.*)$", examples, re.MULTILINE)
     assert lines
     for line in lines:
         given = shlex.split(re.split(r" [>|]| && ", line)[0])
