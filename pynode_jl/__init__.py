@@ -16,7 +16,10 @@ Names are imported on first use, so that importing the package costs no JAX.
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
+
+from pynode_jl._display import provide
 
 if TYPE_CHECKING:
     from pynode_jl.backends import SGD as SGD
@@ -77,6 +80,11 @@ if TYPE_CHECKING:
     from pynode_jl.training import Trained as Trained
     from pynode_jl.training import TrainedModel as TrainedModel
     from pynode_jl.training import train as train
+
+# What notebooks show of objects is made up there; it is loaded when one is shown.
+provide("pynode_jl.reporting.notebook")
+# Who wants to read messages adds a handler: logging.basicConfig(level="INFO").
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOMES = {
     "diagnostics": ("Certificate", "SwapReport", "Verdict", "certify", "critical", "swap"),

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pynode_jl._display import ShortRepr, Viewed, short
 from pynode_jl._validation import choice, instance, mapping, real_number, whole_number
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import (
@@ -25,8 +26,8 @@ from pynode_jl.seeding import generator
 from pynode_jl.tasks import Classification, Density, Task, Trajectory, check_task
 
 
-@dataclass(frozen=True)
-class FunctionMap:
+@dataclass(frozen=True, repr=False)
+class FunctionMap(ShortRepr):
     """An encoder or a read-out of the user's own, written for one framework.
 
     Attributes:
@@ -101,8 +102,8 @@ def _of_numpy(part: FunctionMap, weights: Mapping[str, Any], x: Any) -> Any:
         return part.function(tensors, inputs).numpy(force=True)
 
 
-@dataclass(frozen=True)
-class ModelWeights:
+@dataclass(frozen=True, repr=False)
+class ModelWeights(ShortRepr):
     """A model's weights as a tree; `to_dict` and `from_dict` convert it from and to a flat mapping.
 
     The flat names are those of checkpoints, of `Model.init` and of `Trained.weights`: ``encoder.``,
@@ -170,8 +171,8 @@ class ModelWeights:
         }
 
 
-@dataclass(frozen=True)
-class Model:
+@dataclass(frozen=True, repr=False)
+class Model(Viewed):
     """A Neural ODE: outputs = head(y(t)), y' = field(t, y), y(t0) = encoder(input).
 
     Attributes:
@@ -228,6 +229,16 @@ class Model:
         elif isinstance(self.field, LogDensityField) and not isinstance(self.task, Density):
             raise InvalidValueError("field", self.field, "a Density's field", "Pass the inner one.")
         self._check_parts()
+
+    def __repr__(self) -> str:
+        plain = type(self.task) is Classification and self.task == Classification(self.classes)
+        said: dict[str, Any] = {"classes": self.classes} if plain else {"task": self.task}
+        said |= {"t0": self.t0, "t1": self.t1} if (self.t0, self.t1) != (0.0, 1.0) else {}
+        said |= {"augment": self.augment} if self.augment else {}
+        said |= {"head": self.head} if self.head != self.task.default_head else {}
+        said |= {"encoder": self.encoder} if self.encoder is not None else {}
+        options = ", ".join(f"{name}={short(value)}" for name, value in said.items())
+        return f"Model({self.field!r}, {options})"
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)

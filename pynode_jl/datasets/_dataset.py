@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pynode_jl._display import Viewed
 from pynode_jl._io import user_path
 from pynode_jl._validation import rounded
 from pynode_jl.datasets._arrays import (
@@ -46,7 +47,7 @@ _SHOWN = 12
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Dataset:
+class Dataset(Viewed):
     """Training and test examples of a task. Compare two by `fingerprint`.
 
     Attributes:

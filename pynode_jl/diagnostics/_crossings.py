@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pynode_jl import proportions
+from pynode_jl._display import ShortRepr
 from pynode_jl._validation import rounded
 from pynode_jl.backends import Array, BackendLike, as_backend
 from pynode_jl.diagnostics._diagnostic import Context, Diagnostic, Finding, Outcome
@@ -28,8 +29,8 @@ from pynode_jl.training import TrainedLike, as_trained_model
 _SAMPLES = 500
 
 
-@dataclass(frozen=True)
-class CrossingReport:
+@dataclass(frozen=True, repr=False)
+class CrossingReport(ShortRepr):
     """Neighbours whose order is reversed, step by step.
 
     Attributes:

@@ -16,6 +16,7 @@ from functools import reduce
 import numpy as np
 import numpy.typing as npt
 
+from pynode_jl._display import ShortRepr
 from pynode_jl.backends import Array, Backend, BackendLike, as_backend
 from pynode_jl.diagnostics._diagnostic import (
     Context,
@@ -49,8 +50,8 @@ _AGREEING = 0.9
 _LINEAR = 0.1
 
 
-@dataclass(frozen=True)
-class Fan:
+@dataclass(frozen=True, repr=False)
+class Fan(ShortRepr):
     """The errors of one solve, sample by sample; states flattened to `size` numbers, float64.
 
     Attributes:
