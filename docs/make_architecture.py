@@ -38,7 +38,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
 #: Import paths of former versions, or short ones: nothing but imports, of no layer.
 REEXPORTS = (
     *("adaptation", "analysis", "experiments", "figures", "report", "reproduce"),
-    *("torch", "jax"),
+    *("torch", "jax", "sklearn"),
 )
 
 

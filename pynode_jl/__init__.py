@@ -65,6 +65,8 @@ if TYPE_CHECKING:
     from pynode_jl.reporting.pages import write_certificate as write_certificate
     from pynode_jl.runs import Config as Config
     from pynode_jl.runs import Run as Run
+    from pynode_jl.sklearn import NeuralODEClassifier as NeuralODEClassifier
+    from pynode_jl.sklearn import NeuralODERegressor as NeuralODERegressor
     from pynode_jl.solvers import Adaptive as Adaptive
     from pynode_jl.solvers import FixedStep as FixedStep
     from pynode_jl.solvers import Solver as Solver
@@ -111,6 +113,7 @@ _HOMES = {
     "errors": ("PyNODEError",),
     "fields": ("MLP", "ConvField1d", "ConvField2d", "FunctionField", "LinearField", "VectorField"),
     "models": ("FunctionMap", "Model", "ModelWeights"),
+    "sklearn": ("NeuralODEClassifier", "NeuralODERegressor"),
     "solvers": ("Adaptive", "FixedStep", "Solver", "Tableau", "catalogue"),
     "reporting.pages": ("write_certificate",),
     "runs": ("Config", "Run"),

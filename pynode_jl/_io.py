@@ -10,6 +10,7 @@ import codecs
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import stat
@@ -120,6 +121,24 @@ def read_json(path: Path) -> dict[str, Any]:
             "path", str(path), "content that fits its checksum", "It is damaged, or was changed."
         )
     return values
+
+
+def named_floats(values: Any) -> Any:
+    """Return nested values with the names of numbers that are not finite, which JSON lacks."""
+    if isinstance(values, dict):
+        return {key: named_floats(value) for key, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [named_floats(value) for value in values]
+    return str(values) if isinstance(values, float) and not math.isfinite(values) else values
+
+
+def floats_of_names(values: Any) -> Any:
+    """Return what `named_floats` was given."""
+    if isinstance(values, dict):
+        return {key: floats_of_names(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [floats_of_names(value) for value in values]
+    return float(values) if values in ("inf", "-inf", "nan") else values
 
 
 def read_bytes(path: Path) -> bytes:

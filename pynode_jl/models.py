@@ -23,7 +23,7 @@ from pynode_jl.fields import (
     kaiming_normal,
 )
 from pynode_jl.seeding import generator
-from pynode_jl.tasks import Classification, Density, Task, Trajectory, check_task
+from pynode_jl.tasks import Classification, Density, Task, Trajectory, named_task
 
 
 @dataclass(frozen=True, repr=False)
@@ -182,7 +182,7 @@ class Model(Viewed):
         augment: zeros appended to the input along its first axis (features of a vector, channels of
             an image) before the solve: Augmented Neural ODEs (Dupont et al. 2019). The field's
             state includes them.
-        task: what the model answers.
+        task: what the model answers: a `Task`, its name, or its table.
         head: "linear" reads the flattened state at each of the task's times; "none" takes the state
             itself, without appended zeros; or a function of your own. Default: the task's.
         encoder: a function of your own from inputs to initial states (appended zeros left out).
@@ -247,7 +247,10 @@ class Model(Viewed):
         given: object = self.task
         if given is None:
             return Classification(self.classes)
-        task = check_task(given)
+        named = named_task(given)  # type: ignore[arg-type]  # refused there
+        if named is None:
+            return Classification(self.classes)
+        task = named
         if self.classes and type(task) is Classification and task == Classification(task.classes):
             return Classification(self.classes)  # for dataclasses.replace(model, classes=3)
         if self.classes and self.classes != getattr(task, "classes", 0):

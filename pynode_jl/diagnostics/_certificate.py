@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from pynode_jl.diagnostics._crossings import CROSSINGS
 from pynode_jl.diagnostics._diagnostic import Context, Diagnostic, Finding
 from pynode_jl.diagnostics._error_share import ERROR_SHARE
 from pynode_jl.diagnostics._fan import ERROR_TRANSPORT
+from pynode_jl.diagnostics._files import read_report, write_report
 from pynode_jl.diagnostics._folds import FOLDS
 from pynode_jl.diagnostics._order_test import ORDER
 from pynode_jl.diagnostics._sentences import weakness_text
@@ -89,6 +91,43 @@ class Certificate(Drawn):
 
     def __repr__(self) -> str:
         return f"Certificate({self.verdict!r}, {len(self.findings)} findings)"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the certificate to a JSON file; the diagnostics' own measurements are left out.
+
+        Raises:
+            OutputError: the file cannot be written.
+
+        Example:
+            >>> certificate = pn.certify(trained, data, diagnostics=[], backend="jax")
+            >>> certificate.save("certificate.json")
+            >>> pn.Certificate.load("certificate.json").text == certificate.text
+            True
+        """
+        findings = [{**each.to_dict(), "clause": each.clause} for each in self.findings]
+        values = {**self.to_dict(), "swap": self.swap.to_values(), "findings": findings}
+        write_report(path, "Certificate", values)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Certificate:
+        """Return the certificate that `save` wrote.
+
+        Raises:
+            InputError: no such file, a damaged one, or another.
+        """
+
+        def build(values: Mapping[str, Any]) -> Certificate:
+            return cls(
+                Solver.from_dict(values["solver"]),
+                values["data"],
+                values["model"],
+                values["backend"],
+                values["samples"],
+                SwapReport.from_values(values["swap"]),
+                tuple(Finding(**each) for each in values["findings"]),
+            )
+
+        return read_report(path, "Certificate", build)
 
     def plot(self) -> Figure:
         """Draw what the diagnostics measured; `Certificate.swap` has plots of its own.

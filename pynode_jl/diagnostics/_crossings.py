@@ -98,7 +98,7 @@ def order_violations(
         trained: the model; its states must have dimension 1 or 2.
         x: samples, ``(n, *input_shape)``; the denser, the finer the measure.
         solver: whose steps; default the training solver.
-        flow: the adaptive solver that stands for the ODE's flow.
+        flow: the adaptive solver (or its text, or its table) that stands for the ODE's flow.
         backend: what integrates, or its name; default `get_backend()`.
 
     Raises:
@@ -113,6 +113,7 @@ def order_violations(
     trained = as_trained_model(trained)
     backend = as_backend(backend, trained.model)
     solver = trained.solver if solver is None else Solver.of(solver)
+    flow = Solver.of(flow)
     model, weights = trained.model, trained.field_weights
     start = initial_states(trained, x)
     _check_plane("x.shape", start)

@@ -122,7 +122,7 @@ def fan(
         x: samples, ``(n, *input_shape)``; each step makes n Jacobians of size x size numbers, and
             several times as many where the field is stiff.
         solver: whose errors; default the training solver.
-        flow: the adaptive solver that stands for the ODE's flow.
+        flow: the adaptive solver (or its text, or its table) that stands for the ODE's flow.
         backend: what integrates, or its name; default `get_backend()`.
 
     Raises:
@@ -138,6 +138,7 @@ def fan(
     trained = as_trained_model(trained)
     backend = as_backend(backend, trained.model)
     solver = trained.solver if solver is None else Solver.of(solver)
+    flow = Solver.of(flow)
     model, weights = trained.model, trained.field_weights
     y0 = initial_states(trained, x)
     n = y0.shape[0]

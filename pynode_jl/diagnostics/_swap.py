@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ from pynode_jl.backends import (
     is_mixed,
 )
 from pynode_jl.datasets import Dataset
+from pynode_jl.diagnostics._files import read_report, write_report
 from pynode_jl.diagnostics._paper_rules import ten_points, three_points
 from pynode_jl.diagnostics._reference import (
     Reference,
@@ -122,6 +124,50 @@ class SwapReport(Drawn):
             >>> figure = pn.swap(trained, data, ["RK4"], backend="jax").plot("flips")
         """
         return self._figure(kind=kind)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report to a JSON file; the reference's states are left out.
+
+        Raises:
+            OutputError: the file cannot be written.
+
+        Example:
+            >>> report = pn.swap(trained, data, ["RK4"], backend="jax")
+            >>> report.save("report.json")
+            >>> pn.SwapReport.load("report.json").verdict == report.verdict
+            True
+        """
+        write_report(path, "SwapReport", self.to_values())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> SwapReport:
+        """Return the report that `save` wrote.
+
+        Raises:
+            InputError: no such file, a damaged one, or another.
+        """
+        return read_report(path, "SwapReport", cls.from_values)
+
+    def to_values(self) -> dict[str, Any]:
+        """Return `to_dict` and the table's columns; `from_values` reads them back."""
+        return {**self.to_dict(), "table": self.table.to_dict("list")}
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> SwapReport:
+        """Return what `to_values` wrote.
+
+        Raises:
+            KeyError, TypeError: values that it did not write.
+        """
+        cost = values["reference"]
+        return cls(
+            pd.DataFrame(values["table"]),
+            values["trained"],
+            math.nan if values["ode"] is None else values["ode"],
+            values["chance"],
+            Verdict.from_dict(values["verdict"]),
+            cost=None if cost is None else ReferenceCost.from_dict(cost),
+        )
 
     @property
     def rounding(self) -> Rounding | None:
