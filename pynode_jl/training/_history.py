@@ -10,7 +10,7 @@ import numpy as np
 from pynode_jl._display import Drawn, ShortRepr
 from pynode_jl.backends import Array, ChunkResult
 from pynode_jl.solvers import Solver
-from pynode_jl.tasks import Task
+from pynode_jl.tasks import AnyTask, named_task
 from pynode_jl.training.step_adaptation import Check
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class History(ShortRepr, Drawn):
         """Evaluations of the right-hand side in all checks, the start's among them."""
         return sum(check.nf for check in self.checks)
 
-    def table(self, task: Task | None = None) -> pd.DataFrame:
+    def table(self, task: AnyTask | None = None) -> pd.DataFrame:
         """Return one row an iteration: loss, accuracy, nf, step.
 
         Args:
@@ -63,13 +63,14 @@ class History(ShortRepr, Drawn):
         """
         import pandas as pd
 
+        task = named_task(task)
         scores, name = self.accuracy, "accuracy"
         if task is not None and task.comparison == "shift":
             name = "score"
             scores = np.sqrt(np.maximum(scores, 0.0)) if task.root else scores
         return pd.DataFrame({"loss": self.loss, name: scores, "nf": self.nf, "step": self.step})
 
-    def plot(self, task: Task | None = None) -> Figure:
+    def plot(self, task: AnyTask | None = None) -> Figure:
         """Draw loss, score, evaluations and step against the iteration.
 
         Args:
@@ -83,7 +84,7 @@ class History(ShortRepr, Drawn):
             >>> ones = np.ones(2)
             >>> figure = History(loss=ones, accuracy=ones / 2, nf=ones, step=ones).plot()
         """
-        return self._figure(task=task)
+        return self._figure(task=named_task(task))
 
     def extended(self, chunk: ChunkResult, solver: Solver) -> History:
         """Return this history, followed by that of a chunk trained with `solver`."""

@@ -163,12 +163,16 @@ def _outputs(model: TrainedModel, x: Any, solver: Any, backend: Backend) -> Arra
 def _numbered(y: Any, names: tuple[str, ...] | None) -> Any:
     """Return targets as numbers: labels by their names as their places."""
     given = y.detach().cpu() if hasattr(y, "detach") else y
-    array = None if given is None else np.asarray(given)
+    try:
+        array = None if given is None else np.asarray(given)
+    except Exception as error:  # whatever the object's own conversion raises
+        hint = "Give every row the same length."
+        raise DataError("y", type(y).__name__, "an array of targets", hint) from error
     if names is None or array is None or array.dtype.kind not in "OUT":
         return array
     known = {name: place for place, name in enumerate(names)}
     for place, each in enumerate(array.ravel().tolist()):
-        if each not in known:
+        if not isinstance(each, str) or each not in known:
             shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
             raise DataError(f"y[{place}]", each, f"one of the labels {shown}", "Mend it.")
     return np.array([known[each] for each in array.ravel().tolist()]).reshape(array.shape)

@@ -101,11 +101,10 @@ def view(value: object) -> View:
 @view.register
 def _(value: Solver) -> View:
     about = value.info
-    traits = ["implicit" if about.implicit else "explicit", about.kind]
     facts: dict[str, object] = {
         "order": "varies" if about.order is None else about.order,
         "family": about.family,
-        "kind": ", ".join(dict.fromkeys(traits)),
+        "kind": about.kind,
         "backends": ", ".join(about.backends),
     }
     if value.max_steps is not None:
@@ -233,7 +232,7 @@ def _(value: Verdict) -> View:
 
 
 def _card(verdict: Verdict, text: str) -> VerdictCard:
-    return VerdictCard(verdict.kind, verdict.kind, text)
+    return VerdictCard(verdict.kind, text)
 
 
 @view.register
