@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -26,6 +27,7 @@ from pynode_jl.fields import Weights
 from pynode_jl.models import Model, ModelWeights, check_model
 from pynode_jl.solvers import Solver
 from pynode_jl.training._history import History
+from pynode_jl.training._onnx import write_onnx
 from pynode_jl.training._predicting import Predicting
 from pynode_jl.training._recipe import Recipe
 from pynode_jl.training._stored import read_model, write_model
@@ -121,6 +123,28 @@ class TrainedModel(Drawn, Predicting):
             InputError: no such file, a damaged one, or another.
         """
         return cls(*read_model(path))
+
+    def to_onnx(self, folder: str | os.PathLike[str]) -> tuple[Path, ...]:
+        """Write the field and the head as ONNX files, to `folder`.
+
+        ``field.onnx`` gives ``dy`` of ``t``, an array without axes, and of ``y``, ``(batch,
+        *field.state_shape)``; ``head.onnx`` the ``outputs`` of a state ``y``. A program of one's
+        own makes the steps between. They have the precision of the weights. Zeros that the model
+        appends to its inputs are part of a state. A density has a field alone.
+
+        Returns:
+            The files.
+
+        Raises:
+            InvalidValueError: a function of your own as field, head or encoder.
+            MissingDependencyError: onnx is not installed.
+            OutputError: a file cannot be written.
+
+        Example:
+            >>> [path.name for path in trained.to_onnx("model")]
+            ['field.onnx', 'head.onnx']
+        """
+        return write_onnx(folder, self.model, self.weights)
 
     def plot(self, data: Dataset, kind: str = "", *, backend: BackendLike = None) -> Figure:
         """Draw what the model answers for test samples, as trained and as an ODE.
