@@ -476,5 +476,8 @@ def _copies(part: FunctionMap) -> Weights:
 
 
 def check_model(model: object) -> None:
-    """Refuse what is no `Model`."""
+    """Refuse what is no `Model`.
+
+    Any other `model` is an InvalidValueError.
+    """
     instance("model", model, Model, "a Model", "Make one: pn.Model(pn.MLP(2), classes=2).")

@@ -153,6 +153,8 @@ def as_backend(backend: BackendLike, field: Field | Model | None = None) -> Back
 def written_for(needs: Field | Model | None) -> str:
     """Return the backend whose functions a field or model holds; "" where it holds none.
 
+    `needs` is the field or model.
+
     Raises:
         InvalidValueError: functions of several frameworks.
 

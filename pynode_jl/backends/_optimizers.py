@@ -191,6 +191,8 @@ class Optimizer(ABC):
     def of(value: Optimizer | str | Mapping[str, Any]) -> Optimizer:
         """Return the optimiser that is meant by itself, by a text, or by a table.
 
+        `value` is an `Optimizer`, ``"sgd:momentum=0.9"``, or ``{"name": "adam"}``.
+
         Raises:
             UnknownNameError: no optimiser has that name.
             InvalidValueError: it is none of these, or has an option that does not exist.
@@ -230,6 +232,11 @@ class Optimizer(ABC):
 @dataclass(frozen=True)
 class Adam(Optimizer):
     """Adam (Kingma & Ba 2015), in the form that torch and optax share; with `weight_decay`, AdamW.
+
+    Attributes:
+        b1, b2: how much of the running means of gradients and of their squares is kept, each in [0,
+            1).
+        eps: added to the root of the mean square, > 0.
 
     Example:
         >>> pn.Adam(3e-4).b1
@@ -312,6 +319,8 @@ _MEANT = {
 
 def checked_optimizer(value: object, *, backend: str | None = None) -> Optimizer:
     """Return the optimiser that is meant, if a backend has it.
+
+    `value` is what `Optimizer.of` takes.
 
     Raises:
         UnknownNameError, InvalidValueError: it is none, or one that `backend` lacks.

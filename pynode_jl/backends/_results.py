@@ -19,6 +19,7 @@ import numpy.typing as npt
 from pynode_jl.fields import Weights
 from pynode_jl.tasks import Task
 
+#: A NumPy array of any numbers.
 Array: TypeAlias = npt.NDArray[Any]
 
 
@@ -109,6 +110,8 @@ class Stats:
 class Solution:
     """States along a solve: `t` (times,) and `y` (times, batch, *state_shape).
 
+    `stats` has the counts of steps and evaluations.
+
     Example:
         >>> field, solver = pn.LinearField(1), pn.Solver("Euler", dt=0.5)
         >>> decay = {"layers.0.weight": np.array([[-1.0]]), "layers.0.bias": np.zeros(1)}
@@ -179,7 +182,10 @@ class Evaluation:
         return float(np.mean(self.predictions == np.asarray(labels)))
 
     def score(self, task: Task, targets: Array) -> float:
-        """Return the task's score of these answers: an accuracy, or an RMSE."""
+        """Return the task's score of these answers: an accuracy, or an RMSE.
+
+        `targets` are those of the same samples.
+        """
         if task.comparison == "flips":
             return self.accuracy(targets)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -228,6 +234,8 @@ class ChunkResult:
     and `nf` have one entry per iteration done.
     `retcode` is not Success when an iteration met a loss or gradient that is not finite, or a solve
     that failed: `state` is then the last good one, and that iteration has made no update.
+
+    `seconds` is the time that the call took.
 
     Example:
         >>> from pynode_jl.backends import TrainState

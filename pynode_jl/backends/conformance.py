@@ -101,6 +101,8 @@ class OrderRow:
 def measure_orders(backend: Backend, rows: Sequence[SolverInfo]) -> Iterator[OrderRow]:
     """Measure the order of each solver on `backend`, one after the other, float64.
 
+    `rows` are those of the catalogue.
+
     Example:
         >>> from pynode_jl.diagnostics import measure_orders
         >>> (row,) = measure_orders(pn.get_backend("jax"), pn.catalogue(backend="jax", order=1)[:1])

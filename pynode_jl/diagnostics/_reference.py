@@ -152,11 +152,17 @@ class Reference:
         return float("nan") if self.evaluation is None else state_error(evaluation, self.evaluation)
 
     def accuracy(self, labels: Array) -> float:
-        """Return the ODE's accuracy; nan without a reference."""
+        """Return the ODE's accuracy; nan without a reference.
+
+        `labels` are those of the test set, ``(n,)``.
+        """
         return float("nan") if self.evaluation is None else self.evaluation.accuracy(labels)
 
     def score(self, task: Task, targets: Array) -> float:
-        """Return the ODE's score; nan without a reference."""
+        """Return the ODE's score; nan without a reference.
+
+        `targets` are those of the test set.
+        """
         return float("nan") if self.evaluation is None else self.evaluation.score(task, targets)
 
     @property

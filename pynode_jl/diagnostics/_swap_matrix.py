@@ -26,6 +26,7 @@ from pynode_jl.proportions import lower_bound, mean_interval, upper_bound
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Trained, TrainedLike, as_trained_model
 
+#: Columns of the table of a swap matrix, where answers are labels.
 MATRIX_COLUMNS = (
     "train_solver",
     "test",
@@ -56,6 +57,7 @@ _SHIFTS = {
     "flips_low": "shift_low",
     "flips_high": "shift_high",
 }
+#: The same where answers are numbers.
 SHIFT_MATRIX_COLUMNS = tuple(
     _SHIFTS.get(name, name) for name in MATRIX_COLUMNS if name != "agreement"
 )
@@ -97,7 +99,10 @@ class SwapMatrix:
 
     def grid(self, value: str = "") -> pd.DataFrame:
         """Return a column of `table` (default: accuracies, or scores) as a matrix: training solvers
-        down, test solvers across."""
+        down, test solvers across.
+
+        `value` is the name of the column.
+        """
         value = value or ("accuracy" if "accuracy" in self.table else "score")
         grid = self.table.pivot(index="train_solver", columns="test", values=value)
         # A training solver whose every test was left out has no row in the table.

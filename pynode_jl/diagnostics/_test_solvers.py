@@ -11,10 +11,12 @@ from pynode_jl.solvers import Solver
 
 #: The paper's factors on the training step or tolerance.
 STEP_FACTORS = (0.5, 0.75, 1.0, 1.5, 2.0)
+#: The same for tolerances.
 TOLERANCE_FACTORS = (0.1, 1.0, 10.0)
 #: The paper's test solvers for a fixed-step and for an adaptive training solver, from the training
 #: solver's order upwards.
 FIXED_TEST_SOLVERS = ("Euler", "Midpoint", "RK4")
+#: The same for an adaptive one.
 ADAPTIVE_TEST_SOLVERS = ("Fehlberg21", "DP5")
 
 
@@ -38,6 +40,7 @@ def planned(
 
     Raises:
         PyNODEError: what `swap` would refuse.
+        InvalidValueError: a factor that is not above 0, among them.
 
     Example:
         >>> from pynode_jl.diagnostics import planned

@@ -23,6 +23,8 @@ _FACTORS = {True: (0.5, 1.0), False: (0.1, 1.0)}
 def checks_table(history: History) -> pd.DataFrame:
     """Return a controller's checks, one a row; step is the one in force before the check.
 
+    `history` is a training's.
+
     Example:
         >>> from pynode_jl.runs import checks_table
         >>> from pynode_jl.training import History
@@ -53,6 +55,8 @@ def spread(history: History) -> float:
     It tells how much a controller oscillates; 0 for a fixed step. It is over all of these
     iterations, not over a sample of them.
 
+    `history` is a training's.
+
     Example:
         >>> from pynode_jl.runs import spread
         >>> from pynode_jl.training import History
@@ -69,6 +73,8 @@ def over_seeds(values: npt.ArrayLike, digits: int = 1) -> str:
     Values that are not finite are left out. One value has no deviation, and none has no mean: then
     the text is that value, or "-".
 
+    `values` has one for each seed; the text has so many `digits` after the point.
+
     Example:
         >>> from pynode_jl.runs import over_seeds
         >>> over_seeds([98.0, 99.0, 100.0])
@@ -84,6 +90,8 @@ def over_seeds(values: npt.ArrayLike, digits: int = 1) -> str:
 
 def adaptation_row(trained: Trained, dataset: Dataset, backend: Backend) -> dict[str, object]:
     """Return the figures of one adapted run.
+
+    `dataset` is what `trained` was trained with.
 
     Returns:
         seed, solver (in force at the end), accuracy (test set, with it), ode (the ODE's accuracy),

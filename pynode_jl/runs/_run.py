@@ -201,6 +201,8 @@ class Run:
         A run that has finished, or has ended with a failure, is returned as it is. What `on_chunk`
         raises ends the training; the state that it was called with is kept.
 
+        `on_chunk` is called after each chunk of iterations, with the training so far.
+
         Raises:
             RunFolderError: another process is training this run.
             DataChangedError: the data are not those that it was trained on. Nothing is written.
@@ -261,6 +263,8 @@ class Run:
 
     def swap(self, on_solve: Callable[[int, int, str], None] | None = None) -> SwapReport:
         """Swap the solver of the trained model as the configuration's ``[swap]`` says.
+
+        `on_solve` is called before each solve: its number, the number of all, its label.
 
         Raises:
             RunFolderError: the run is not trained to its end.

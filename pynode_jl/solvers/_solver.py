@@ -192,7 +192,11 @@ class Solver:
         return f"{self.name} {self.stepping.label}"
 
     def with_stepping(self, stepping: Stepping) -> Solver:
-        """Return the same method with this stepping."""
+        """Return the same method with this stepping.
+
+        Raises:
+            InvalidValueError: `stepping` is neither a `FixedStep` nor an `Adaptive`.
+        """
         if isinstance(stepping, FixedStep):
             return self.with_step(stepping.dt)
         if not isinstance(stepping, Adaptive):
@@ -271,6 +275,8 @@ class Solver:
     def from_dict(values: Mapping[str, Any]) -> Solver:
         """Return the solver that `to_dict` wrote.
 
+        `values` are plain: name, dt or rtol and atol, options.
+
         Raises:
             InvalidValueError: a key that `Solver` does not have, or no name.
         """
@@ -292,6 +298,8 @@ class Solver:
         """Return the solver that is meant by itself, by the text of `parse`, or by `from_dict`.
 
         So two ways to write one solver can be compared.
+
+        `value` is a `Solver`, a text or a table.
 
         Raises:
             PyNODEError: it is none of these, or is refused.

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from pynode_jl.reporting.figures import _checks, _style
+from pynode_jl.reporting.figures._training_descriptions import describe_adaptation
 
 COLUMNS = ("iteration", "step", "accuracy", "test_accuracy", "statistic", "action")
 _WIDTH = 3.6
@@ -77,6 +78,7 @@ def adaptation_trace(
     handles, names = axes[0, 0].get_legend_handles_labels()
     more, their_names = axes[2, 0].get_legend_handles_labels()
     figure.legend([*handles, *more], [*names, *their_names], loc="outside upper left", ncols=3)
+    figure.description = describe_adaptation(tables, thresholds or {}, fixed)
     return figure
 
 

@@ -228,6 +228,8 @@ def shades(
 def texts(grid: pd.DataFrame, form: str) -> list[list[str]]:
     """Return a grid's numbers as texts of one format, "" where there is none.
 
+    `form` is what `format` takes.
+
     Example:
         >>> import pandas as pd
         >>> from pynode_jl.reporting.html import texts
