@@ -26,6 +26,7 @@ from pynode_jl.backends._optimizers import (
     SGD,
     Adam,
     Optimizer,
+    RMSprop,
     checked_optimizer,
 )
 from pynode_jl.backends._precision import (
@@ -77,7 +78,7 @@ def _torch(device: str | None) -> Backend:
     return TorchBackend(device)
 
 
-_OPTIMIZERS = ("sgd", "weight_decay", "clip_norm", "schedule")
+_OPTIMIZERS = ("sgd", "rmsprop", "weight_decay", "clip_norm", "schedule")
 register_backend(
     "jax",
     _jax,
@@ -226,6 +227,7 @@ __all__ = [
     "Optimizer",
     "Precision",
     "Pullback",
+    "RMSprop",
     "RetCode",
     "Solution",
     "Stats",

@@ -36,7 +36,7 @@ _HINT = 'Use pn.Adam(1e-3), or a text such as "sgd:learning_rate=0.1,momentum=0.
 
 @dataclass(frozen=True)
 class Optimizer(ABC):
-    """What turns gradients into updates: `Adam` or `SGD`.
+    """What turns gradients into updates: `Adam`, `SGD` or `RMSprop`.
 
     Attributes:
         learning_rate: the full one, which `schedule` and `warmup` lower.
@@ -226,7 +226,7 @@ class Optimizer(ABC):
                         "Remove it.",
                     )
             return kind(**table)
-        raise InvalidValueError("optimizer", value, "an Adam, an SGD, or the name of one", _HINT)
+        raise InvalidValueError("optimizer", value, "an Adam, SGD or RMSprop, or its name", _HINT)
 
 
 @dataclass(frozen=True)
@@ -282,8 +282,33 @@ class SGD(Optimizer):
             )
 
 
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """RMSprop (Tieleman & Hinton 2012), in torch's form: not centred, eps outside the root.
+
+    Attributes:
+        decay: of the mean of squared gradients; torch calls it alpha.
+        eps: added to the root of that mean.
+        momentum: of the scaled gradients, m = momentum m + gradient; 0 for none.
+
+    Example:
+        >>> pn.RMSprop(1e-3, momentum=0.9).to_dict()["decay"]
+        0.99
+    """
+
+    learning_rate: float = 1e-3
+    decay: float = 0.99
+    eps: float = 1e-8
+    momentum: float = 0.0
+
+    def _check_own(self) -> None:
+        self._put_number("decay", "0.99 is usual.", least=0, below=1)
+        self._put_number("eps", "1e-8 is usual.", above=0)
+        self._put_number("momentum", "0.9 is usual.", least=0, below=1)
+
+
 #: The optimisers by name, as configurations and texts have it.
-OPTIMIZERS: Mapping[str, type[Optimizer]] = {"adam": Adam, "sgd": SGD}
+OPTIMIZERS: Mapping[str, type[Optimizer]] = {"adam": Adam, "sgd": SGD, "rmsprop": RMSprop}
 # What others call them, and how they are written here.
 _MEANT = {
     "adamw": {"adam": "adam:weight_decay=0.01"},

@@ -196,7 +196,7 @@ class Evaluation:
 class TrainState:
     """Everything that the next iteration depends on, besides configuration and data.
 
-    `weights`, `mu` and `nu` (Adam's moments; SGD's momentum is in `mu`) are name -> array, in the
+    `weights`, `mu` and `nu` (Adam's moments; momentum is in `mu`) are name -> array, in the
     same names; `iteration` counts the updates made.
 
     Example:

@@ -100,7 +100,8 @@ def adaptation_row(trained: Trained, dataset: Dataset, backend: Backend) -> dict
         under (which comparison that is), drop and lowest (accuracy lost under the worst of the ODE
         and the solves that are measured to be finer, and which that is), nf_training and nf_checks
         (evaluations an iteration), spread, validation (its text; "none" from a controller that
-        promises nothing). Shares and accuracies are nan, names "" where the verdict has none.
+        promises nothing). Shares and accuracies are nan, names "" where the verdict has none. Where
+        answers are numbers, score and shift, shift_low, shift_high stand for accuracy and flips.
 
     Example:
         >>> from pynode_jl.runs import adaptation_row
@@ -122,15 +123,17 @@ def adaptation_row(trained: Trained, dataset: Dataset, backend: Backend) -> dict
     history, done = trained.history, max(1, trained.state.iteration)
     validation = trained.validation
     cost = history.check_nf + (0 if validation is None else validation.nf)
+    flips = trained.model.task.comparison == "flips"
+    score, change = ("accuracy", "flips") if flips else ("score", "shift")
     return {
         "seed": trained.recipe.seed,
         "solver": solver.label,
-        "accuracy": report.trained,
+        score: report.trained,
         "ode": report.ode,
         "verdict": verdict.kind,
-        "flips": math.nan if found is None else found.share,
-        "flips_low": math.nan if found is None else found.low,
-        "flips_high": math.nan if found is None else found.high,
+        change: math.nan if found is None else found.share,
+        f"{change}_low": math.nan if found is None else found.low,
+        f"{change}_high": math.nan if found is None else found.high,
         "under": "" if found is None else found.label,
         "drop": verdict.drop,
         "lowest": verdict.worst,

@@ -124,13 +124,16 @@ class Measure:
         return FuncFormatter(lambda value, _: f"{value:.3g}")
 
     def colours(self, scores: npt.ArrayLike, chance: float) -> ScalarMappable:
-        """Return the colours of scores, better ones lighter: of accuracies from `chance` to 100 %.
+        """Return the colours of scores, better ones lighter.
 
-        Other scores run from the best one to chance's, or to the worst one where there is none; on
-        a logarithmic scale where they span much.
+        Of accuracies they run from `chance`, or the least below it, to 100 %. Other scores run from
+        the best one to chance's, or to the worst one where there is none; on a logarithmic scale
+        where they span much.
         """
         if self.in_percent:
-            return ScalarMappable(Normalize(chance, 1.0), matplotlib.colormaps["cividis"])
+            known = np.asarray(scores, float).ravel()
+            least = float(np.min(known[np.isfinite(known)], initial=chance))
+            return ScalarMappable(Normalize(least, 1.0), matplotlib.colormaps["cividis"])
         low, high = self.score_range(scores, chance)
         name = "cividis" if self.higher_is_better else "cividis_r"
         log = not self.signed and low > 0 and high > _WIDE * low
@@ -165,7 +168,7 @@ class Measure:
         if not self.signed and low > 0 and known.max(initial=high) > _SPREAD * low:
             top = max(high, min(float(known.max(initial=high)), _WORST * high))
             ax.set_yscale("log")
-            ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            ax.yaxis.set_major_locator(_style.log_locator(low, top))
             ax.yaxis.set_major_formatter(self.score_formatter())
             ax.yaxis.set_minor_locator(NullLocator())
             ax.set_ylim(low / 1.3, 1.3 * top)
@@ -194,6 +197,7 @@ class Measure:
         else:
             ax.set_yscale("log")
             ax.set_ylim(low, high)
+        scaled.set_major_locator(LogLocator(numticks=5))
         scaled.set_major_formatter(self.change_formatter())
         scaled.set_minor_formatter(NullFormatter())
         return low
