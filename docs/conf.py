@@ -37,7 +37,8 @@ extensions = [
 exclude_patterns = ["_build", "reference/generated", "**/.ipynb_checkpoints"]
 #: Single backticks in docstrings: a link to a public name, code elsewhere.
 default_role = "name"
-suppress_warnings = ["myst.strikethrough"]
+#: A prime, as in y', is no closing quote.
+smartquotes = False
 
 myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "dollarmath"]
 #: Headings get GitHub's anchors, so that one link serves both readers.

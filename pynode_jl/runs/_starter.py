@@ -118,7 +118,7 @@ def starter_toml(data: str = "spheres", field: str | None = None, file: str = "r
 
     Example:
         >>> from pynode_jl.runs import starter_toml
-        >>> print(starter_toml("moons").splitlines()[9])
+        >>> print(starter_toml("moons").splitlines()[8])
         seed = 0  # Decides the data, the initial weights and the batches.
     """
     choice("data", data, list(DATASETS))
