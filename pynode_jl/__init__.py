@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pynode_jl.backends import Adam as Adam
     from pynode_jl.backends import Backend as Backend
     from pynode_jl.backends import RetCode as RetCode
+    from pynode_jl.backends import RMSprop as RMSprop
     from pynode_jl.backends import Solution as Solution
     from pynode_jl.backends import Stats as Stats
     from pynode_jl.backends import get_backend as get_backend
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from pynode_jl.models import FunctionMap as FunctionMap
     from pynode_jl.models import Model as Model
     from pynode_jl.models import ModelWeights as ModelWeights
+    from pynode_jl.models import learned_initial_states as learned_initial_states
     from pynode_jl.reporting.pages import write_certificate as write_certificate
     from pynode_jl.runs import Config as Config
     from pynode_jl.runs import Run as Run
@@ -90,7 +92,16 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOMES = {
     "diagnostics": ("Certificate", "SwapReport", "Verdict", "certify", "critical", "swap"),
-    "backends": ("Adam", "Backend", "RetCode", "SGD", "Solution", "Stats", "get_backend"),
+    "backends": (
+        "Adam",
+        "Backend",
+        "RMSprop",
+        "RetCode",
+        "SGD",
+        "Solution",
+        "Stats",
+        "get_backend",
+    ),
     "datasets": (
         "Dataset",
         "annuli",
@@ -112,7 +123,7 @@ _HOMES = {
     ),
     "errors": ("PyNODEError",),
     "fields": ("MLP", "ConvField1d", "ConvField2d", "FunctionField", "LinearField", "VectorField"),
-    "models": ("FunctionMap", "Model", "ModelWeights"),
+    "models": ("FunctionMap", "Model", "ModelWeights", "learned_initial_states"),
     "sklearn": ("NeuralODEClassifier", "NeuralODERegressor"),
     "solvers": ("Adaptive", "FixedStep", "Solver", "Tableau", "catalogue"),
     "reporting.pages": ("write_certificate",),

@@ -9,9 +9,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from pynode_jl._display import ShortRepr, Viewed, short
-from pynode_jl._validation import choice, instance, mapping, real_number, whole_number
+from pynode_jl._validation import (
+    choice,
+    instance,
+    mapping,
+    real_number,
+    rounded,
+    whole_number,
+)
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import (
     Field,
@@ -100,6 +108,45 @@ def _of_numpy(part: FunctionMap, weights: Mapping[str, Any], x: Any) -> Any:
         inputs = torch.tensor(x)
         tensors = {k: torch.tensor(np.asarray(each)).to(inputs) for k, each in weights.items()}
         return part.function(tensors, inputs).numpy(force=True)
+
+
+def learned_initial_states(y0: Any, *, backend: str = "jax") -> FunctionMap:
+    """Return an encoder whose weights are initial states, one a trajectory, which training learns.
+
+    For trajectories whose first state was measured with noise, or not at all. The model's inputs
+    are their numbers, ``np.arange(n)[:, None]``, in training and test set alike: held-out samples
+    are observations of the same trajectories at other times (`Trajectory` leaves NaN out). A number
+    that is none of a trajectory gives a state of NaN, whose solve fails.
+
+    Args:
+        y0: where training starts from, ``(n, *state_shape)``: first observations, or a guess.
+        backend: what trains: "jax" or "torch".
+
+    Raises:
+        InvalidValueError: no such array, numbers that are not finite, or another backend.
+
+    Example:
+        >>> encoder = pn.learned_initial_states(np.array([[1.0, 0.0], [0.0, 1.0]]))
+        >>> model = pn.Model(pn.MLP(2), task=pn.Trajectory([0.5, 1.0]), encoder=encoder)
+        >>> model.input_shape, model.initial_state([[1.0]], ModelWeights.from_dict(model.init(0)))
+        ((1,), array([[0., 1.]], dtype=float32))
+    """
+    states = rounded("y0", y0, np.float32)
+    if states.ndim < 2 or not len(states) or not np.isfinite(states).all():
+        raise InvalidValueError(
+            "y0", y0, "finite numbers, (n, *state_shape), n >= 1", "Give one state a trajectory."
+        )
+    count = len(states)
+
+    def look_up(weights: Mapping[str, Any], x: Any) -> Any:
+        xp, table = array_namespace(x), weights["initial"]
+        known = (x[:, 0] >= 0) & (x[:, 0] < count) & (x[:, 0] == xp.floor(x[:, 0]))
+        index = xp.astype(xp.where(known, x[:, 0], xp.zeros_like(x[:, 0])), xp.int32)
+        known = xp.reshape(known, (-1, *[1] * (table.ndim - 1)))
+        found = xp.take(table, index, axis=0)
+        return xp.where(known, found, xp.full_like(found, math.nan))
+
+    return FunctionMap(look_up, (1,), states.shape[1:], (("initial", states),), backend)
 
 
 @dataclass(frozen=True, repr=False)
@@ -443,5 +490,8 @@ def _copies(part: FunctionMap) -> Weights:
 
 
 def check_model(model: object) -> None:
-    """Refuse what is no `Model`."""
+    """Refuse what is no `Model`.
+
+    Any other `model` is an InvalidValueError.
+    """
     instance("model", model, Model, "a Model", "Make one: pn.Model(pn.MLP(2), classes=2).")

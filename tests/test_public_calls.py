@@ -167,6 +167,10 @@ def _calls() -> dict[str, Call]:
             "model": model, "weights": model.init(0), "solver": euler,
         }),
         "Adam": Call(pn.Adam, {"learning_rate": 1e-3, "b1": 0.9, "b2": 0.99, "eps": 1e-8}),
+        "learned_initial_states": Call(
+            pn.learned_initial_states, {"y0": np.ones((3, 2)), "backend": "jax"}
+        ),
+        "RMSprop": Call(pn.RMSprop, {"learning_rate": 1e-3, "decay": 0.9, "momentum": 0.5}),
         "SGD": Call(pn.SGD, {
             "learning_rate": 1e-3, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1,
             "clip_norm": 1.0, "schedule": "cosine", "warmup": 2, "final": 0.1,

@@ -20,6 +20,7 @@ from pynode_jl._display import ShortRepr
 from pynode_jl.fields import Weights
 from pynode_jl.tasks import Task
 
+#: A NumPy array of any numbers.
 Array: TypeAlias = npt.NDArray[Any]
 
 
@@ -110,6 +111,8 @@ class Stats:
 class Solution(ShortRepr):
     """States along a solve: `t` (times,) and `y` (times, batch, *state_shape).
 
+    `stats` has the counts of steps and evaluations.
+
     Example:
         >>> field, solver = pn.LinearField(1), pn.Solver("Euler", dt=0.5)
         >>> decay = {"layers.0.weight": np.array([[-1.0]]), "layers.0.bias": np.zeros(1)}
@@ -180,7 +183,10 @@ class Evaluation(ShortRepr):
         return float(np.mean(self.predictions == np.asarray(labels)))
 
     def score(self, task: Task, targets: Array) -> float:
-        """Return the task's score of these answers: an accuracy, or an RMSE."""
+        """Return the task's score of these answers: an accuracy, or an RMSE.
+
+        `targets` are those of the same samples.
+        """
         if task.comparison == "flips":
             return self.accuracy(targets)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -191,7 +197,7 @@ class Evaluation(ShortRepr):
 class TrainState(ShortRepr):
     """Everything that the next iteration depends on, besides configuration and data.
 
-    `weights`, `mu` and `nu` (Adam's moments; SGD's momentum is in `mu`) are name -> array, in the
+    `weights`, `mu` and `nu` (Adam's moments; momentum is in `mu`) are name -> array, in the
     same names; `iteration` counts the updates made.
 
     Example:
@@ -229,6 +235,8 @@ class ChunkResult(ShortRepr):
     and `nf` have one entry per iteration done.
     `retcode` is not Success when an iteration met a loss or gradient that is not finite, or a solve
     that failed: `state` is then the last good one, and that iteration has made no update.
+
+    `seconds` is the time that the call took.
 
     Example:
         >>> from pynode_jl.backends import TrainState

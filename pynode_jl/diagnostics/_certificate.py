@@ -15,9 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pynode_jl._display import Advance, Drawn, progress_bar
+from pynode_jl._io import json_values
 from pynode_jl._validation import instance, items, optional_callable, whole_number
 from pynode_jl.backends import BackendLike, as_backend
 from pynode_jl.datasets import Dataset
@@ -199,7 +198,7 @@ class Certificate(Drawn):
             "reference": None if self.swap.cost is None else self.swap.cost.to_dict(),
             "swaps": self.swap.table.to_dict("records"),
         }
-        plain: dict[str, Any] = _plain(values)
+        plain: dict[str, Any] = json_values(values)
         return plain
 
     def to_json(self) -> str:
@@ -328,18 +327,3 @@ def _described(trained: TrainedModel) -> str:
 
 def _asked(model: Model) -> str:
     return f"{model.classes} classes" if model.classes else model.task.kind
-
-
-def _plain(value: Any) -> Any:
-    """Nested plain values, JSON's: NumPy numbers unwrapped, what is not finite None."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

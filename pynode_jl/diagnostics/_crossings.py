@@ -72,6 +72,8 @@ class CrossingReport(ShortRepr):
         Neighbours share samples: they count as as many independent ones as there are samples. The
         lower end allows for the choice of the worst among all steps; the upper one is the largest
         of all steps.
+
+        `confidence` is that of the interval, 0.95 say.
         """
         error = (1.0 - confidence) / 2.0
         per_neighbour = min(1.0, self.samples / self.neighbours)

@@ -122,7 +122,10 @@ class Share:
         return f"{points(self.low)} to {points(self.high)}%"
 
     def told(self, noun: str) -> str:
-        """Return count, samples and interval in words: "12 of 1000 answers (0.6 to 2.1%)"."""
+        """Return count, samples and interval in words: "12 of 1000 answers (0.6 to 2.1%)".
+
+        `noun` is what is counted: "answers".
+        """
         return f"{self.count} of {self.total} {noun} ({self.interval})"
 
     def __str__(self) -> str:
@@ -239,7 +242,10 @@ class Context(ShortRepr):
         return self.x[: int(most)]
 
     def share(self, count: int, total: int, *, unsure: int = 0) -> Share:
-        """Return a share with its interval at the verdict's confidence."""
+        """Return a share with its interval at the verdict's confidence.
+
+        `count` of `total` samples, and up to `unsure` more, belong to it.
+        """
         return Share.of(int(count), int(total), self.confidence, unsure=int(unsure))
 
 

@@ -56,6 +56,9 @@ def error_share(logits: Array, exact: Array) -> ErrorShare:
         logits: (n, classes), under a solver.
         exact: (n, classes), of the same samples under the ODE.
 
+    Raises:
+        InvalidValueError: two arrays of other shapes than (n, classes).
+
     Example:
         >>> from pynode_jl.diagnostics import error_share
         >>> logits, exact = np.array([[2.0, 0.0]]), np.array([[0.5, 0.0]])

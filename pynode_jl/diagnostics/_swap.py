@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -243,7 +244,8 @@ def swap(
         progress: whether to show a progress bar; default: in a notebook.
 
     Returns:
-        `SwapReport`. A step longer than the interval is left out.
+        `SwapReport`. A step longer than the interval is left out. Of a method's steps that
+        read-outs cut to the same solve all but one, unless each is given as a `Solver`.
 
     Raises:
         InvalidValueError: a factor, margin or confidence out of range, or an unknown criterion.
@@ -264,7 +266,8 @@ def swap(
     if criterion == "three-points":
         _ = trained.solver.order  # the rule is about orders
     span = abs(trained.model.t1 - trained.model.t0)
-    plan = list(planned(trained.solver, tests, factors, span))
+    longest = max(abs(b - a) for a, b in pairwise(trained.model.times))
+    plan = list(planned(trained.solver, tests, factors, span, longest=longest))
     with progress_bar("swap", progress) as advance:
         solve = _Solves(trained, backend, len(plan) + 2, _telling(advance, on_solve))
         own = solve(1, trained.solver, dataset.x_test)

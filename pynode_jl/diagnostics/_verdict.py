@@ -39,9 +39,11 @@ from pynode_jl.tasks import Task
 #: Comparisons of either kind.
 AnyComparisons: TypeAlias = "Comparisons | ShiftComparisons"
 
+#: What a verdict says, in one word.
 Kind = Literal["valid", "tied", "undecided", "untrained", "overfitted", "non-finite", "failed"]
 #: How a verdict is reached: by flips as above, or by one of the paper's own rules on accuracies.
 Criterion = Literal["flips", "three-points", "ten-points"]
+#: The names of the criteria.
 CRITERIA: tuple[Criterion, ...] = ("flips", "three-points", "ten-points")
 
 

@@ -16,9 +16,11 @@ from pynode_jl.runs._history_table import history_table
 from pynode_jl.runs._many_runs import explicit_zoo, find_runs, of_one_task, runs_matrix
 from pynode_jl.runs._quickstart import quickstart_configs
 from pynode_jl.runs._run import Run
+from pynode_jl.runs._starter import KEYS, config_schema, starter_toml
 from pynode_jl.runs._task_table import TaskConfig
 
 __all__ = [
+    "KEYS",
     "AdaptConfig",
     "Config",
     "DataConfig",
@@ -30,6 +32,7 @@ __all__ = [
     "TrainConfig",
     "adaptation_row",
     "checks_table",
+    "config_schema",
     "explicit_zoo",
     "find_runs",
     "history_table",
@@ -38,4 +41,5 @@ __all__ = [
     "quickstart_configs",
     "runs_matrix",
     "spread",
+    "starter_toml",
 ]

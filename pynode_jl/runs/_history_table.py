@@ -10,6 +10,8 @@ from pynode_jl.training import Trained
 def history_table(trained: Trained) -> pd.DataFrame:
     """Return loss, accuracy (or the task's score), nf and step, one row an iteration.
 
+    `trained` is the training.
+
     Example:
         >>> from pynode_jl.runs import history_table
         >>> from pynode_jl.training import start

@@ -55,7 +55,7 @@ from pynode_jl.runs._folder import (
     read_config,
 )
 from pynode_jl.runs._history_table import history_table
-from pynode_jl.runs._swap_files import load_swap, save_swap
+from pynode_jl.runs._swap_files import load_swap, save_swap, swap_folder
 from pynode_jl.training import (
     Predicting,
     Trained,
@@ -229,7 +229,10 @@ class Run(Drawn, Predicting):
     def train(self, on_chunk: Callable[[Trained], None] | None = None) -> Trained:
         """Train from where the run stands to its end, saving on the way.
 
-        A run that has finished, or has ended with a failure, is returned as it is.
+        A run that has finished, or has ended with a failure, is returned as it is. What `on_chunk`
+        raises ends the training; the state that it was called with is kept.
+
+        `on_chunk` is called after each chunk of iterations, with the training so far.
 
         Raises:
             RunFolderError: another process is training this run.
@@ -251,11 +254,18 @@ class Run(Drawn, Predicting):
             nonlocal last_save
             # The last state is saved below, once a step adapter has concluded.
             pause = time.monotonic() - last_save
-            if pause >= _SECONDS_BETWEEN_SAVES and not trained.finished:
+            due = pause >= _SECONDS_BETWEEN_SAVES and not trained.finished
+            if due:
                 save(trained)
                 last_save = time.monotonic()
-            if on_chunk is not None:
+            if on_chunk is None:
+                return
+            try:
                 on_chunk(trained)
+            except BaseException:  # it ends the training: KeyboardInterrupt, say
+                if not due and not trained.finished:
+                    save(trained)
+                raise
 
         with locked(self.folder, 0, "a run that no other process is training"):
             confirm_run(self.folder, self.config)
@@ -284,6 +294,8 @@ class Run(Drawn, Predicting):
 
     def swap(self, on_solve: Callable[[int, int, str], None] | None = None) -> SwapReport:
         """Swap the solver of the trained model as the configuration's ``[swap]`` says.
+
+        `on_solve` is called before each solve: its number, the number of all, its label.
 
         Raises:
             RunFolderError: the run is not trained to its end.
@@ -324,6 +336,11 @@ class Run(Drawn, Predicting):
         """
         check_same_data(self.recorded_fingerprint, self.dataset)
         return load_swap(self.folder, self._swap_settings, self.trained)
+
+    @property
+    def swap_folder(self) -> Path:
+        """The folder of this swap's results: that of another swap is another one."""
+        return swap_folder(self.folder, self._swap_settings)
 
     @property
     def _swap_settings(self) -> SwapConfig:

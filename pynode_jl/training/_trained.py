@@ -88,11 +88,17 @@ class TrainedModel(Drawn, Predicting):
         return dict(ModelWeights.from_dict(self.weights).field)
 
     def inputs(self, x: Array) -> Array:
-        """Return inputs as the model is evaluated on them: in float64 if it was trained so."""
+        """Return inputs as the model is evaluated on them: in float64 if it was trained so.
+
+        `x` are inputs, ``(n, *input_shape)``.
+        """
         return in_precision(x, self.precision)
 
     def initial_states(self, x: Any) -> Any:
-        """Return the states at t0 of inputs: ``(n, *field.state_shape)``, encoded and padded."""
+        """Return the states at t0 of inputs: ``(n, *field.state_shape)``, encoded and padded.
+
+        `x` are inputs, ``(n, *input_shape)``.
+        """
         return self.model.initial_state(self.inputs(x), ModelWeights.from_dict(self.weights))
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -118,6 +124,8 @@ class TrainedModel(Drawn, Predicting):
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TrainedModel:
         """Return the model that `save` wrote.
+
+        `path` is that of the file.
 
         Raises:
             InputError: no such file, a damaged one, or another.
