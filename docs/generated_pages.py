@@ -253,7 +253,7 @@ def _command(path: str, command: Any, level: int) -> Iterator[str]:
     else:
         yield f"{examples}\n"
     rows = [row for each in command.params if (row := _parameter(each))]
-    if rows and not inner:
+    if rows and level > 1:  # of all commands the options are `--version` and completion
         yield table(("argument or option", "default", "meaning"), rows)
     if level > 1 and examples:
         yield f"```\n{textwrap.dedent(examples)}\n```\n"

@@ -31,6 +31,7 @@ from pynode_jl.errors import InvalidValueError, UnknownNameError, nearest_names
 
 __all__ = [
     "DATASETS",
+    "NORMALIZATIONS",
     "Dataset",
     "Normalization",
     "annuli",

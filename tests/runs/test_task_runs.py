@@ -74,6 +74,18 @@ def test_a_run_is_swapped_in_its_own_measure_and_read_again(folder: Path) -> Non
     assert (folder / "metrics.csv").read_text().startswith("iteration,loss,score,nf,step")
 
 
+def test_its_step_is_adapted_in_its_own_measure(folder: Path, tmp_path: Path) -> None:
+    often = ("every=20", "samples=16", "margin=0.5")
+    settings = [f"--set=adapt.{each}" for each in often]
+    said = invoke("adapt", folder / "config.toml", "--out", tmp_path, *settings)
+    assert "RMSE" in said
+    assert "shift" in said
+    assert "accuracy" not in said
+    header = (tmp_path / "steady.csv").read_text().partition("\n")[0]
+    assert header.startswith("seed,solver,score,ode,verdict,shift,shift_low,shift_high,")
+    assert (tmp_path / "steady-trace.png").is_file()
+
+
 def test_its_certificate_has_the_error_by_step(folder: Path, tmp_path: Path) -> None:
     run = pn.Run.open(folder)
     chosen = [each for each in DIAGNOSTICS if each.name == "answers by step"]
