@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from pynode_jl.solvers import Solver as Solver
     from pynode_jl.solvers import Tableau as Tableau
     from pynode_jl.solvers import catalogue as catalogue
+    from pynode_jl.sweeps import Sweep as Sweep
     from pynode_jl.tasks import Classification as Classification
     from pynode_jl.tasks import CustomTask as CustomTask
     from pynode_jl.tasks import Density as Density
@@ -106,6 +107,7 @@ _HOMES = {
     "solvers": ("Adaptive", "FixedStep", "Solver", "Tableau", "catalogue"),
     "reporting.pages": ("write_certificate",),
     "runs": ("Config", "Run"),
+    "sweeps": ("Sweep",),
     "tasks": ("Classification", "CustomTask", "Density", "Regression", "Task", "Trajectory"),
     "training": ("Recipe", "Trained", "TrainedModel", "train"),
 }

@@ -19,6 +19,7 @@ from pynode_jl.cli._julia import app as julia_app
 from pynode_jl.cli._matrix import matrix
 from pynode_jl.cli._reproduce import app as reproduce_app
 from pynode_jl.cli._running import expanded, settings, train_with_bar
+from pynode_jl.cli._sweep import app as sweep_app
 
 app = typer.Typer(
     help="Is a trained Neural ODE an ODE, or a ResNet tied to its solver?",
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(reproduce_app, name="reproduce")
 app.add_typer(julia_app, name="julia")
+app.add_typer(sweep_app, name="sweep")
 app.command()(adapt)
 app.command()(critical)
 app.command()(matrix)
