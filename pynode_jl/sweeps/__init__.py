@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pynode_jl.sweeps._dask import DaskExecutor
+from pynode_jl.sweeps._definition import PlannedRun, Sweep
 from pynode_jl.sweeps._executors import (
     Executor,
     ProcessExecutor,
@@ -13,10 +14,9 @@ from pynode_jl.sweeps._export import export
 from pynode_jl.sweeps._job import Job, Outcome
 from pynode_jl.sweeps._plan import Plan, plan
 from pynode_jl.sweeps._report import write_report
-from pynode_jl.sweeps._results import Failure
+from pynode_jl.sweeps._result_files import Failure
 from pynode_jl.sweeps._schedule import Progress, run_sweep
 from pynode_jl.sweeps._store import SweepStore
-from pynode_jl.sweeps._sweep import PlannedRun, Sweep
 
 __all__ = [
     "DaskExecutor",

@@ -22,7 +22,7 @@ import pandas as pd
 
 from pynode_jl._io import locked
 from pynode_jl.errors import OutputError, SweepError, nearest_names
-from pynode_jl.sweeps._results import METRICS, TIMES
+from pynode_jl.sweeps._result_files import METRICS, TIMES
 
 _T = TypeVar("_T")
 

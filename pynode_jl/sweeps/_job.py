@@ -23,7 +23,7 @@ from pynode_jl.errors import (
     RunFolderError,
 )
 from pynode_jl.runs import Config, Run
-from pynode_jl.sweeps._results import (
+from pynode_jl.sweeps._result_files import (
     CHECKPOINT,
     Failure,
     failure_name,

@@ -14,9 +14,9 @@ from pynode_jl._validation import real_number
 from pynode_jl.backends import get_backend
 from pynode_jl.diagnostics import swap
 from pynode_jl.errors import PyNODEError
-from pynode_jl.sweeps._check import check_runs, shape_of
+from pynode_jl.sweeps._definition import PlannedRun, Sweep
+from pynode_jl.sweeps._preflight import check_runs, shape_of
 from pynode_jl.sweeps._store import SweepStore
-from pynode_jl.sweeps._sweep import PlannedRun, Sweep
 from pynode_jl.training import Trained, train
 
 _CHUNK = 10  # iterations that are timed at once

@@ -14,7 +14,7 @@ from pathlib import Path
 from pynode_jl._io import check_room
 from pynode_jl._validation import flag, optional_callable, real_number, whole_number
 from pynode_jl.errors import ExecutorLostError, InputError, OutputError
-from pynode_jl.sweeps._check import check_runs
+from pynode_jl.sweeps._definition import PlannedRun, Sweep
 from pynode_jl.sweeps._executors import (
     Executor,
     ProcessExecutor,
@@ -22,9 +22,9 @@ from pynode_jl.sweeps._executors import (
     check_memory_limit,
 )
 from pynode_jl.sweeps._job import Job, Outcome
-from pynode_jl.sweeps._results import Failure, read_result, write_failure
+from pynode_jl.sweeps._preflight import check_runs
+from pynode_jl.sweeps._result_files import Failure, read_result, write_failure
 from pynode_jl.sweeps._store import RUNS, SweepStore
-from pynode_jl.sweeps._sweep import PlannedRun, Sweep
 
 _POLL = 0.25  # seconds between looks at limits
 _GRACE = 10.0  # what a run that ends itself may take beyond its limit of time

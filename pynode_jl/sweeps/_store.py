@@ -27,15 +27,15 @@ from pynode_jl._validation import instance
 from pynode_jl.errors import InputError, PyNODEError, SweepError
 from pynode_jl.runs import Config, Run, canonical
 from pynode_jl.solvers import Solver
+from pynode_jl.sweeps._definition import PlannedRun, Sweep
 from pynode_jl.sweeps._index import Condition, Index, conditions
-from pynode_jl.sweeps._results import (
+from pynode_jl.sweeps._result_files import (
     Failure,
     failure_name,
     read_failure,
     read_result,
     result_name,
 )
-from pynode_jl.sweeps._sweep import PlannedRun, Sweep
 
 if TYPE_CHECKING:
     from pynode_jl.diagnostics import SwapMatrix
@@ -48,7 +48,7 @@ STATES = ("done", "failed", "missing")
 
 
 class SweepStore:
-    """The results of a sweep in a folder. Made by `Sweep.run` or `SweepStore.open`.
+    """The results of a sweep in a folder. Made by `run_sweep` or `SweepStore.open`.
 
     Attributes:
         sweep: the sweep that was run here last.

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pynode_jl.datasets import Dataset
 from pynode_jl.errors import DataError, PyNODEError, SweepError
 from pynode_jl.runs import Config
-from pynode_jl.sweeps._sweep import PlannedRun
+from pynode_jl.sweeps._definition import PlannedRun
 
 _OF_THE_MODEL = ("data", "task", "field", "model", "seed")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tomli_w
 
@@ -23,9 +23,6 @@ from pynode_jl.sweeps._axes import (
     with_paths_from,
     zip_axes,
 )
-
-if TYPE_CHECKING:
-    from pynode_jl.sweeps._store import SweepStore
 
 _KEYS = ("name", "base", "run", "grid", "zip", "points")
 
@@ -183,21 +180,6 @@ class Sweep:
             zip=[with_paths_from(table, folder) for table in self.zip],
             points=[with_paths_from(table, folder) for table in self.points],
         )
-
-    def run(self, folder: str | Path, **options: Any) -> SweepStore:
-        """Run what is missing of the sweep in `folder`; return its results.
-
-        Args:
-            folder: a new folder, or one that the sweep, or another one, was run in.
-            options: those of `run_sweep`: ``workers=2``, ``executor=...``, ``seconds=600``.
-
-        Raises:
-            SweepError: the folder holds something else.
-            OutputError: the folder cannot be written, or has become full; what was done is kept.
-        """
-        from pynode_jl.sweeps._schedule import run_sweep
-
-        return run_sweep(self, folder, **options)
 
     def _combinations(self) -> Iterator[dict[str, Any]]:
         points: Any = self.points
