@@ -29,6 +29,7 @@ ONE_THREAD: Mapping[str, str] = {
     "VECLIB_MAXIMUM_THREADS": "1",
     "JULIA_NUM_THREADS": "1",
 }
+_CACHE, _CACHE_FROM = "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 _XLA_FLAGS = "--xla_cpu_multi_thread_eigen=false"
 
 
@@ -92,6 +93,8 @@ class ProcessExecutor:
 
     Args:
         workers: how many.
+        compiled: a folder in which they share what JAX has compiled, unless the environment names
+            one (JAX_COMPILATION_CACHE_DIR); None for no sharing.
 
     Example:
         >>> from pynode_jl.sweeps import ProcessExecutor
@@ -100,8 +103,9 @@ class ProcessExecutor:
         2
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, compiled: Path | None = None) -> None:
         self.slots = whole_number("workers", workers, hint="One for each core is usual.")
+        self._compiled = compiled
         self._idle: list[_Worker] = []
         self._at_work: dict[Future[Outcome], _Worker] = {}
 
@@ -113,7 +117,7 @@ class ProcessExecutor:
 
     def submit(self, job: Job) -> Future[Outcome]:
         """Start a job on an idle worker, or on a new one."""
-        worker = self._idle.pop() if self._idle else _Worker()
+        worker = self._idle.pop() if self._idle else _Worker(self._compiled)
         future = worker.pool.submit(execute, job)
         self._at_work[future] = worker
         future.add_done_callback(self._settled)
@@ -147,9 +151,12 @@ class ProcessExecutor:
 class _Worker:
     """A process of its own, in a pool of one."""
 
-    def __init__(self) -> None:
+    def __init__(self, compiled: Path | None) -> None:
         context = multiprocessing.get_context("spawn")
-        with _Environment(one_thread(os.environ)):  # before libraries count the cores
+        values = one_thread(os.environ)  # before libraries count the cores
+        if compiled is not None and _CACHE not in os.environ:
+            values |= {_CACHE: str(compiled), _CACHE_FROM: "0.2"}
+        with _Environment(values):
             self.pool = ProcessPoolExecutor(1, context, initializer=_begin)
             self._pid = self.pool.submit(os.getpid)
         self._killed = False

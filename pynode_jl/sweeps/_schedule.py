@@ -97,7 +97,7 @@ def run_sweep(
     Args:
         sweep: the sweep.
         folder: its folder, new or not.
-        workers: processes of this machine; 1 runs all in this one.
+        workers: processes of this machine; 1 runs all in this one, unless `memory` is limited.
         executor: in place of `workers`; whoever made it closes it.
         seconds: the most that one run may take.
         memory: the most bytes that one run's worker may have.
@@ -136,9 +136,9 @@ def run_sweep(
     limits = _Limits(seconds, memory, attempts)
     own = executor is None
     if executor is None:
-        executor = SerialExecutor() if workers == 1 else ProcessExecutor(workers)
-        if workers > 1:
-            check_memory_limit(memory)
+        check_memory_limit(memory)
+        alone = workers == 1 and memory is None
+        executor = SerialExecutor() if alone else ProcessExecutor(workers, _compiled(store))
     schedule = _Schedule(store, executor, limits, on_progress)
     try:
         with store.index.held():
@@ -408,6 +408,11 @@ class _Schedule:
         )
         if self.on_progress is not None:
             self.on_progress(self.progress)
+
+
+def _compiled(store: SweepStore) -> Path:
+    """Return the folder in which the workers of this machine share what they have compiled."""
+    return store.folder.absolute() / ".compiled"
 
 
 def _is_loss(error: BaseException | None) -> bool:
