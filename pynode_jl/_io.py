@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock, Timeout
 
 from pynode_jl.errors import InputError, InUseError, InvalidValueError, OutputError
@@ -51,6 +52,12 @@ def user_path(argument: str, path: object) -> Path:
             except RuntimeError:  # ~somebody, whom the system does not know
                 return Path(text)
     raise InvalidValueError(argument, path, "a path", "Pass a string or a Path.")
+
+
+def cache_folder() -> Path:
+    """Return the folder of what can be made or downloaded again: the system's, and in it ours."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "pynode_jl"
 
 
 def make_folder(path: Path) -> Path:
@@ -104,6 +111,49 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """
     sealed = {**values, _SEAL: _sum(path.name, values)}
     write_text(path, json.dumps(sealed, indent=1, allow_nan=False))
+
+
+def json_values(value: Any) -> Any:
+    """Return nested plain values, JSON's: NumPy numbers unwrapped, what is not finite None."""
+    if isinstance(value, Mapping):
+        return {str(key): json_values(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_values(each) for each in value]
+    if isinstance(value, np.ndarray):
+        return json_values(value.tolist())
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def set_aside(folder: Path, *patterns: str) -> Path | None:
+    """Move results that another call is about to replace to a folder of their own, "earlier/N".
+
+    Args:
+        folder: where they are.
+        patterns: of their names: "matrix.*".
+
+    Returns:
+        The folder that they are in now; None where there were none.
+
+    Raises:
+        OutputError: they cannot be moved.
+    """
+    files = sorted({file for pattern in patterns for file in folder.glob(pattern)})
+    if not files:
+        return None
+    number = 1
+    while (folder / "earlier" / str(number)).exists():
+        number += 1
+    place = make_folder(folder / "earlier" / str(number))
+    try:
+        for file in files:
+            file.replace(place / file.name)
+    except OSError as error:
+        raise _unwritable(place, "a folder that earlier results can be moved to", error) from error
+    return place
 
 
 def read_json(path: Path) -> dict[str, Any]:

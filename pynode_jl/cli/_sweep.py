@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
 
-from pynode_jl.cli._console import console, stderr
-from pynode_jl.cli._running import expanded, settings
+from pynode_jl.cli._commands import ExitCode, add_command, new_app
+from pynode_jl.cli._console import frame_table, note, show, stderr
+from pynode_jl.cli._running import Settings, expanded, settings
 from pynode_jl.errors import SweepError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.table import Table
 
     from pynode_jl.sweeps import Executor, Sweep, SweepStore
     from pynode_jl.sweeps import Progress as Standing
 
-app = typer.Typer(
-    help="Many runs: hundreds of trainings and their swaps, on one machine or a cluster.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = new_app("Run many trainings and their swaps, on one machine or a cluster; none is lost.")
 
 _REPORT_EVERY = 15.0  # seconds
 _UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
@@ -47,10 +44,6 @@ _Folder = Annotated[
 ]
 _Out = Annotated[
     Path, typer.Option(callback=expanded, help="The sweep's folder: new, or one to go on in.")
-]
-_Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", help='Change the base: "train.iterations=100". Repeatable.'),
 ]
 _Workers = Annotated[int, typer.Option(min=1, help="Processes of this machine.")]
 _Dask = Annotated[
@@ -71,10 +64,8 @@ _Where = Annotated[
     list[str] | None,
     typer.Option(help='Only rows with this: "seed<3", "state=failed". Repeatable.'),
 ]
-_Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
-@app.command()
 def plan(
     file: _File,
     out: Annotated[
@@ -83,8 +74,7 @@ def plan(
     ] = None,
     workers: _Workers = 1,
     seconds: Annotated[float, typer.Option(min=0, help="How long to measure.")] = 60.0,
-    setting: _Set = None,
-    as_json: _Json = False,
+    setting: Settings = None,
 ) -> None:
     """List the kinds of runs and what they cost, from a few measured iterations of each."""
     from pynode_jl.sweeps import SweepStore
@@ -93,37 +83,27 @@ def plan(
     sweep = _loaded(file, setting)
     store = None if out is None or not out.exists() else SweepStore(sweep, out)
     found = make_plan(
-        sweep, store, seconds=seconds, on_measure=lambda text: stderr.print(f"measuring {text}")
+        sweep, store, seconds=seconds, on_measure=lambda text: note(f"measuring {text}")
     )
-    if as_json:
-        typer.echo(
-            json.dumps(
-                {
-                    "runs": found.runs,
-                    "missing": found.missing,
-                    "workers": workers,
-                    "seconds": _finite(found.seconds(workers)),
-                    "compile_seconds": found.compile_seconds,
-                    "kinds": _records(found.table),
-                },
-                indent=1,
-            )
-        )
-        return
-    shown = found.table.drop(
-        columns=[name for name in _ALIKE if found.table[name].nunique() == 1]
-    ).rename(columns=_HEADINGS)
-    console.print(_frame(shown, f"{found.runs} runs, {found.missing} to do"))
+    alike = [name for name in _ALIKE if found.table[name].nunique() == 1]
+    shown = found.table.drop(columns=alike).rename(columns=_HEADINGS)
     total = found.seconds(workers)
     text = "not known: raise --seconds" if math.isnan(total) else f"about {_duration(total)}"
-    console.print(
+    show(
+        lambda: {
+            "runs": found.runs,
+            "missing": found.missing,
+            "workers": workers,
+            "seconds": total,
+            "compile_seconds": found.compile_seconds,
+            "kinds": found.table,
+        },
+        _filled(f"{found.runs} runs, {found.missing} to do", shown),
         f"with {workers} worker{'s' * (workers > 1)}: {text}, compilation"
         f" ({_duration(found.compile_seconds)}) included",
-        highlight=False,
     )
 
 
-@app.command()
 def run(
     file: _File,
     out: _Out,
@@ -133,13 +113,13 @@ def run(
     memory: _Memory = None,
     attempts: _Attempts = 3,
     retry: _Retry = False,
-    setting: _Set = None,
+    setting: Settings = None,
 ) -> None:
     """Run what is missing of a sweep; run again, it goes on."""
-    _run(_loaded(file, setting), out, workers, dask, time_limit, memory, attempts, retry)
+    how = _How(workers, dask, time_limit, _bytes(memory), attempts, retry)
+    _run(_loaded(file, setting), out, how)
 
 
-@app.command()
 def resume(
     folder: _Folder,
     workers: _Workers = 1,
@@ -152,28 +132,26 @@ def resume(
     """Run what is missing of the sweep in a folder, without its file."""
     from pynode_jl.sweeps import SweepStore
 
-    sweep = SweepStore.open(folder).sweep
-    _run(sweep, folder, workers, dask, time_limit, memory, attempts, retry)
+    how = _How(workers, dask, time_limit, _bytes(memory), attempts, retry)
+    _run(SweepStore.open(folder).sweep, folder, how)
 
 
-@app.command()
-def status(folder: _Folder, where: _Where = None, as_json: _Json = False) -> None:
+def status(folder: _Folder, where: _Where = None) -> None:
     """List the runs of a sweep: settings, state, figures; failed and missing ones by name."""
     from pynode_jl.sweeps import SweepStore
 
     store = SweepStore.open(folder)
     table, counts = store.table(where or ()), store.counts()
-    if as_json:
-        typer.echo(json.dumps({"counts": counts, "runs": _records(table)}, indent=1))
-        return
     keys = [key for key in store.sweep.keys if key in table]
-    shown = table[[*keys, *_COLUMNS]]
-    console.print(_frame(shown.head(_SHOWN), _counted(counts)))
-    if len(shown) > _SHOWN:
-        console.print(f"and {len(shown) - _SHOWN} more: --where, or `pynode-jl sweep export`")
+    shown = table[[*keys, *_COLUMNS]].dropna(axis="columns", how="all")
+    more = [f"and {len(shown) - _SHOWN} more: --where, or `pynode-jl sweep export`"]
+    show(
+        lambda: {"counts": counts, "runs": table},
+        _filled(_counted(counts), shown.head(_SHOWN)),
+        *(more if len(shown) > _SHOWN else []),
+    )
 
 
-@app.command()
 def export(
     folder: _Folder,
     out: Annotated[Path, typer.Option(callback=expanded, help="A file: .csv, .json or .parquet.")],
@@ -187,10 +165,9 @@ def export(
     from pynode_jl.sweeps import export as write
 
     path = write(SweepStore.open(folder), out, what=what, where=where or ())
-    console.print(str(path), soft_wrap=True, highlight=False)
+    show(lambda: {"file": str(path)}, str(path))
 
 
-@app.command()
 def report(
     folder: _Folder,
     matrix: Annotated[
@@ -203,73 +180,79 @@ def report(
     from pynode_jl.sweeps import SweepStore, write_report
 
     store = SweepStore.open(folder)
-    page = write_report(store)
+    pages = [write_report(store)]
     if matrix:
-        runs = store.finished()
-        with swap_bar(stderr, f"{len(runs)} runs") as show:
-            found = store.matrix(on_solve=show, on_skip=_skipped)
-        console.print(str(write_matrix_report(runs, found, folder)), soft_wrap=True)
-    console.print(str(page), soft_wrap=True, highlight=False)
+        runs, left_out = store.finished(), dict[Path, str]()
+        with swap_bar(stderr, f"{len(runs)} runs") as on_solve:
+            found = store.matrix(on_solve=on_solve, on_skip=left_out.__setitem__)
+        for row in store.table(["state!=done"]).to_dict("records"):
+            left_out[Path(row["key"])] = f"{row['state']}: {row['error'] or 'no result yet'}"
+        for path, reason in left_out.items():
+            note(f"left out: {path}: {reason}")
+        pages.append(write_matrix_report(runs, found, folder, skipped=left_out))
+    show(lambda: {"pages": [str(page) for page in pages]}, *map(str, pages))
 
 
-def _skipped(folder: Path, reason: str) -> None:
-    stderr.print(f"skipped {folder}: {reason}", soft_wrap=True)
+@dataclasses.dataclass(frozen=True)
+class _How:
+    """How a sweep is run, as its options say."""
+
+    workers: int
+    dask: str | None
+    seconds: float | None
+    memory: int | None
+    attempts: int
+    retry: bool
 
 
 def _loaded(file: Path, setting: list[str] | None) -> Sweep:
-    import dataclasses
-
     from pynode_jl.sweeps import Sweep
 
     sweep = Sweep.load(file)
     return dataclasses.replace(sweep, base=sweep.base.changed(settings(setting or [])))
 
 
-def _run(
-    sweep: Sweep,
-    out: Path,
-    workers: int,
-    dask: str | None,
-    time_limit: float | None,
-    memory: str | None,
-    attempts: int,
-    retry: bool,
-) -> None:
+def _run(sweep: Sweep, out: Path, how: _How) -> None:
     from pynode_jl.sweeps import SweepStore, run_sweep, write_report
 
     begun = time.monotonic()
     store = SweepStore.create(sweep, out)
-    with _executor(dask, memory) as executor, _bar(store) as show:
+    with _executor(how) as executor, _bar(store) as on_progress:
         run_sweep(
             sweep,
             out,
-            workers=workers,
+            workers=how.workers,
             executor=executor,
-            seconds=time_limit,
-            memory=_bytes(memory),
-            attempts=attempts,
-            retry=retry,
-            on_progress=show,
+            seconds=how.seconds,
+            memory=how.memory,
+            attempts=how.attempts,
+            retry=how.retry,
+            on_progress=on_progress,
         )
-    counts = store.counts()
-    console.print(f"{_counted(counts)}, {_duration(time.monotonic() - begun)}", highlight=False)
-    failed = store.table(["state=failed"])
+    counts, failed = store.counts(), store.table(["state=failed"])
     for row in failed.head(_SHOWN).to_dict("records"):
         said = ", ".join(f"{key}={row[key]}" for key in store.sweep.keys if key in row)
-        stderr.print(f"failed: {said}: {row['error']}", soft_wrap=True)
-    console.print(f"report: {write_report(store)}", soft_wrap=True, highlight=False)
-    raise typer.Exit(1 if counts["failed"] else 0)
+        note(f"failed: {said}: {row['error']}")
+    page = write_report(store)
+    show(
+        lambda: {"counts": counts, "failed": failed, "page": str(page)},
+        _counted(counts),
+        str(page),
+    )
+    note(_duration(time.monotonic() - begun))
+    if counts["failed"]:
+        raise typer.Exit(int(ExitCode.FAILED))
 
 
 @contextmanager
-def _executor(dask: str | None, memory: str | None) -> Iterator[Executor | None]:
-    if dask is None:
+def _executor(how: _How) -> Iterator[Executor | None]:
+    if how.dask is None:
         yield None
         return
     from pynode_jl.sweeps import DaskExecutor
 
-    with DaskExecutor(dask, memory=_bytes(memory)) as executor:
-        stderr.print(f"Dask at {dask}: {executor.slots} workers", soft_wrap=True)
+    with DaskExecutor(how.dask, memory=how.memory) as executor:
+        note(f"Dask at {how.dask}: {executor.slots} threads")
         yield executor
 
 
@@ -287,19 +270,19 @@ def _bar(store: SweepStore) -> Iterator[Callable[[Standing], None]]:
     with Progress(*columns, console=stderr) as bar:
         task = bar.add_task("sweep", total=len(store.runs), seen="")
 
-        def show(standing: Standing) -> None:
+        def on_progress(standing: Standing) -> None:
             nonlocal written
             rate = f"{60 * standing.rate:.3g} a minute"
             rest = f"{rate}, {_duration(standing.remaining)} left" if standing.rate else "starting"
             seen = f"{standing.running} running, {standing.failed} failed, {rest}"
             bar.update(task, completed=standing.done + standing.failed, seen=seen)
             if standing.text:
-                bar.console.print(standing.text, soft_wrap=True)
+                note(standing.text)
             if time.monotonic() - written > _REPORT_EVERY:
                 write_report(store, standing)
                 written = time.monotonic()
 
-        yield show
+        yield on_progress
 
 
 def _bytes(text: str | None) -> int | None:
@@ -324,25 +307,34 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 10 else str(timedelta(seconds=round(seconds)))
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _filled(title: str, frame: pd.DataFrame) -> Table:
+    """Return a table of a frame; what is missing is left empty."""
+    return frame_table(title, frame.astype(object).where(frame.notna(), ""))
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(table.to_json(orient="records"))
-    return found
-
-
-def _frame(frame: pd.DataFrame, title: str) -> Table:
-    table = Table(title=title)
-    for column in frame:
-        table.add_column(str(column), overflow="fold")
-    for row in frame.itertuples(index=False):
-        table.add_row(*map(_cell, row))
-    return table
-
-
-def _cell(value: Any) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+add_command(
+    app,
+    plan,
+    "pynode-jl sweep plan examples/sweeps/figure4.toml --workers 8",
+    "pynode-jl sweep plan sweep.toml --out sweeps/mine --json",
+)
+add_command(
+    app,
+    run,
+    "pynode-jl sweep run sweep.toml --out sweeps/mine --workers 4",
+    "pynode-jl sweep run sweep.toml --out /shared/mine --dask tcp://host:8786 --time-limit 3600",
+)
+add_command(app, resume, "pynode-jl sweep resume sweeps/mine --workers 4")
+add_command(
+    app,
+    status,
+    "pynode-jl sweep status sweeps/mine --where state=failed",
+    'pynode-jl sweep status sweeps/mine --where "train.solver=Euler:dt=1/4" --where "seed<3"',
+)
+add_command(
+    app,
+    export,
+    "pynode-jl sweep export sweeps/mine --out runs.parquet",
+    "pynode-jl sweep export sweeps/mine --out swaps.csv --what swaps",
+)
+add_command(app, report, "pynode-jl sweep report sweeps/mine --matrix")

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from pynode_jl._io import json_values
 from pynode_jl._validation import instance, items, optional_callable, whole_number
 from pynode_jl.backends import BackendLike, as_backend
 from pynode_jl.datasets import Dataset
@@ -139,7 +138,7 @@ class Certificate:
             "reference": None if self.swap.cost is None else self.swap.cost.to_dict(),
             "swaps": self.swap.table.to_dict("records"),
         }
-        plain: dict[str, Any] = _plain(values)
+        plain: dict[str, Any] = json_values(values)
         return plain
 
     def to_json(self) -> str:
@@ -245,18 +244,3 @@ def _described(trained: TrainedModel) -> str:
 
 def _asked(model: Model) -> str:
     return f"{model.classes} classes" if model.classes else model.task.kind
-
-
-def _plain(value: Any) -> Any:
-    """Nested plain values, JSON's: NumPy numbers unwrapped, what is not finite None."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

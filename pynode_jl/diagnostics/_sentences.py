@@ -54,8 +54,10 @@ def reference_text(cost: ReferenceCost) -> str:
     if cost.error is None:
         last = cost.attempts[-1]
         return f"The reference failed: {last.label} ended with {last.retcode} ({spent})."
-    unsure = f"{cost.unsure} answers open" if cost.unsure else "no answer open"
-    return f"Reference: {cost.solver}, state error below {cost.error:.1e}, {unsure} ({spent})."
+    found = f"Reference: {cost.solver}, state error below {cost.error:.1e}"
+    if cost.unsure is not None:
+        found += f", {cost.unsure} answers open" if cost.unsure else ", no answer open"
+    return f"{found} ({spent})."
 
 
 def weakness_text(clauses: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -171,7 +172,8 @@ def swap(
             of the reference have one number.
 
     Returns:
-        `SwapReport`. A step longer than the interval is left out.
+        `SwapReport`. A step longer than the interval is left out. Of a method's steps that
+        read-outs cut to the same solve all but one, unless each is given as a `Solver`.
 
     Raises:
         InvalidValueError: a factor, margin or confidence out of range, or an unknown criterion.
@@ -192,7 +194,8 @@ def swap(
     if criterion == "three-points":
         _ = trained.solver.order  # the rule is about orders
     span = abs(trained.model.t1 - trained.model.t0)
-    plan = list(planned(trained.solver, tests, factors, span))
+    longest = max(abs(b - a) for a, b in pairwise(trained.model.times))
+    plan = list(planned(trained.solver, tests, factors, span, longest=longest))
     solve = _Solves(trained, backend, len(plan) + 2, on_solve)
     own = solve(1, trained.solver, dataset.x_test)
     learned = skill(task, own, Samples(dataset.x_test, dataset.y_test), confidence)

@@ -22,7 +22,7 @@ from pynode_jl.diagnostics._test_solvers import checked_tests, like
 from pynode_jl.diagnostics._verdict import Criterion, Kind
 from pynode_jl.errors import InvalidValueError, PyNODEError, WrongSolverError
 from pynode_jl.fields import VectorField
-from pynode_jl.proportions import mean_interval
+from pynode_jl.proportions import lower_bound, mean_interval, upper_bound
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Trained, TrainedLike, as_trained_model
 
@@ -44,6 +44,7 @@ MATRIX_COLUMNS = (
     "flips_high",
     "agreement",
     "state_error",
+    "nf",
     "finer",
     "failed",
     "seeds",
@@ -67,10 +68,12 @@ class SwapMatrix:
     Attributes:
         table: one row for each pair (`MATRIX_COLUMNS`), sorted by damage: the accuracy lost against
             the training solver's own, mean over seeds, solves finer than training first. `low` and
-            `high` are Student's 95 % interval of the mean accuracy over seeds (nan for one seed).
+            `high` are Student's 95 % interval of the mean accuracy over seeds; of one seed the
+            exact one of its accuracy, over its test samples (scores of one seed have none).
             `flips` is the share of answers that change, mean over seeds, and `flips_low` and
             `flips_high` its interval: of one seed exact, over its test samples, as in `swap`; of
-            several Student's, over the seeds. `own` marks the training solver itself, `failed`
+            several Student's, over the seeds. `nf` are evaluations of the field, mean over seeds.
+            `own` marks the training solver itself, `failed`
             counts the seeds whose solve failed: their figures are not in the means. Where answers
             are numbers, `score` and `shift` stand in place of accuracy and flips
             (`SHIFT_MATRIX_COLUMNS`), and damage is what the score gets worse by.
@@ -198,6 +201,7 @@ def swap_matrix(
         rows.append(
             _scored(report, dataset.n_test).assign(
                 own=report.table["label"] == trained.solver.label,
+                samples=dataset.n_test,
                 train_solver=label,
             )
         )
@@ -209,6 +213,7 @@ def swap_matrix(
                 "as an ODE": report.ode,
                 "worst damage": report.verdict.drop,
                 "verdict": report.verdict.kind,
+                "samples": dataset.n_test,
             }
         )
     table = _aggregated(pd.concat(rows))
@@ -334,7 +339,14 @@ def _aggregated(rows: pd.DataFrame) -> pd.DataFrame:
     )
     shares = "accuracy" in rows
     score, change = ("accuracy", "flips") if shares else ("score", "shift")
-    means = [change, f"{change}_low", f"{change}_high", *["agreement"] * shares, "state_error"]
+    means = [
+        change,
+        f"{change}_low",
+        f"{change}_high",
+        *["agreement"] * shares,
+        "state_error",
+        "nf",
+    ]
     measured = [score, "damage", *means]
     rows[measured] = rows[measured].where(~rows["failed"])
     grouped = rows.groupby(
@@ -351,11 +363,13 @@ def _aggregated(rows: pd.DataFrame) -> pd.DataFrame:
         seeds=(score, "size"),
     )
     parts = [part for _, part in grouped]  # in the order of `table`
-    table[["low", "high"]] = [_over_seeds(part[score], shares) for part in parts]
+    table[["low", "high"]] = [_interval(part[score], part["samples"], shares) for part in parts]
     for i, part in enumerate(parts):
         # One seed keeps the exact interval of its own samples.
         if part[change].notna().sum() > 1:
-            table.loc[i, [f"{change}_low", f"{change}_high"]] = _over_seeds(part[change], shares)
+            table.loc[i, [f"{change}_low", f"{change}_high"]] = _interval(
+                part[change], part["samples"], shares
+            )
     table["factor"] = table["factor"].replace(0.0, np.nan)
     table = table.sort_values(
         ["finer", "damage", "train_solver", "test"], ascending=[False, False, True, True]
@@ -374,7 +388,7 @@ def _summary(models: pd.DataFrame, shares: bool) -> pd.DataFrame:
         },
     )
     for place, name in ((2, "as trained"), (5, "as an ODE")):
-        ends = [_over_seeds(part[name], shares) for _, part in grouped]
+        ends = [_interval(part[name], part["samples"], shares) for _, part in grouped]
         for offset, end in enumerate(("low", "high")):
             summary.insert(place + offset, f"{name}, {end}", [each[offset] for each in ends])
     occurring = set(models["verdict"])
@@ -385,8 +399,16 @@ def _summary(models: pd.DataFrame, shares: bool) -> pd.DataFrame:
     return summary.reset_index()
 
 
-def _over_seeds(values: pd.Series[float], shares: bool) -> tuple[float, float]:
-    """Student's 95 % interval of a mean, of shares cut off at 0 and 1; nan for one seed."""
+def _interval(
+    values: pd.Series[float], samples: pd.Series[int], shares: bool
+) -> tuple[float, float]:
+    """Return the 95 % interval of a mean: Student's over seeds, of shares cut off at 0 and 1; of
+    one seed's share the exact one over its samples; nan of one seed's score."""
+    known = values.notna()
+    if shares and known.sum() == 1:
+        n = float(samples[known].iloc[0])
+        right = round(float(values[known].iloc[0]) * n)
+        return float(lower_bound(right, n, 0.025)), float(upper_bound(right, n, 0.025))
     _, low, high = mean_interval(values)
     if not shares:
         return float(low), float(high)

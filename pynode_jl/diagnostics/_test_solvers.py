@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from pynode_jl._validation import items, real_number
@@ -22,6 +23,8 @@ def planned(
     tests: Sequence[str | Solver] | None,
     factors: Sequence[float] | None,
     span: float,
+    *,
+    longest: float = math.inf,
 ) -> Iterator[tuple[Solver, float]]:
     """Yield each test solver with its factor; nan for one with settings of its own.
 
@@ -29,6 +32,9 @@ def planned(
         train_solver: the training solver.
         tests, factors: as for `swap`.
         span: the length of the interval: a longer step is left out.
+        longest: the longest time between two read-outs, which cut longer steps. Of a method's steps
+            of that length or more, which are one solve, one is kept: the training solver's, or else
+            the first.
 
     Raises:
         PyNODEError: what `swap` would refuse.
@@ -54,6 +60,9 @@ def planned(
     ]
     if not factors:
         raise InvalidValueError("factors", factors, "one number or more", hint)
+    cut: set[str] = set()
+    if fixed and train_solver.stepping.size >= longest * (1 - 1e-6):
+        cut.add(train_solver.name)
     for test in checked_tests(tests):
         if isinstance(test, str) and ":" in test:
             test = Solver.parse(test)
@@ -62,8 +71,13 @@ def planned(
             continue
         for factor in factors:
             solver = like(train_solver, test).scaled(factor)
-            if not solver.fixed or solver.stepping.size <= span * (1 + 1e-6):
-                yield solver, float(factor)
+            if solver.fixed and solver.stepping.size > span * (1 + 1e-6):
+                continue
+            if solver.fixed and solver.stepping.size >= longest * (1 - 1e-6):
+                if solver.name in cut and solver != train_solver:
+                    continue
+                cut.add(solver.name)
+            yield solver, float(factor)
 
 
 def checked_tests(tests: object) -> list[str | Solver]:

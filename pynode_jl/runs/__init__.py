@@ -19,9 +19,11 @@ from pynode_jl.runs._identity import RunIdentity, training_settings
 from pynode_jl.runs._many_runs import explicit_zoo, find_runs, of_one_task, runs_matrix
 from pynode_jl.runs._quickstart import quickstart_configs
 from pynode_jl.runs._run import Run
+from pynode_jl.runs._starter import KEYS, config_schema, starter_toml
 from pynode_jl.runs._task_table import TaskConfig
 
 __all__ = [
+    "KEYS",
     "TABLES",
     "AdaptConfig",
     "Config",
@@ -36,6 +38,7 @@ __all__ = [
     "adaptation_row",
     "canonical",
     "checks_table",
+    "config_schema",
     "explicit_zoo",
     "find_runs",
     "history_table",
@@ -45,5 +48,6 @@ __all__ = [
     "quickstart_configs",
     "runs_matrix",
     "spread",
+    "starter_toml",
     "training_settings",
 ]

@@ -54,7 +54,7 @@ from pynode_jl.runs._folder import (
     read_config,
 )
 from pynode_jl.runs._history_table import history_table
-from pynode_jl.runs._swap_files import load_swap, save_swap
+from pynode_jl.runs._swap_files import load_swap, save_swap, swap_folder
 from pynode_jl.training import Trained, check_same_data, start, train
 
 # Between two checkpoints: what a kill costs at most.
@@ -198,7 +198,8 @@ class Run:
     def train(self, on_chunk: Callable[[Trained], None] | None = None) -> Trained:
         """Train from where the run stands to its end, saving on the way.
 
-        A run that has finished, or has ended with a failure, is returned as it is.
+        A run that has finished, or has ended with a failure, is returned as it is. What `on_chunk`
+        raises ends the training; the state that it was called with is kept.
 
         Raises:
             RunFolderError: another process is training this run.
@@ -220,11 +221,18 @@ class Run:
             nonlocal last_save
             # The last state is saved below, once a step adapter has concluded.
             pause = time.monotonic() - last_save
-            if pause >= _SECONDS_BETWEEN_SAVES and not trained.finished:
+            due = pause >= _SECONDS_BETWEEN_SAVES and not trained.finished
+            if due:
                 save(trained)
                 last_save = time.monotonic()
-            if on_chunk is not None:
+            if on_chunk is None:
+                return
+            try:
                 on_chunk(trained)
+            except BaseException:  # it ends the training: KeyboardInterrupt, say
+                if not due and not trained.finished:
+                    save(trained)
+                raise
 
         with locked(self.folder, 0, "a run that no other process is training"):
             confirm_run(self.folder, self.config)
@@ -293,6 +301,11 @@ class Run:
         """
         check_same_data(self.recorded_fingerprint, self.dataset)
         return load_swap(self.folder, self._swap_settings, self.trained)
+
+    @property
+    def swap_folder(self) -> Path:
+        """The folder of this swap's results: that of another swap is another one."""
+        return swap_folder(self.folder, self._swap_settings)
 
     @property
     def _swap_settings(self) -> SwapConfig:

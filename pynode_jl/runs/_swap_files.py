@@ -47,7 +47,7 @@ def save_swap(folder: Path, settings: SwapConfig, report: SwapReport, trained: T
         "swap": _settings(settings),
         "table": digest(table),
     }
-    for place in (make_folder(_own_folder(folder, settings)), folder):
+    for place in (make_folder(swap_folder(folder, settings)), folder):
         write_bytes(place / TABLE, table)
         write_json(place / VERDICT, found)
 
@@ -58,7 +58,7 @@ def load_swap(folder: Path, settings: SwapConfig, trained: Trained) -> SwapRepor
     Raises:
         RunFolderError: there are none, they are damaged, or are of other weights.
     """
-    own = _own_folder(folder, settings)
+    own = swap_folder(folder, settings)
     place = own if (own / VERDICT).exists() else folder
     try:
         values, content = read_json(place / VERDICT), read_bytes(place / TABLE)
@@ -94,6 +94,7 @@ def _settings(settings: SwapConfig) -> dict[str, Any]:
     return {name: plain(value) for name, value in vars(settings).items()}
 
 
-def _own_folder(folder: Path, settings: SwapConfig) -> Path:
+def swap_folder(folder: Path, settings: SwapConfig) -> Path:
+    """Return the folder, in a run's own, of the swap with these settings."""
     text = repr(sorted(_settings(settings).items()))
     return folder / "swaps" / digest(text.encode())[:12]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from pynode_jl._validation import (
     mapping,
@@ -20,6 +20,7 @@ from pynode_jl.errors import InvalidValueError, WrongProblemError, WrongSolverEr
 from pynode_jl.solvers._catalogue import SolverInfo, info, own_info, solver_names
 from pynode_jl.solvers._controller import Controller, controller
 from pynode_jl.solvers._order_conditions import check_order
+from pynode_jl.solvers._peers import name_of_object
 from pynode_jl.solvers._step_control import SCALARS, STEP_GUARD, fixed_grid
 from pynode_jl.solvers._stepping import Adaptive, FixedStep, Stepping
 from pynode_jl.solvers._tableau import Tableau
@@ -115,6 +116,8 @@ class Solver:
         elif own_tableau is not None and not isinstance(own_tableau, Tableau):
             raise InvalidValueError("own_tableau", own_tableau, "a Tableau", "Leave it out.")
         if not isinstance(name, str):
+            if name_of_object(name) is not None:
+                info(name)  # says which of ours it is
             raise InvalidValueError(
                 "name", name, "the name of a solver, or a Tableau", 'Use Solver("Tsit5"), say.'
             )
@@ -304,6 +307,8 @@ class Solver:
             return Solver.parse(value)
         if isinstance(value, Mapping):
             return Solver.from_dict(value)
+        if name_of_object(value) is not None:
+            return Solver(cast(str, value))  # refuses it, and says which of ours it is
         raise InvalidValueError(
             "solver", value, "a Solver, a text or a table", 'Use "Euler:dt=1/16", say.'
         )

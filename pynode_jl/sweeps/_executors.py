@@ -12,12 +12,12 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
 from pynode_jl._validation import whole_number
-from pynode_jl.errors import InvalidValueError
+from pynode_jl.errors import ExecutorLostError, InvalidValueError
 from pynode_jl.sweeps._job import Job, Outcome, execute
 
 #: One thread a worker: workers beside each other do not contend, and sums have one order.
@@ -30,6 +30,7 @@ ONE_THREAD: Mapping[str, str] = {
     "JULIA_NUM_THREADS": "1",
 }
 _CACHE, _CACHE_FROM = "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+_STARTS = 5
 _XLA_FLAGS = "--xla_cpu_multi_thread_eigen=false"
 
 
@@ -104,8 +105,9 @@ class ProcessExecutor:
     """
 
     def __init__(self, workers: int, compiled: Path | None = None) -> None:
-        self.slots = whole_number("workers", workers, hint="One for each core is usual.")
+        self._workers = whole_number("workers", workers, hint="One for each core is usual.")
         self._compiled = compiled
+        self._unstarted = 0  # workers in a row that ended before they could work
         self._idle: list[_Worker] = []
         self._at_work: dict[Future[Outcome], _Worker] = {}
 
@@ -115,13 +117,36 @@ class ProcessExecutor:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def slots(self) -> int:
+        """The number of workers.
+
+        Raises:
+            ExecutorLostError: none can be started.
+        """
+        if self._unstarted >= _STARTS:
+            raise ExecutorLostError(
+                f"{self._unstarted} workers in a row ended as they started. (A script that starts"
+                ' workers needs `if __name__ == "__main__":`.)'
+            )
+        return self._workers
+
     def submit(self, job: Job) -> Future[Outcome]:
-        """Start a job on an idle worker, or on a new one."""
-        worker = self._idle.pop() if self._idle else _Worker(self._compiled)
-        future = worker.pool.submit(execute, job)
-        self._at_work[future] = worker
-        future.add_done_callback(self._settled)
-        return future
+        """Start a job on an idle worker, or on a new one.
+
+        Raises:
+            ExecutorLostError: no process can be started.
+        """
+        while self._idle:
+            worker = self._idle.pop()
+            try:
+                return self._given(worker, job)
+            except BrokenExecutor:  # it ended while it was idle
+                worker.kill()
+        try:
+            return self._given(_Worker(self._compiled), job)
+        except (BrokenExecutor, OSError) as error:
+            raise ExecutorLostError(f"no worker can be started: {error}.") from error
 
     def memory(self, future: Future[Outcome]) -> int:
         """Return the resident memory of the job's worker."""
@@ -140,11 +165,19 @@ class ProcessExecutor:
             worker.kill()
         self._idle.clear()
 
+    def _given(self, worker: _Worker, job: Job) -> Future[Outcome]:
+        future = worker.pool.submit(execute, job)
+        self._at_work[future] = worker
+        future.add_done_callback(self._settled)
+        return future
+
     def _settled(self, future: Future[Outcome]) -> None:
         worker = self._at_work.pop(future)
         if future.cancelled() or future.exception() is not None:
+            self._unstarted = 0 if worker.pid else self._unstarted + 1
             worker.kill()
         else:
+            self._unstarted = 0
             self._idle.append(worker)
 
 

@@ -142,7 +142,7 @@ def test_installed_command_prints_errors_without_a_traceback(tmp_path: Path) -> 
     assert subprocess.run([command, "--help"], capture_output=True, check=False).returncode == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_quickstart_shows_the_papers_effect(tmp_path: Path) -> None:
     """Coarse collapses below 75 % under finer solvers, fine holds within 3 points."""
     text = invoke("quickstart", "--out", tmp_path / "quickstart")

@@ -258,7 +258,7 @@ def test_a_solver_brings_its_own_settings() -> None:
         )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_tableau_runs() -> None:
     """Small steps on a smooth problem: all agree, each to its order."""
     y0, t = start()[:1].detach(), times(0.0, 0.5).detach()
@@ -291,12 +291,12 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-SLOW = ("diagonally implicit, adaptive", "two error estimates", "Gauss", "fully implicit")
+LONG = ("diagonally implicit, adaptive", "two error estimates", "Gauss", "fully implicit")
 
 
 @pytest.mark.parametrize(
     "family",
-    [pytest.param(each, marks=[pytest.mark.slow] * (each in SLOW)) for each in FAMILIES],
+    [pytest.param(each, marks=[pytest.mark.long] * (each in LONG)) for each in FAMILIES],
 )
 @pytest.mark.filterwarnings("ignore:Functional iteration")
 def test_gradcheck(family: str) -> None:

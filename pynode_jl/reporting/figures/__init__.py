@@ -16,6 +16,8 @@ from pynode_jl.reporting.figures._accuracy_against_step import (
 from pynode_jl.reporting.figures._adaptation_trace import adaptation_trace as adaptation_trace
 from pynode_jl.reporting.figures._decision_regions import DecisionPanel as DecisionPanel
 from pynode_jl.reporting.figures._decision_regions import decision_regions as decision_regions
+from pynode_jl.reporting.figures._described import Description as Description
+from pynode_jl.reporting.figures._described import described as described
 from pynode_jl.reporting.figures._evidence import MarginPanel as MarginPanel
 from pynode_jl.reporting.figures._evidence import OrderPanel as OrderPanel
 from pynode_jl.reporting.figures._evidence import evidence as evidence
@@ -41,6 +43,7 @@ from pynode_jl.reporting.figures._value_maps import value_maps as value_maps
 
 __all__ = [
     "DecisionPanel",
+    "Description",
     "EndsPanel",
     "FanPanel",
     "FitPanel",
@@ -54,6 +57,7 @@ __all__ = [
     "accuracy_against_step",
     "adaptation_trace",
     "decision_regions",
+    "described",
     "drawable",
     "evidence",
     "flip_intervals",

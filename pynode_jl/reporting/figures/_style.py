@@ -24,6 +24,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter
 
 from pynode_jl._io import make_folder, write_bytes
+from pynode_jl.reporting.figures._described import DescribedFigure
 from pynode_jl.solvers import step_text as step_text
 
 #: Okabe and Ito's colours, ordered so that neighbours differ in grey too. Yellow is left out: thin
@@ -142,9 +143,9 @@ def _font() -> FT2Font:
     return get_font(findfont(FontProperties(family=_STYLE["font.family"])))
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> DescribedFigure:
     """Return an empty figure of that size in inches, which lays itself out."""
-    return Figure(figsize=(width, height), layout="constrained")
+    return DescribedFigure(figsize=(width, height), layout="constrained")
 
 
 def grid_shape(panels: int, most_columns: int) -> tuple[int, int]:
