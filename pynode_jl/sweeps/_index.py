@@ -27,7 +27,7 @@ from pynode_jl.sweeps._result_files import METRICS, TIMES
 _T = TypeVar("_T")
 
 #: Raised with each change of the table: an index of another version is made anew.
-_VERSION = 1
+_VERSION = 2
 _OWN = {
     "key": "TEXT PRIMARY KEY",
     "state": "TEXT",
@@ -41,7 +41,11 @@ _OWN = {
     "settings": "TEXT",
 }
 _COLUMNS = ", ".join(f'"{name}" {kind}' for name, kind in _OWN.items())
-_CREATE = f"CREATE TABLE results ({_COLUMNS})"
+_CREATE = (
+    f"CREATE TABLE results ({_COLUMNS})",
+    # Which runs a sweep has, in their order: to make them out of its axes takes longer.
+    'CREATE TABLE members (sweep TEXT, "key" TEXT, number INTEGER, PRIMARY KEY (sweep, number))',
+)
 _WAIT = 30.0  # seconds for another process's write
 #: Said by SQLite of what is not the file's fault: a new one would not help.
 _OUTSIDE = ("locked", "full", "readonly", "unable to open")
@@ -94,7 +98,7 @@ class Index:
         self,
         keys: Mapping[str, Any],
         where: Sequence[Condition] = (),
-        only: Sequence[str] | None = None,
+        sweep: str = "",
         limit: int | None = None,
     ) -> pd.DataFrame:
         """Return the rows that fulfil every condition.
@@ -102,7 +106,7 @@ class Index:
         Args:
             keys: dotted keys to give a column each, with their defaults.
             where: the conditions.
-            only: keys of results to look among.
+            sweep: whose runs to look among (`put_members`), in their order; "" for all.
             limit: the most rows.
 
         Raises:
@@ -124,13 +128,15 @@ class Index:
             else:
                 tests.append(f"{_SETTING} {operator} ?")
                 values += [_path(key), _plain(keys.get(key)), _plain(value)]
-        query = f"SELECT {', '.join(selected)} FROM results"
-        if only is not None:
-            tests.append('"key" IN (SELECT value FROM json_each(?))')
-            values.append(json.dumps(list(only)))
+        query, order = f"SELECT {', '.join(selected)} FROM results", "rowid"
+        if sweep:
+            query += ' JOIN members USING ("key")'
+            tests.append("sweep = ?")
+            values.append(sweep)
+            order = "number"
         if tests:
             query += f" WHERE {' AND '.join(tests)}"
-        query += " ORDER BY rowid" + ("" if limit is None else f" LIMIT {int(limit)}")
+        query += f" ORDER BY {order}" + ("" if limit is None else f" LIMIT {int(limit)}")
         names = [*columns[:2], *keys, *columns[2:]]
 
         def read(connection: sqlite3.Connection) -> pd.DataFrame:
@@ -138,12 +144,43 @@ class Index:
 
         return self._with(read)
 
-    def counts(self) -> dict[str, int]:
-        """Return the number of rows by state."""
+    def put_members(self, sweep: str, keys: Sequence[str]) -> None:
+        """Write which runs a sweep has.
 
-        def read(connection: sqlite3.Connection) -> dict[str, int]:
-            found = connection.execute("SELECT state, count(*) FROM results GROUP BY state")
-            return dict(found.fetchall())
+        Raises:
+            OutputError: it cannot be written.
+        """
+        rows = [(sweep, key, number) for number, key in enumerate(keys)]
+
+        def write(connection: sqlite3.Connection) -> None:
+            with connection:
+                connection.execute("DELETE FROM members WHERE sweep = ?", (sweep,))
+                connection.executemany("INSERT INTO members VALUES (?, ?, ?)", rows)
+
+        self._with(write)
+
+    def counts(self, sweep: str) -> dict[str | None, int]:
+        """Return the number of a sweep's runs by state: of None for those without a row."""
+        query = (
+            'SELECT state, count(*) FROM members LEFT JOIN results USING ("key") WHERE sweep = ?'
+            " GROUP BY state"
+        )
+
+        def read(connection: sqlite3.Connection) -> dict[str | None, int]:
+            return dict(connection.execute(query, (sweep,)).fetchall())
+
+        return self._with(read)
+
+    def unfinished(self, sweep: str) -> list[tuple[str, str, dict[str, Any]]]:
+        """Return a sweep's runs without a result: key, state, settings."""
+        query = (
+            'SELECT "key", state, settings FROM members JOIN results USING ("key")'
+            " WHERE sweep = ? AND state != 'done'"
+        )
+
+        def read(connection: sqlite3.Connection) -> list[tuple[str, str, dict[str, Any]]]:
+            found = connection.execute(query, (sweep,)).fetchall()
+            return [(key, state, json.loads(settings)) for key, state, settings in found]
 
         return self._with(read)
 
@@ -217,7 +254,8 @@ def _connected(path: Path) -> sqlite3.Connection:
                 connection.execute("BEGIN IMMEDIATE")
                 # Another process may have made it since.
                 if not connection.execute("PRAGMA user_version").fetchone()[0]:
-                    connection.execute(_CREATE)
+                    for statement in _CREATE:
+                        connection.execute(statement)
                     connection.execute(f"PRAGMA user_version={_VERSION}")
         elif version != _VERSION:
             raise sqlite3.DatabaseError(f"version {version}")

@@ -208,7 +208,7 @@ class _Schedule:
         self.todo = deque(sorted(self.todo, key=lambda run: len(run.shorter)))
         for run in self.todo:
             self.pending[run.folder] = self.pending.get(run.folder, 0) + 1
-        self.store.record(self.store.runs)
+        self.store.record_all()
         self._show(done=done, found=done, failed=failed)
 
     def work(self) -> None:

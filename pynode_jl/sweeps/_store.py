@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pynode_jl._io import make_folder, read_sealed, user_path, write_sealed
+from pynode_jl._io import digest, make_folder, read_sealed, user_path, write_sealed
 from pynode_jl._validation import instance
 from pynode_jl.errors import InputError, PyNODEError, SweepError
 from pynode_jl.runs import Config, Run, canonical
@@ -154,17 +154,18 @@ class SweepStore:
             OutputError: the index can be neither read nor made anew.
         """
         shown = self.sweep.keys if keys is None else tuple(keys)
-        self._note_missing()
+        self._catch_up()
         found = self._conditions(where)
-        defaults = {key: _DEFAULTS.get(key) for key in (*shown, *(c.key for c in found))}
-        every = {key: value for key, value in defaults.items() if key in self.known_keys}
-        table = self.index.table(every, found, [run.key for run in self.runs], limit)
+        known = [*shown, *(condition.key for condition in found)]
+        every = {key: _DEFAULTS.get(key) for key in known if key in self.known_keys}
+        table = self.index.table(every, found, self._digest, limit)
         return table.drop(columns=[key for key in every if key not in shown])
 
     def counts(self) -> dict[str, int]:
         """Return the number of the sweep's runs by state."""
-        states = self.table(keys=())["state"].value_counts()
-        return {state: int(states.get(state, 0)) for state in STATES}
+        self._catch_up()
+        found = self.index.counts(self._digest)
+        return {state: found.get(state, 0) for state in STATES}
 
     def swaps(self, where: Iterable[str] = ()) -> pd.DataFrame:
         """Return the swaps of all finished runs as one table: a row for each run and test solver.
@@ -172,11 +173,10 @@ class SweepStore:
         Raises:
             SweepError: as for `table`.
         """
-        table = self.table([*where, "state=done"])
-        by_key, parts = {run.key: run for run in self.runs}, []
-        for row in table.to_dict("records"):
+        parts = []
+        for row in self.table([*where, "state=done"]).to_dict("records"):
             try:
-                swap = pd.DataFrame(self.result(by_key[row["key"]])["swap"])
+                swap = pd.DataFrame(read_result(self._paths(row["key"])[0])["swap"])
             except InputError:
                 continue  # it is found, named and run again with the next run of the sweep
             settings = {key: row[key] for key in ("key", *self.sweep.keys)}
@@ -189,8 +189,8 @@ class SweepStore:
         Raises:
             SweepError: as for `table`.
         """
-        keys = set(self.table([*where, "state=done"], keys=())["key"])
-        folders = dict.fromkeys(self.run_folder(run) for run in self.runs if run.key in keys)
+        keys = self.table([*where, "state=done"], keys=())["key"]
+        folders = dict.fromkeys(self._paths(key)[0].parent for key in keys)
         return [Run.open(folder) for folder in folders]
 
     def matrix(self, tests: Sequence[str | Solver] | None = None, **options: Any) -> SwapMatrix:
@@ -211,8 +211,8 @@ class SweepStore:
 
     @cached_property
     def known_keys(self) -> tuple[str, ...]:
-        """Every dotted key that a run of the sweep has."""
-        return tuple(dict.fromkeys(key for run in self.runs for key in run.identity.settings))
+        """Every dotted key that can be asked for."""
+        return tuple(dict.fromkeys((*self.sweep.keys, *_DEFAULTS)))
 
     def record(self, runs: Iterable[PlannedRun]) -> None:
         """Write what the folders say of some runs to the index.
@@ -220,18 +220,35 @@ class SweepStore:
         Raises:
             OutputError: it cannot be written.
         """
-        self.index.put([self._row(run) for run in runs])
+        self.index.put([self._row(run.key, shown_settings(run.identity.settings)) for run in runs])
 
-    def _row(self, run: PlannedRun) -> dict[str, Any]:
-        settings = shown_settings(run.identity.settings)
+    def record_all(self) -> None:
+        """Write what the folders say of all runs to the index, and that they are the sweep's.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        self.record(self.runs)
+        self.index.put_members(self._digest, [run.key for run in self.runs])
+
+    @cached_property
+    def _digest(self) -> str:
+        return digest(self.sweep.to_toml().encode())
+
+    def _paths(self, key: str) -> tuple[Path, Path]:
+        """Return the paths of a run's result and failure."""
+        training, _, swap = key.partition("-")
+        folder = self.folder / RUNS / training
+        return folder / result_name(swap), folder / failure_name(swap)
+
+    def _row(self, key: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        result, failed = self._paths(key)
         try:
-            return _row_of(run.key, self.result(run)) | {"settings": settings}
+            return _row_of(key, read_result(result)) | {"settings": settings}
         except InputError:
-            failure = self.failure(run)
-        row: dict[str, Any] = {"key": run.key, "state": "missing", "settings": settings}
-        if failure is not None:
-            row |= _row_of_failure(failure)
-        return row
+            failure = read_failure(failed)
+        row: dict[str, Any] = {"key": key, "state": "missing", "settings": settings}
+        return row | (_row_of_failure(failure) if failure is not None else {})
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         """Yield a row for each result and failure in the folders, whichever sweep made it."""
@@ -251,24 +268,22 @@ class SweepStore:
             except (PyNODEError, KeyError, TypeError):
                 continue  # damaged: the next run of the sweep finds and names it
 
-    def _note_missing(self) -> None:
-        """Give the sweep's runs that the index does not know as finished what their folders say.
+    def _catch_up(self) -> None:
+        """Give the runs that the index does not know as finished what their folders say.
 
         A killed process may not have written to the index what it wrote to a folder.
         """
-        known = self.index.table({}, [Condition("state", "=", "done")])
-        done = set(known["key"])
-        unknown = [run for run in self.runs if run.key not in done]
-        others = self.index.table({}, [Condition("state", "!=", "done")])
-        states = dict(zip(others["key"], others["state"], strict=True))
-        changed = [
-            run
-            for run in unknown
-            if self.result_path(run).exists()
-            or states.get(run.key) != ("failed" if self.failure_path(run).exists() else "missing")
-        ]
+        known = self.index.counts(self._digest)
+        if not known or None in known:  # an index made anew knows no sweeps
+            self.record_all()
+            return
+        changed = []
+        for key, state, settings in self.index.unfinished(self._digest):
+            result, failed = self._paths(key)
+            if result.exists() or state != ("failed" if failed.exists() else "missing"):
+                changed.append(self._row(key, settings))
         if changed:
-            self.record(changed)
+            self.index.put(changed)
 
     def _conditions(self, where: Iterable[str]) -> list[Condition]:
         found = []
