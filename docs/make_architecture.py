@@ -32,6 +32,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("front ends", ("frontends",)),
     ("runs", ("runs",)),
     ("figures, pages", ("reporting",)),
+    ("sweeps", ("sweeps",)),
     ("the paper", ("paper",)),
     ("commands", ("cli",)),
 )

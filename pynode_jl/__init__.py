@@ -74,6 +74,9 @@ if TYPE_CHECKING:
     from pynode_jl.solvers import Solver as Solver
     from pynode_jl.solvers import Tableau as Tableau
     from pynode_jl.solvers import catalogue as catalogue
+    from pynode_jl.sweeps import Sweep as Sweep
+    from pynode_jl.sweeps import SweepStore as SweepStore
+    from pynode_jl.sweeps import run_sweep as run_sweep
     from pynode_jl.tasks import Classification as Classification
     from pynode_jl.tasks import CustomTask as CustomTask
     from pynode_jl.tasks import Density as Density
@@ -128,6 +131,7 @@ _HOMES = {
     "solvers": ("Adaptive", "FixedStep", "Solver", "Tableau", "catalogue"),
     "reporting.pages": ("write_certificate",),
     "runs": ("Config", "Run"),
+    "sweeps": ("Sweep", "SweepStore", "run_sweep"),
     "tasks": ("Classification", "CustomTask", "Density", "Regression", "Task", "Trajectory"),
     "training": ("Recipe", "Trained", "TrainedModel", "train"),
 }
