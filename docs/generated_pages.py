@@ -13,6 +13,7 @@ import functools
 import importlib
 import inspect
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ PACKAGES = {
     "pynode_jl.runs": "Configurations and run folders",
     "pynode_jl.torch": "The torch front end",
     "pynode_jl.jax": "The JAX front end",
+    "pynode_jl.sklearn": "The scikit-learn front end",
     "pynode_jl.dlpack": "Arrays between frameworks",
     "pynode_jl.proportions": "Intervals of shares",
     "pynode_jl.resampling": "Bootstrap intervals",
@@ -48,6 +50,7 @@ PACKAGES = {
     "pynode_jl.reporting.figures": "Figures",
     "pynode_jl.reporting.pages": "Pages",
     "pynode_jl.reporting.html": "HTML blocks",
+    "pynode_jl.reporting.notebook": "Views in notebooks",
     "pynode_jl.errors": "Errors",
     "pynode_jl.seeding": "Seeds",
 }
@@ -245,12 +248,17 @@ def commands() -> str:
 
 def _command(path: str, command: Any, level: int) -> Iterator[str]:
     inner = getattr(command, "commands", {})
+    examples = (command.epilog or "").replace("\b", "").replace("Examples:", "").strip("\n")
     if level > 1:
         yield f"{'#' * level} `{path}`\n"
         yield f"{inspect.cleandoc(command.help or '')}\n"
+    else:
+        yield f"{examples}\n"
     rows = [row for each in command.params if (row := _parameter(each))]
     if rows and level > 1:  # of all commands the options are `--version` and completion
         yield table(("argument or option", "default", "meaning"), rows)
+    if level > 1 and examples:
+        yield f"```\n{textwrap.dedent(examples)}\n```\n"
     for name, each in inner.items():
         if not each.hidden:
             yield from _command(f"{path} {name}", each, level + 1)
@@ -264,7 +272,7 @@ def _parameter(parameter: Any) -> tuple[str, str, str] | None:
     if parameter.param_type_name == "argument":
         name = f"`{parameter.name.upper()}`"
     default = parameter.default
-    shown = "" if default is None or callable(default) or default == [] else f"`{default}`"
+    shown = "" if callable(default) or default in (None, [], False) else f"`{default}`"
     return name, "needed" if parameter.required else shown, getattr(parameter, "help", "") or ""
 
 

@@ -17,6 +17,7 @@ from pynode_jl.cli._matrix import matrix
 from pynode_jl.cli._reproduce import app as reproduce_app
 from pynode_jl.cli._solvers import app as solvers_app
 from pynode_jl.cli._solvers import zoo
+from pynode_jl.cli._sweep import app as sweep_app
 from pynode_jl.cli._train import quickstart, swap, train
 
 app = new_app("")
@@ -92,6 +93,11 @@ add_command(
 )
 add_command(app, zoo, "pynode-jl zoo", "pynode-jl zoo --family verner --out orders.csv")
 add_command(app, doctor, "pynode-jl doctor")
-for _group, _name in ((solvers_app, "solvers"), (reproduce_app, "reproduce"), (julia_app, "julia")):
+for _group, _name in (
+    (solvers_app, "solvers"),
+    (sweep_app, "sweep"),
+    (reproduce_app, "reproduce"),
+    (julia_app, "julia"),
+):
     # Else it would be cut at so many characters.
     app.add_typer(_group, name=_name, short_help=_group.info.help)

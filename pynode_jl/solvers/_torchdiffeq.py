@@ -165,7 +165,7 @@ def torchdiffeq_method(name: str) -> DenseMethod:
 
     Example:
         >>> from pynode_jl.solvers import torchdiffeq_method
-        >>> type(torchdiffeq_method("BS3")).__name__
+        >>> type(torchdiffeq_method("DP5Shampine")).__name__
         'DenseMethod'
     """
     table = tableau(name)
