@@ -42,6 +42,7 @@ PACKAGES = {
     "pynode_jl.runs": "Configurations and run folders",
     "pynode_jl.torch": "The torch front end",
     "pynode_jl.jax": "The JAX front end",
+    "pynode_jl.sklearn": "The scikit-learn front end",
     "pynode_jl.dlpack": "Arrays between frameworks",
     "pynode_jl.proportions": "Intervals of shares",
     "pynode_jl.resampling": "Bootstrap intervals",
@@ -49,6 +50,7 @@ PACKAGES = {
     "pynode_jl.reporting.figures": "Figures",
     "pynode_jl.reporting.pages": "Pages",
     "pynode_jl.reporting.html": "HTML blocks",
+    "pynode_jl.reporting.notebook": "Views in notebooks",
     "pynode_jl.errors": "Errors",
     "pynode_jl.seeding": "Seeds",
 }

@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from pynode_jl._display import ShortRepr
 from pynode_jl._validation import flag, items, text, whole_number
 from pynode_jl.errors import InvalidValueError, UnknownNameError
 from pynode_jl.seeding import generator
@@ -111,7 +112,7 @@ class Activation:
 Layer: TypeAlias = Dense | Conv | Activation
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VectorField:
     """The right-hand side of an ODE as a chain of layers.
 
@@ -181,6 +182,15 @@ class VectorField:
                 "End with a layer of that many outputs.",
             )
 
+    def __repr__(self) -> str:
+        return f"VectorField({self.state_shape}: {self.text})"
+
+    @property
+    def text(self) -> str:
+        """The layers in words: "Dense 2-64, tanh, Dense 64-2"."""
+        also = "t, " if self.time_dependent else ""
+        return also + ", ".join(map(_layer_text, self.layers))
+
     @property
     def features(self) -> int:
         """Width of the axis that the layers act on: features of a vector, channels of an image."""
@@ -214,8 +224,8 @@ class VectorField:
         }
 
 
-@dataclass(frozen=True)
-class FunctionField:
+@dataclass(frozen=True, repr=False)
+class FunctionField(ShortRepr):
     """A user's own right-hand side, written for one backend.
 
     Attributes:
@@ -335,6 +345,13 @@ class LogDensityField:
 
 
 Field: TypeAlias = VectorField | FunctionField | LogDensityField
+
+
+def _layer_text(layer: Layer) -> str:
+    if isinstance(layer, Activation):
+        return layer.name
+    name = "Dense" if isinstance(layer, Dense) else f"Conv{layer.axes}d({layer.kernel})"
+    return f"{name} {layer.inputs}-{layer.outputs}"
 
 
 def checked_field(field: object) -> Field:

@@ -1,6 +1,6 @@
 """The lowest versions that pyproject.toml allows, all at once: do they install, and does it run?
 
-``python tests/lowest_versions.py [--python 3.12] [--newest]`` needs `uv` (pip install uv). It
+``python tests/lowest_versions.py [--python PATH] [--newest]`` needs `uv` (pip install uv). It
 builds the wheel, installs it outside this tree, with the lowest versions or the newest, and runs
 the main job and the JAX front end.
 """
@@ -57,7 +57,7 @@ _COMMANDS = (
 def main() -> None:
     """Build, install, run; the first failure ends it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--python", default=f"{sys.version_info[0]}.{sys.version_info[1]}")
+    parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--newest", action="store_true", help="the newest versions instead")
     wanted = parser.parse_args()
     resolution = "highest" if wanted.newest else "lowest-direct"
@@ -68,8 +68,12 @@ def main() -> None:
         run("uv", "venv", "--quiet", "--python", wanted.python, str(home / "venv"))
         python = home / "venv" / "bin" / "python"
         (wheel,) = (home / "wheel").glob("*.whl")
-        options = ("--quiet", "--python", str(python), "--resolution", resolution)
-        run("uv", "pip", "install", *options, str(wheel))
+        # Of a wheel given by its path all needs would count as another's, and be the newest.
+        pins = ("--quiet", "--resolution", resolution, "--output-file", str(home / "pins.txt"))
+        interpreter = ("--python", str(python))
+        run("uv", "pip", "compile", *pins, *interpreter, str(ROOT / "pyproject.toml"))
+        pinned = ("--requirement", str(home / "pins.txt"), str(wheel))
+        run("uv", "pip", "install", "--quiet", *interpreter, *pinned)
         run("uv", "pip", "freeze", "--python", str(python))
         (home / "run.toml").write_text(_CONFIG)
         for arguments in _COMMANDS:

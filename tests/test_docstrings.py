@@ -79,6 +79,8 @@ def test_examples_give_what_they_say(
     for framework in ("torch", "juliacall"):
         if framework.removesuffix("call") in name:
             pytest.importorskip(framework)
+    if "onnx" in name:
+        pytest.importorskip("onnx")
     module = importlib.import_module(name.partition(":")[0])
     monkeypatch.chdir(tmp_path)
     run(name, EXAMPLES[name], {**vars(module), **made})

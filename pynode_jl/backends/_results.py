@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from pynode_jl._display import ShortRepr
 from pynode_jl.fields import Weights
 from pynode_jl.tasks import Task
 
@@ -106,8 +107,8 @@ class Stats:
         )
 
 
-@dataclass(frozen=True)
-class Solution:
+@dataclass(frozen=True, repr=False)
+class Solution(ShortRepr):
     """States along a solve: `t` (times,) and `y` (times, batch, *state_shape).
 
     `stats` has the counts of steps and evaluations.
@@ -131,8 +132,8 @@ class Solution:
         return last
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(ShortRepr):
     """A model's answers and what they cost.
 
     Attributes:
@@ -192,8 +193,8 @@ class Evaluation:
             return task.score(task.scores(self.outputs.astype(np.float64), targets))
 
 
-@dataclass(frozen=True)
-class TrainState:
+@dataclass(frozen=True, repr=False)
+class TrainState(ShortRepr):
     """Everything that the next iteration depends on, besides configuration and data.
 
     `weights`, `mu` and `nu` (Adam's moments; momentum is in `mu`) are name -> array, in the
@@ -226,8 +227,8 @@ class TrainState:
         )
 
 
-@dataclass(frozen=True)
-class ChunkResult:
+@dataclass(frozen=True, repr=False)
+class ChunkResult(ShortRepr):
     """What a chunk of training gives back.
 
     `loss`, `accuracy` (of the batch, before the update; of another task the mean score)

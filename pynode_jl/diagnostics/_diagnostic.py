@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from pynode_jl import proportions
+from pynode_jl._display import ShortRepr, short
 from pynode_jl.backends import Array, Backend, Evaluation
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics._reference import REFERENCE, Reference
@@ -31,7 +32,7 @@ NUMBERS_AT_ONCE = 2e6
 SHARE_MARGIN = 0.03
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Finding:
     """What one diagnostic found.
 
@@ -61,6 +62,9 @@ class Finding:
     data: Mapping[str, Any] = field(default_factory=dict)
     clause: str = ""
     report: Any = None
+
+    def __repr__(self) -> str:
+        return f"Finding({self.name!r}, {self.outcome!r}, {short(self.text)})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return name, outcome, text, limits and data."""
@@ -132,8 +136,8 @@ class Share:
         return {"count": self.count, "total": self.total, "low": self.low, "high": self.high}
 
 
-@dataclass(frozen=True)
-class Context:
+@dataclass(frozen=True, repr=False)
+class Context(ShortRepr):
     """What diagnostics share: the model, its data, the swap, and the one reference solve.
 
     Attributes:

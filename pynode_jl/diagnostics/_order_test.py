@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from pynode_jl._display import ShortRepr
 from pynode_jl._validation import whole_number
 from pynode_jl.backends import Array, BackendLike, as_backend
 from pynode_jl.diagnostics._diagnostic import Context, Diagnostic, Finding
@@ -30,8 +31,8 @@ _HALVINGS, _MOST_STEPS = 6, 100_000
 SLACK = 0.3
 
 
-@dataclass(frozen=True)
-class OrderReport:
+@dataclass(frozen=True, repr=False)
+class OrderReport(ShortRepr):
     """Final states at steps h, h/2, h/4, ...
 
     Distances are means over samples of |a - b| / (1 + |b|), as a reference measures them.

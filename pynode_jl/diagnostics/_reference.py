@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from pynode_jl._display import ShortRepr
 from pynode_jl.backends import Array, Evaluation, RetCode, Stats
 from pynode_jl.diagnostics._sentences import reference_text
 from pynode_jl.solvers import Solver
@@ -107,8 +108,8 @@ class ReferenceCost:
         return cls(values["solver"], values["error"], values["unsure"], attempts)
 
 
-@dataclass(frozen=True)
-class Reference:
+@dataclass(frozen=True, repr=False)
+class Reference(ShortRepr):
     """The ODE's answers and final states.
 
     Attributes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pynode_jl._validation import items, real_number
 from pynode_jl.errors import InvalidValueError, WrongSolverError
@@ -84,15 +84,15 @@ def planned(
 
 
 def checked_tests(tests: object) -> list[str | Solver]:
-    """Return a list of names and solvers; one of them alone is a list of one."""
-    if isinstance(tests, (str, Solver)):
-        return [tests]
+    """Return a list of names and solvers; one of them alone is a list of one, a table a solver."""
+    if isinstance(tests, (str, Solver, Mapping)):
+        tests = [tests]
     expected, hint = "names of solvers, or Solvers", 'Use ["RK4", "Tsit5:tol=1e-6"], say.'
     found = items("tests", tests, expected, hint)
     for each in found:
-        if not isinstance(each, (str, Solver)):
+        if not isinstance(each, (str, Solver, Mapping)):
             raise InvalidValueError("tests", each, expected, hint)
-    return found
+    return [Solver.from_dict(each) if isinstance(each, Mapping) else each for each in found]
 
 
 def like(train_solver: Solver, name: str) -> Solver:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
+from pynode_jl._display import ShortRepr, Viewed
 from pynode_jl._validation import (
     mapping,
     number_of_text,
@@ -48,8 +49,8 @@ class StepGrid(NamedTuple):
     dt_last: float
 
 
-@dataclass(frozen=True)
-class Solver:
+@dataclass(frozen=True, repr=False)
+class Solver(ShortRepr, Viewed):
     """A method and how it steps.
 
     ``Solver("Euler", dt=1/16)`` takes steps of `dt`, the last one shortened so that it ends at the

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pynode_jl._display import ShortRepr
 from pynode_jl._validation import whole_number
 from pynode_jl.backends import (
     Adam,
@@ -23,8 +24,8 @@ from pynode_jl.training.step_adaptation import StepAdapter
 _MOST = 2**31 - 1
 
 
-@dataclass(frozen=True)
-class Recipe:
+@dataclass(frozen=True, repr=False)
+class Recipe(ShortRepr):
     """How to train: the paper's protocol by default (Ott et al. 2021).
 
     Attributes:

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import pynode_jl as pn
+from pynode_jl._io import floats_of_names, named_floats
 from pynode_jl.cli._app import app
 from pynode_jl.diagnostics import (
     DIAGNOSTICS,
@@ -22,7 +23,6 @@ from pynode_jl.diagnostics import (
 )
 from pynode_jl.errors import ConfigError, InvalidValueError, PyNODEError, UnknownNameError
 from pynode_jl.runs import SwapConfig, TaskConfig, find_runs, of_one_task, runs_matrix
-from pynode_jl.runs._swap_files import _named, _numbers
 
 DATA = {"name": "sine", "n_train": 64, "n_test": 48}
 TRAIN = {
@@ -131,8 +131,8 @@ def test_a_search_for_the_critical_step_has_scores_and_shifts() -> None:
 def test_what_a_diverged_swap_leaves_is_written_and_read() -> None:
     """JSON has no infinity; a shift may be infinite."""
     values = {"a": [math.inf, -math.inf, 1.5], "b": {"text": "information", "c": None}}
-    assert _numbers(json.loads(json.dumps(_named(values), allow_nan=False))) == values
-    assert math.isnan(_numbers(_named(math.nan)))
+    assert floats_of_names(json.loads(json.dumps(named_floats(values), allow_nan=False))) == values
+    assert math.isnan(floats_of_names(named_floats(math.nan)))
 
 
 @pytest.mark.parametrize(

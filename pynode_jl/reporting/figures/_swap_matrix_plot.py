@@ -82,7 +82,7 @@ def swap_matrix_heatmap(
     names = [letter * max(map(len, map(str, labels))) for labels in (shown.index, shown.columns)]
     width = wide + names[0] + _TREE + 1.4
     height = tall + names[1] + _TREE + 0.75
-    figure = Figure(figsize=(width, height))
+    figure = _style.ShownFigure(figsize=(width, height))
     left, bottom = names[0] + 0.35, names[1] + 0.35
 
     def axes(x: float, y: float, w: float, h: float) -> Axes:
