@@ -24,7 +24,6 @@ from pynode_jl.reporting.html._matrix_block import texts as texts
 from pynode_jl.reporting.html._picture import Picture as Picture
 from pynode_jl.reporting.html._scripts import vega_script as vega_script
 from pynode_jl.reporting.html._table import Table as Table
-from pynode_jl.reporting.html._table import counted as counted
 from pynode_jl.reporting.html._write import report_html as report_html
 from pynode_jl.reporting.html._write import write_report as write_report
 
@@ -39,7 +38,6 @@ __all__ = [
     "Table",
     "Text",
     "VerdictCard",
-    "counted",
     "fact_text",
     "report_html",
     "shades",
