@@ -14,15 +14,18 @@ import math
 import os
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
-from pynode_jl.errors import InputError, InvalidValueError, OutputError
+from pynode_jl.errors import InputError, InUseError, InvalidValueError, OutputError
 
 _SEAL = "sha256"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Of a file that is to come so much is written: limits and quotas show, and it takes no time.
 _TRIED = 2**20
 # The longest mark first: that of UTF-32 begins as that of UTF-16 does.
@@ -174,6 +177,91 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
+def named_floats(values: Any) -> Any:
+    """Return nested values with the names of numbers that are not finite, which JSON lacks."""
+    if isinstance(values, Mapping):
+        return {key: named_floats(value) for key, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [named_floats(value) for value in values]
+    return str(values) if isinstance(values, float) and not math.isfinite(values) else values
+
+
+def floats_of_names(values: Any) -> Any:
+    """Return what `named_floats` was given."""
+    if isinstance(values, dict):
+        return {key: floats_of_names(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [floats_of_names(value) for value in values]
+    return float(values) if values in ("inf", "-inf", "nan") else values
+
+
+def write_sealed(path: Path, head: str, content: str) -> None:
+    """Write a text under a first line: a comment that has `head` and the text's checksum.
+
+    Raises:
+        OutputError: as for `write_bytes`.
+    """
+    write_text(path, f"{_sealed_line(head)}{digest(content.encode())}\n{content}")
+
+
+def read_sealed(path: Path, head: str) -> str:
+    """Return the text that `write_sealed` wrote. One without that first line is taken as it is.
+
+    Raises:
+        InputError: no such file, or a damaged one.
+    """
+    content = read_text(path)
+    first, _, rest = content.partition("\n")
+    if not first.startswith(_sealed_line(head)):
+        return content
+    if first != f"{_sealed_line(head)}{digest(rest.encode())}":
+        raise InputError(
+            "path",
+            str(path),
+            "lines that fit the checksum in the first",
+            "It is damaged, or was changed by hand: to keep your change, remove the first line.",
+        )
+    return rest
+
+
+@contextmanager
+def locked(file: Path, timeout: float, expected: str) -> Iterator[None]:
+    """Hold a lock, which ends with the process, however it ends.
+
+    Args:
+        file: the lock's own; its folder is there. It stays.
+        timeout: how long another holder is waited for, in seconds.
+        expected: what should be, said of the folder.
+
+    Raises:
+        InUseError: another one holds it.
+        OutputError: the folder cannot be written.
+    """
+    folder = str(file.parent)
+    lock = FileLock(file, timeout=timeout)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InUseError(
+            "folder", folder, expected, "Wait for the other process, or take another folder."
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        raise OutputError("folder", folder, "a folder that can be written", f"{error}.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether a file could not be written for want of room, by disk, quota or limit."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            return True
+        error = error.__cause__
+    return False
+
+
 def read_bytes(path: Path) -> bytes:
     """Return the content of a regular file.
 
@@ -247,6 +335,10 @@ def check_room(folder: Path, size: int) -> None:
         raise _unwritable(
             folder, f"a folder with room for {size:,} bytes that can be written", error
         ) from error
+
+
+def _sealed_line(head: str) -> str:
+    return f"# {head}; SHA-256 of the lines below: "
 
 
 def _draft(path: Path) -> Path:

@@ -147,6 +147,18 @@ class RunFolderError(InvalidValueError):
     """A run folder that is in use, unfinished, damaged, or of another configuration."""
 
 
+class InUseError(RunFolderError):
+    """A folder in which another process is at work."""
+
+
+class SweepError(InvalidValueError):
+    """A sweep that cannot be used: unknown keys, lists of unequal length, a damaged folder."""
+
+
+class ExecutorLostError(PyNODEError):
+    """What executes a sweep has gone: a scheduler that ended, a connection that broke."""
+
+
 class SolveError(PyNODEError):
     """A solve did not reach its end; `retcode` says why."""
 

@@ -17,6 +17,7 @@ from pynode_jl.cli._matrix import matrix
 from pynode_jl.cli._reproduce import app as reproduce_app
 from pynode_jl.cli._solvers import app as solvers_app
 from pynode_jl.cli._solvers import zoo
+from pynode_jl.cli._sweep import app as sweep_app
 from pynode_jl.cli._train import quickstart, swap, train
 
 app = new_app("")
@@ -93,5 +94,6 @@ add_command(
 add_command(app, zoo, "pynode-jl zoo", "pynode-jl zoo --family verner --out orders.csv")
 add_command(app, doctor, "pynode-jl doctor")
 app.add_typer(solvers_app, name="solvers")
+app.add_typer(sweep_app, name="sweep")
 app.add_typer(reproduce_app, name="reproduce")
 app.add_typer(julia_app, name="julia")

@@ -53,7 +53,7 @@ def flip_intervals(
     shown = {key: _largest(table) for key, table in checked.items()}
     down, across = _style.grid_shape(len(shown), _PANELS_IN_A_ROW)
     rows = max(max(len(table) for table in shown.values()), 3)
-    figure = _style.new_figure(0.6 + 4.3 * across, 0.95 + down * (0.22 * rows + 0.7))
+    figure = _style.new_figure(max(0.6 + 4.3 * across, 5.8), 0.95 + down * (0.22 * rows + 0.7))
     axes = figure.subplots(down, across, squeeze=False).ravel()
     for ax in axes[len(shown) :]:
         ax.set_visible(False)

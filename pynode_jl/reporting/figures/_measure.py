@@ -52,7 +52,10 @@ class Measure:
 
     @classmethod
     def of(cls, report: SwapReport) -> Measure:
-        """Return the measure of a swap's task."""
+        """Return the measure of a swap's task.
+
+        `report` is the swap.
+        """
         verdict = report.verdict
         shifts = "shift" in report.table
         # A task of the user's own has scores of any sign.
@@ -88,7 +91,10 @@ class Measure:
         return f"shift of test answers, {unit or self.unit}"
 
     def score_text(self, value: float) -> str:
-        """Return a score as a cell of a figure has it: "98.6", "0.0123", "2e4"."""
+        """Return a score as a cell of a figure has it: "98.6", "0.0123", "2e4".
+
+        `value` is the score.
+        """
         if self.in_percent:
             return _style.percent(value)
         if value and not 1e-3 <= abs(value) < 1e4:
@@ -97,7 +103,10 @@ class Measure:
         return f"{value:.3g}"
 
     def change_text(self, value: float) -> str:
-        """Return a change with its unit: "3 %", "10 % of their error"."""
+        """Return a change with its unit: "3 %", "10 % of their error".
+
+        `value` is the change.
+        """
         if self.changes_in_percent:
             return f"{_plain_percent(value)} % {self.unit}".rstrip()
         return f"{value:.3g} {self.unit}"
@@ -145,7 +154,10 @@ class Measure:
         return (low, high) if low < high else (low - 0.5 * abs(low) - 1e-12, low + 1e-12)
 
     def scale_scores(self, ax: Axes, scores: npt.ArrayLike, chance: float) -> None:
-        """Scale the y axis of scores: 0 to 100 %, or logarithmic where errors span much."""
+        """Scale the y axis of scores: 0 to 100 %, or logarithmic where errors span much.
+
+        `ax` is scaled; `chance` is the score of chance, which the range takes in.
+        """
         ax.yaxis.set_major_formatter(self.score_formatter())
         if self.in_percent:
             ax.set_ylim(0, 1.03)
@@ -169,7 +181,10 @@ class Measure:
         ax.set_ylim(low - below * span, high + above * span)
 
     def scale_changes(self, ax: Axes, changes: npt.ArrayLike, margin: float, axis: str) -> float:
-        """Scale an axis of shifts logarithmically, around the margin, and return its lower end."""
+        """Scale an axis of shifts logarithmically, around the margin, and return its lower end.
+
+        `ax` is scaled.
+        """
         known = np.asarray(changes, float).ravel()
         known = known[np.isfinite(known) & (known > 0)]
         least = max(float(known.min(initial=margin)), margin * 1e-3)

@@ -36,6 +36,7 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5
 INK = "#222222"
 FAINT = "#8A8A8A"
 PNG_DPI = 160
+_CSS_PIXELS = 96  # to an inch
 _ALIKE = 2.0  # spans of axes that need no word
 
 _STYLE: dict[str, Any] = {
@@ -145,9 +146,20 @@ def _font() -> FT2Font:
     return get_font(findfont(FontProperties(family=_STYLE["font.family"])))
 
 
-def new_figure(width: float, height: float) -> DescribedFigure:
+class ShownFigure(DescribedFigure):
+    """A figure that a notebook shows by itself.
+
+    matplotlib tells a notebook how to show figures when pyplot is imported; here it never is.
+    """
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        width, height = (round(inches * _CSS_PIXELS) for inches in self.get_size_inches())
+        return png_bytes(self), {"width": width, "height": height}
+
+
+def new_figure(width: float, height: float) -> ShownFigure:
     """Return an empty figure of that size in inches, which lays itself out."""
-    return DescribedFigure(figsize=(width, height), layout="constrained")
+    return ShownFigure(figsize=(width, height), layout="constrained")
 
 
 def grid_shape(panels: int, most_columns: int) -> tuple[int, int]:
@@ -202,6 +214,8 @@ def tint(colour: str, strength: float) -> tuple[float, float, float]:
 
 def png_bytes(figure: Figure, dpi: int = PNG_DPI) -> bytes:
     """Return the figure as the bytes of a PNG file, without date or version in it.
+
+    `dpi` is the resolution.
 
     Example:
         >>> from matplotlib.figure import Figure

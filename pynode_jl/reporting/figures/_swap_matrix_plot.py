@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import NullFormatter
 from matplotlib.transforms import Affine2D
 
 from pynode_jl.reporting.figures import _checks, _style
-from pynode_jl.reporting.figures._described import DescribedFigure, Description
+from pynode_jl.reporting.figures._described import Description
 from pynode_jl.reporting.figures._measure import ACCURACY, Measure
 
 _CELL_WIDTH, _CELL_HEIGHT = 0.34, 0.24  # inches
@@ -89,7 +90,7 @@ def swap_matrix_heatmap(
     names = [letter * max(map(len, map(str, labels))) for labels in (shown.index, shown.columns)]
     width = wide + names[0] + _TREE + 1.4
     height = tall + names[1] + _TREE + 0.75
-    figure = DescribedFigure(figsize=(width, height))
+    figure = _style.ShownFigure(figsize=(width, height))
     left, bottom = names[0] + 0.35, names[1] + 0.35
 
     def axes(x: float, y: float, w: float, h: float) -> Axes:
@@ -99,7 +100,13 @@ def swap_matrix_heatmap(
     scale = measure.colours(np.where(failures, np.nan, values), low)
     if many:  # a thousand patches take seconds, one mesh does not
         solved = np.ma.masked_where(failures | ~np.isfinite(values), values)
-        ax.pcolormesh(solved, cmap=scale.cmap, norm=scale.norm, edgecolors="white", linewidth=0.3)
+        ax.pcolormesh(
+            solved,
+            cmap=scale.cmap,
+            norm=cast(Normalize, scale.norm),
+            edgecolors="white",
+            linewidth=0.3,
+        )
         ax.collections[0].set_transform(Affine2D().translate(-0.5, -0.5) + ax.transData)
     for i, j in zip(*np.nonzero(failures if many else np.ones_like(failures)), strict=True):
         text = _text(float(values[i, j]), measure) if numbered else ""

@@ -32,8 +32,8 @@ def describe_training(
         form = ".0%" if column == "accuracy" else ".3g"
         charts.append((label, _by_iteration(known, column, label, form)))
         for run, ends in known.groupby("run", sort=False)[column]:
-            first, last = (format(float(ends.iloc[end]), form) for end in (0, -1))
-            said.append(f"{run}: {label} from {first} to {last}.")
+            before, after = (format(float(ends.iloc[end]), form) for end in (0, -1))
+            said.append(f"{run}: {label} from {before} to {after}.")
     return Description("Lines by iteration of training. " + " ".join(said), Panels(charts))
 
 

@@ -10,6 +10,7 @@ A `Matrix` is a table in colours whose headings stay in sight; pictures may have
 
 from __future__ import annotations
 
+from pynode_jl.reporting.formats import counted as counted
 from pynode_jl.reporting.html._blocks import VERDICTS as VERDICTS
 from pynode_jl.reporting.html._blocks import Block as Block
 from pynode_jl.reporting.html._blocks import Facts as Facts
@@ -38,6 +39,7 @@ __all__ = [
     "Table",
     "Text",
     "VerdictCard",
+    "counted",
     "fact_text",
     "report_html",
     "shades",

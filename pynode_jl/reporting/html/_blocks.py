@@ -32,6 +32,8 @@ VERDICTS: Mapping[VerdictKind, str] = {
 class Text:
     """Paragraphs, set apart by blank lines.
 
+    `text` is plain: nothing in it is markup.
+
     Example:
         >>> from pynode_jl.reporting.html import Text
         >>> Text("One paragraph." + 2 * chr(10) + "Another.").paragraphs
@@ -114,12 +116,15 @@ class Facts:
         return {name: fact_text(value) for name, value in self.items.items()}
 
 
+#: What a section holds.
 Block: TypeAlias = Text | VerdictCard | Table | Picture | Matrix | Facts
 
 
 @dataclass(frozen=True)
 class Section:
     """A heading and what stands under it.
+
+    `blocks` are texts, tables, figures and the like, in their order.
 
     Example:
         >>> from pynode_jl.reporting.html import Section, Text
