@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # A file's tests share a process (tests/conftest.py).
 PYTEST = $(BIN)/python -m pytest -n auto
 
-.PHONY: demo test test-all test-slow test-long test-zoo lint bench clean
+.PHONY: demo test test-all test-slow test-long test-zoo lint docs bench clean
 
 demo: $(VENV)/.core
 	$(BIN)/pynode-jl quickstart --out runs/quickstart
@@ -31,11 +31,16 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Warnings are errors. The tutorials are run, once; DOCS_NOTEBOOKS=off leaves them without output.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going --jobs auto --quiet docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/train_sphere.py
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) runs docs/_build docs/reference/api docs/reference/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.12 ...')"
@@ -49,4 +54,8 @@ $(VENV)/.core: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch==2.13.0"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
 	touch $@

@@ -131,6 +131,7 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=8)
     parser.add_argument("--iterations", type=int, default=300)
     parser.add_argument("--samples", type=int, default=397)
+    parser.add_argument("--steps", type=int, default=4, help="Euler's, of the training solver")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     encoder, field, head, x, y = model(arguments.channels, arguments.iterations)
@@ -138,8 +139,9 @@ def main() -> None:
     stages: list[tuple[str, float]] = []
     started = time.process_time()
     found = certify(
-        field, head, x[:n], y[:n], solver=pn.Solver("Euler", dt=1 / 4), encoder=encoder,
-        backend=backend, on_stage=lambda name: stages.append((name, time.process_time())),
+        field, head, x[:n], y[:n], solver=pn.Solver("Euler", dt=1 / arguments.steps),
+        encoder=encoder, backend=backend,
+        on_stage=lambda name: stages.append((name, time.process_time())),
     )  # fmt: skip
     ended = time.process_time()
     theirs = replayed(field, backend.solves)

@@ -10,16 +10,22 @@ import codecs
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pynode_jl.errors import InputError, InvalidValueError, OutputError
+import numpy as np
+from filelock import FileLock, Timeout
+
+from pynode_jl.errors import InputError, InUseError, InvalidValueError, OutputError
 
 _SEAL = "sha256"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Of a file that is to come so much is written: limits and quotas show, and it takes no time.
 _TRIED = 2**20
 # The longest mark first: that of UTF-32 begins as that of UTF-16 does.
@@ -46,6 +52,12 @@ def user_path(argument: str, path: object) -> Path:
             except RuntimeError:  # ~somebody, whom the system does not know
                 return Path(text)
     raise InvalidValueError(argument, path, "a path", "Pass a string or a Path.")
+
+
+def cache_folder() -> Path:
+    """Return the folder of what can be made or downloaded again: the system's, and in it ours."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "pynode_jl"
 
 
 def make_folder(path: Path) -> Path:
@@ -101,6 +113,49 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(sealed, indent=1, allow_nan=False))
 
 
+def json_values(value: Any) -> Any:
+    """Return nested plain values, JSON's: NumPy numbers unwrapped, what is not finite None."""
+    if isinstance(value, Mapping):
+        return {str(key): json_values(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_values(each) for each in value]
+    if isinstance(value, np.ndarray):
+        return json_values(value.tolist())
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def set_aside(folder: Path, *patterns: str) -> Path | None:
+    """Move results that another call is about to replace to a folder of their own, "earlier/N".
+
+    Args:
+        folder: where they are.
+        patterns: of their names: "matrix.*".
+
+    Returns:
+        The folder that they are in now; None where there were none.
+
+    Raises:
+        OutputError: they cannot be moved.
+    """
+    files = sorted({file for pattern in patterns for file in folder.glob(pattern)})
+    if not files:
+        return None
+    number = 1
+    while (folder / "earlier" / str(number)).exists():
+        number += 1
+    place = make_folder(folder / "earlier" / str(number))
+    try:
+        for file in files:
+            file.replace(place / file.name)
+    except OSError as error:
+        raise _unwritable(place, "a folder that earlier results can be moved to", error) from error
+    return place
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Return the values that `write_json` wrote. A file without a checksum is taken as it is.
 
@@ -120,6 +175,91 @@ def read_json(path: Path) -> dict[str, Any]:
             "path", str(path), "content that fits its checksum", "It is damaged, or was changed."
         )
     return values
+
+
+def named_floats(values: Any) -> Any:
+    """Return nested values with the names of numbers that are not finite, which JSON lacks."""
+    if isinstance(values, Mapping):
+        return {key: named_floats(value) for key, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [named_floats(value) for value in values]
+    return str(values) if isinstance(values, float) and not math.isfinite(values) else values
+
+
+def floats_of_names(values: Any) -> Any:
+    """Return what `named_floats` was given."""
+    if isinstance(values, dict):
+        return {key: floats_of_names(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [floats_of_names(value) for value in values]
+    return float(values) if values in ("inf", "-inf", "nan") else values
+
+
+def write_sealed(path: Path, head: str, content: str) -> None:
+    """Write a text under a first line: a comment that has `head` and the text's checksum.
+
+    Raises:
+        OutputError: as for `write_bytes`.
+    """
+    write_text(path, f"{_sealed_line(head)}{digest(content.encode())}\n{content}")
+
+
+def read_sealed(path: Path, head: str) -> str:
+    """Return the text that `write_sealed` wrote. One without that first line is taken as it is.
+
+    Raises:
+        InputError: no such file, or a damaged one.
+    """
+    content = read_text(path)
+    first, _, rest = content.partition("\n")
+    if not first.startswith(_sealed_line(head)):
+        return content
+    if first != f"{_sealed_line(head)}{digest(rest.encode())}":
+        raise InputError(
+            "path",
+            str(path),
+            "lines that fit the checksum in the first",
+            "It is damaged, or was changed by hand: to keep your change, remove the first line.",
+        )
+    return rest
+
+
+@contextmanager
+def locked(file: Path, timeout: float, expected: str) -> Iterator[None]:
+    """Hold a lock, which ends with the process, however it ends.
+
+    Args:
+        file: the lock's own; its folder is there. It stays.
+        timeout: how long another holder is waited for, in seconds.
+        expected: what should be, said of the folder.
+
+    Raises:
+        InUseError: another one holds it.
+        OutputError: the folder cannot be written.
+    """
+    folder = str(file.parent)
+    lock = FileLock(file, timeout=timeout)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InUseError(
+            "folder", folder, expected, "Wait for the other process, or take another folder."
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        raise OutputError("folder", folder, "a folder that can be written", f"{error}.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether a file could not be written for want of room, by disk, quota or limit."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            return True
+        error = error.__cause__
+    return False
 
 
 def read_bytes(path: Path) -> bytes:
@@ -195,6 +335,10 @@ def check_room(folder: Path, size: int) -> None:
         raise _unwritable(
             folder, f"a folder with room for {size:,} bytes that can be written", error
         ) from error
+
+
+def _sealed_line(head: str) -> str:
+    return f"# {head}; SHA-256 of the lines below: "
 
 
 def _draft(path: Path) -> Path:

@@ -65,20 +65,28 @@ class UnknownNameError(PyNODEError, ValueError):
 
     Attributes:
         kind, name: of what, and which.
-        nearest: up to three known names: those of `meant`, then those spelt alike.
+        nearest: up to three known names: those of `meant`, or those spelt alike.
     """
 
     def __init__(
-        self, kind: str, name: object, known: Iterable[str], meant: Mapping[str, str] = _NOTHING
+        self,
+        kind: str,
+        name: object,
+        known: Iterable[str],
+        meant: Mapping[str, str] = _NOTHING,
+        elsewhere: str = "",
     ) -> None:
-        """`meant` has the known names that `name` is another name for, each with a remark."""
+        """`meant` has the known names that `name` is another name for, each with a remark;
+        `elsewhere` says what it is where none of them is meant."""
         self.kind = kind
         self.name = name
         names = list(known)
         alike = nearest_names(name, names) if isinstance(name, str) else ()
         same = [each for each in alike if each.casefold() == str(name).casefold()]
-        self.nearest = tuple(dict.fromkeys((*same, *meant, *alike)))[:3]
-        if self.nearest:
+        self.nearest = tuple(dict.fromkeys((*same, *meant, *(() if meant else alike))))[:3]
+        if elsewhere and not meant:
+            hint = f"{elsewhere}."
+        elif self.nearest:
             texts = (
                 f"{each} ({meant[each]})" if meant.get(each) else each for each in self.nearest
             )
@@ -137,6 +145,18 @@ class ConfigError(InvalidValueError):
 
 class RunFolderError(InvalidValueError):
     """A run folder that is in use, unfinished, damaged, or of another configuration."""
+
+
+class InUseError(RunFolderError):
+    """A folder in which another process is at work."""
+
+
+class SweepError(InvalidValueError):
+    """A sweep that cannot be used: unknown keys, lists of unequal length, a damaged folder."""
+
+
+class ExecutorLostError(PyNODEError):
+    """What executes a sweep has gone: a scheduler that ended, a connection that broke."""
 
 
 class SolveError(PyNODEError):

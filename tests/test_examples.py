@@ -31,8 +31,17 @@ def test_they_are_all_here() -> None:
     assert {file.stem for file in EXAMPLES.glob("*.py")} == set(ENDS) | NEED_JULIA
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ENDS)
+# Minutes on a cold machine.
+LONG = {"tied_or_an_ode", "torch_training"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(each, marks=getattr(pytest.mark, "long" if each in LONG else "slow"))
+        for each in ENDS
+    ],
+)
 def test_it_runs(name: str, tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, str(EXAMPLES / f"{name}.py"), *ARGUMENTS.get(name, [])],

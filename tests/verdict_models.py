@@ -13,6 +13,7 @@ from pynode_jl.datasets import Dataset
 from pynode_jl.fields import LinearField
 from pynode_jl.models import Model
 from pynode_jl.solvers import Solver
+from pynode_jl.tasks import Regression
 from pynode_jl.training import TrainedModel
 
 
@@ -119,6 +120,79 @@ def random_model(seed: int, pool: int = _POOL, sizes: Sequence[int] = SIZES) -> 
     return RandomModel(
         kind, trained, dataset, float(flipped.mean()), float(max(shares)), x, labels, answers
     )
+
+
+RESIDUALS = ("normal", "uniform", "Laplace", "growing with the answer")
+
+
+@dataclass(frozen=True)
+class RandomRegression:
+    """A linear regression with its test samples and the truth about it.
+
+    Attributes:
+        kind, trained, dataset: as of a `RandomModel`.
+        residuals: how its errors are distributed, of `RESIDUALS`.
+        shift: of the exact flow's answers, of 100,000 samples.
+        pool, pool_targets: these samples, for questions about other solves.
+        answers: the training solver's answers to them.
+    """
+
+    kind: str
+    residuals: str
+    trained: TrainedModel
+    dataset: Dataset
+    shift: float
+    pool: np.ndarray
+    pool_targets: np.ndarray
+    answers: np.ndarray
+
+
+def random_regression(
+    seed: int, pool: int = _POOL, sizes: Sequence[int] = SIZES
+) -> RandomRegression:
+    """Draw a linear field, a training solver, a head of numbers, samples, and errors.
+
+    The errors are chosen so that the true shift comes near one drawn from 1 to 100 %.
+    """
+    random = np.random.default_rng([20261126, seed])
+    dim, count = int(random.integers(1, 6)), int(random.integers(1, 3))
+    kind = str(random.choice(KINDS if dim > 1 else ("stable", "growing")))
+    matrix = _matrix(kind, dim, random).astype(np.float32)
+    solver, x, task = _solver(kind, random), _samples(pool, dim, random), Regression(count)
+    model = Model(LinearField(dim), task=task)
+    weights = {name: np.zeros_like(value) for name, value in model.init(0).items()}
+    weights["field.layers.0.weight"] = matrix
+    exact = x.astype(np.float64) @ expm(matrix.astype(np.float64)).T
+    weights["head.weight"] = (random.normal(size=(count, dim)) / (1e-6 + exact.std(axis=0))).astype(
+        np.float32
+    )
+    trained = TrainedModel(model, weights, solver)
+    head = weights["head.weight"].astype(np.float64).T
+    with np.errstate(over="ignore", invalid="ignore"):
+        own, ode = _final_states(trained, x) @ head, exact @ head
+        moved = float(np.sqrt(np.mean((own - ode) ** 2)))
+        residuals = str(random.choice(RESIDUALS))
+        target = float(np.exp(random.uniform(np.log(0.01), np.log(1.0))))
+        # Far above what float32 rounds answers by.
+        size = max(moved / target, 1e-3 * float(own.std()))
+        errors = size * _residuals(residuals, own, random)
+        # Part of the solver's error may be an error, the rest fits the data.
+        targets = own + errors + random.choice([0.0, 0.0, random.uniform()]) * (ode - own)
+    targets = targets.astype(np.float32)
+    shift = float(task.shift(task.changes(own, ode, targets), task.scale(own, targets)))
+    test = random.permutation(pool)[: int(random.choice(sizes))]
+    finite = np.where(np.isfinite(targets[test]), targets[test], 0.0).astype(np.float32)
+    dataset = Dataset.from_arrays(x[test], finite, x_test=x[test], y_test=finite, task=task)
+    return RandomRegression(kind, residuals, trained, dataset, shift, x, targets, own)
+
+
+def _residuals(kind: str, own: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Errors of unit size in the mean, shaped as the answers."""
+    draw = {"uniform": random.uniform, "Laplace": random.laplace}.get(kind, random.normal)
+    found = draw(size=own.shape) - (0.5 if kind == "uniform" else 0.0)
+    if kind == "growing with the answer":
+        found *= 0.2 + np.abs(own) / (1e-30 + np.sqrt(np.mean(own**2)))
+    return np.asarray(found / np.sqrt(np.mean(found**2)))
 
 
 def _matrix(kind: str, dim: int, random: np.random.Generator) -> np.ndarray:

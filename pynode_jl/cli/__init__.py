@@ -2,53 +2,33 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 
-_INTERRUPTED = 130  # as shells have it: 128 + SIGINT
-_SHOW_CURSOR = "\x1b[?25h"
+from pynode_jl.cli._interrupts import leave, listen
 
 
 def main() -> None:
-    """Run ``pynode-jl``; an error of the package becomes one message and exit status 2."""
-    # Unless whoever started us has Ctrl-C ignored, as nohup does.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, lambda *_: _leave())
+    """Run ``pynode-jl``; an error of the package becomes one message and an exit status."""
+    listen()
     try:
         from pynode_jl.cli._app import app
-        from pynode_jl.cli._console import stderr
-        from pynode_jl.errors import PyNODEError
+        from pynode_jl.cli._commands import ExitCode
+        from pynode_jl.cli._console import errors
+        from pynode_jl.errors import DivergedError, PyNODEError, SolveError
 
         try:
-            app()
+            app(prog_name="pynode-jl")
         except PyNODEError as error:
-            stderr.print(f"{type(error).__name__}: ", style="bold red", end="")
-            stderr.print(str(error), soft_wrap=True)
-            sys.exit(2)
+            errors.print(f"{type(error).__name__}: ", style="bold red", end="")
+            errors.print(str(error), soft_wrap=True)
+            failed = isinstance(error, DivergedError | SolveError)
+            sys.exit(int(ExitCode.FAILED if failed else ExitCode.REFUSED))
     except (KeyboardInterrupt, SystemExit) as end:
         # Julia takes Ctrl-C itself, and Typer makes an exit of its own of it.
         if not any(isinstance(each, KeyboardInterrupt) for each in _causes(end)):
             raise
-        _leave()
-
-
-def _leave() -> None:
-    """End at once, from wherever Ctrl-C finds us.
-
-    No exception unwinds: raised in a callback of JAX's garbage collection it would be swallowed,
-    and Python would take down what XLA's threads still compute with, which crashes. Files are whole
-    at any moment, and the next start removes drafts.
-    """
-    with suppress(Exception):  # whoever read it has gone, or a print is under way
-        sys.stdout.flush()
-    with suppress(Exception):
-        cursor = _SHOW_CURSOR if sys.stderr.isatty() else ""
-        text = "stopped; run the same command again to resume from the last checkpoint."
-        os.write(2, f"{cursor}\n{text}\n".encode())
-    os._exit(_INTERRUPTED)
+        leave()
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

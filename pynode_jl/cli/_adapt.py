@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from rich.table import Table
 
 from pynode_jl._io import write_text
-from pynode_jl.cli._console import console
-from pynode_jl.cli._running import expanded, settings, train_with_bar, writable
+from pynode_jl.cli._console import frame_table, note, show
+from pynode_jl.cli._running import (
+    Settings,
+    expanded,
+    keep_earlier,
+    settings,
+    train_with_bar,
+    writable,
+)
 from pynode_jl.errors import DivergedError
 
 if TYPE_CHECKING:
@@ -22,6 +28,7 @@ if TYPE_CHECKING:
     from pynode_jl.diagnostics import Trial
     from pynode_jl.runs import Config
     from pynode_jl.solvers import Solver
+    from pynode_jl.tasks import Task
     from pynode_jl.training import Trained
 
 
@@ -30,10 +37,6 @@ _ConfigFile = Annotated[
     typer.Argument(
         callback=expanded, help="A TOML file; default: Sphere 2D with Euler.", show_default=False
     ),
-]
-_Setting = Annotated[
-    list[str] | None,
-    typer.Option("--set", help='Change a key: "adapt.every=25". Repeatable.'),
 ]
 
 
@@ -47,7 +50,7 @@ def adapt(
         typer.Option(help="steady (ours) or paper; default: the file's, or steady."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from the file's on.")] = 1,
-    setting: _Setting = None,
+    setting: Settings = None,
 ) -> None:
     """Adapt the step or tolerance while training; run again, it resumes."""
     import pandas as pd
@@ -63,22 +66,27 @@ def adapt(
     # Settings last: an option belongs to the controller that is named.
     base = base.changed(settings(setting or []))
     writable(out)
-    rows, traces, fixed = [], {}, True
+    rows, traces, fixed, task = [], {}, True, None
     for seed in range(base.seed, base.seed + seeds):
         run = Run.create(replace(base, seed=seed), out / f"{wanted}-s{seed}")
-        train_with_bar(console, run, run.folder.name)
+        train_with_bar(run, run.folder.name)
         trained = run.trained
         rows.append(adaptation_row(trained, run.dataset, run.backend))
         traces[run.folder.name] = checks_table(trained.history)
-        fixed = trained.solver.fixed
+        fixed, task = trained.solver.fixed, trained.model.task
+    assert task is not None  # there is one seed at least
     table = pd.DataFrame(rows)
-    write_text(out / f"{wanted}.csv", table.to_csv(index=False))
+    text = table.to_csv(index=False)
+    keep_earlier(out / f"{wanted}.csv", text, f"{wanted}.csv", f"{wanted}-trace.*")
+    write_text(out / f"{wanted}.csv", text)
     paths = figures.save(
-        figures.adaptation_trace(dict(list(traces.items())[:4]), fixed=fixed),
+        figures.adaptation_trace(
+            dict(list(traces.items())[:4]), fixed=fixed, metric=task.metric, unit=task.unit
+        ),
         out / f"{wanted}-trace",
     )
-    _show_adapted(wanted, table)
-    console.print(f"table and traces: {out / wanted}.csv, {paths[0]}", soft_wrap=True)
+    _show_adapted(wanted, table, task)
+    note(f"table and traces: {out / wanted}.csv, {paths[0]}")
 
 
 def critical(
@@ -104,7 +112,7 @@ def critical(
         typer.Option(help="Of the verdicts; default: the file's.", show_default=False),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from the file's on.")] = 1,
-    setting: _Setting = None,
+    setting: Settings = None,
 ) -> None:
     """Find the step or tolerance below which models hold under finer solvers."""
     from pynode_jl.backends import get_backend
@@ -121,10 +129,10 @@ def critical(
         text = solver.stepping.label.replace("/", "_").replace(" ", "-")
         run = Run.create(wanted, out / f"{name}-{text}-s{seed}")
         try:
-            train_with_bar(console, run, run.folder.name)
+            train_with_bar(run, run.folder.name)
         except DivergedError as error:
             # A step at which training fails is a trial too. It says nothing about finer ones.
-            console.print(f"{run.folder.name}: {error}", markup=False, highlight=False)
+            note(f"{run.folder.name}: {error}")
         return run.trained, run.dataset
 
     report = search(
@@ -140,11 +148,16 @@ def critical(
         backend=get_backend(base.backend, base.device or None),
         on_trial=_show_trial,
     )
-    write_text(out / "trials.csv", report.table.to_csv(index=False))
+    trials = report.table.to_csv(index=False)
+    keep_earlier(out / "trials.csv", trials, "trials.csv", "critical.csv")
+    write_text(out / "trials.csv", trials)
     write_text(out / "critical.csv", report.brackets.to_csv(index=False))
     title = f"{name}: where models begin to hold ({method}, by {report.criterion})"
-    console.print(_frame(title, report.brackets))
-    console.print(f"tables: {out}/critical.csv, {out}/trials.csv", soft_wrap=True)
+    show(
+        lambda: {"brackets": report.brackets, "trials": report.table},
+        frame_table(title, report.brackets),
+    )
+    note(f"tables: {out}/critical.csv, {out}/trials.csv")
 
 
 def _show_trial(trial: Trial) -> None:
@@ -164,7 +177,7 @@ def _show_trial(trial: Trial) -> None:
         ),
     ):
         text += "" if math.isnan(value) else said
-    console.print(text, highlight=False)
+    note(text)
 
 
 def _said(trial: Trial) -> str:
@@ -182,40 +195,42 @@ def _base(config: Path | None) -> Config:
     return Config.from_toml(config)
 
 
-def _show_adapted(name: str, table: pd.DataFrame) -> None:
+def _show_adapted(name: str, table: pd.DataFrame, task: Task) -> None:
+    from pynode_jl.diagnostics import amount_text, interval_text
     from pynode_jl.runs import over_seeds
 
-    shown = table[
-        ["seed", "solver", "accuracy", "flips", "under", "verdict", "ode", "spread"]
-    ].copy()
-    shown["flips"] = [
-        "" if math.isnan(share) else f"{share:.1%} ({100 * low:.1f} to {100 * high:.1f}%)"
-        for share, low, high in zip(
-            table["flips"], table["flips_low"], table["flips_high"], strict=True
-        )
+    labels = task.comparison == "flips"
+    score, change = ("accuracy", "flips") if labels else ("score", "shift")
+    shown = table[["seed", "solver", score, change, "under", "verdict", "ode", "spread"]].copy()
+    ends = zip(*(table[f"{change}{end}"] for end in ("", "_low", "_high")), strict=True)
+    shown[change] = [
+        ""
+        if math.isnan(share)
+        else f"{share:.1%} ({100 * low:.1f} to {100 * high:.1f}%)"
+        if labels
+        else f"{amount_text(share, task.unit)} ({interval_text(low, high, task.unit)})"
+        for share, low, high in ends
     ]
     shown["evaluations"] = [
         f"{a:.1f} + {b:.1f}" for a, b in zip(table["nf_training"], table["nf_checks"], strict=True)
     ]
-    for column in ("accuracy", "ode"):
-        shown[column] = shown[column].map("{:.1%}".format)
+    for column in (score, "ode"):
+        shown[column] = shown[column].map(("{:.1%}" if labels else "{:.4g}").format)
     shown["spread"] = shown["spread"].map("{:.3f}".format)
-    console.print(_frame(f"{name} controller: evaluations in training + checks", shown))
-    for seed, text in zip(table["seed"], table["validation"], strict=True):
-        console.print(f"seed {seed}, validation: {text}", highlight=False)
+    validations = [
+        f"seed {seed}, validation: {text}"
+        for seed, text in zip(table["seed"], table["validation"], strict=True)
+    ]
     total = table["nf_training"] + table["nf_checks"]
-    console.print(
-        f"accuracy {over_seeds(100 * table['accuracy'])} %, of the ODE"
-        f" {over_seeds(100 * table['ode'])} %, evaluations an iteration {over_seeds(total)}"
+
+    def over_scores(column: str) -> str:
+        return f"{over_seeds(100 * table[column])} %" if labels else over_seeds(table[column], 4)
+
+    show(
+        lambda: table,
+        frame_table(f"{name} controller: evaluations in training + checks", shown),
+        *validations,
+        f"{task.metric} {over_scores(score)}, of the ODE {over_scores('ode')}, evaluations an"
+        f" iteration {over_seeds(total)}"
         + (" (mean +- sample deviation over seeds)" if len(table) > 1 else ""),
-        highlight=False,
     )
-
-
-def _frame(title: str, frame: pd.DataFrame) -> Table:
-    table = Table(title=title)
-    for column in frame:
-        table.add_column(str(column), overflow="fold")
-    for row in frame.itertuples(index=False):
-        table.add_row(*(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row))
-    return table

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
-from pynode_jl.cli._console import console
-from pynode_jl.cli._running import expanded, writable
+from pynode_jl.cli._commands import Check, exit_by_verdict
+from pynode_jl.cli._console import note, show, stderr
+from pynode_jl.cli._running import Folder, expanded, keep_earlier, writable
 
 
 def certify(
-    folder: Annotated[
-        Path, typer.Argument(callback=expanded, help="The run's folder.", show_default=False)
-    ],
+    folder: Folder,
     out: Annotated[
         Path | None,
         typer.Option(callback=expanded, help="Folder for the certificate; default: the run's."),
@@ -22,6 +22,7 @@ def certify(
     samples: Annotated[
         int, typer.Option(help="Test samples for diagnostics that need Jacobians.")
     ] = 64,
+    check: Check = False,
 ) -> None:
     """Decide whether a trained run is an ODE: the verdict, and what each diagnostic finds."""
     from pynode_jl.diagnostics import certify as ask
@@ -39,7 +40,7 @@ def certify(
             "`pynode-jl train` resumes it.",
         )
     place = writable(folder if out is None else out)
-    with console.status("running") as status:
+    with stderr.status("running") as status:
         certificate = ask(
             trained,
             run.dataset,
@@ -50,6 +51,7 @@ def certify(
             backend=run.backend,
             on_stage=lambda name: status.update(f"running: {name}"),
         )
+        keep_earlier(place / "certificate.json", certificate.to_json(), "certificate.*")
         page = write_certificate(
             certificate,
             place,
@@ -57,8 +59,14 @@ def certify(
             dataset=run.dataset,
             backend=run.backend,
         )
-    console.print(certificate.text, style="bold", highlight=False, markup=False)
-    for each in certificate.findings:
-        console.print(f"{each.name} ({each.outcome}): ", style="bold", end="", highlight=False)
-        console.print(each.text, highlight=False, markup=False)
-    console.print(f"certificate: {page}", soft_wrap=True, highlight=False)
+    show(
+        lambda: {**certificate.to_dict(), "text": certificate.text, "page": str(page)},
+        Text(certificate.text, style="bold"),
+        *(
+            Text.assemble((f"{each.name} ({each.outcome}): ", "bold"), each.text)
+            for each in certificate.findings
+        ),
+    )
+    note(f"certificate: {page}")
+    if check:
+        exit_by_verdict([certificate.verdict.kind])

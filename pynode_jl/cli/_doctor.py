@@ -9,6 +9,12 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import typer
+from rich.text import Text
+
+from pynode_jl.cli._commands import ExitCode
+from pynode_jl.cli._console import show, stream
+
 
 class Finding(NamedTuple):
     """One check: its subject, whether all is well, and what was found or how to fix it."""
@@ -16,6 +22,18 @@ class Finding(NamedTuple):
     subject: str
     well: bool
     text: str
+
+
+def doctor() -> None:
+    """Report what is found, what is missing, and how to fix it."""
+    found = []
+    for finding in findings():
+        found.append(finding)
+        sign = ("ok", "green") if finding.well else ("!!", "bold red")
+        stream(Text(*sign), f" {finding.subject:<12} {finding.text}")
+    show(lambda: [finding._asdict() for finding in found])
+    if not all(finding.well for finding in found):
+        raise typer.Exit(int(ExitCode.FAILED))
 
 
 _OPTIONAL = {

@@ -7,22 +7,13 @@ from typing import Annotated
 
 import typer
 
-from pynode_jl.cli._console import console
+from pynode_jl.cli._commands import ExitCode, add_command, new_app
+from pynode_jl.cli._console import note, show, stderr
 from pynode_jl.cli._progress import counting_bar
 
-app = typer.Typer(
-    help="Set up Julia, for the whole zoo of solvers.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = new_app("Set up Julia, for the whole zoo of solvers.")
 
 
-@app.callback()
-def julia() -> None:
-    """Set up Julia, for the whole zoo of solvers."""
-
-
-@app.command()
 def install(
     gpu: Annotated[bool, typer.Option("--gpu", help="LuxCUDA too, for device gpu.")] = False,
 ) -> None:
@@ -30,10 +21,10 @@ def install(
     from pynode_jl.backends.julia import install as install_julia
 
     project = install_julia(gpu=gpu)
-    console.print(f"installed into {project}; `pynode-jl doctor` starts it", soft_wrap=True)
+    show(lambda: {"project": str(project)}, f"installed into {project}")
+    note("next: pynode-jl doctor")
 
 
-@app.command()
 def precompile(
     wanted: Annotated[
         list[str] | None,
@@ -49,24 +40,26 @@ def precompile(
     from pynode_jl.backends.julia import build_images, solvers_by_library
 
     libraries = solvers_by_library(wanted or ())
-    seconds = megabytes = 0.0
-    compiled, failed = 0, []
-    with counting_bar(console, "compile", len(libraries)) as done:
+    images = []
+    with counting_bar(stderr, "compile", len(libraries)) as done:
         for image in build_images(libraries, jobs=jobs):
             done(image.library)
-            if image.problem:
-                failed.append(image.library)
-                console.print(f"{image.library}: ", end="")
-                console.print(image.problem, style="red", soft_wrap=True)
-                continue
-            compiled += len(image.solvers)
-            seconds += image.seconds
-            megabytes += image.megabytes
-            console.print(
-                f"{image.library}: {len(image.solvers)} solvers, {image.seconds:.0f} s,"
-                f" {image.megabytes:.0f} MB",
-                soft_wrap=True,
-            )
-    console.print(f"{compiled} solvers compiled in {seconds:.0f} s, {megabytes:.0f} MB")
-    if failed:
-        raise typer.Exit(1)
+            images.append(image)
+            made = f"{len(image.solvers)} solvers, {image.seconds:.0f} s, {image.megabytes:.0f} MB"
+            note(f"{image.library}: {image.problem or made}")
+    whole = [image for image in images if not image.problem]
+    compiled = sum(len(image.solvers) for image in whole)
+    seconds, megabytes = (
+        sum(image.seconds for image in whole),
+        sum(image.megabytes for image in whole),
+    )
+    show(
+        lambda: [image._asdict() for image in images],
+        f"{compiled} solvers compiled in {seconds:.0f} s, {megabytes:.0f} MB",
+    )
+    if len(whole) < len(images):
+        raise typer.Exit(int(ExitCode.FAILED))
+
+
+add_command(app, install, "pynode-jl julia install")
+add_command(app, precompile, "pynode-jl julia precompile LowOrderRK Vern7")

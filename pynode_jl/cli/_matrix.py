@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from rich.table import Table
 
-from pynode_jl.cli._console import console, stderr
-from pynode_jl.cli._running import expanded, writable
+from pynode_jl.cli._commands import Check, exit_by_verdict
+from pynode_jl.cli._console import note, plain_table, show, stderr
+from pynode_jl.cli._running import SolverOption, expanded, keep_earlier, writable
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from pynode_jl.diagnostics import SwapMatrix
 
 _WORST = 10
@@ -26,10 +28,7 @@ def matrix(
     out: Annotated[
         Path, typer.Option(callback=expanded, help="Folder for table, heat map and page.")
     ] = Path("runs/matrix"),
-    solver: Annotated[
-        list[str] | None,
-        typer.Option(help="A test solver: a name, or with settings of its own. Repeatable."),
-    ] = None,
+    solver: SolverOption = None,
     factor: Annotated[
         list[float] | None,
         typer.Option(help="A multiple of the training step or tolerance. Repeatable."),
@@ -45,6 +44,7 @@ def matrix(
     criterion: Annotated[
         str, typer.Option(help="flips, or a rule of the paper: three-points, ten-points.")
     ] = "flips",
+    check: Check = False,
 ) -> None:
     """Make a swap matrix: training solvers by test solvers, seeds averaged."""
     from pynode_jl.cli._progress import swap_bar
@@ -53,13 +53,16 @@ def matrix(
 
     begun = time.monotonic()
 
+    left_out: dict[Path, str] = {}
+
     def skip(folder: Path, reason: str) -> None:
-        stderr.print(f"skipped {folder}: {reason}", markup=False, soft_wrap=True)
+        left_out[folder] = reason
+        note(f"skipped {folder}: {reason}")
 
     runs = of_one_task(find_runs(folders, skip), skip)
     writable(out)
     tests = [*(solver or ()), *(explicit_zoo() if zoo else ())]
-    with swap_bar(console, f"{len(runs)} runs") as show:
+    with swap_bar(stderr, "matrix") as on_solve:
         found = runs_matrix(
             runs,
             tests or None,
@@ -67,17 +70,31 @@ def matrix(
             margin=margin,
             confidence=confidence,
             criterion=cast(Any, criterion),  # checked there
-            on_solve=show,
+            on_solve=on_solve,
             on_skip=skip,
         )
-    console.print(_damage_table(found))
-    console.print(_verdicts_table(found))
-    page = write_matrix_report(runs, found, out)
-    console.print(
-        f"{int(found.table['seeds'].sum())} evaluations of {len(runs)} runs,"
+    keep_earlier(out / "matrix.csv", found.table.to_csv(index=False), "matrix.*")
+    page = write_matrix_report(runs, found, out, skipped=left_out)
+    show(
+        lambda: {"matrix": found.table, "trained": found.trained, "page": str(page)},
+        _damage_table(found),
+        "",
+        _verdicts_table(found),
+    )
+    note(
+        f"evaluations: {int(found.table['seeds'].sum())}, runs: {len(runs)},"
         f" {time.monotonic() - begun:.0f} s"
     )
-    console.print(f"matrix: {page}", soft_wrap=True, highlight=False)
+    note(f"matrix: {page}")
+    if check:
+        exit_by_verdict(_kinds(found))
+
+
+def _kinds(found: SwapMatrix) -> list[str]:
+    """Return the kinds of verdict that occur."""
+    from pynode_jl.reporting.html import VERDICTS
+
+    return [name for name in VERDICTS if name in found.trained and found.trained[name].sum()]
 
 
 def _damage_table(found: SwapMatrix) -> Table:
@@ -86,9 +103,9 @@ def _damage_table(found: SwapMatrix) -> Table:
     score, change = ("accuracy", "flips") if shares else ("score", "shift")
     verdict = None if found.report is None else found.report.verdict
     metric, unit = ("accuracy", "") if verdict is None else (verdict.metric, verdict.unit)
-    table = Table(
-        *("trained with", "tested with", "damage", metric, change, "seeds"),
-        title="finer solves by damage, with intervals",
+    table = plain_table(
+        "finer solves by damage, with intervals",
+        ("trained with", "tested with", "damage", metric, change, "seeds"),
     )
     ends = [f"{change}{end}" for end in ("", "_low", "_high")]
     for row in found.table[found.table["finer"]].head(_WORST).to_dict("records"):
@@ -106,11 +123,8 @@ def _damage_table(found: SwapMatrix) -> Table:
 
 def _verdicts_table(found: SwapMatrix) -> Table:
     """Return each training solver's scores, and its seeds by verdict."""
-    from pynode_jl.reporting.html import VERDICTS
-
-    shares = "accuracy" in found.table
-    kinds = [name for name in VERDICTS if name in found.trained]
-    verdicts = Table("trained with", "as trained", "as an ODE", *kinds, title="seeds by verdict")
+    shares, kinds = "accuracy" in found.table, _kinds(found)
+    verdicts = plain_table("seeds by verdict", ("trained with", "as trained", "as an ODE", *kinds))
     for row in found.trained.to_dict("records"):
         scores = [
             _with_interval(row[name], row[f"{name}, low"], row[f"{name}, high"], shares)

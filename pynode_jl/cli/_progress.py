@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
+from pynode_jl.cli._interrupts import stop_if_asked, training
 from pynode_jl.diagnostics import score_text
 
 if TYPE_CHECKING:
@@ -16,12 +19,19 @@ if TYPE_CHECKING:
     from pynode_jl.tasks import Task
     from pynode_jl.training import Trained
 
+# Columns of a terminal that has room for a bar.
+_WIDE = 90
+
 
 @contextmanager
 def training_bar(console: Console, name: str) -> Iterator[Callable[[Trained], None]]:
-    """Show a bar that `on_chunk` moves: iterations, loss, the batch's score, evaluations."""
-    with _bar(console, "{task.fields[seen]}") as progress:
-        task = progress.add_task(f"train {name}", total=None, seen="compiling")
+    """Show a bar that `on_chunk` moves: iterations, loss, the batch's score, evaluations.
+
+    Raises:
+        KeyboardInterrupt: from `on_chunk`, after Ctrl-C; `Run.train` keeps the state.
+    """
+    with training(), _bar(console) as progress:
+        task = progress.add_task(name, total=None, seen="compiling")
 
         def show(trained: Trained) -> None:
             history, done = trained.history, trained.state.iteration
@@ -29,8 +39,11 @@ def training_bar(console: Console, name: str) -> Iterator[Callable[[Trained], No
             if len(history):
                 last = slice(-trained.recipe.chunk, None)
                 score = task_score(trained.model.task, history.accuracy[last])
-                seen = f"loss {history.loss[last].mean():.3f}  {score}  nf {history.nf[-1]}"
+                seen = f"loss {history.loss[last].mean():.3f}  {score}"
+                if console.width >= _WIDE:
+                    seen += f"  nf {history.nf[-1]}"
             progress.update(task, completed=done, total=trained.recipe.iterations, seen=seen)
+            stop_if_asked()
 
         yield show
 
@@ -44,8 +57,8 @@ def task_score(task: Task, scores: Array) -> str:
 @contextmanager
 def swap_bar(console: Console, name: str) -> Iterator[Callable[[int, int, str], None]]:
     """Show a bar that `on_solve` moves: solves done, and the current one."""
-    with _bar(console, "{task.fields[seen]}") as progress:
-        task = progress.add_task(f"swap {name}", total=None, seen="")
+    with _bar(console) as progress:
+        task = progress.add_task(name, total=None, seen="")
 
         def show(number: int, total: int, label: str) -> None:
             progress.update(task, completed=number - 1, total=total, seen=label)
@@ -58,7 +71,7 @@ def swap_bar(console: Console, name: str) -> Iterator[Callable[[int, int, str], 
 @contextmanager
 def counting_bar(console: Console, name: str, total: int) -> Iterator[Callable[[str], None]]:
     """Show a bar that each call moves by one, with what was done last."""
-    with _bar(console, "{task.fields[seen]}") as progress:
+    with _bar(console) as progress:
         task = progress.add_task(name, total=total, seen="")
 
         def show(seen: str) -> None:
@@ -67,12 +80,16 @@ def counting_bar(console: Console, name: str, total: int) -> Iterator[Callable[[
         yield show
 
 
-def _bar(console: Console, text: str) -> Progress:
+def _bar(console: Console) -> Progress:
+    """Return what shows progress, in 50 columns if there are no more."""
+    wide = console.width >= _WIDE
     return Progress(
-        TextColumn("{task.description:<14}", markup=False),
-        BarColumn(bar_width=24),
+        TextColumn("{task.description:.14}", markup=False),
+        *([BarColumn(bar_width=24)] if wide else []),
         MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn(text, markup=False),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[seen]}", markup=False, table_column=Column(no_wrap=True)),
         console=console,
+        # Results in a pipe stay there, though progress is on a terminal.
+        redirect_stdout=sys.stdout.isatty(),
     )

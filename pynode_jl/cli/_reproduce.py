@@ -10,15 +10,12 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from pynode_jl.cli._console import console
-from pynode_jl.cli._running import expanded, writable
+from pynode_jl.cli._commands import add_command, new_app
+from pynode_jl.cli._console import note, show, stderr
+from pynode_jl.cli._running import expanded, keep_earlier, writable
 from pynode_jl.paper import REPRODUCTIONS
 
-app = typer.Typer(
-    help="The figures and tables of Ott et al. (2021), from runs of our own.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = new_app("Make a figure or table of the paper (Ott et al, 2021), from runs of our own.")
 
 
 _Out = Annotated[
@@ -65,18 +62,30 @@ def _make(
     from pynode_jl.paper import ReproductionContext, make
 
     begun = time.monotonic()
-    bar = partial(training_bar, console)
+    bar = partial(training_bar, stderr)
     context = ReproductionContext(
         out, seeds, full, backend, bar, cast(Any, criterion)
     )  # checked there
     writable(context.folder)
     result = make(name, context)
+    # A figure's parts have letters after its name.
+    numbers = result.numbers.to_csv(index=False)
+    keep_earlier(out / f"{name}.csv", numbers, f"{name}.*", f"{name}[a-z].*")
     paths = context.publish(name, result)
-    console.print(result.caption, highlight=False)
-    for path in paths:
-        console.print(str(path), soft_wrap=True, highlight=False)
-    console.print(f"{time.monotonic() - begun:.0f} s")
+    show(
+        lambda: {
+            "name": name,
+            "caption": result.caption,
+            "numbers": result.numbers,
+            "files": [str(path) for path in paths],
+        },
+        result.caption,
+        *map(str, paths),
+    )
+    note(f"{time.monotonic() - begun:.0f} s")
 
 
 for _name, _row in REPRODUCTIONS.items():
-    app.command(_name, help=_row.summary)(_command(_name))
+    _function = _command(_name)
+    _function.__doc__ = _row.summary
+    add_command(app, _function, f"pynode-jl reproduce {_name} --seeds 5", name=_name)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from rich.table import Table
 from rich.text import Text
 
+from pynode_jl.cli._console import plain_table
 from pynode_jl.diagnostics import NOT_RUN
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from pynode_jl.diagnostics import SwapReport
 
 _AS_GIVEN = "as given"
@@ -19,7 +21,8 @@ _AS_GIVEN = "as given"
 def swap_table(name: str, report: SwapReport) -> Table:
     """Return the test score by test solver (rows) and factor on the training step (columns).
 
-    Bold: the solver trained with. Dim: a solve on which the verdict does not rest.
+    Marked by a star and bold: the solver trained with. In brackets and dim: a solve on which the
+    verdict does not rest.
     """
     rows = report.table
     named = rows.assign(
@@ -29,16 +32,16 @@ def swap_table(name: str, report: SwapReport) -> Table:
     columns = [f"x{factor:g}" for factor in sorted(rows["factor"].dropna().unique())]
     if rows["factor"].isna().any():
         columns.append(_AS_GIVEN)
-    table = Table(
-        title=f"{name}: test {report.verdict.metric}, trained with {rows['train_solver'].iloc[0]}",
-        caption="bold: as trained. dim: failed, or farther from the ODE than that",
+    table = plain_table(
+        f"{name}: test {report.verdict.metric}, trained with {rows['train_solver'].iloc[0]}",
+        ("test solver", *columns),
+        "* as trained. ( ): farther from the ODE than that, so that no verdict rests on it.",
     )
-    table.add_column("test solver", no_wrap=True)
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
+    for column in table.columns[1:]:
+        column.justify = "right"
     for row, cells in named.groupby("row", sort=False):
         shown = {str(cell["column"]): _cell(cell) for _, cell in cells.iterrows()}
-        table.add_row(str(row), *(shown.get(column, Text("")) for column in columns))
+        table.add_row(str(row), *(shown.get(column, "") for column in columns))
     return table
 
 
@@ -49,5 +52,6 @@ def _cell(cell: pd.Series) -> Text:
         return Text("failed", style="dim")
     text = f"{cell['score']:.4g}" if "score" in cell else f"{cell['accuracy']:.1%}"
     if cell["label"] == cell["train_solver"]:
-        return Text(text, style="bold")
-    return Text(text, style="" if cell["finer"] else "dim")
+        return Text(f"{text}*", style="bold")
+    # Figures stand below figures, whatever mark they have.
+    return Text(f"{text} ") if cell["finer"] else Text(f"({text})", style="dim")

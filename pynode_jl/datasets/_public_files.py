@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pynode_jl._io import check_regular, user_path
+from pynode_jl._io import cache_folder, check_regular, user_path
 from pynode_jl.errors import DataError, MissingDependencyError
 
 #: Environment variable that names the folder of downloaded files; the system's cache folder unless
@@ -33,8 +33,7 @@ def data_folder(folder: str | os.PathLike[str] | None) -> Path:
         return user_path("folder", folder)
     if os.environ.get(FOLDER_VARIABLE):
         return Path(os.environ[FOLDER_VARIABLE]).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "pynode_jl"
+    return cache_folder()
 
 
 def public_file(file: PublicFile, folder: Path, *, download: bool, verify: bool) -> Path:

@@ -4,7 +4,8 @@ Each step of a solver leaves the exact flow by a local error; the flow carries i
 all of them add up (Hairer, Norsett & Wanner, Solving ODEs I, II.3; Ott et al. 2021, Fig. 3). To
 first order the transport is linear, by the variational equation from each point of the numerical
 path: a product of step Jacobians of an accurate method, at sub-steps fine enough that two
-resolutions agree. A stiff field takes an L-stable method for it.
+resolutions agree. Of large states and few steps, difference quotients along the errors themselves
+cost less than Jacobians. A stiff field takes an L-stable method.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from functools import reduce
 import numpy as np
 import numpy.typing as npt
 
+from pynode_jl._display import ShortRepr
 from pynode_jl.backends import Array, Backend, BackendLike, as_backend
 from pynode_jl.diagnostics._diagnostic import (
     Context,
@@ -40,7 +42,13 @@ from pynode_jl.training import TrainedLike, TrainedModel, as_trained_model
 _EXPLICIT, _IMPLICIT = "Vern7", "KenCarp5"
 # Sub-steps of each step that are tried in turn, by method.
 _EXPLICIT_PARTS = (1, 2, 4)
+_VECTOR_PARTS = (1, 2, 4, 8)
 _IMPLICIT_PARTS = (1, 2, 4, 8, 16)
+# What the Jacobian of an implicit method's step costs beside an explicit one's: each of its stages
+# asks for Jacobians of the field.
+_IMPLICIT_COST = 4
+# Difference quotients take states apart by this, relative: in float64 good to ten digits.
+_APART = 1e-6
 # Two resolutions agree where transported errors differ by no more than this, relative, for this
 # share of the samples: those that pass a kink of a ReLU field within a step converge slowly.
 _AGREEMENT = 0.01
@@ -49,8 +57,8 @@ _AGREEING = 0.9
 _LINEAR = 0.1
 
 
-@dataclass(frozen=True)
-class Fan:
+@dataclass(frozen=True, repr=False)
+class Fan(ShortRepr):
     """The errors of one solve, sample by sample; states flattened to `size` numbers, float64.
 
     Attributes:
@@ -121,7 +129,7 @@ def fan(
         x: samples, ``(n, *input_shape)``; each step makes n Jacobians of size x size numbers, and
             several times as many where the field is stiff.
         solver: whose errors; default the training solver.
-        flow: the adaptive solver that stands for the ODE's flow.
+        flow: the adaptive solver (or its text, or its table) that stands for the ODE's flow.
         backend: what integrates, or its name; default `get_backend()`.
 
     Raises:
@@ -137,6 +145,7 @@ def fan(
     trained = as_trained_model(trained)
     backend = as_backend(backend, trained.model)
     solver = trained.solver if solver is None else Solver.of(solver)
+    flow = Solver.of(flow)
     model, weights = trained.model, trained.field_weights
     y0 = initial_states(trained, x)
     n = y0.shape[0]
@@ -210,7 +219,7 @@ class _Transport:
             for name, resolutions in self._methods():
                 before, last = None, np.inf
                 for parts in resolutions:
-                    if not self._affordable(parts):
+                    if not self._affordable(name, parts):
                         break
                     errors = self._at(name, parts)
                     method = f"{name}, {parts} sub-step{'s' * (parts > 1)}"
@@ -237,14 +246,24 @@ class _Transport:
     def _methods(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         implicit = self.flow.info.implicit
         if not implicit:
-            yield _EXPLICIT, _EXPLICIT_PARTS
+            yield _EXPLICIT, _VECTOR_PARTS if self._by_vectors else _EXPLICIT_PARTS
         # Of errors as large as the states no first order can be told: stiffness is not what lacks.
         if self.small or implicit:
             yield self.flow.name if implicit else _IMPLICIT, _IMPLICIT_PARTS
 
-    def _affordable(self, parts: int) -> bool:
+    @property
+    def _by_vectors(self) -> bool:
+        """Whether difference quotients of the errors cost less than Jacobians of the steps."""
+        return 4 * (len(self.t) - 1) < self.trained.model.field.size
+
+    def _affordable(self, name: str, parts: int) -> bool:
+        """Whether another resolution costs no more than a diagnostic may."""
+        explicit = name == _EXPLICIT
+        if explicit and (self._by_vectors or parts <= 2):
+            return True  # `Context.few` has counted them.
         numbers = self.y.shape[0] * self.y.shape[1] * self.trained.model.field.size**2
-        return numbers * parts <= self.backend.jacobian_numbers or parts <= 2
+        cost = parts * (1 if explicit else _IMPLICIT_COST)
+        return bool(numbers * cost <= self.backend.jacobian_numbers)
 
     def _at(self, name: str, parts: int) -> Array:
         """Return the local errors carried by `parts` sub-steps of a method over each step."""
@@ -253,16 +272,26 @@ class _Transport:
             self.states[parts] = flow_over_steps(
                 self.backend, field, weights, self.y, self.t, self.dt, self.flow, parts
             )
+        if name == _EXPLICIT and self._by_vectors:
+            return self._vectors_at(name, parts)
+        return self._jacobians_at(name, parts)
+
+    def _begin(self, parts: int, part: int) -> Array:
+        """Return the states, (steps, n, *state_shape), where a part of each step begins."""
+        return self.y if part == 0 else self.states[parts][:, part - 1]
+
+    def _jacobians_at(self, name: str, parts: int) -> Array:
+        """Carry by products of step Jacobians: few numbers in a state, many steps."""
+        field, weights = self.trained.model.field, self.trained.field_weights
         solver = Solver(name, dt=float(np.abs(self.dt).max()))
 
         def over_part(part: int) -> Array:
-            begin = self.y if part == 0 else self.states[parts][:, part - 1]
             # The first step's own Jacobian carries nothing.
             return step_jacobians(
                 self.backend,
                 field,
                 weights,
-                begin[1:],
+                self._begin(parts, part)[1:],
                 self.t[1:] + self.dt[1:] * part / parts,
                 self.dt[1:] / parts,
                 solver,
@@ -276,6 +305,36 @@ class _Transport:
                 to_end = to_end @ over
                 carried.append(np.einsum("nij,nj->ni", to_end, local))
         return np.stack(carried[::-1])
+
+    def _vectors_at(self, name: str, parts: int) -> Array:
+        """Carry by difference quotients of the steps: many numbers in a state, few steps."""
+        # All errors, from the first step on, so that a backend compiles for one shape: those of
+        # later steps are zero until they are made.
+        carried = np.zeros_like(self.local[:-1])
+        with np.errstate(over="ignore", invalid="ignore"):
+            for step in range(1, len(self.t)):
+                carried[step - 1] = self.local[step - 1]
+                for part in range(parts):
+                    carried = self._pushed(name, parts, step, part, carried)
+        return np.concatenate([carried, self.local[-1:]])
+
+    def _pushed(self, name: str, parts: int, step: int, part: int, vectors: Array) -> Array:
+        """Return vectors, (k, n, size), times the Jacobian of a part of a step."""
+        field, dt = self.trained.model.field, float(self.dt[step]) / parts
+        t = float(self.t[step]) + part * dt
+        begin = self._begin(parts, part)[step].astype(np.float64).reshape(1, *vectors.shape[1:])
+        size = np.linalg.norm(vectors, axis=2, keepdims=True)
+        apart = _APART * (1.0 + np.linalg.norm(begin, axis=2, keepdims=True))
+        offset = vectors * (apart / np.where(size > 0, size, 1.0))
+        states = np.stack([begin + offset, begin - offset]).reshape(-1, *field.state_shape)
+        ends = self.backend.solve(
+            field,
+            self.trained.field_weights,
+            states,
+            (t, t + dt),
+            Solver(name, dt=abs(dt)),
+        ).y1.reshape(2, *vectors.shape)
+        return np.asarray((ends[0] - ends[1]) * (size / (2.0 * apart)))
 
 
 def _relative(error: Array, exact: Array) -> float:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from pynode_jl._display import ShortRepr
 from pynode_jl.backends import Array, Evaluation, RetCode, Stats
 from pynode_jl.diagnostics._sentences import reference_text
 from pynode_jl.solvers import Solver
@@ -63,7 +64,7 @@ class ReferenceCost:
     Attributes:
         solver: the label of the last solve that succeeded; "" where none did.
         error: `Reference.error`; None where it failed or was not asked.
-        unsure: how many answers its error leaves open.
+        unsure: how many answers its error leaves open; None where answers are numbers.
         attempts: every solve that was made, in order.
 
     Example:
@@ -74,7 +75,7 @@ class ReferenceCost:
 
     solver: str
     error: float | None
-    unsure: int
+    unsure: int | None
     attempts: tuple[Attempt, ...]
 
     @property
@@ -107,8 +108,8 @@ class ReferenceCost:
         return cls(values["solver"], values["error"], values["unsure"], attempts)
 
 
-@dataclass(frozen=True)
-class Reference:
+@dataclass(frozen=True, repr=False)
+class Reference(ShortRepr):
     """The ODE's answers and final states.
 
     Attributes:
@@ -120,7 +121,7 @@ class Reference:
             these two solves; all of them where it failed; none of a task that is no classification.
         attempts: every solve that was made, in order.
         doubt: (n,), how far the answers have moved between these two solves, as the task measures
-            changes; of a classification 0.
+            changes; empty of a classification.
 
     Example:
         >>> reference = pn.swap(trained, data, ["RK4"], backend="jax").reference
@@ -152,11 +153,17 @@ class Reference:
         return float("nan") if self.evaluation is None else state_error(evaluation, self.evaluation)
 
     def accuracy(self, labels: Array) -> float:
-        """Return the ODE's accuracy; nan without a reference."""
+        """Return the ODE's accuracy; nan without a reference.
+
+        `labels` are those of the test set, ``(n,)``.
+        """
         return float("nan") if self.evaluation is None else self.evaluation.accuracy(labels)
 
     def score(self, task: Task, targets: Array) -> float:
-        """Return the ODE's score; nan without a reference."""
+        """Return the ODE's score; nan without a reference.
+
+        `targets` are those of the test set.
+        """
         return float("nan") if self.evaluation is None else self.evaluation.score(task, targets)
 
     @property
@@ -165,7 +172,7 @@ class Reference:
         return ReferenceCost(
             "" if self.solver is None else self.solver.label,
             self.error if self.solved else None,
-            int(self.unsure.sum()),
+            None if self.doubt.size else int(self.unsure.sum()),
             self.attempts,
         )
 
@@ -277,7 +284,7 @@ class _Search:
     def _open(self, coarser: Evaluation, finer: Evaluation) -> tuple[Array, Array]:
         """Return which answers are open, and how far they have moved."""
         if self._task is None or self._targets is None:
-            return _unsure(coarser, finer), np.zeros(len(finer.outputs))
+            return _unsure(coarser, finer), np.zeros(0)
         moved = self._task.changes(coarser.outputs, finer.outputs, self._targets)
         return np.zeros(len(moved), bool), moved
 

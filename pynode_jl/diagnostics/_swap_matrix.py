@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pandas as pd
 
+from pynode_jl._display import Drawn, ShortRepr, progress_bar
 from pynode_jl._validation import instance, items, optional_callable
 from pynode_jl.backends import Array, Backend, BackendLike, RetCode, as_backend
 from pynode_jl.datasets import Dataset
@@ -22,10 +23,14 @@ from pynode_jl.diagnostics._test_solvers import checked_tests, like
 from pynode_jl.diagnostics._verdict import Criterion, Kind
 from pynode_jl.errors import InvalidValueError, PyNODEError, WrongSolverError
 from pynode_jl.fields import VectorField
-from pynode_jl.proportions import mean_interval
+from pynode_jl.proportions import lower_bound, mean_interval, upper_bound
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Trained, TrainedLike, as_trained_model
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Columns of the table of a swap matrix, where answers are labels.
 MATRIX_COLUMNS = (
     "train_solver",
     "test",
@@ -44,6 +49,7 @@ MATRIX_COLUMNS = (
     "flips_high",
     "agreement",
     "state_error",
+    "nf",
     "finer",
     "failed",
     "seeds",
@@ -55,22 +61,25 @@ _SHIFTS = {
     "flips_low": "shift_low",
     "flips_high": "shift_high",
 }
+#: The same where answers are numbers.
 SHIFT_MATRIX_COLUMNS = tuple(
     _SHIFTS.get(name, name) for name in MATRIX_COLUMNS if name != "agreement"
 )
 
 
-@dataclass(frozen=True)
-class SwapMatrix:
+@dataclass(frozen=True, repr=False)
+class SwapMatrix(ShortRepr, Drawn):
     """Training solvers (rows) by test solvers (columns), seeds aggregated.
 
     Attributes:
         table: one row for each pair (`MATRIX_COLUMNS`), sorted by damage: the accuracy lost against
             the training solver's own, mean over seeds, solves finer than training first. `low` and
-            `high` are Student's 95 % interval of the mean accuracy over seeds (nan for one seed).
+            `high` are Student's 95 % interval of the mean accuracy over seeds; of one seed the
+            exact one of its accuracy, over its test samples (scores of one seed have none).
             `flips` is the share of answers that change, mean over seeds, and `flips_low` and
             `flips_high` its interval: of one seed exact, over its test samples, as in `swap`; of
-            several Student's, over the seeds. `own` marks the training solver itself, `failed`
+            several Student's, over the seeds. `nf` are evaluations of the field, mean over seeds.
+            `own` marks the training solver itself, `failed`
             counts the seeds whose solve failed: their figures are not in the means. Where answers
             are numbers, `score` and `shift` stand in place of accuracy and flips
             (`SHIFT_MATRIX_COLUMNS`), and damage is what the score gets worse by.
@@ -92,17 +101,30 @@ class SwapMatrix:
     seconds: float
     report: SwapReport | None = None
 
+    def plot(self) -> Figure:
+        """Draw the matrix, rows and columns that behave alike beside each other.
+
+        Example:
+            >>> from pynode_jl.diagnostics import swap_matrix
+            >>> matrix = swap_matrix([(trained, data)], ["RK4"], factors=[1.0], backend="jax")
+            >>> figure = matrix.plot()
+        """
+        return self._figure()
+
     def grid(self, value: str = "") -> pd.DataFrame:
         """Return a column of `table` (default: accuracies, or scores) as a matrix: training solvers
-        down, test solvers across."""
+        down, test solvers across.
+
+        `value` is the name of the column.
+        """
         value = value or ("accuracy" if "accuracy" in self.table else "score")
         grid = self.table.pivot(index="train_solver", columns="test", values=value)
         # A training solver whose every test was left out has no row in the table.
         return grid.reindex(self.trained["train_solver"].to_list())
 
 
-@dataclass(frozen=True)
-class Clusters:
+@dataclass(frozen=True, repr=False)
+class Clusters(ShortRepr):
     """Which rows and which columns of a grid behave alike (average linkage, Euclidean).
 
     Attributes:
@@ -134,6 +156,7 @@ def swap_matrix(
     backend: BackendLike = None,
     on_solve: Callable[[int, int, str], None] | None = None,
     on_skip: Callable[[int, PyNODEError], None] | None = None,
+    progress: bool | None = None,
 ) -> SwapMatrix:
     """Evaluate many trained models under many solvers.
 
@@ -150,6 +173,7 @@ def swap_matrix(
         on_solve: called before each solve with its model's number, the number of models and a text.
         on_skip: called with the number of a model that `swap` refuses, and the refusal; the others
             go on, if there are any. Without it the first refusal ends the matrix.
+        progress: whether to show a progress bar; default: in a notebook.
 
     Raises:
         InvalidValueError: no model, not as many labels, or what `swap` refuses.
@@ -171,46 +195,58 @@ def swap_matrix(
     backend = as_backend(backend)
     rows: list[pd.DataFrame] = []
     summaries, seconds = [], 0.0
-    for number, ((trained, dataset), label) in enumerate(zip(models, names, strict=True), start=1):
-        mine = None if tests is None else [t for t in tests if _fits(trained.solver, t, backend)]
-
-        def show(_: int, __: int, test: str, number: int = number, label: str = label) -> None:
-            if on_solve is not None:
-                on_solve(number, len(models), f"{label}: {test}")
-
-        try:
-            report = swap(
-                trained,
-                dataset,
-                mine,
-                factors=factors,
-                margin=margin,
-                confidence=confidence,
-                criterion=criterion,
-                backend=backend,
-                on_solve=show,
+    with progress_bar("swap matrix", progress) as advance:
+        for number, ((trained, dataset), label) in enumerate(
+            zip(models, names, strict=True), start=1
+        ):
+            mine = (
+                None if tests is None else [t for t in tests if _fits(trained.solver, t, backend)]
             )
-        except PyNODEError as error:
-            if on_skip is None or (number == len(models) and not rows):
-                raise
-            on_skip(number, error)
-            continue
-        rows.append(
-            _scored(report, dataset.n_test).assign(
-                own=report.table["label"] == trained.solver.label,
-                train_solver=label,
+
+            def show(_: int, __: int, test: str, number: int = number, label: str = label) -> None:
+                if advance is not None:
+                    advance(number - 1, len(models), f"{label}: {test}")
+                if on_solve is not None:
+                    on_solve(number, len(models), f"{label}: {test}")
+
+            try:
+                report = swap(
+                    trained,
+                    dataset,
+                    mine,
+                    factors=factors,
+                    margin=margin,
+                    confidence=confidence,
+                    criterion=criterion,
+                    backend=backend,
+                    on_solve=show,
+                    progress=False,
+                )
+            except PyNODEError as error:
+                if on_skip is None or (number == len(models) and not rows):
+                    raise
+                on_skip(number, error)
+                continue
+            rows.append(
+                _scored(report, dataset.n_test).assign(
+                    own=report.table["label"] == trained.solver.label,
+                    samples=dataset.n_test,
+                    train_solver=label,
+                )
             )
-        )
-        seconds += float(report.table["seconds"].sum())
-        summaries.append(
-            {
-                "train_solver": label,
-                "as trained": report.trained,
-                "as an ODE": report.ode,
-                "worst damage": report.verdict.drop,
-                "verdict": report.verdict.kind,
-            }
-        )
+            seconds += float(report.table["seconds"].sum())
+            summaries.append(
+                {
+                    "train_solver": label,
+                    "as trained": report.trained,
+                    "as an ODE": report.ode,
+                    "worst damage": report.verdict.drop,
+                    "verdict": report.verdict.kind,
+                    "samples": dataset.n_test,
+                }
+            )
+        if advance is not None:
+            advance(len(models), len(models), "")
     table = _aggregated(pd.concat(rows))
     shares = "accuracy" in table
     return SwapMatrix(table, _summary(pd.DataFrame(summaries), shares), seconds, report)
@@ -334,7 +370,14 @@ def _aggregated(rows: pd.DataFrame) -> pd.DataFrame:
     )
     shares = "accuracy" in rows
     score, change = ("accuracy", "flips") if shares else ("score", "shift")
-    means = [change, f"{change}_low", f"{change}_high", *["agreement"] * shares, "state_error"]
+    means = [
+        change,
+        f"{change}_low",
+        f"{change}_high",
+        *["agreement"] * shares,
+        "state_error",
+        "nf",
+    ]
     measured = [score, "damage", *means]
     rows[measured] = rows[measured].where(~rows["failed"])
     grouped = rows.groupby(
@@ -351,11 +394,13 @@ def _aggregated(rows: pd.DataFrame) -> pd.DataFrame:
         seeds=(score, "size"),
     )
     parts = [part for _, part in grouped]  # in the order of `table`
-    table[["low", "high"]] = [_over_seeds(part[score], shares) for part in parts]
+    table[["low", "high"]] = [_interval(part[score], part["samples"], shares) for part in parts]
     for i, part in enumerate(parts):
         # One seed keeps the exact interval of its own samples.
         if part[change].notna().sum() > 1:
-            table.loc[i, [f"{change}_low", f"{change}_high"]] = _over_seeds(part[change], shares)
+            table.loc[i, [f"{change}_low", f"{change}_high"]] = _interval(
+                part[change], part["samples"], shares
+            )
     table["factor"] = table["factor"].replace(0.0, np.nan)
     table = table.sort_values(
         ["finer", "damage", "train_solver", "test"], ascending=[False, False, True, True]
@@ -374,7 +419,7 @@ def _summary(models: pd.DataFrame, shares: bool) -> pd.DataFrame:
         },
     )
     for place, name in ((2, "as trained"), (5, "as an ODE")):
-        ends = [_over_seeds(part[name], shares) for _, part in grouped]
+        ends = [_interval(part[name], part["samples"], shares) for _, part in grouped]
         for offset, end in enumerate(("low", "high")):
             summary.insert(place + offset, f"{name}, {end}", [each[offset] for each in ends])
     occurring = set(models["verdict"])
@@ -385,8 +430,16 @@ def _summary(models: pd.DataFrame, shares: bool) -> pd.DataFrame:
     return summary.reset_index()
 
 
-def _over_seeds(values: pd.Series[float], shares: bool) -> tuple[float, float]:
-    """Student's 95 % interval of a mean, of shares cut off at 0 and 1; nan for one seed."""
+def _interval(
+    values: pd.Series[float], samples: pd.Series[int], shares: bool
+) -> tuple[float, float]:
+    """Return the 95 % interval of a mean: Student's over seeds, of shares cut off at 0 and 1; of
+    one seed's share the exact one over its samples; nan of one seed's score."""
+    known = values.notna()
+    if shares and known.sum() == 1:
+        n = float(samples[known].iloc[0])
+        right = round(float(values[known].iloc[0]) * n)
+        return float(lower_bound(right, n, 0.025)), float(upper_bound(right, n, 0.025))
     _, low, high = mean_interval(values)
     if not shares:
         return float(low), float(high)

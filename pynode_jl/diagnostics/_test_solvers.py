@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
 from pynode_jl._validation import items, real_number
 from pynode_jl.errors import InvalidValueError, WrongSolverError
@@ -10,10 +11,12 @@ from pynode_jl.solvers import Solver
 
 #: The paper's factors on the training step or tolerance.
 STEP_FACTORS = (0.5, 0.75, 1.0, 1.5, 2.0)
+#: The same for tolerances.
 TOLERANCE_FACTORS = (0.1, 1.0, 10.0)
 #: The paper's test solvers for a fixed-step and for an adaptive training solver, from the training
 #: solver's order upwards.
 FIXED_TEST_SOLVERS = ("Euler", "Midpoint", "RK4")
+#: The same for an adaptive one.
 ADAPTIVE_TEST_SOLVERS = ("Fehlberg21", "DP5")
 
 
@@ -22,6 +25,8 @@ def planned(
     tests: Sequence[str | Solver] | None,
     factors: Sequence[float] | None,
     span: float,
+    *,
+    longest: float = math.inf,
 ) -> Iterator[tuple[Solver, float]]:
     """Yield each test solver with its factor; nan for one with settings of its own.
 
@@ -29,9 +34,13 @@ def planned(
         train_solver: the training solver.
         tests, factors: as for `swap`.
         span: the length of the interval: a longer step is left out.
+        longest: the longest time between two read-outs, which cut longer steps. Of a method's steps
+            of that length or more, which are one solve, one is kept: the training solver's, or else
+            the first.
 
     Raises:
         PyNODEError: what `swap` would refuse.
+        InvalidValueError: a factor that is not above 0, among them.
 
     Example:
         >>> from pynode_jl.diagnostics import planned
@@ -54,6 +63,9 @@ def planned(
     ]
     if not factors:
         raise InvalidValueError("factors", factors, "one number or more", hint)
+    cut: set[str] = set()
+    if fixed and train_solver.stepping.size >= longest * (1 - 1e-6):
+        cut.add(train_solver.name)
     for test in checked_tests(tests):
         if isinstance(test, str) and ":" in test:
             test = Solver.parse(test)
@@ -62,20 +74,25 @@ def planned(
             continue
         for factor in factors:
             solver = like(train_solver, test).scaled(factor)
-            if not solver.fixed or solver.stepping.size <= span * (1 + 1e-6):
-                yield solver, float(factor)
+            if solver.fixed and solver.stepping.size > span * (1 + 1e-6):
+                continue
+            if solver.fixed and solver.stepping.size >= longest * (1 - 1e-6):
+                if solver.name in cut and solver != train_solver:
+                    continue
+                cut.add(solver.name)
+            yield solver, float(factor)
 
 
 def checked_tests(tests: object) -> list[str | Solver]:
-    """Return a list of names and solvers; one of them alone is a list of one."""
-    if isinstance(tests, (str, Solver)):
-        return [tests]
+    """Return a list of names and solvers; one of them alone is a list of one, a table a solver."""
+    if isinstance(tests, (str, Solver, Mapping)):
+        tests = [tests]
     expected, hint = "names of solvers, or Solvers", 'Use ["RK4", "Tsit5:tol=1e-6"], say.'
     found = items("tests", tests, expected, hint)
     for each in found:
-        if not isinstance(each, (str, Solver)):
+        if not isinstance(each, (str, Solver, Mapping)):
             raise InvalidValueError("tests", each, expected, hint)
-    return found
+    return [Solver.from_dict(each) if isinstance(each, Mapping) else each for each in found]
 
 
 def like(train_solver: Solver, name: str) -> Solver:

@@ -13,16 +13,38 @@ Format: TypeAlias = str | Callable[[Any], str]
 
 _SHARES = (
     *("accuracy", "test_accuracy", "low", "high", "lowest", "highest", "margin"),
-    *("flips_low", "flips_high", "class_low", "flips of the ODE", "largest drop"),
+    *("flips_low", "flips_high", "class_low", "flips of the ODE"),
     *(f"{name}{end}" for name in ("as trained", "as an ODE") for end in ("", ", low", ", high")),
 )
 
+
+def points(share: float) -> str:
+    """Return a difference of shares in percentage points, with its sign.
+
+    Example:
+        >>> from pynode_jl.reporting.formats import points
+        >>> points(0.031), points(-0.4)
+        ('+3.1 points', '-40.0 points')
+    """
+    return f"{100 * share:+.1f} points"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a count with its noun: "1 run", "2 runs".
+
+    Example:
+        >>> from pynode_jl.reporting.formats import counted
+        >>> counted(1, "run"), counted(2, "run"), counted(2, "test solve")
+        ('1 run', '2 runs', '2 test solves')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 #: By column, a format as `format` takes it. Columns without one are shown as `html.Table` does.
-FORMATS: Mapping[str, str] = MappingProxyType(
+FORMATS: Mapping[str, Format] = MappingProxyType(
     {
         **dict.fromkeys(_SHARES, ".1%"),
-        "damage": "+.1%",
-        "worst damage": "+.1%",
+        **dict.fromkeys(("damage", "worst damage", "drop", "largest drop"), points),
         "p_value": ".2g",
         "logit_distance": ".2g",
         "seconds": ".3f",

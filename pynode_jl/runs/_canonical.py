@@ -7,8 +7,9 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
+from functools import cache
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -29,6 +30,11 @@ def canonical(values: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         values: nested, as `Config.to_dict` gives them.
+
+    Example:
+        >>> from pynode_jl.runs import canonical
+        >>> canonical(pn.Config().to_dict())["train.solver"]
+        {'name': 'Euler', 'dt': 0.0625}
     """
     flat: dict[str, Any] = {}
     for table, held in values.items():
@@ -48,14 +54,14 @@ def canonical(values: Mapping[str, Any]) -> dict[str, Any]:
     )
     data, adapt = values["data"]["name"], values["adapt"]["controller"]
     # An option of its own first: `None` would say "unless the configuration has another".
-    flat = _defaults("data", DATASETS[data]) | flat
+    flat = dict(_defaults("data", DATASETS[data])) | flat
     if takes_seed(data) and "seed" not in values["data"]:
         flat["data.seed"] = flat["seed"]
-    flat = _defaults("field", FIELDS[values["field"]["kind"]]) | flat
+    flat = dict(_defaults("field", FIELDS[values["field"]["kind"]])) | flat
     if (kind := values.get("task", {}).get("kind")) in TASKS:
-        flat = _defaults("task", TASKS[kind]) | flat
+        flat = dict(_defaults("task", TASKS[kind])) | flat
     if adapt in CONTROLLERS:
-        flat = _defaults("adapt", CONTROLLERS[adapt]) | flat
+        flat = dict(_defaults("adapt", cast(Any, CONTROLLERS[adapt]))) | flat
     return flat
 
 
@@ -89,7 +95,55 @@ def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str,
     return found
 
 
-def _defaults(table: str, make: Callable[..., Any]) -> dict[str, Any]:
+def set_key(values: dict[str, Any], key: str, value: Any, tables: Sequence[str]) -> None:
+    """Set a dotted key in nested `values`, as `Config.to_dict` gives them.
+
+    Args:
+        values: changed in place.
+        key: "seed", "train.iterations", or, of what a table's key holds, "train.solver.dt".
+        value: what it is to be.
+        tables: the names of the tables.
+
+    Raises:
+        ConfigError: a key of no table.
+    """
+    expected = f"table.key with a table of {', '.join(tables)}"
+    table, _, rest = key.partition(".") if isinstance(key, str) else ("", "", "")
+    if not table or (rest and table not in tables):
+        near = nearest_names(table, tables)
+        raise ConfigError(
+            str(key), value, expected, f"Did you mean {near[0]}?" if near else "Correct the key."
+        )
+    if not rest:
+        values[table] = value
+        return
+    name, _, inner = rest.partition(".")
+    target = values.setdefault(table, {})
+    if inner:
+        held = _as_table(name, target.get(name))
+        if held is None or "." in inner:
+            raise ConfigError(key, value, expected, f"{table}.{name} has no keys of its own.")
+        target[name] = held | {inner: value}
+    else:
+        target[name] = value
+
+
+def _as_table(name: str, held: Any) -> dict[str, Any] | None:
+    """Return what a key holds as a table; None for what is none."""
+    if isinstance(held, Mapping):
+        return dict(held)
+    if not isinstance(held, str) or name not in ("solver", "optimizer"):
+        return None
+    if name == "solver":
+        return Solver.parse(held).to_dict()
+    made = Optimizer.of(held).to_dict()
+    if "learning_rate" not in held:  # it is train.learning_rate
+        del made["learning_rate"]
+    return made
+
+
+@cache
+def _defaults(table: str, make: Callable[..., Any]) -> Mapping[str, Any]:
     return {
         f"{table}.{name}": plain(each.default)
         for name, each in inspect.signature(make).parameters.items()
@@ -98,7 +152,13 @@ def _defaults(table: str, make: Callable[..., Any]) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Return a value in the one form of its kind, Python's own; what is none, as it is."""
+    """Return a value in the one form of its kind, Python's own; what is none, as it is.
+
+    Example:
+        >>> from pynode_jl.runs import plain
+        >>> plain(np.float32(0.5)), plain([1, 2])
+        (0.5, (1, 2))
+    """
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, bool | str) or value is None:

@@ -38,6 +38,7 @@ from pynode_jl.runs._canonical import (
     differences,
     make_plain,
     plain,
+    set_key,
 )
 from pynode_jl.runs._task_table import TaskConfig
 from pynode_jl.seeding import checked_seed
@@ -263,7 +264,7 @@ class Config:
     def __post_init__(self) -> None:
         checked_seed(self.seed)
         object.__setattr__(self, "seed", int(self.seed))
-        for table, made in _TABLES.items():
+        for table, made in TABLES.items():
             value = getattr(self, table)
             if not isinstance(value, made):
                 raise ConfigError(
@@ -297,6 +298,8 @@ class Config:
     def differences(self, other: Config) -> dict[str, tuple[Any, Any]]:
         """Return the settings in which two differ, by dotted key, each with both values.
 
+        `other` is another configuration.
+
         Example:
             >>> base = pn.Config()
             >>> base.differences(base.changed({"train.solver": "Euler:dt=0.0625", "seed": 1}))
@@ -323,6 +326,8 @@ class Config:
 
     def make_model(self, dataset: Dataset) -> Model:
         """Make the model for these data.
+
+        `dataset` gives the shape of states and the task.
 
         Raises:
             ConfigError: options that the field does not have.
@@ -369,7 +374,7 @@ class Config:
         values: dict[str, Any] = {}
         for item in fields(self):
             value = getattr(self, item.name)
-            values[item.name] = _plain_table(value) if item.name in _TABLES else value
+            values[item.name] = _plain_table(value) if item.name in TABLES else value
         return values
 
     def to_toml(self) -> str:
@@ -385,7 +390,7 @@ class Config:
         """
         _check_keys("configuration", values, [item.name for item in fields(cls)])
         made = {
-            name: _read_table(name, values[name]) if name in _TABLES else values[name]
+            name: _read_table(name, values[name]) if name in TABLES else values[name]
             for name in values
         }
         try:
@@ -414,25 +419,20 @@ class Config:
     def changed(self, settings: Mapping[str, Any]) -> Config:
         """Return this configuration with dotted keys set: ``{"train.iterations": 100}``.
 
+        A solver's and an optimiser's settings are keys too: ``{"train.solver.dt": 0.5}``.
+
         Raises:
             ConfigError: an unknown key.
         """
         values = self.to_dict()
-        for key, value in settings.items():
-            table, _, name = key.rpartition(".")
-            target = values if not table else values.get(table)
-            if not isinstance(target, dict):
-                raise ConfigError(
-                    key,
-                    value,
-                    f"table.key with a table of {', '.join(_TABLES)}",
-                    "Correct the key.",
-                )
-            target[name] = value
+        # Wholes before their parts: a solver, then its step.
+        for key in sorted(settings, key=lambda key: str(key).count(".")):
+            set_key(values, key, settings[key], tuple(TABLES))
         return Config.from_dict(values)
 
 
-_TABLES: Mapping[str, type] = {
+#: The tables of a configuration, by name.
+TABLES: Mapping[str, type] = {
     "data": DataConfig,
     "task": TaskConfig,
     "field": FieldConfig,
@@ -461,7 +461,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 def _read_table(name: str, values: object) -> Any:
     if not isinstance(values, Mapping):
         raise ConfigError(name, values, "a table", f"Write [{name}] and its keys below.")
-    table = _TABLES[name]
+    table = TABLES[name]
     keys = {item.name: str(item.type) for item in fields(table)}
     if name in _OPEN:
         first = next(iter(keys))

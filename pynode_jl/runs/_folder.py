@@ -8,17 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from pynode_jl._io import digest, is_draft, make_folder, read_text, write_text
-from pynode_jl.errors import ConfigError, InputError, OutputError, RunFolderError
+from pynode_jl._io import is_draft, make_folder, read_sealed, write_sealed
+from pynode_jl._io import locked as file_locked
+from pynode_jl.errors import ConfigError, InputError, RunFolderError
 from pynode_jl.runs._checkpoint import iterations_done
 from pynode_jl.runs._config import Config
 
 CONFIG, CHECKPOINT, ENVIRONMENT = "config.toml", "checkpoint.safetensors", "environment.json"
 
 _LOCK = ".lock"
-_SEAL = "# pynode_jl run; SHA-256 of the lines below: "
+_HEAD = "pynode_jl run"
 # What every version has written.
 _TABLES = ("seed", "data", "field", "model", "train")
 # How long a creator waits for another one, who has a few lines to write.
@@ -90,8 +89,7 @@ def write_config(folder: Path, config: Config) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    text = config.to_toml()
-    write_text(folder / CONFIG, f"{_SEAL}{digest(text.encode())}\n{text}")
+    write_sealed(folder / CONFIG, _HEAD, config.to_toml())
 
 
 def read_config(folder: Path) -> Config:
@@ -104,18 +102,7 @@ def read_config(folder: Path) -> Config:
     check_folder(folder)
     file = folder / CONFIG
     try:
-        text = read_text(file)
-        first, _, rest = text.partition("\n")
-        if first.startswith(_SEAL):
-            if first != f"{_SEAL}{digest(rest.encode())}":
-                raise _damaged(
-                    file,
-                    "lines that fit the checksum in the first",
-                    "It is damaged, or was changed by hand: to keep your change, remove the first"
-                    " line.",
-                )
-            text = rest
-        values = tomllib.loads(text)
+        values = tomllib.loads(read_sealed(file, _HEAD))
     except (InputError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise _damaged(file, "a run's configuration, readable TOML", f"{error}") from error
     missing = [name for name in _TABLES if name not in values]
@@ -155,25 +142,12 @@ def locked(folder: Path, timeout: float, expected: str) -> Iterator[None]:
     """Hold the folder's lock. What killed writers have left in it is removed.
 
     Raises:
-        RunFolderError: another process holds it; `expected` says what should be.
+        InUseError: another process holds it; `expected` says what should be.
         OutputError: the folder cannot be written.
     """
-    lock = FileLock(folder / _LOCK, timeout=timeout)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise RunFolderError(
-            "folder", str(folder), expected, "Wait for the other process, or take another folder."
-        ) from error
-    except (OSError, NotImplementedError) as error:
-        raise OutputError(
-            "folder", str(folder), "a folder that can be written", f"{error}."
-        ) from error
-    try:
+    with file_locked(folder / _LOCK, timeout, expected):
         _remove_drafts(folder)
         yield
-    finally:
-        lock.release()
 
 
 def _remove_drafts(folder: Path) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from pynode_jl._io import user_path
 from pynode_jl.backends import RetCode
 from pynode_jl.diagnostics import Criterion, SwapMatrix, swap_matrix
 from pynode_jl.errors import InvalidValueError, PyNODEError, RunFolderError
-from pynode_jl.runs._canonical import canonical
-from pynode_jl.runs._folder import is_free
+from pynode_jl.runs._identity import training_settings
 from pynode_jl.runs._run import Run
 from pynode_jl.solvers import Solver, catalogue
 from pynode_jl.training import Trained
@@ -95,17 +93,10 @@ def _homes(folders: Iterable[Path], skip: Callable[[Path, str], None]) -> list[P
 def _repeated(run: Run, others: Sequence[Run]) -> str:
     """Say which run before it is of the same configuration and seed; "" if none is."""
     for other in others:
-        if _settings(run) == _settings(other) and run.trained.fingerprint == (
-            other.trained.fingerprint
-        ):
+        same = training_settings(run.config) == training_settings(other.config)
+        if same and run.trained.fingerprint == other.trained.fingerprint:
             return f"the same configuration and seed as {other.folder}"
     return ""
-
-
-def _settings(run: Run) -> dict[str, Any]:
-    """Return what decides a run's numbers, by dotted key."""
-    settings = canonical(run.config.to_dict())
-    return {key: value for key, value in settings.items() if not is_free(key)}
 
 
 def _labels(runs: Sequence[Run]) -> list[str]:
@@ -113,7 +104,8 @@ def _labels(runs: Sequence[Run]) -> list[str]:
     what differs. Those of one label are seeds of one configuration."""
     solvers = [run.trained.solver.label for run in runs]
     settings = [
-        {key: value for key, value in _settings(run).items() if key not in _SEEDS} for run in runs
+        {key: value for key, value in found.items() if key not in _SEEDS}
+        for found in (training_settings(run.config) for run in runs)
     ]
     labels = []
     for solver, mine in zip(solvers, settings, strict=True):
@@ -177,6 +169,11 @@ def runs_matrix(
     go on. The rule of the verdicts is one for all, whatever the runs' own configurations say. Runs
     are seeds of one configuration where all other settings are equal; otherwise they have rows of
     their own, with the settings that differ.
+
+    `tests`, `margin`, `confidence`, `criterion` and `on_solve` are those of `swap_matrix`.
+
+    Raises:
+        InvalidValueError: there is none.
 
     Example:
         >>> from pynode_jl.runs import runs_matrix

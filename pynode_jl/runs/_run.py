@@ -28,10 +28,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pynode_jl._display import Drawn
 from pynode_jl._io import check_room, read_json, user_path, write_json, write_text
-from pynode_jl.backends import Backend, get_backend
+from pynode_jl.backends import Backend, BackendLike, get_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics import SwapReport, swap
 from pynode_jl.errors import InputError, RunFolderError
@@ -54,8 +55,18 @@ from pynode_jl.runs._folder import (
     read_config,
 )
 from pynode_jl.runs._history_table import history_table
-from pynode_jl.runs._swap_files import load_swap, save_swap
-from pynode_jl.training import Trained, check_same_data, start, train
+from pynode_jl.runs._swap_files import load_swap, save_swap, swap_folder
+from pynode_jl.training import (
+    Predicting,
+    Trained,
+    TrainedModel,
+    check_same_data,
+    start,
+    train,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Between two checkpoints: what a kill costs at most.
 _SECONDS_BETWEEN_SAVES = 5.0
@@ -64,7 +75,7 @@ _SWAP_BYTES = 2**16
 _PACKAGES = ("pynode-jl", "jax", "jaxlib", "diffrax", "optax", "numpy", "pandas", "matplotlib")
 
 
-class Run:
+class Run(Drawn, Predicting):
     """A configuration in a folder. Made by `Run.create` or `Run.open`.
 
     Attributes:
@@ -81,6 +92,28 @@ class Run:
     def __init__(self, config: Config, folder: Path) -> None:
         self.config = config
         self.folder = folder
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    @property
+    def trained_model(self) -> TrainedModel:
+        """The model where training stands; `predict` and `score` answer with it."""
+        return self.trained.trained_model
+
+    def _backend(self, given: BackendLike) -> Backend:
+        return self.backend if given is None else super()._backend(given)
+
+    def plot(self, data: Dataset | None = None, kind: str = "") -> Figure:
+        """Draw the history of the training; with `data` as `TrainedModel.plot`.
+
+        `kind` is what `TrainedModel.plot` takes.
+
+        Raises:
+            InvalidValueError: nothing is trained yet, or as in `TrainedModel.plot`.
+            RunFolderError: a damaged checkpoint.
+        """
+        return self.trained.plot(data, kind, backend=self.backend)
 
     @classmethod
     def create(cls, config: Config, folder: str | Path) -> Run:
@@ -188,17 +221,20 @@ class Run:
         path = self.folder / CHECKPOINT
         recipe = self.config.recipe()
         if not has_file(self.folder, CHECKPOINT):
-            return start(self.model, recipe)
+            return replace(start(self.model, recipe), label_names=self.dataset.label_names)
         loaded = load_checkpoint(path, self.model, recipe)
         # The data may have been read before another process has trained the run.
         recorded = self.recorded_fingerprint
         check_same_data(recorded, self.dataset)
-        return replace(loaded, fingerprint=recorded)
+        return replace(loaded, fingerprint=recorded, label_names=self.dataset.label_names)
 
     def train(self, on_chunk: Callable[[Trained], None] | None = None) -> Trained:
         """Train from where the run stands to its end, saving on the way.
 
-        A run that has finished, or has ended with a failure, is returned as it is.
+        A run that has finished, or has ended with a failure, is returned as it is. What `on_chunk`
+        raises ends the training; the state that it was called with is kept.
+
+        `on_chunk` is called after each chunk of iterations, with the training so far.
 
         Raises:
             RunFolderError: another process is training this run.
@@ -220,11 +256,18 @@ class Run:
             nonlocal last_save
             # The last state is saved below, once a step adapter has concluded.
             pause = time.monotonic() - last_save
-            if pause >= _SECONDS_BETWEEN_SAVES and not trained.finished:
+            due = pause >= _SECONDS_BETWEEN_SAVES and not trained.finished
+            if due:
                 save(trained)
                 last_save = time.monotonic()
-            if on_chunk is not None:
+            if on_chunk is None:
+                return
+            try:
                 on_chunk(trained)
+            except BaseException:  # it ends the training: KeyboardInterrupt, say
+                if not due and not trained.finished:
+                    save(trained)
+                raise
 
         with locked(self.folder, 0, "a run that no other process is training"):
             confirm_run(self.folder, self.config)
@@ -253,6 +296,8 @@ class Run:
 
     def swap(self, on_solve: Callable[[int, int, str], None] | None = None) -> SwapReport:
         """Swap the solver of the trained model as the configuration's ``[swap]`` says.
+
+        `on_solve` is called before each solve: its number, the number of all, its label.
 
         Raises:
             RunFolderError: the run is not trained to its end.
@@ -293,6 +338,11 @@ class Run:
         """
         check_same_data(self.recorded_fingerprint, self.dataset)
         return load_swap(self.folder, self._swap_settings, self.trained)
+
+    @property
+    def swap_folder(self) -> Path:
+        """The folder of this swap's results: that of another swap is another one."""
+        return swap_folder(self.folder, self._swap_settings)
 
     @property
     def _swap_settings(self) -> SwapConfig:

@@ -13,7 +13,16 @@ from typing import Any
 
 import pandas as pd
 
-from pynode_jl._io import digest, make_folder, read_bytes, read_json, write_bytes, write_json
+from pynode_jl._io import (
+    digest,
+    floats_of_names,
+    make_folder,
+    named_floats,
+    read_bytes,
+    read_json,
+    write_bytes,
+    write_json,
+)
 from pynode_jl.diagnostics import ReferenceCost, SwapReport, Verdict, columns_of
 from pynode_jl.errors import InputError, RunFolderError
 from pynode_jl.runs._canonical import plain
@@ -32,13 +41,13 @@ def save_swap(folder: Path, settings: SwapConfig, report: SwapReport, trained: T
     """
     table = report.table.to_csv(index=False).encode()
     found = {
-        **_named(report.to_dict()),
+        **named_floats(report.to_dict()),
         "data": trained.fingerprint,
         "weights": arrays_digest(trained.weights),
         "swap": _settings(settings),
         "table": digest(table),
     }
-    for place in (make_folder(_own_folder(folder, settings)), folder):
+    for place in (make_folder(swap_folder(folder, settings)), folder):
         write_bytes(place / TABLE, table)
         write_json(place / VERDICT, found)
 
@@ -49,14 +58,14 @@ def load_swap(folder: Path, settings: SwapConfig, trained: Trained) -> SwapRepor
     Raises:
         RunFolderError: there are none, they are damaged, or are of other weights.
     """
-    own = _own_folder(folder, settings)
+    own = swap_folder(folder, settings)
     place = own if (own / VERDICT).exists() else folder
     try:
         values, content = read_json(place / VERDICT), read_bytes(place / TABLE)
         require(values.get("table", digest(content)) == digest(content), f"{TABLE} has changed")
         weights = arrays_digest(trained.weights)
         require(values.get("weights", weights) == weights, "it is of other weights")
-        values = _numbers(values)
+        values = floats_of_names(values)
         ode, table = values["ode"], pd.read_csv(io.BytesIO(content), converters={"reason": str})
         if "reason" not in table:  # version 0.1
             table["reason"] = ""
@@ -81,28 +90,11 @@ def load_swap(folder: Path, settings: SwapConfig, trained: Trained) -> SwapRepor
         ) from error
 
 
-def _named(values: Any) -> Any:
-    """Return nested values with the names of numbers that are not finite, which JSON lacks."""
-    if isinstance(values, dict):
-        return {key: _named(value) for key, value in values.items()}
-    if isinstance(values, (list, tuple)):
-        return [_named(value) for value in values]
-    return str(values) if isinstance(values, float) and not math.isfinite(values) else values
-
-
-def _numbers(values: Any) -> Any:
-    """Return what `_named` was given."""
-    if isinstance(values, dict):
-        return {key: _numbers(value) for key, value in values.items()}
-    if isinstance(values, list):
-        return [_numbers(value) for value in values]
-    return float(values) if values in ("inf", "-inf", "nan") else values
-
-
 def _settings(settings: SwapConfig) -> dict[str, Any]:
     return {name: plain(value) for name, value in vars(settings).items()}
 
 
-def _own_folder(folder: Path, settings: SwapConfig) -> Path:
+def swap_folder(folder: Path, settings: SwapConfig) -> Path:
+    """Return the folder, in a run's own, of the swap with these settings."""
     text = repr(sorted(_settings(settings).items()))
     return folder / "swaps" / digest(text.encode())[:12]

@@ -4,10 +4,11 @@ And the rules that every backend steps by: the control of step sizes, the first 
 norm, Newton's stop, and the interpolants.
 """
 
-from pynode_jl.solvers._catalogue import SolverInfo, catalogue, info
+from pynode_jl.solvers._catalogue import SolverInfo, catalogue, info, solver_names
 from pynode_jl.solvers._controller import Controller, controller
 from pynode_jl.solvers._dense import DenseMethod, dense_method, interpolant
 from pynode_jl.solvers._newton import NEWTON_ITERATIONS, NEWTON_ROUNDINGS, newton_change
+from pynode_jl.solvers._peers import Peer, peers
 from pynode_jl.solvers._solver import Solver, StepGrid
 from pynode_jl.solvers._step_control import (
     SCALARS,
@@ -47,6 +48,7 @@ __all__ = [
     "DenseMethod",
     "ErrorRule",
     "FixedStep",
+    "Peer",
     "Solver",
     "SolverInfo",
     "StepGrid",
@@ -63,9 +65,11 @@ __all__ = [
     "interpolant",
     "lost_step",
     "newton_change",
+    "peers",
     "reaches_stop",
     "rms",
     "scaled_error",
+    "solver_names",
     "step_text",
     "tableau",
     "tableau_names",

@@ -16,29 +16,12 @@ from typing import Any, Literal
 
 from pynode_jl._validation import choice, flag, text, whole_number
 from pynode_jl.errors import InvalidValueError, UnknownSolverError
+from pynode_jl.solvers._peers import bare_name, name_of_object, peers, remarks
 from pynode_jl.solvers._tableau import Tableau, row, tableau, tableau_names
 
 Backend = Literal["jax", "julia"]
 
 _ZOO = os.path.join(os.path.dirname(__file__), "zoo.json")
-
-
-# Names that books and other systems use, as `_spelling` has them.
-_USUAL_NAMES = {
-    "ode45": "DP5",
-    "ode23": "BS3",
-    "ode113": "VCABM",
-    "ode15s": "QNDF",
-    "ode23s": "Rosenbrock23",
-    "bdf": "QNDF",
-    "forwardeuler": "Euler",
-    "expliciteuler": "Euler",
-    "backwardeuler": "ImplicitEuler",
-    "cranknicolson": "Trapezoid",
-    "rungekutta": "RK4",
-    "rungekutta4": "RK4",
-    "radau": "RadauIIA5",
-}
 
 
 @dataclass(frozen=True)
@@ -112,6 +95,7 @@ def info(name: str) -> SolverInfo:
 
     Raises:
         UnknownSolverError: no solver has that name; the message holds the nearest ones.
+        InvalidValueError: `name` is no text.
 
     Example:
         >>> from pynode_jl.solvers import info
@@ -119,9 +103,12 @@ def info(name: str) -> SolverInfo:
         5
     """
     if not isinstance(name, str):
+        elsewhere = name_of_object(name)
+        if elsewhere is not None:
+            raise _unknown(elsewhere)
         raise InvalidValueError("name", name, "the name of a solver", 'Use "Tsit5", say.')
     if name not in solver_names():
-        raise UnknownSolverError("solver", name, solver_names(), _meant(name))
+        raise _unknown(name)
     return _info(name)
 
 
@@ -214,28 +201,23 @@ def zoo() -> Mapping[str, dict[str, Any]]:
 
 @cache
 def solver_names() -> tuple[str, ...]:
-    """Return the names of all solvers of the catalogue."""
+    """Return the names of all solvers of the catalogue.
+
+    Example:
+        >>> from pynode_jl.solvers import solver_names
+        >>> "Tsit5" in solver_names()
+        True
+    """
     return tuple(dict.fromkeys((*zoo(), *tableau_names())))
 
 
-def _meant(name: str) -> dict[str, str]:
-    """Return the solvers that other libraries, or books, call so, each with a remark."""
-    key = _spelling(name)
-    own = _USUAL_NAMES.get(key)
-    meant = {own: ""} if own else {}
-    rows = [_info(each) for each in tableau_names()]
-    for kind in ("same_as", "near"):
-        for about in rows:
-            for library, peer in getattr(about, kind).items():
-                called, _, remark = peer.partition(" (")
-                if library != "julia" and _spelling(called) == key:
-                    text = f"{library}'s {called}" + (f", {remark.rstrip(')')}" if remark else "")
-                    meant.setdefault(about.name, text.replace("; other", ", other"))
-    return meant
-
-
-def _spelling(name: str) -> str:
-    return "".join(filter(str.isalnum, name)).casefold()
+def _unknown(name: str) -> UnknownSolverError:
+    """Return the error that says what other libraries mean by `name`."""
+    bare, ours = bare_name(name), dict(remarks(peers(name)))
+    elsewhere = ours.pop("", "").removeprefix("not ")
+    if bare in solver_names():
+        ours = {bare: ours.get(bare, ""), **ours}
+    return UnknownSolverError("solver", name, solver_names(), ours, elsewhere)
 
 
 @cache

@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
+from pynode_jl._display import ShortRepr, Viewed
 from pynode_jl._validation import (
     mapping,
     number_of_text,
@@ -20,6 +21,7 @@ from pynode_jl.errors import InvalidValueError, WrongProblemError, WrongSolverEr
 from pynode_jl.solvers._catalogue import SolverInfo, info, own_info, solver_names
 from pynode_jl.solvers._controller import Controller, controller
 from pynode_jl.solvers._order_conditions import check_order
+from pynode_jl.solvers._peers import name_of_object
 from pynode_jl.solvers._step_control import SCALARS, STEP_GUARD, fixed_grid
 from pynode_jl.solvers._stepping import Adaptive, FixedStep, Stepping
 from pynode_jl.solvers._tableau import Tableau
@@ -47,8 +49,8 @@ class StepGrid(NamedTuple):
     dt_last: float
 
 
-@dataclass(frozen=True)
-class Solver:
+@dataclass(frozen=True, repr=False)
+class Solver(ShortRepr, Viewed):
     """A method and how it steps.
 
     ``Solver("Euler", dt=1/16)`` takes steps of `dt`, the last one shortened so that it ends at the
@@ -115,6 +117,8 @@ class Solver:
         elif own_tableau is not None and not isinstance(own_tableau, Tableau):
             raise InvalidValueError("own_tableau", own_tableau, "a Tableau", "Leave it out.")
         if not isinstance(name, str):
+            if name_of_object(name) is not None:
+                info(name)  # says which of ours it is
             raise InvalidValueError(
                 "name", name, "the name of a solver, or a Tableau", 'Use Solver("Tsit5"), say.'
             )
@@ -189,7 +193,11 @@ class Solver:
         return f"{self.name} {self.stepping.label}"
 
     def with_stepping(self, stepping: Stepping) -> Solver:
-        """Return the same method with this stepping."""
+        """Return the same method with this stepping.
+
+        Raises:
+            InvalidValueError: `stepping` is neither a `FixedStep` nor an `Adaptive`.
+        """
         if isinstance(stepping, FixedStep):
             return self.with_step(stepping.dt)
         if not isinstance(stepping, Adaptive):
@@ -268,6 +276,8 @@ class Solver:
     def from_dict(values: Mapping[str, Any]) -> Solver:
         """Return the solver that `to_dict` wrote.
 
+        `values` are plain: name, dt or rtol and atol, options.
+
         Raises:
             InvalidValueError: a key that `Solver` does not have, or no name.
         """
@@ -290,6 +300,8 @@ class Solver:
 
         So two ways to write one solver can be compared.
 
+        `value` is a `Solver`, a text or a table.
+
         Raises:
             PyNODEError: it is none of these, or is refused.
 
@@ -304,6 +316,8 @@ class Solver:
             return Solver.parse(value)
         if isinstance(value, Mapping):
             return Solver.from_dict(value)
+        if name_of_object(value) is not None:
+            return Solver(cast(str, value))  # refuses it, and says which of ours it is
         raise InvalidValueError(
             "solver", value, "a Solver, a text or a table", 'Use "Euler:dt=1/16", say.'
         )

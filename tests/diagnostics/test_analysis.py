@@ -235,6 +235,19 @@ def test_transport_next_to_a_growing_direction_is_exact() -> None:
     assert found.size < 0.2
 
 
+def test_transport_of_large_states_needs_no_jacobians(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three steps of sixteen numbers: difference quotients along two errors cost less."""
+    monkeypatch.setattr("pynode_jl.diagnostics._fan.step_jacobians", None)
+    x, n = np.random.default_rng(3).normal(size=(4, 16)), 3
+    rates = np.linspace(-1.0, 2.0, 16)
+    found = fan(decay(list(rates), Solver("Euler", dt=1 / n)), x, flow=TIGHT)
+    step, over = 1 - rates / n, np.exp(-rates / n)
+    expected = [x * step**i * (step - over) * over ** (n - 1 - i) for i in range(n)]
+    np.testing.assert_allclose(found.transported, expected, atol=1e-6)
+    assert found.method == "Vern7, 2 sub-steps"
+    assert found.gap < 1e-4
+
+
 def test_transport_that_cannot_be_measured_says_so() -> None:
     """A field of steep kinks, errors as large as states: no two resolutions agree."""
     model = Model(MLP(2, width=16, activation="relu"), classes=2)

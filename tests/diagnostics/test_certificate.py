@@ -143,23 +143,23 @@ def test_the_error_share_is_taken_from_the_whole_test_set() -> None:
     assert share.outcome == "inconclusive"  # 12 of 400 are 3 %, 1.6 to 5.2
 
 
-def test_a_stiff_field_is_looked_at_in_seconds_and_without_odd_numbers() -> None:
-    for rate in (60.0, 1e4):
-        trained = linear_model(np.diag([-rate, 1.0]), (0.3, 1.0), Solver("ImplicitEuler", dt=1 / 8))
-        x = normal(300, 2)
-        began = time.perf_counter()
-        found = certify(trained, labelled(x, (x[:, 1] > 0).astype(int)), samples=16)
-        assert time.perf_counter() - began < 60
-        assert found.verdict.kind == "valid"
-        assert "contradicts" not in outcomes(found).values()
-        transport = found_by(found, "error transport")
-        assert transport.outcome == "supports"
-        assert transport.data["gap"] < 0.01
-        assert transport.data["method"].startswith("KenCarp5")
-        # 1 - h = 0 at h = 1: that solve fails, is named, and is no accuracy of 0.
-        table = found_by(found, "answers by step").report
-        assert table["accuracy"].isna().tolist() == [True] + [False] * 9
-        assert "Solves failed at ImplicitEuler h=1." in found_by(found, "answers by step").text
+@pytest.mark.parametrize("rate", [pytest.param(60.0, marks=pytest.mark.long), 1e4])
+def test_a_stiff_field_is_looked_at_in_seconds_and_without_odd_numbers(rate: float) -> None:
+    trained = linear_model(np.diag([-rate, 1.0]), (0.3, 1.0), Solver("ImplicitEuler", dt=1 / 8))
+    x = normal(300, 2)
+    began = time.perf_counter()
+    found = certify(trained, labelled(x, (x[:, 1] > 0).astype(int)), samples=16)
+    assert time.perf_counter() - began < 60
+    assert found.verdict.kind == "valid"
+    assert "contradicts" not in outcomes(found).values()
+    transport = found_by(found, "error transport")
+    assert transport.outcome == "supports"
+    assert transport.data["gap"] < 0.01
+    assert transport.data["method"].startswith("KenCarp5")
+    # 1 - h = 0 at h = 1: that solve fails, is named, and is no accuracy of 0.
+    table = found_by(found, "answers by step").report
+    assert table["accuracy"].isna().tolist() == [True] + [False] * 9
+    assert "Solves failed at ImplicitEuler h=1." in found_by(found, "answers by step").text
 
 
 def test_errors_that_rest_on_large_steps_are_not_said_to_support() -> None:
@@ -251,6 +251,14 @@ def test_the_reference_is_solved_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found_by(found, "order").report.floor == reference.error
 
 
+def test_the_order_is_looked_for_within_the_budget_of_steps() -> None:
+    trained = decay([1.0], Solver("Euler", dt=1 / 4, max_steps=20))
+    order = [each for each in DIAGNOSTICS if each.name == "order"]
+    found = found_by(certify(trained, halves(1), samples=4, diagnostics=order), "order")
+    assert found.outcome != "not run"
+    assert found.data["steps"] == [1 / 4, 1 / 8, 1 / 16]
+
+
 @pytest.mark.parametrize("kind", ["untrained", "overfitted", "non-finite"])
 def test_diagnostics_are_not_run_on_what_has_not_learned(kind: str, tmp_path: Path) -> None:
     trained, data = decay([1.0, 0.5], Solver("Euler", dt=1 / 4)), halves(2)
@@ -300,7 +308,7 @@ def test_a_jax_function_of_ones_own() -> None:
     assert "FunctionField" in found.model
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_states_too_large_for_jacobians_leave_diagnostics_out() -> None:
     dim = 1420  # a Jacobian of more numbers than are made at once
     trained = decay([0.5] * dim, Solver("Euler", dt=1 / 4))

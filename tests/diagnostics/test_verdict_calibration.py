@@ -60,13 +60,13 @@ def test_a_thousand_samples_decide_clear_cases(rate: float, kind: str) -> None:
 @pytest.mark.slow
 def test_random_linear_models_are_judged_rightly() -> None:
     # Two sizes, for each is compiled; benchmarks/calibrate_verdicts.py has all, and 1,200 models.
-    models = [random_model(seed, 30_000, (100, 1000)) for seed in range(10_000, 10_030)]
+    models = [random_model(seed, 30_000, (100, 1000)) for seed in range(10_000, 10_018)]
     kinds = [swap(model.trained, model.dataset, margin=MARGIN).verdict.kind for model in models]
     above = np.array([model.rate > MARGIN for model in models])
     within = np.array([max(model.rate, model.class_rate) <= MARGIN for model in models])
     found = np.array(kinds)
-    assert above.sum() > 7
-    assert within.sum() > 7
+    assert above.sum() > 4
+    assert within.sum() > 4
     assert (found[above] == "valid").sum() <= stats.binom.ppf(0.999, above.sum(), 0.05)
     assert (found[within] == "tied").sum() <= stats.binom.ppf(0.999, within.sum(), 0.05)
     # It decides something: clear cases with many samples are not left open.

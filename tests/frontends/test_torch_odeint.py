@@ -110,7 +110,7 @@ def test_adaptive_steps_are_torchdiffeqs(method: str) -> None:
 
 
 def test_interpolants_are_torchdiffeqs_however_bad() -> None:
-    """docs/guide.md: between the steps of `bosh3` a state is off by a thousand tolerances."""
+    """docs/how_to/from_torchdiffeq.md: between steps a `bosh3` state is off by 1,000 tolerances."""
     y0, t = torch.ones(1, dtype=F64), torch.linspace(0, 2, 41, dtype=F64)
     exact = torch.exp(torch.sin(t))[:, None]
 
@@ -258,7 +258,7 @@ def test_a_solver_brings_its_own_settings() -> None:
         )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_tableau_runs() -> None:
     """Small steps on a smooth problem: all agree, each to its order."""
     y0, t = start()[:1].detach(), times(0.0, 0.5).detach()
@@ -291,12 +291,12 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-SLOW = ("diagonally implicit, adaptive", "two error estimates", "Gauss", "fully implicit")
+LONG = ("diagonally implicit, adaptive", "two error estimates", "Gauss", "fully implicit")
 
 
 @pytest.mark.parametrize(
     "family",
-    [pytest.param(each, marks=[pytest.mark.slow] * (each in SLOW)) for each in FAMILIES],
+    [pytest.param(each, marks=[pytest.mark.long] * (each in LONG)) for each in FAMILIES],
 )
 @pytest.mark.filterwarnings("ignore:Functional iteration")
 def test_gradcheck(family: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 import re
 import struct
 import zlib
@@ -14,15 +16,21 @@ import pytest
 from matplotlib.figure import Figure
 
 from pynode_jl.errors import InvalidValueError, PyNODEError, UnknownNameError
+from pynode_jl.reporting.charts import Field, interval_chart, line_chart, point_chart
 from pynode_jl.reporting.html import (
     VERDICTS,
     Facts,
+    Layer,
+    Matrix,
     Picture,
     Section,
     Table,
     Text,
     VerdictCard,
+    _write,
     report_html,
+    shades,
+    vega_script,
     write_report,
 )
 
@@ -45,6 +53,12 @@ def png(width=4, height=3):
     return b"\x89PNG\r\n\x1a\n" + head + rows + chunk(b"IEND", b"")
 
 
+@pytest.fixture(autouse=True)
+def no_vega(monkeypatch):
+    """Vega itself takes seconds to put together: `test_vega_itself` does."""
+    monkeypatch.setattr(_write, "vega_script", lambda: "window.vegaEmbed = null;")
+
+
 def page(*blocks):
     return report_html(title="Report", sections=[Section("One", blocks)])
 
@@ -56,7 +70,7 @@ class Tags(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.tags, self.open, self.text = [], [], ""
+        self.tags, self.open, self.text, self.scripts = [], [], "", []
         self.feed(text)
         assert not self.open
 
@@ -69,7 +83,33 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.text += data
+        if self.open and self.open[-1] == "script":
+            self.scripts.append((self.tags[-1][1].get("type", ""), data))
+        else:
+            self.text += data
+
+    def all(self, name, **wanted):
+        return [
+            attrs for tag, attrs in self.tags if tag == name and wanted.items() <= attrs.items()
+        ]
+
+
+def chart():
+    data = pd.DataFrame({EVIL: [0.5, np.inf], "y.z": [1, 2], "unused": 0, "solver": EVIL})
+    names = Field("solver", kind="nominal")
+    return line_chart(data, Field(EVIL), Field("y.z"), colour=names, told=[names])
+
+
+def matrix(name="x", rows=2, columns=3, **more):
+    cells = [[f"{i}{j}" for j in range(columns)] for i in range(rows)]
+    return Matrix(
+        [Layer(name, cells, np.linspace(0, 1, rows * columns).reshape(rows, columns))],
+        [f"{name}{i}" for i in range(rows)],
+        [f"column {j}" for j in range(columns)],
+        (name, "columns"),
+        name,
+        **more,
+    )
 
 
 def everything():
@@ -83,7 +123,8 @@ def everything():
                 Table(frame, {"accuracy": ".3f"}, {"accuracy": EVIL}, EVIL),
                 Table(frame, caption=EVIL, folded=True),
                 Picture(figure(), alt=EVIL, caption=EVIL),
-                Picture(png(), alt="grey"),
+                Picture(png(), alt="grey", chart=chart()),
+                matrix(EVIL),
                 Facts({EVIL: EVIL, "seed": 0}, EVIL),
             ],
         ),
@@ -95,25 +136,156 @@ def everything():
 def test_all_that_is_given_is_escaped_and_well_formed():
     html = report_html(title=EVIL, subtitle=EVIL, sections=everything(), footer=EVIL)
     parsed = Tags(html)
-    kinds = {tag for tag, _ in parsed.tags}
-    assert "script" not in kinds
-    assert sum(tag == "img" for tag, _ in parsed.tags) == 2
+    assert [attrs.get("type") for attrs in parsed.all("script")] == ["application/json"] * 2 + [
+        None
+    ] * 2
+    assert len(parsed.all("img")) == 2
     assert not any(name.startswith("on") for _, attrs in parsed.tags for name in attrs)
-    assert parsed.text.count(EVIL) == 18 + 2 * len(VERDICTS)
-    assert [a["alt"] for tag, a in parsed.tags if tag == "img"] == [EVIL, "grey"]
+    # The matrix: caption, name beside its scale, corner, two columns (it is turned).
+    assert parsed.text.count(EVIL) == 18 + 2 * len(VERDICTS) + 5
+    assert [attrs["alt"] for attrs in parsed.all("img")] == [EVIL, "grey"]
+    for kind, text in parsed.scripts[:2]:
+        assert EVIL in json.dumps(json.loads(text), ensure_ascii=False).replace('\\"', '"')
+        assert kind == "application/json"
+
+
+def policy_of(parsed):
+    (policy,) = [attrs["content"] for attrs in parsed.all("meta") if attrs.get("http-equiv")]
+    return dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+
+
+def digest(text):
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def test_page_needs_nothing_from_outside():
     parsed = Tags(report_html(title="Report", sections=everything()))
     for _, attrs in parsed.tags:
+        assert "style" not in attrs
         for name in ("src", "href", "srcset", "action", "data"):
             assert attrs.get(name, "#").startswith(("data:image/png;base64,", "#"))
-    assert not {"link", "script", "iframe", "object"} & {tag for tag, _ in parsed.tags}
+    assert not {"link", "iframe", "object", "base"} & {tag for tag, _ in parsed.tags}
     style = parsed.text[parsed.text.index(":root") :]
     assert "url(" not in style
     assert "@import" not in style
-    policy = [a["content"] for _, a in parsed.tags if a.get("http-equiv")]
-    assert policy == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
+
+
+@pytest.mark.parametrize("blocks", [(), (Text("plain"),), (Table(pd.DataFrame({"a": [1]})),)])
+def test_only_its_own_style_and_scripts_are_allowed(blocks):
+    """By their hashes: a script or style that anything else brings along is not run."""
+    html = page(*blocks, *(everything()[0].blocks if blocks else ()))
+    rules = policy_of(Tags(html))
+    assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
+    assert rules["img-src"] == "data:"
+    (style,) = re.findall("<style>(.*?)</style>", html, re.DOTALL)
+    assert rules["style-src"] == digest(style)
+    scripts = re.findall("<script>(.*?)</script>", html, re.DOTALL)
+    assert rules["script-src"] == (" ".join(map(digest, scripts)) or "'none'")
+    assert bool(scripts) == bool(blocks)
+
+
+def test_rows_have_headers_and_regions_that_scroll_have_names():
+    frame = pd.DataFrame({"solver": ["RK4", "Euler"], "accuracy": [0.5, 0.75]})
+    parsed = Tags(page(Table(frame, caption="Swaps"), Table(frame), matrix(), Picture(png(), "A.")))
+    assert len(parsed.all("th", scope="row")) == 2 + 2 + 3
+    assert len(parsed.all("th", scope="col")) == 2 + 2 + (1 + 2)
+    regions = [a for tag, a in parsed.tags if "scroll" in (a.get("class") or "").split()]
+    assert [region["aria-label"] for region in regions] == [
+        *("Swaps", "Table of solver, accuracy", "Matrix of x: columns by x", "A."),
+    ]
+    assert all((r["role"], r["tabindex"]) == ("region", "0") for r in regions)
+
+
+def test_columns_are_sorted_as_what_they_hold():
+    frame = pd.DataFrame(
+        {
+            "solver": ["2D", "RK4"],
+            "flips": ["12 of 1000 (0.5 to 2%)", None],
+            "share": ["+1,234.5%", "12%"],
+            "h": ["1/16", "2"],
+            "nf": [1, 2],
+            "none": [None, None],
+        }
+    )
+    assert Table(frame).sorted_as_numbers == [False, True, True, True, True, False]
+
+
+def test_a_still_page_says_how_to_make_it_answer(monkeypatch):
+    monkeypatch.setattr(_write, "vega_script", lambda: None)
+    still = page(Picture(png(), "grey", chart=chart()))
+    assert "pynode-jl[pages]" in still
+    assert "<script" not in still
+    assert 'class="interactive"' not in still
+    assert "pynode-jl[pages]" not in page(Picture(png(), "grey"))
+
+
+def test_a_chart_has_what_it_draws_and_no_more():
+    text = json.loads(chart().to_json("what is seen"))
+    assert text["data"]["values"] == [
+        {EVIL: 0.5, "y.z": 1, "solver": EVIL},
+        {EVIL: None, "y.z": 2, "solver": EVIL},
+    ]
+    assert text["description"] == "what is seen"
+    line = text["layer"][0]["encoding"]
+    assert line["y"]["field"] == "y\\.z"  # a dot would be a path
+    assert line["tooltip"] == [{"field": "solver", "type": "nominal", "title": "solver"}]
+
+
+def test_failed_solves_are_crosses_and_no_values():
+    data = pd.DataFrame({"h": [1.0, 2.0], "y": [0.9, 0.0], "own": [True, False], "bad": [0, 1]})
+    made = line_chart(data, Field("h"), Field("y"), own="own", failed="bad", level=0.5)
+    assert made.data["y"].tolist()[0] == 0.9
+    assert np.isnan(made.data["y"].tolist()[1])
+    marks = [layer["mark"]["type"] for layer in made.spec["layer"]]
+    assert marks == ["line", "rule", "point", "point"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda data: line_chart(data, Field("x"), Field("no")),
+        lambda data: line_chart(data, Field("x"), Field("x"), own="no"),
+        lambda data: point_chart(data, Field("no"), Field("x")),
+        lambda data: interval_chart(data, Field("x"), Field("x"), low="x", high="no"),
+    ],
+)
+def test_charts_of_columns_that_are_not_there_are_refused(make):
+    with pytest.raises(InvalidValueError, match="a column 'no'"):
+        make(pd.DataFrame({"x": [1.0]}))
+
+
+def test_a_matrix_is_longer_than_wide():
+    wide = matrix(own=[[0, 0, 1], [0, 0, 0]], failed=[[0, 0, 0], [1, 0, 0]])
+    assert (list(wide.rows), list(wide.columns)) == (
+        ["column 0", "column 1", "column 2"],
+        ["x0", "x1"],
+    )
+    shown = [[(cell.text, cell.classes) for cell in row.cells] for row in wide.cells()]
+    assert shown == [
+        [("00", "l0"), ("\N{MULTIPLICATION X}", "l12 failed")],
+        [("01", "l4"), ("11", "l16")],
+        [("02", "l8 own"), ("12", "l20")],
+    ]
+    given = json.loads(wide.to_json())
+    assert given["sides"] == ["columns", "x"]
+    assert given["layers"][0]["levels"] == [[0, 12], [4, 16], [8, 20]]
+    assert given["orders"] == [{"name": "as given", "rows": [0, 1, 2], "columns": [0, 1]}]
+
+
+def test_shades_go_from_worst_to_best_and_have_none_for_what_is_missing():
+    assert shades([0.0, 0.5, 1.0, 2.0], 0.0, 1.0).tolist() == [0.0, 0.5, 1.0, 1.0]
+    assert np.isnan(shades([np.nan], 0.0, 1.0)).all()
+    assert Layer("x", [["a", ""]], [[1.0, np.nan]]).levels == [[20, -1]]
+
+
+@pytest.mark.slow
+def test_vega_itself():
+    """It comes from vl-convert, names what the page calls, and ends no script element."""
+    pytest.importorskip("vl_convert")
+    script = vega_script()
+    assert "window.vegaEmbed" in script
+    assert "</script" not in script
+    assert len(script) < 1.2e6
 
 
 def test_links_of_the_contents_lead_to_sections():
@@ -204,6 +376,8 @@ def test_file_is_written_whole_twice_the_same_and_alone(tmp_path):
         (lambda: Picture(png(), alt=" "), InvalidValueError, "alt = ' '"),
         (lambda: Table(pd.DataFrame({"a": [1]}), {"b": ".1f"}), InvalidValueError, "formats = 'b'"),
         (lambda: Table(pd.DataFrame({"a": [1]}), {}, {"b": "B"}), InvalidValueError, "headers"),
+        (lambda: Matrix([], [], []), InvalidValueError, "layers = 0"),
+        (lambda: Matrix([Layer("x", [["a"]], [[1]])], ["a"], ["b", "c"]), InvalidValueError, "1 r"),
         (lambda: page("plain"), InvalidValueError, r"sections\[0\].blocks\[0\]"),
         (lambda: report_html(title=" ", sections=[]), InvalidValueError, "title = ' '"),
     ],

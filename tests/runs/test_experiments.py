@@ -471,8 +471,8 @@ def test_changed_data_are_refused_by_every_use(tmp_path: Path, changed: str, old
 
 def test_unchanged_data_pass(tmp_path: Path) -> None:
     run = arrays_run(tmp_path)
-    for command in _COMMANDS.values():
-        invoke(command(run.folder, tmp_path / "out"))
+    for name in ("train", "swap"):  # what the others do is among the uses
+        invoke(_COMMANDS[name](run.folder, tmp_path / "out"))
     for use in _USES.values():
         use(Run.open(run.folder), tmp_path / "out")
     write_arrays(tmp_path / "data.npz")  # a new file with the same arrays

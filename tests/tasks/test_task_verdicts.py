@@ -10,7 +10,7 @@ import pytest
 from scipy.linalg import expm
 
 import pynode_jl as pn
-from pynode_jl.diagnostics import DIAGNOSTICS, Context, Verdict, by_step
+from pynode_jl.diagnostics import DIAGNOSTICS, Context, Verdict, by_step, planned
 from pynode_jl.training.step_adaptation import SteadyController
 
 RANDOM = np.random.default_rng(0)
@@ -77,12 +77,32 @@ def test_a_trajectory_fit_to_coarse_steps_has_its_least_error_there() -> None:
     report = pn.swap(trained, data, ["RK4", "Midpoint"], backend="jax")
     assert report.verdict.kind == "tied"
     assert report.trained == pytest.approx(0.02, rel=0.1)
+    # Read-outs cut steps of 3/8 and 1/2 to 1/4: they would be one solve three times.
+    assert report.table["factor"].tolist() == [0.5, 0.75, 1.0] * 2
+    assert report.cost is not None
+    assert "open" not in report.cost.text
     context = Context(trained, data, pn.get_backend("jax"), report, samples=8)
     table = by_step(context)
     own = float(table.loc[table["own"], "score"].iloc[0])
     finer = table["setting"] < 0.24
     assert (table.loc[finer, "score"] > 1.5 * own).all()
     assert own <= table["score"].min() * 1.0001
+
+
+def test_steps_that_read_outs_cut_are_swapped_in_once() -> None:
+    euler, one = pn.Solver("Euler", dt=0.5), [0.5, 1, 2]
+
+    def steps(solver: pn.Solver, factors: list[float]) -> list[tuple[str, float]]:
+        found = planned(solver, ["Euler", "RK4"], factors, 2.0, longest=0.5)
+        return [(each.name, each.stepping.size) for each, _ in found]
+
+    assert steps(euler, one) == [(name, dt) for name in ("Euler", "RK4") for dt in (0.25, 0.5)]
+    # 0.6 is one solve with 0.5, and 0.4 takes two steps where they take one.
+    assert steps(pn.Solver("Euler", dt=0.3), one) == [
+        (name, dt) for name in ("Euler", "RK4") for dt in (0.15, 0.3, 0.6)
+    ]
+    # The training solver's own step stays, whatever comes first.
+    assert steps(pn.Solver("Euler", dt=0.6), [2, 1]) == [("Euler", 0.6), ("RK4", 1.2)]
 
 
 def test_a_trajectory_fit_by_a_solver_that_resolves_it_stays_on_a_plateau() -> None:

@@ -14,11 +14,15 @@ from pynode_jl.reporting.figures._accuracy_against_step import (
     accuracy_against_step as accuracy_against_step,
 )
 from pynode_jl.reporting.figures._adaptation_trace import adaptation_trace as adaptation_trace
+from pynode_jl.reporting.figures._curve_fit import CurvePanel as CurvePanel
+from pynode_jl.reporting.figures._curve_fit import curve_fit as curve_fit
 from pynode_jl.reporting.figures._decision_regions import DecisionPanel as DecisionPanel
 from pynode_jl.reporting.figures._decision_regions import decision_regions as decision_regions
-from pynode_jl.reporting.figures._evidence import MarginPanel as MarginPanel
-from pynode_jl.reporting.figures._evidence import OrderPanel as OrderPanel
+from pynode_jl.reporting.figures._described import Description as Description
+from pynode_jl.reporting.figures._described import described as described
 from pynode_jl.reporting.figures._evidence import evidence as evidence
+from pynode_jl.reporting.figures._evidence_description import MarginPanel as MarginPanel
+from pynode_jl.reporting.figures._evidence_description import OrderPanel as OrderPanel
 from pynode_jl.reporting.figures._fan_plot import EndsPanel as EndsPanel
 from pynode_jl.reporting.figures._fan_plot import FanPanel as FanPanel
 from pynode_jl.reporting.figures._fan_plot import windermere_fan as windermere_fan
@@ -40,7 +44,9 @@ from pynode_jl.reporting.figures._value_maps import MapPanel as MapPanel
 from pynode_jl.reporting.figures._value_maps import value_maps as value_maps
 
 __all__ = [
+    "CurvePanel",
     "DecisionPanel",
+    "Description",
     "EndsPanel",
     "FanPanel",
     "FitPanel",
@@ -53,7 +59,9 @@ __all__ = [
     "accuracy_against_count",
     "accuracy_against_step",
     "adaptation_trace",
+    "curve_fit",
     "decision_regions",
+    "described",
     "drawable",
     "evidence",
     "flip_intervals",

@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pynode_jl.reporting.figures import _checks, _style
+from pynode_jl.reporting.figures._described import Description
+from pynode_jl.reporting.formats import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +109,15 @@ def windermere_fan(fans: Sequence[FanPanel], ends: Sequence[EndsPanel]) -> Figur
         handles=_legend(bool(fans), sorted(classes), any(e.line is not None for e in ends)),
         loc="outside lower center",
         ncols=4,
+    )
+    _style.say_ranges(figure, axes)
+    said = [
+        f"{panel.title}: a path of {counted(len(np.asarray(panel.path)) - 1, 'step')}."
+        for panel in fans
+    ]
+    said += [f"{panel.title}: where samples end." for panel in ends]
+    figure.description = Description(
+        "The exact flow from each step of a numerical path. " + " ".join(said)
     )
     return figure
 

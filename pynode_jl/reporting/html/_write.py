@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from pynode_jl._io import make_folder, write_text
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.reporting.html._blocks import Block, Section
+from pynode_jl.reporting.html._matrix_block import Matrix
+from pynode_jl.reporting.html._picture import Picture
+from pynode_jl.reporting.html._scripts import vega_script
+from pynode_jl.reporting.html._table import Table
 
-# Autoescape is on for all: the one thing not escaped is the style sheet, a file of this package.
+_STILL = (
+    "The figures of this page are still: with pip install 'pynode-jl[pages]' they answer to the"
+    " pointer."
+)
+
+
+def _json_in_html(text: str) -> Markup:
+    """Return JSON that ends no script element and begins no comment, whatever it holds."""
+    safe = text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    return Markup(safe)
+
+
+# Autoescape is on for all: what is not escaped are the style sheet and the scripts, files of this
+# package and of vl-convert's, and JSON, which has no character of markup left.
 _TEMPLATES = Environment(
     loader=PackageLoader("pynode_jl.reporting.html"),
     autoescape=True,
@@ -20,6 +40,7 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_TEMPLATES.filters["json_in_html"] = _json_in_html
 
 
 def report_html(
@@ -30,6 +51,11 @@ def report_html(
     footer: str = "",
 ) -> str:
     """Return the page that `write_report` writes. Equal arguments give equal text.
+
+    `subtitle` stands below the title, `footer` at the end.
+
+    Raises:
+        InvalidValueError: no title, or what is no block in a section.
 
     Example:
         >>> from pynode_jl.reporting.html import Section, Text, report_html
@@ -45,12 +71,49 @@ def report_html(
                 raise InvalidValueError(
                     f"sections[{i}].blocks[{j}]",
                     block,
-                    "Text, VerdictCard, Table, Picture or Facts",
+                    "Text, VerdictCard, Table, Picture, Matrix or Facts",
                     "Wrap plain text as Text(...).",
                 )
+    blocks = [block for section in sections for block in section.blocks]
+    charts = any(isinstance(block, Picture) and block.chart is not None for block in blocks)
+    vega = vega_script() if charts else None
+    moving = vega is not None or any(isinstance(block, Table | Matrix) for block in blocks)
+    scripts = [*([vega] if vega else []), *([_page_script()] if moving else [])]
+    style = _source("style.css")
     return _TEMPLATES.get_template("page.html").render(
-        title=title, subtitle=subtitle, sections=sections, footer=footer
+        title=title,
+        subtitle=subtitle,
+        sections=sections,
+        footer=footer,
+        note=_STILL if charts and vega is None else "",
+        interactive=vega is not None,
+        style=style,
+        scripts=scripts,
+        policy=_policy(style, scripts),
     )
+
+
+def _source(name: str) -> str:
+    text, *_ = _TEMPLATES.loader.get_source(_TEMPLATES, name)  # type: ignore[union-attr]
+    return str(text)
+
+
+def _page_script() -> str:
+    parts = [_source(f"{name}.js") for name in ("tooltip", "tables", "matrices", "charts")]
+    return '"use strict";\n{\n' + "\n".join(parts) + "}\n"
+
+
+def _policy(style: str, scripts: Sequence[str]) -> str:
+    """Return a content policy that allows this style sheet, these scripts, and nothing else."""
+    allowed = " ".join(map(_hash, scripts)) or "'none'"
+    return (
+        f"default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:;"
+        f" style-src {_hash(style)}; script-src {allowed}"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def write_report(
@@ -61,7 +124,7 @@ def write_report(
     subtitle: str = "",
     footer: str = "",
 ) -> Path:
-    """Write a report as one self-contained HTML file: style inline, pictures as data.
+    """Write a report as one self-contained HTML file: style and scripts inline, pictures as data.
 
     All text is escaped. An existing file is replaced in one move, so that a reader sees the old
     report or the new one, never half of it.

@@ -107,7 +107,7 @@ def assert_same(one: Any, other: Any) -> None:
     "solver",
     [
         Solver("Midpoint", dt=1 / 2),
-        pytest.param(Solver("BS3", rtol=1e-3, atol=1e-5), marks=pytest.mark.slow),
+        pytest.param(Solver("BS3", rtol=1e-3, atol=1e-5), marks=pytest.mark.long),
     ],
 )
 def test_a_batch_in_parts_trains_the_same(solver: Solver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +133,7 @@ def test_a_batch_in_parts_trains_the_same(solver: Solver, monkeypatch: pytest.Mo
         Solver("Euler", dt=1 / 16),
         Solver("Euler", dt=1.0),
         Solver("Tsit5", rtol=1e-6, atol=1e-8),
-        Solver("ImplicitMidpoint", dt=1 / 5),
+        pytest.param(Solver("ImplicitMidpoint", dt=1 / 5), marks=pytest.mark.long),
     ],
     ids=lambda solver: solver.label,
 )
@@ -148,7 +148,7 @@ def test_dropped_states_gives_the_same_gradient(
         assert_same(train_once(field, solver), whole)
 
 
-@pytest.mark.parametrize("name", ["RK4", "TRBDF2"])
+@pytest.mark.parametrize("name", ["RK4", pytest.param("TRBDF2", marks=pytest.mark.long)])
 def test_a_pullback_drops_states_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     field, backend, solver = (
         MLP(3, width=5, time_dependent=True),

@@ -62,11 +62,11 @@ SOLVERS = {
     "implicit": Solver("ImplicitEuler", dt=0.1),
     "implicit and adaptive": Solver("KenCarp4", rtol=1e-4, atol=1e-6),
 }
-SLOW = ("two error estimates", "rejected steps", "implicit", "implicit and adaptive")
+LONG = ("two error estimates", "rejected steps", "implicit", "implicit and adaptive")
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(each, marks=[pytest.mark.slow] * (each in SLOW)) for each in SOLVERS]
+    "name", [pytest.param(each, marks=[pytest.mark.long] * (each in LONG)) for each in SOLVERS]
 )
 def test_steps_and_gradients_are_the_jax_backends(ours: Any, jax_backend: Any, name: str) -> None:
     """States, all counts, and the gradients to weights, y0 and times."""

@@ -1,0 +1,407 @@
+"""Write the parts of the reference that are made from the code: keys, commands, solvers, API.
+
+`python docs/generated_pages.py` prints the tables of the configuration. `make docs` writes all into
+`docs/reference/generated` and `docs/reference/api`, which git ignores.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import dataclasses
+import functools
+import importlib
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pynode_jl.runs import KEYS
+from pynode_jl.runs._starter import descriptions
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+
+#: Public packages and modules, with the heading of each page.
+PACKAGES = {
+    "pynode_jl": "What most programs need",
+    "pynode_jl.solvers": "Solvers, tableaus, the catalogue",
+    "pynode_jl.fields": "Vector fields",
+    "pynode_jl.models": "Models and their weights",
+    "pynode_jl.tasks": "Tasks",
+    "pynode_jl.datasets": "Data sets",
+    "pynode_jl.backends": "Backends, solutions, optimisers",
+    "pynode_jl.backends.julia": "The Julia backend",
+    "pynode_jl.training": "Training",
+    "pynode_jl.training.step_adaptation": "Step adaptation",
+    "pynode_jl.diagnostics": "Swap, verdict, certificate",
+    "pynode_jl.runs": "Configurations and run folders",
+    "pynode_jl.torch": "The torch front end",
+    "pynode_jl.jax": "The JAX front end",
+    "pynode_jl.sklearn": "The scikit-learn front end",
+    "pynode_jl.dlpack": "Arrays between frameworks",
+    "pynode_jl.proportions": "Intervals of shares",
+    "pynode_jl.resampling": "Bootstrap intervals",
+    "pynode_jl.paper": "The paper's figures",
+    "pynode_jl.reporting.figures": "Figures",
+    "pynode_jl.reporting.pages": "Pages",
+    "pynode_jl.reporting.html": "HTML blocks",
+    "pynode_jl.reporting.notebook": "Views in notebooks",
+    "pynode_jl.errors": "Errors",
+    "pynode_jl.seeding": "Seeds",
+}
+
+
+def public_names(package: str) -> list[str]:
+    """Return the public names of a package: its `__all__`, or what it defines for users.
+
+    Example:
+        >>> "swap" in public_names("pynode_jl")
+        True
+    """
+    module = importlib.import_module(package)
+    listed = getattr(module, "__all__", None)
+    if listed is not None:
+        return list(listed)
+    return [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith(("_", "check", "kaiming"))
+        and (inspect.isclass(value) or inspect.isfunction(value))
+        and value.__module__ == package
+    ]
+
+
+def write(folder: Path) -> None:
+    """Write every generated page below `folder`; what did not change keeps its time."""
+    pages = {
+        folder / "generated" / "configuration.md": configuration(),
+        folder / "generated" / "commands.md": commands(),
+        folder / "generated" / "solvers.md": solvers(),
+    }
+    pages |= {folder / "api" / f"{name}.rst": api(name) for name in PACKAGES}
+    for path, text in pages.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """Return a table in Markdown."""
+    head = list(head)
+
+    def line(cells: Iterable[Any]) -> str:
+        texts = (str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells)
+        return f"| {' | '.join(texts)} |"
+
+    return "\n".join([line(head), line(["---"] * len(head)), *map(line, rows)]) + "\n"
+
+
+def summary(value: Any) -> str:
+    """Return the first sentence of a docstring, on one line."""
+    return " ".join((inspect.getdoc(value) or "").partition("\n\n")[0].split())
+
+
+def rst(text: str) -> str:
+    """Return a docstring's line with the stars of shapes and the bars of norms escaped.
+
+    Example:
+        >>> rst("states (n, *state) and |y|")
+        'states (n, \\\\*state) and \\\\|y\\\\|'
+    """
+    parts = re.split(r"(``.*?``|`.*?`)", text)
+    for i in range(0, len(parts), 2):
+        parts[i] = re.sub(r"(?<=[(\s])\*(?=\w+[,)\s])", r"\\*", parts[i])
+        if not text.lstrip().startswith(("|", "+")):
+            parts[i] = parts[i].replace("|", r"\|")
+    return "".join(parts)
+
+
+@functools.cache
+def targets() -> dict[str, str]:
+    """Return where a name in single backticks leads: public classes and functions, and methods."""
+    found: dict[str, str] = {}
+    for package in reversed(PACKAGES):
+        module = importlib.import_module(package)
+        for name in public_names(package):
+            value = getattr(module, name)
+            if _documented(value):
+                home = _home(package, name, value)
+                found |= {name: f"{home}.{name}", f"{package}.{name}": f"{home}.{name}"}
+            if inspect.isclass(value):
+                for method in vars(value):
+                    if not method.startswith("_"):
+                        found[f"{name}.{method}"] = f"{home}.{name}.{method}"
+    return found
+
+
+def _home(package: str, name: str, value: Any) -> str:
+    top = importlib.import_module("pynode_jl")
+    return "pynode_jl" if name in top.__all__ and getattr(top, name) is value else package
+
+
+# --- The configuration --------------------------------------------------------------------------
+
+
+def _toml(value: Any) -> str:
+    """Return a default as a TOML file has it; empty where there is none to write."""
+    import tomli_w
+
+    if value is None or value is dataclasses.MISSING or value is inspect.Parameter.empty:
+        return ""
+    if isinstance(value, Mapping):
+        return "`{}`" if not value else f"`{dict(value)}`"
+    try:
+        plain = list(value) if isinstance(value, tuple) else value
+        return f"`{tomli_w.dumps({'k': plain})[4:].strip()}`".replace("\n", "")
+    except (TypeError, ValueError):
+        return f"`{value}`"
+
+
+def keys(made: type, table: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Yield each key of a configuration's table: its name, its default and its meaning."""
+    for item in dataclasses.fields(made):
+        if item.name == "options":
+            continue
+        factory = item.default_factory
+        default = factory() if callable(factory) else item.default
+        yield item.name, default, KEYS.get(f"{table}.{item.name}".lstrip("."), "")
+
+
+def options(
+    made: Callable[..., Any], table: str, *, without: Iterable[str] = ()
+) -> Iterator[tuple[str, ...]]:
+    """Yield each option of a maker: its name, its default and its meaning."""
+    meaning: dict[str, str] = {}
+    for each in reversed(inspect.getmro(made)) if inspect.isclass(made) else (made,):
+        meaning |= descriptions(each)
+    for parameter in inspect.signature(made).parameters.values():
+        if parameter.name in without or parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        needed = parameter.default is parameter.empty
+        default = "needed" if needed else _toml(parameter.default)
+        known = meaning.get(parameter.name) or KEYS.get(f"{table}.{parameter.name}", "")
+        yield f"`{parameter.name}`", default, known
+
+
+def configuration() -> str:
+    """Return the tables of every key that a TOML file may have, with defaults and meanings."""
+    from pynode_jl.backends import OPTIMIZERS
+    from pynode_jl.datasets import DATASETS
+    from pynode_jl.fields import FIELDS
+    from pynode_jl.runs import Config
+    from pynode_jl.tasks import TASKS
+    from pynode_jl.training.step_adaptation import CONTROLLERS
+
+    head = ("key", "default", "meaning")
+    config = Config()
+    tables = {
+        item.name: type(getattr(config, item.name))
+        for item in dataclasses.fields(Config)
+        if dataclasses.is_dataclass(getattr(config, item.name))
+    }
+    top = [row for row in keys(Config) if row[0] not in tables]
+    parts = ["## The top of the file\n", table(head, _rows(top))]
+    makers: dict[str, tuple[str, Mapping[str, Any], tuple[str, ...]]] = {
+        "data": ("name", DATASETS, ("seed",)),
+        "task": ("kind", TASKS, ()),
+        "field": ("kind", FIELDS, ("state_shape", "dim", "channels_and_size", "state")),
+        "train": ("optimizer", OPTIMIZERS, ()),
+        "adapt": ("controller", CONTROLLERS, ()),
+    }
+    for name, made in tables.items():
+        parts += [f"## `[{name}]`\n", summary(made), "", table(head, _rows(keys(made, name)))]
+        if name not in makers:
+            continue
+        key, registry, without = makers[name]
+        for value, maker in registry.items():
+            where = "train.optimizer" if name == "train" else name
+            chosen = "name" if name == "train" else key
+            parts += [f'### `[{where}]` with `{chosen} = "{value}"`\n']
+            parts += [summary(maker), ""]
+            first = {next(iter(inspect.signature(maker).parameters))} if name == "field" else set()
+            rows = list(options(maker, name, without={*without, *first}))
+            parts += [table(("option", "default", "meaning"), rows) if rows else "No options.\n"]
+    return "\n".join(parts)
+
+
+def _rows(found: Iterable[tuple[str, Any, str]]) -> Iterator[tuple[str, str, str]]:
+    for name, default, meaning in found:
+        yield f"`{name}`", _toml(default), meaning
+
+
+# --- The command line ---------------------------------------------------------------------------
+
+
+def commands() -> str:
+    """Return what every command says of itself: arguments, options, defaults."""
+    import typer
+
+    from pynode_jl.cli._app import app
+
+    return "\n".join(_command("pynode-jl", typer.main.get_command(app), 1))
+
+
+def _command(path: str, command: Any, level: int) -> Iterator[str]:
+    inner = getattr(command, "commands", {})
+    examples = (command.epilog or "").replace("\b", "").replace("Examples:", "").strip("\n")
+    if level > 1:
+        yield f"{'#' * level} `{path}`\n"
+        yield f"{inspect.cleandoc(command.help or '')}\n"
+    else:
+        yield f"{examples}\n"
+    rows = [row for each in command.params if (row := _parameter(each))]
+    if rows and level > 1:  # of all commands the options are `--version` and completion
+        yield table(("argument or option", "default", "meaning"), rows)
+    if level > 1 and examples:
+        yield f"```\n{textwrap.dedent(examples)}\n```\n"
+    for name, each in inner.items():
+        if not each.hidden:
+            yield from _command(f"{path} {name}", each, level + 1)
+
+
+def _parameter(parameter: Any) -> tuple[str, str, str] | None:
+    if getattr(parameter, "hidden", False) or parameter.name == "help":
+        return None
+    names = [*parameter.opts, *parameter.secondary_opts]
+    name = ", ".join(f"`{each}`" for each in names)
+    if parameter.param_type_name == "argument":
+        name = f"`{parameter.name.upper()}`"
+    default = parameter.default
+    shown = "" if callable(default) or default in (None, [], False) else f"`{default}`"
+    return name, "needed" if parameter.required else shown, getattr(parameter, "help", "") or ""
+
+
+# --- The solvers --------------------------------------------------------------------------------
+
+
+@functools.cache
+def measured_orders(file: str) -> dict[str, dict[str, str]]:
+    """Return the rows of a table that `pynode-jl zoo` wrote, by name."""
+    with (DOCS / file).open(encoding="utf-8", newline="") as lines:
+        return {row["name"]: row for row in csv.DictReader(lines)}
+
+
+def twins() -> dict[str, tuple[str, ...]]:
+    """Return, by solver, the other solvers of the catalogue with its coefficients."""
+    import pynode_jl as pn
+
+    groups: dict[Any, list[str]] = {}
+    for row in pn.catalogue():
+        if row.tableau is not None:
+            t = row.tableau
+            key = tuple(
+                None if x is None else np.asarray(x).tobytes() for x in (t.a, t.b, t.b_error)
+            )
+            groups.setdefault(key, []).append(row.name)
+    return {
+        name: tuple(each for each in group if each != name)
+        for group in groups.values()
+        for name in group
+    }
+
+
+def solvers() -> str:
+    """Return the table of the catalogue: one row a solver."""
+    import pynode_jl as pn
+
+    same = twins()
+    rows = []
+    for row in pn.catalogue():
+        in_jax, in_julia = (
+            measured_orders(file).get(row.name, {}) for file in ("zoo_jax.csv", "zoo.csv")
+        )
+        peers = [f"= {library} {peer}" for library, peer in row.same_as.items()]
+        peers += [f"= {each}" for each in same.get(row.name, ())]
+        peers += [f"not {library} {peer}" for library, peer in row.near.items()]
+        steps = [*["fixed"] * row.fixed_step, *["adaptive"] * row.adaptive]
+        note = " ".join(filter(None, (row.note, in_julia.get("problem", ""))))
+        rows.append(
+            (
+                f"`{row.name}`",
+                "" if row.order is None else row.order,
+                in_jax.get("measured", ""),
+                in_julia.get("measured", ""),
+                row.family,
+                "" if row.tableau is None else f"{row.tableau.stages} stages",
+                "; ".join(peers),
+                ", ".join(row.backends),
+                ", ".join(steps),
+                note if row.plain else f"{note} Solves a {row.problem}.".strip(),
+            )
+        )
+    head = ("name", "order", "in JAX", "in Julia", "family", "tableau", "same as, not as")
+    body = table((*head, "backends", "steps", "notes"), rows)
+    return f":::{{container}} searchable\n\n{body}\n:::\n"
+
+
+# --- The API ------------------------------------------------------------------------------------
+
+
+def api(package: str) -> str:
+    """Return the page of a package: a table of its names, and each name's docstring."""
+    module = importlib.import_module(package)
+    lead = rst(summary(module).replace("::", ":"))
+    title = f"{package}: {PACKAGES[package][0].lower() + PACKAGES[package][1:]}"
+    parts = [title, "=" * len(title), "", lead, "", f".. py:module:: {package}", ""]
+    parts += [".. list-table::", "   :widths: 30 70", ""]
+    own: list[str] = []
+    for name in sorted(public_names(package), key=str.casefold):
+        value = getattr(module, name)
+        home = _home(package, name, value)
+        described_as = rst(summary(value)) if _documented(value) else comment(package, name)
+        parts += [f"   * - :py:obj:`{name} <{home}.{name}>`", f"     - {described_as}"]
+        if home == package:
+            own.append(name)
+    for name in own:
+        parts += ["", *_entry(package, name, getattr(module, name))]
+    return "\n".join(parts) + "\n"
+
+
+def _documented(value: Any) -> bool:
+    return inspect.isclass(value) or inspect.isroutine(value)
+
+
+def _entry(package: str, name: str, value: Any) -> list[str]:
+    if inspect.isclass(value):
+        return [f".. autoclass:: {package}.{name}", "   :members:", "   :show-inheritance:"]
+    if inspect.isroutine(value):
+        return [f".. autofunction:: {package}.{name}"]
+    return [f".. py:data:: {package}.{name}", "", f"   {comment(package, name)}"]
+
+
+@functools.cache
+def _comments(package: str) -> dict[str, str]:
+    """Return the ``#:`` comments above the assignments of a package's modules, by name."""
+    found: dict[str, str] = {}
+    folder = ROOT / package.replace(".", "/")
+    files = sorted(folder.glob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        lines = text.split("\n")
+        for node in ast.parse(text).body:
+            if not isinstance(node, ast.Assign | ast.AnnAssign):
+                continue
+            above = node.lineno - 2
+            said: list[str] = []
+            while above >= 0 and lines[above].startswith("#: "):
+                said.insert(0, lines[above][3:])
+                above -= 1
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for target in targets:
+                if isinstance(target, ast.Name) and said:
+                    found[target.id] = " ".join(said)
+    return found
+
+
+def comment(package: str, name: str) -> str:
+    """Return what the comment above a constant says, "" where it has none."""
+    return _comments(package).get(name, "")
+
+
+if __name__ == "__main__":
+    print(configuration())
