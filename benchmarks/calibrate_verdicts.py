@@ -4,7 +4,7 @@
 dimension 1 to 5; stable, growing, oscillating, stiff, defective; explicit, implicit and adaptive
 training solvers at all steps; 30 to 2,000 test samples) by the default swap. The truth is the
 share of answers that the exact flow, a matrix exponential, changes of 100,000 samples. It prints
-the table of the guide and writes docs/calibration.png and docs/calibration.csv.
+the table of docs/results.md and writes docs/calibration.png and docs/calibration.csv.
 """
 
 from __future__ import annotations

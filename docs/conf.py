@@ -37,7 +37,8 @@ extensions = [
 exclude_patterns = ["_build", "reference/generated", "**/.ipynb_checkpoints"]
 #: Single backticks in docstrings: a link to a public name, code elsewhere.
 default_role = "name"
-suppress_warnings = ["myst.strikethrough"]
+#: A prime, as in y', is no closing quote.
+smartquotes = False
 
 myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "dollarmath"]
 #: Headings get GitHub's anchors, so that one link serves both readers.
@@ -48,6 +49,9 @@ nb_execution_mode = os.environ.get("DOCS_NOTEBOOKS", "force")
 nb_execution_timeout = 300
 #: Threads that wait for each other cost ten times more than they gain where cores are shared.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+#: A second build finds what JAX compiled in the first.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HERE / "_build" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 #: No widgets: their scripts would come from a network.

@@ -13,11 +13,15 @@ import functools
 import importlib
 import inspect
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from pynode_jl.runs import KEYS
+from pynode_jl.runs._starter import descriptions
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -38,6 +42,7 @@ PACKAGES = {
     "pynode_jl.runs": "Configurations and run folders",
     "pynode_jl.torch": "The torch front end",
     "pynode_jl.jax": "The JAX front end",
+    "pynode_jl.sklearn": "The scikit-learn front end",
     "pynode_jl.dlpack": "Arrays between frameworks",
     "pynode_jl.proportions": "Intervals of shares",
     "pynode_jl.resampling": "Bootstrap intervals",
@@ -45,13 +50,14 @@ PACKAGES = {
     "pynode_jl.reporting.figures": "Figures",
     "pynode_jl.reporting.pages": "Pages",
     "pynode_jl.reporting.html": "HTML blocks",
+    "pynode_jl.reporting.notebook": "Views in notebooks",
     "pynode_jl.errors": "Errors",
     "pynode_jl.seeding": "Seeds",
 }
 
 
 def public_names(package: str) -> list[str]:
-    """Return the public names of a package: its `__all__`, or what it defines without underscore.
+    """Return the public names of a package: its `__all__`, or what it defines for users.
 
     Example:
         >>> "swap" in public_names("pynode_jl")
@@ -64,7 +70,7 @@ def public_names(package: str) -> list[str]:
     return [
         name
         for name, value in vars(module).items()
-        if not name.startswith("_")
+        if not name.startswith(("_", "check", "kaiming"))
         and (inspect.isclass(value) or inspect.isfunction(value))
         and value.__module__ == package
     ]
@@ -93,26 +99,6 @@ def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
         return f"| {' | '.join(texts)} |"
 
     return "\n".join([line(head), line(["---"] * len(head)), *map(line, rows)]) + "\n"
-
-
-def described(doc: str | None) -> dict[str, str]:
-    """Return what the sections Args and Attributes of a docstring say, by name.
-
-    Example:
-        >>> described("Do it.\\n\\nArgs:\\n    x, y: two\\n        numbers.\\n")
-        {'x': 'two numbers.', 'y': 'two numbers.'}
-    """
-    found: dict[str, str] = {}
-    text = inspect.cleandoc(doc or "")
-    for section in re.findall(r"^(?:Args|Attributes):\n((?:[ ]+.*\n?|\n)+)", text, re.MULTILINE):
-        for names, meaning in re.findall(
-            r"^    (\*{0,2}\w[\w,* ]*):\s+((?:.*\n?)(?:^     +.*\n?|^\n(?=     ))*)",
-            section,
-            re.MULTILINE,
-        ):
-            for name in names.split(","):
-                found[name.strip().lstrip("*")] = " ".join(meaning.split())
-    return found
 
 
 def summary(value: Any) -> str:
@@ -176,26 +162,30 @@ def _toml(value: Any) -> str:
         return f"`{value}`"
 
 
-def keys(made: type) -> Iterator[tuple[str, Any, str]]:
+def keys(made: type, table: str = "") -> Iterator[tuple[str, Any, str]]:
     """Yield each key of a configuration's table: its name, its default and its meaning."""
-    meaning = described(made.__doc__)
     for item in dataclasses.fields(made):
         if item.name == "options":
             continue
         factory = item.default_factory
         default = factory() if callable(factory) else item.default
-        yield item.name, default, meaning.get(item.name, "")
+        yield item.name, default, KEYS.get(f"{table}.{item.name}".lstrip("."), "")
 
 
-def options(made: Callable[..., Any], *, without: Iterable[str] = ()) -> Iterator[tuple[str, ...]]:
+def options(
+    made: Callable[..., Any], table: str, *, without: Iterable[str] = ()
+) -> Iterator[tuple[str, ...]]:
     """Yield each option of a maker: its name, its default and its meaning."""
-    meaning = described(inspect.getdoc(made)) | described(getattr(made, "__doc__", ""))
+    meaning: dict[str, str] = {}
+    for each in reversed(inspect.getmro(made)) if inspect.isclass(made) else (made,):
+        meaning |= descriptions(each)
     for parameter in inspect.signature(made).parameters.values():
         if parameter.name in without or parameter.kind is parameter.VAR_KEYWORD:
             continue
         needed = parameter.default is parameter.empty
         default = "needed" if needed else _toml(parameter.default)
-        yield f"`{parameter.name}`", default, meaning.get(parameter.name, "")
+        known = meaning.get(parameter.name) or KEYS.get(f"{table}.{parameter.name}", "")
+        yield f"`{parameter.name}`", default, known
 
 
 def configuration() -> str:
@@ -224,7 +214,7 @@ def configuration() -> str:
         "adapt": ("controller", CONTROLLERS, ()),
     }
     for name, made in tables.items():
-        parts += [f"## `[{name}]`\n", summary(made), "", table(head, _rows(keys(made)))]
+        parts += [f"## `[{name}]`\n", summary(made), "", table(head, _rows(keys(made, name)))]
         if name not in makers:
             continue
         key, registry, without = makers[name]
@@ -234,7 +224,7 @@ def configuration() -> str:
             parts += [f'### `[{where}]` with `{chosen} = "{value}"`\n']
             parts += [summary(maker), ""]
             first = {next(iter(inspect.signature(maker).parameters))} if name == "field" else set()
-            rows = list(options(maker, without={*without, *first}))
+            rows = list(options(maker, name, without={*without, *first}))
             parts += [table(("option", "default", "meaning"), rows) if rows else "No options.\n"]
     return "\n".join(parts)
 
@@ -258,12 +248,17 @@ def commands() -> str:
 
 def _command(path: str, command: Any, level: int) -> Iterator[str]:
     inner = getattr(command, "commands", {})
+    examples = (command.epilog or "").replace("\b", "").replace("Examples:", "").strip("\n")
     if level > 1:
         yield f"{'#' * level} `{path}`\n"
         yield f"{inspect.cleandoc(command.help or '')}\n"
+    else:
+        yield f"{examples}\n"
     rows = [row for each in command.params if (row := _parameter(each))]
-    if rows and not inner:
+    if rows and level > 1:  # of all commands the options are `--version` and completion
         yield table(("argument or option", "default", "meaning"), rows)
+    if level > 1 and examples:
+        yield f"```\n{textwrap.dedent(examples)}\n```\n"
     for name, each in inner.items():
         if not each.hidden:
             yield from _command(f"{path} {name}", each, level + 1)
@@ -277,7 +272,7 @@ def _parameter(parameter: Any) -> tuple[str, str, str] | None:
     if parameter.param_type_name == "argument":
         name = f"`{parameter.name.upper()}`"
     default = parameter.default
-    shown = "" if default is None or callable(default) or default == [] else f"`{default}`"
+    shown = "" if callable(default) or default in (None, [], False) else f"`{default}`"
     return name, "needed" if parameter.required else shown, getattr(parameter, "help", "") or ""
 
 
@@ -358,7 +353,7 @@ def api(package: str) -> str:
     for name in sorted(public_names(package), key=str.casefold):
         value = getattr(module, name)
         home = _home(package, name, value)
-        described_as = rst(summary(value)) if _documented(value) else _comment(package, name)
+        described_as = rst(summary(value)) if _documented(value) else comment(package, name)
         parts += [f"   * - :py:obj:`{name} <{home}.{name}>`", f"     - {described_as}"]
         if home == package:
             own.append(name)
@@ -376,7 +371,7 @@ def _entry(package: str, name: str, value: Any) -> list[str]:
         return [f".. autoclass:: {package}.{name}", "   :members:", "   :show-inheritance:"]
     if inspect.isroutine(value):
         return [f".. autofunction:: {package}.{name}"]
-    return [f".. py:data:: {package}.{name}", "", f"   {_comment(package, name)}"]
+    return [f".. py:data:: {package}.{name}", "", f"   {comment(package, name)}"]
 
 
 @functools.cache
@@ -403,7 +398,8 @@ def _comments(package: str) -> dict[str, str]:
     return found
 
 
-def _comment(package: str, name: str) -> str:
+def comment(package: str, name: str) -> str:
+    """Return what the comment above a constant says, "" where it has none."""
     return _comments(package).get(name, "")
 
 

@@ -21,7 +21,7 @@ PACKAGE = "pynode_jl"
 #: From the bottom up: what a layer is, and its packages and modules. Imports go to lower layers.
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("errors", ("errors",)),
-    ("arguments, files", ("_validation", "_io")),
+    ("arguments, files", ("_validation", "_io", "_display")),
     ("seeds, intervals", ("seeding", "proportions")),
     ("resampling", ("resampling",)),
     ("plain data", ("fields", "solvers", "tasks")),
@@ -39,7 +39,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
 #: Import paths of former versions, or short ones: nothing but imports, of no layer.
 REEXPORTS = (
     *("adaptation", "analysis", "experiments", "figures", "report", "reproduce"),
-    *("torch", "jax"),
+    *("torch", "jax", "sklearn"),
 )
 
 
@@ -142,9 +142,10 @@ _COLUMNS = {
     "tasks": 2,
     "proportions": 3,
     "_io": 4,
+    "_display": 5,
 }
 _MIDDLE = 1  # the column of all others
-_WIDTH, _LEFT, _COLUMN, _BOX, _ROW, _HEIGHT = 946, 170, 156, 138, 76, 44
+_WIDTH, _LEFT, _COLUMN, _BOX, _ROW, _HEIGHT = 1102, 170, 156, 138, 76, 44
 _INK, _FAINT = "#222222", "#8A8A8A"
 _FILLS = ("#EEF3F8", "#DCE8F3")
 

@@ -16,13 +16,17 @@ Names are imported on first use, so that importing the package costs no JAX.
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
+
+from pynode_jl._display import provide
 
 if TYPE_CHECKING:
     from pynode_jl.backends import SGD as SGD
     from pynode_jl.backends import Adam as Adam
     from pynode_jl.backends import Backend as Backend
     from pynode_jl.backends import RetCode as RetCode
+    from pynode_jl.backends import RMSprop as RMSprop
     from pynode_jl.backends import Solution as Solution
     from pynode_jl.backends import Stats as Stats
     from pynode_jl.backends import get_backend as get_backend
@@ -59,9 +63,12 @@ if TYPE_CHECKING:
     from pynode_jl.models import FunctionMap as FunctionMap
     from pynode_jl.models import Model as Model
     from pynode_jl.models import ModelWeights as ModelWeights
+    from pynode_jl.models import learned_initial_states as learned_initial_states
     from pynode_jl.reporting.pages import write_certificate as write_certificate
     from pynode_jl.runs import Config as Config
     from pynode_jl.runs import Run as Run
+    from pynode_jl.sklearn import NeuralODEClassifier as NeuralODEClassifier
+    from pynode_jl.sklearn import NeuralODERegressor as NeuralODERegressor
     from pynode_jl.solvers import Adaptive as Adaptive
     from pynode_jl.solvers import FixedStep as FixedStep
     from pynode_jl.solvers import Solver as Solver
@@ -81,9 +88,23 @@ if TYPE_CHECKING:
     from pynode_jl.training import TrainedModel as TrainedModel
     from pynode_jl.training import train as train
 
+# What notebooks show of objects is made up there; it is loaded when one is shown.
+provide("pynode_jl.reporting.notebook")
+# Who wants to read messages adds a handler: logging.basicConfig(level="INFO").
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
 _HOMES = {
     "diagnostics": ("Certificate", "SwapReport", "Verdict", "certify", "critical", "swap"),
-    "backends": ("Adam", "Backend", "RetCode", "SGD", "Solution", "Stats", "get_backend"),
+    "backends": (
+        "Adam",
+        "Backend",
+        "RMSprop",
+        "RetCode",
+        "SGD",
+        "Solution",
+        "Stats",
+        "get_backend",
+    ),
     "datasets": (
         "Dataset",
         "annuli",
@@ -105,7 +126,8 @@ _HOMES = {
     ),
     "errors": ("PyNODEError",),
     "fields": ("MLP", "ConvField1d", "ConvField2d", "FunctionField", "LinearField", "VectorField"),
-    "models": ("FunctionMap", "Model", "ModelWeights"),
+    "models": ("FunctionMap", "Model", "ModelWeights", "learned_initial_states"),
+    "sklearn": ("NeuralODEClassifier", "NeuralODERegressor"),
     "solvers": ("Adaptive", "FixedStep", "Solver", "Tableau", "catalogue"),
     "reporting.pages": ("write_certificate",),
     "runs": ("Config", "Run"),

@@ -177,6 +177,24 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
+def named_floats(values: Any) -> Any:
+    """Return nested values with the names of numbers that are not finite, which JSON lacks."""
+    if isinstance(values, Mapping):
+        return {key: named_floats(value) for key, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [named_floats(value) for value in values]
+    return str(values) if isinstance(values, float) and not math.isfinite(values) else values
+
+
+def floats_of_names(values: Any) -> Any:
+    """Return what `named_floats` was given."""
+    if isinstance(values, dict):
+        return {key: floats_of_names(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [floats_of_names(value) for value in values]
+    return float(values) if values in ("inf", "-inf", "nan") else values
+
+
 def write_sealed(path: Path, head: str, content: str) -> None:
     """Write a text under a first line: a comment that has `head` and the text's checksum.
 
@@ -204,24 +222,6 @@ def read_sealed(path: Path, head: str) -> str:
             "It is damaged, or was changed by hand: to keep your change, remove the first line.",
         )
     return rest
-
-
-def named_numbers(values: Any) -> Any:
-    """Return nested values with the names of numbers that are not finite, which JSON lacks."""
-    if isinstance(values, Mapping):
-        return {key: named_numbers(value) for key, value in values.items()}
-    if isinstance(values, (list, tuple)):
-        return [named_numbers(value) for value in values]
-    return str(values) if isinstance(values, float) and not math.isfinite(values) else values
-
-
-def numbers_by_name(values: Any) -> Any:
-    """Return what `named_numbers` was given."""
-    if isinstance(values, dict):
-        return {key: numbers_by_name(value) for key, value in values.items()}
-    if isinstance(values, list):
-        return [numbers_by_name(value) for value in values]
-    return float(values) if values in ("inf", "-inf", "nan") else values
 
 
 @contextmanager

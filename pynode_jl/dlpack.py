@@ -111,6 +111,11 @@ def as_torch(x: Any, *, copy: bool | None = None) -> torch.Tensor:
 
     Args, Raises: as for `as_numpy`.
 
+    `copy` says whether to copy; None copies where memory cannot be shared.
+
+    Raises:
+        InvalidValueError: as for `as_numpy`.
+
     Example:
         >>> from pynode_jl.dlpack import as_torch
         >>> as_torch(np.ones(2)).tolist()
@@ -144,6 +149,11 @@ def as_jax(x: Any, *, copy: bool | None = None) -> jax.Array:
 
     Args, Raises: as for `as_numpy`. Also for 64-bit numbers where ``jax_enable_x64`` is off: JAX
     would narrow them.
+
+    `copy` says whether to copy; None copies where memory cannot be shared.
+
+    Raises:
+        InvalidValueError: as for `as_numpy`.
 
     Example:
         >>> from pynode_jl.dlpack import as_jax
@@ -221,6 +231,11 @@ def as_julia(x: Any, *, copy: bool | None = None) -> Any:
     of reversed shape, for code that wants one.
 
     Args, Raises: as for `as_numpy`. Also `BackendUnavailableError` without Julia.
+
+    `copy` says whether to copy; None copies where memory cannot be shared.
+
+    Raises:
+        InvalidValueError: as for `as_numpy`.
     """
     from pynode_jl.backends.julia import shared_memory
 

@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from pynode_jl._display import ShortRepr
 from pynode_jl._validation import flag, items, text, whole_number
 from pynode_jl.errors import InvalidValueError, UnknownNameError
 from pynode_jl.seeding import generator
@@ -42,7 +43,12 @@ Weights: TypeAlias = dict[str, npt.NDArray[np.floating[Any]]]
 
 @dataclass(frozen=True)
 class Dense:
-    """``x @ weight.T + bias`` on the last axis."""
+    """``x @ weight.T + bias`` on the last axis, from `inputs` to `outputs` numbers.
+
+    Example:
+        >>> Dense(2, 8).weight_shape
+        (8, 2)
+    """
 
     inputs: int
     outputs: int
@@ -58,7 +64,14 @@ class Dense:
 
 @dataclass(frozen=True)
 class Conv:
-    """A convolution over `axes` spatial axes, stride 1, zero padding that keeps their lengths."""
+    """A convolution over `axes` spatial axes, stride 1, zero padding that keeps their lengths.
+
+    From `inputs` to `outputs` channels, with a `kernel` of odd length along each axis.
+
+    Example:
+        >>> Conv(1, 8, kernel=3, axes=2).weight_shape
+        (8, 1, 3, 3)
+    """
 
     inputs: int
     outputs: int
@@ -82,7 +95,12 @@ class Conv:
 
 @dataclass(frozen=True)
 class Activation:
-    """An elementwise nonlinearity, one of `ACTIVATIONS`."""
+    """An elementwise nonlinearity; `name` is one of `ACTIVATIONS`.
+
+    Example:
+        >>> Activation("tanh").name
+        'tanh'
+    """
 
     name: ActivationName
 
@@ -94,7 +112,7 @@ class Activation:
 Layer: TypeAlias = Dense | Conv | Activation
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VectorField:
     """The right-hand side of an ODE as a chain of layers.
 
@@ -164,6 +182,15 @@ class VectorField:
                 "End with a layer of that many outputs.",
             )
 
+    def __repr__(self) -> str:
+        return f"VectorField({self.state_shape}: {self.text})"
+
+    @property
+    def text(self) -> str:
+        """The layers in words: "Dense 2-64, tanh, Dense 64-2"."""
+        also = "t, " if self.time_dependent else ""
+        return also + ", ".join(map(_layer_text, self.layers))
+
     @property
     def features(self) -> int:
         """Width of the axis that the layers act on: features of a vector, channels of an image."""
@@ -189,7 +216,7 @@ class VectorField:
         return shapes
 
     def init(self, seed: int | np.random.Generator) -> Weights:
-        """Kaiming-normal weights (fan-in) and zero biases, float32 (Ott et al. 2021)."""
+        """Draw Kaiming-normal weights by `seed`; zero biases, float32 (Ott et al. 2021)."""
         random = seed if isinstance(seed, np.random.Generator) else generator(seed, "weights")
         return {
             name: kaiming_normal(shape, random) if name.endswith("weight") else np.zeros(shape, "f")
@@ -197,8 +224,8 @@ class VectorField:
         }
 
 
-@dataclass(frozen=True)
-class FunctionField:
+@dataclass(frozen=True, repr=False)
+class FunctionField(ShortRepr):
     """A user's own right-hand side, written for one backend.
 
     Attributes:
@@ -299,11 +326,11 @@ class LogDensityField:
         return self.field.weight_shapes()
 
     def init(self, seed: int | np.random.Generator) -> Weights:
-        """Return the inner field's initial weights."""
+        """Return the inner field's initial weights, drawn by `seed`."""
         return self.field.init(seed)
 
     def initial_state(self, x: Any) -> Any:
-        """Return the states at t0 of samples ``(n, *inner state_shape)``, flat.
+        """Return the states at t0 of samples `x`, ``(n, *inner state_shape)``, flat.
 
         The noise of a row is the same in every solve of as many samples: answers of two solvers
         differ by the solvers alone.
@@ -318,6 +345,13 @@ class LogDensityField:
 
 
 Field: TypeAlias = VectorField | FunctionField | LogDensityField
+
+
+def _layer_text(layer: Layer) -> str:
+    if isinstance(layer, Activation):
+        return layer.name
+    name = "Dense" if isinstance(layer, Dense) else f"Conv{layer.axes}d({layer.kernel})"
+    return f"{name} {layer.inputs}-{layer.outputs}"
 
 
 def checked_field(field: object) -> Field:
@@ -342,6 +376,8 @@ def MLP(
 ) -> VectorField:
     """Make a multilayer perceptron on states ``(dim,)`` with `depth` hidden layers of `width`.
 
+    `activation` stands between the layers. With `time_dependent` t is a further input.
+
     Example:
         >>> pn.MLP(2, width=8, depth=1, time_dependent=True).weight_shapes()["layers.0.weight"]
         (8, 3)
@@ -363,6 +399,8 @@ def ConvField1d(
 
     Kernels 1, 3, 1 and channels 1 -> `channels` -> `channels` -> 1 (Ott et al. 2021, spheres).
 
+    `activation` stands between the layers. With `time_dependent` t is a further channel.
+
     Example:
         >>> pn.ConvField1d(2).state_shape
         (2,)
@@ -382,6 +420,12 @@ def ConvField2d(
 ) -> VectorField:
     """Make the paper's `odenet` for images ``(c, height, width)``, with kernels 1, 3, 1.
 
+    `shape` is that of an image, `channels` the width of the layers between, `activation` stands
+    between them. With `time_dependent` t is a further channel.
+
+    Raises:
+        InvalidValueError: a shape that is not that of an image.
+
     Example:
         >>> pn.ConvField2d((1, 8, 8), channels=4).weight_shapes()["layers.0.weight"]
         (4, 1, 1, 1)
@@ -397,7 +441,7 @@ def ConvField2d(
 
 
 def LinearField(dim: int) -> VectorField:
-    """y' = A y + b, one `Dense` layer: the field whose flow is known in closed form.
+    """y' = A y + b on states ``(dim,)``, one `Dense` layer: its flow is known in closed form.
 
     Example:
         >>> pn.LinearField(2).weight_shapes()
@@ -410,7 +454,7 @@ def LinearField(dim: int) -> VectorField:
 def kaiming_normal(
     shape: tuple[int, ...], random: np.random.Generator
 ) -> npt.NDArray[np.floating[Any]]:
-    """Return normal draws of variance 2 / fan-in, float32, for a weight of shape (out, in, ...)."""
+    """Return draws of `random`, variance 2 / fan-in, float32, for a `shape` (out, in, ...)."""
     deviation = math.sqrt(2.0 / math.prod(shape[1:]))
     return (random.standard_normal(shape) * deviation).astype(np.float32)
 
@@ -438,7 +482,7 @@ def _check_sizes(**values: int) -> None:
 
 
 def checked_shape(argument: str, shape: object) -> tuple[Any, ...]:
-    """Return the shape of a sample as a tuple of ints."""
+    """Return the shape of a sample as ints; an InvalidValueError names `argument`."""
     hint = "Give the shape of one sample, without the batch axis."
     lengths = items(argument, shape, "a tuple of positive lengths", hint)
     if not lengths:
@@ -447,7 +491,7 @@ def checked_shape(argument: str, shape: object) -> tuple[Any, ...]:
 
 
 def checked_initial(initial: object) -> tuple[tuple[str, Any], ...]:
-    """Return weights by name as pairs."""
+    """Return `initial` weights as pairs; an InvalidValueError if a name stands twice, say."""
     expected, hint = "pairs of a name and an array", 'Use (("rate", np.ones(2)),), say.'
     if isinstance(initial, Mapping):
         initial = tuple(initial.items())

@@ -9,8 +9,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from array_api_compat import array_namespace
 
-from pynode_jl._validation import choice, instance, mapping, real_number, whole_number
+from pynode_jl._display import ShortRepr, Viewed, short
+from pynode_jl._validation import (
+    choice,
+    instance,
+    mapping,
+    real_number,
+    rounded,
+    whole_number,
+)
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import (
     Field,
@@ -22,11 +31,11 @@ from pynode_jl.fields import (
     kaiming_normal,
 )
 from pynode_jl.seeding import generator
-from pynode_jl.tasks import Classification, Density, Task, Trajectory, check_task
+from pynode_jl.tasks import Classification, Density, Task, Trajectory, named_task
 
 
-@dataclass(frozen=True)
-class FunctionMap:
+@dataclass(frozen=True, repr=False)
+class FunctionMap(ShortRepr):
     """An encoder or a read-out of the user's own, written for one framework.
 
     Attributes:
@@ -101,8 +110,47 @@ def _of_numpy(part: FunctionMap, weights: Mapping[str, Any], x: Any) -> Any:
         return part.function(tensors, inputs).numpy(force=True)
 
 
-@dataclass(frozen=True)
-class ModelWeights:
+def learned_initial_states(y0: Any, *, backend: str = "jax") -> FunctionMap:
+    """Return an encoder whose weights are initial states, one a trajectory, which training learns.
+
+    For trajectories whose first state was measured with noise, or not at all. The model's inputs
+    are their numbers, ``np.arange(n)[:, None]``, in training and test set alike: held-out samples
+    are observations of the same trajectories at other times (`Trajectory` leaves NaN out). A number
+    that is none of a trajectory gives a state of NaN, whose solve fails.
+
+    Args:
+        y0: where training starts from, ``(n, *state_shape)``: first observations, or a guess.
+        backend: what trains: "jax" or "torch".
+
+    Raises:
+        InvalidValueError: no such array, numbers that are not finite, or another backend.
+
+    Example:
+        >>> encoder = pn.learned_initial_states(np.array([[1.0, 0.0], [0.0, 1.0]]))
+        >>> model = pn.Model(pn.MLP(2), task=pn.Trajectory([0.5, 1.0]), encoder=encoder)
+        >>> model.input_shape, model.initial_state([[1.0]], ModelWeights.from_dict(model.init(0)))
+        ((1,), array([[0., 1.]], dtype=float32))
+    """
+    states = rounded("y0", y0, np.float32)
+    if states.ndim < 2 or not len(states) or not np.isfinite(states).all():
+        raise InvalidValueError(
+            "y0", y0, "finite numbers, (n, *state_shape), n >= 1", "Give one state a trajectory."
+        )
+    count = len(states)
+
+    def look_up(weights: Mapping[str, Any], x: Any) -> Any:
+        xp, table = array_namespace(x), weights["initial"]
+        known = (x[:, 0] >= 0) & (x[:, 0] < count) & (x[:, 0] == xp.floor(x[:, 0]))
+        index = xp.astype(xp.where(known, x[:, 0], xp.zeros_like(x[:, 0])), xp.int32)
+        known = xp.reshape(known, (-1, *[1] * (table.ndim - 1)))
+        found = xp.take(table, index, axis=0)
+        return xp.where(known, found, xp.full_like(found, math.nan))
+
+    return FunctionMap(look_up, (1,), states.shape[1:], (("initial", states),), backend)
+
+
+@dataclass(frozen=True, repr=False)
+class ModelWeights(ShortRepr):
     """A model's weights as a tree; `to_dict` and `from_dict` convert it from and to a flat mapping.
 
     The flat names are those of checkpoints, of `Model.init` and of `Trained.weights`: ``encoder.``,
@@ -170,8 +218,8 @@ class ModelWeights:
         }
 
 
-@dataclass(frozen=True)
-class Model:
+@dataclass(frozen=True, repr=False)
+class Model(Viewed):
     """A Neural ODE: outputs = head(y(t)), y' = field(t, y), y(t0) = encoder(input).
 
     Attributes:
@@ -181,7 +229,7 @@ class Model:
         augment: zeros appended to the input along its first axis (features of a vector, channels of
             an image) before the solve: Augmented Neural ODEs (Dupont et al. 2019). The field's
             state includes them.
-        task: what the model answers.
+        task: what the model answers: a `Task`, its name, or its table.
         head: "linear" reads the flattened state at each of the task's times; "none" takes the state
             itself, without appended zeros; or a function of your own. Default: the task's.
         encoder: a function of your own from inputs to initial states (appended zeros left out).
@@ -229,6 +277,16 @@ class Model:
             raise InvalidValueError("field", self.field, "a Density's field", "Pass the inner one.")
         self._check_parts()
 
+    def __repr__(self) -> str:
+        plain = type(self.task) is Classification and self.task == Classification(self.classes)
+        said: dict[str, Any] = {"classes": self.classes} if plain else {"task": self.task}
+        said |= {"t0": self.t0, "t1": self.t1} if (self.t0, self.t1) != (0.0, 1.0) else {}
+        said |= {"augment": self.augment} if self.augment else {}
+        said |= {"head": self.head} if self.head != self.task.default_head else {}
+        said |= {"encoder": self.encoder} if self.encoder is not None else {}
+        options = ", ".join(f"{name}={short(value)}" for name, value in said.items())
+        return f"Model({self.field!r}, {options})"
+
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
@@ -236,7 +294,10 @@ class Model:
         given: object = self.task
         if given is None:
             return Classification(self.classes)
-        task = check_task(given)
+        named = named_task(given)  # type: ignore[arg-type]  # refused there
+        if named is None:
+            return Classification(self.classes)
+        task = named
         if self.classes and type(task) is Classification and task == Classification(task.classes):
             return Classification(self.classes)  # for dataclasses.replace(model, classes=3)
         if self.classes and self.classes != getattr(task, "classes", 0):
@@ -429,5 +490,8 @@ def _copies(part: FunctionMap) -> Weights:
 
 
 def check_model(model: object) -> None:
-    """Refuse what is no `Model`."""
+    """Refuse what is no `Model`.
+
+    Any other `model` is an InvalidValueError.
+    """
     instance("model", model, Model, "a Model", "Make one: pn.Model(pn.MLP(2), classes=2).")

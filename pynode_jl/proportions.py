@@ -43,6 +43,8 @@ def upper_bound(count: npt.ArrayLike, total: npt.ArrayLike, error: npt.ArrayLike
 
     Args: as for `lower_bound`; no trials give the bound 1.
 
+    `count` of `total` trials had it.
+
     Example:
         >>> float(upper_bound(0, 30, 0.05).round(3))
         0.095
@@ -80,6 +82,10 @@ def paired_difference(
 
     Returns:
         Difference of accuracies, lower end, upper end.
+
+    Example:
+        >>> [round(each, 3) for each in paired_difference(12, 2, 1000, confidence=0.95)]
+        [0.01, 0.002, 0.014]
     """
     discordant, error = more + fewer, (1.0 - confidence) / 2.0
     ends = (lower_bound(more, discordant, error), upper_bound(more, discordant, error))
@@ -99,6 +105,10 @@ def samples_to_decide(
 
     Returns:
         The number, rounded up to two digits; None where the rate is too close to the margin.
+
+    Example:
+        >>> samples_to_decide(0.01, 0.03, lower_error=0.025, upper_error=0.025)
+        280
     """
 
     def decided(n: int) -> bool:
@@ -121,6 +131,8 @@ def mean_interval(values: npt.ArrayLike, confidence: float = 0.95) -> tuple[floa
 
     The interval is nan for a single value, which has no deviation; values that are not finite are
     left out.
+
+    `values` are (n,); `confidence` is that of the interval.
 
     Example:
         >>> tuple(round(each, 2) for each in mean_interval([0.9, 1.0]))

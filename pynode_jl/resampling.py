@@ -28,7 +28,14 @@ _KEPT = 50_000_000
 
 
 class Intervals(NamedTuple):
-    """Values, and the ends of their intervals; arrays over the solves."""
+    """Values, and the ends of their intervals; arrays over the solves.
+
+    `value`, `low` and `high` have one number for each solve.
+
+    Example:
+        >>> Intervals(np.array([0.1]), np.array([0.05]), np.array([0.2])).low
+        array([0.05])
+    """
 
     value: Array
     low: Array

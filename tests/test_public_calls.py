@@ -149,17 +149,28 @@ def _calls() -> dict[str, Call]:
         }),
         "field.init": Call(field.init, {"seed": 0}),
         "Model": Call(pn.Model, {
-            "field": field, "classes": 2, "t0": 0.0, "t1": 1.0, "augment": 0,
+            "field": field, "classes": 2, "t0": 0.0, "t1": 1.0, "augment": 0, "task": None,
         }),
         "Model.init": Call(model.init, {"seed": 0}),
         "ModelWeights.from_dict": Call(pn.ModelWeights.from_dict, {"weights": model.init(0)}),
         "TrainedModel": Call(pn.TrainedModel, {
             "model": model, "weights": model.init(0), "solver": euler, "precision": "full",
+            "label_names": ("a", "b"),
         }),
+        "predict": Call(trained.predict, {"x": x[:6], "solver": euler, "backend": jax}),
+        "predict_proba": Call(trained.predict_proba, {"x": x[:6], "solver": euler, "backend": jax}),
+        "score": Call(trained.score, {
+            "x": x[:6], "y": labels[:6], "solver": euler, "backend": jax,
+        }),
+        "History.plot": Call(training.History(*np.ones((4, 2))).plot, {"task": None}),
         "Trained.of": Call(pn.Trained.of, {
             "model": model, "weights": model.init(0), "solver": euler,
         }),
         "Adam": Call(pn.Adam, {"learning_rate": 1e-3, "b1": 0.9, "b2": 0.99, "eps": 1e-8}),
+        "learned_initial_states": Call(
+            pn.learned_initial_states, {"y0": np.ones((3, 2)), "backend": "jax"}
+        ),
+        "RMSprop": Call(pn.RMSprop, {"learning_rate": 1e-3, "decay": 0.9, "momentum": 0.5}),
         "SGD": Call(pn.SGD, {
             "learning_rate": 1e-3, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1,
             "clip_norm": 1.0, "schedule": "cosine", "warmup": 2, "final": 0.1,
@@ -219,6 +230,7 @@ def _calls() -> dict[str, Call]:
         "certify": Call(pn.certify, {
             "trained": trained, "dataset": data, "samples": 4, "margin": 0.03, "confidence": 0.95,
             "criterion": "flips", "diagnostics": (), "backend": jax, "on_stage": None,
+            "progress": None,
         }),
         "critical": Call(pn.critical, {
             "train": lambda solver, seed: (trained, data), "coarse": euler,

@@ -26,6 +26,7 @@ from pynode_jl.backends._optimizers import (
     SGD,
     Adam,
     Optimizer,
+    RMSprop,
     checked_optimizer,
 )
 from pynode_jl.backends._precision import (
@@ -77,7 +78,7 @@ def _torch(device: str | None) -> Backend:
     return TorchBackend(device)
 
 
-_OPTIMIZERS = ("sgd", "weight_decay", "clip_norm", "schedule")
+_OPTIMIZERS = ("sgd", "rmsprop", "weight_decay", "clip_norm", "schedule")
 register_backend(
     "jax",
     _jax,
@@ -152,6 +153,8 @@ def as_backend(backend: BackendLike, field: Field | Model | None = None) -> Back
 def written_for(needs: Field | Model | None) -> str:
     """Return the backend whose functions a field or model holds; "" where it holds none.
 
+    `needs` is the field or model.
+
     Raises:
         InvalidValueError: functions of several frameworks.
 
@@ -224,6 +227,7 @@ __all__ = [
     "Optimizer",
     "Precision",
     "Pullback",
+    "RMSprop",
     "RetCode",
     "Solution",
     "Stats",

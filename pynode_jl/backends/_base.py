@@ -265,6 +265,10 @@ class Backend(ABC):
         """Return the gradients of ``sum(cotangent * y(t1))`` to the weights, by name, and to `y0`.
 
         It is `pullback` at one time; arguments and errors are the same.
+
+        Args:
+            field, weights, y0, t_span, solver, gradient: as for `pullback`.
+            cotangent: ``(batch, *state_shape)``, the derivative of a loss with respect to y(t1).
         """
         initial = _arguments.batch("y0", y0, checked_field(field).state_shape, weights)
         weighting = _arguments.like("cotangent", cotangent, initial)
@@ -274,7 +278,7 @@ class Backend(ABC):
 
     @final
     def rhs(self, field: Field, weights: Mapping[str, Any], t: float, y: Any) -> Array:
-        """Return f(t, y) for states `y`, ``(batch, *state_shape)``."""
+        """Return f(t, y) of a `field` with `weights` for states `y`, ``(batch, *state_shape)``."""
         states = _arguments.batch("y", y, checked_field(field).state_shape, weights)
         arrays = _arguments.weights(weights, field.weight_shapes(), states.dtype)
         check_within((t := real_number("t", t, "A time such as 0.5."),), states.dtype)
@@ -358,8 +362,8 @@ class Backend(ABC):
         """Return a model's outputs for inputs `x`, ``(n, *input_shape)``, solved as one batch.
 
         An adaptive solver controls the error of the whole batch. A solve that fails is reported by
-        its return code; its outputs are what the state at that point gives. In the training's
-        `precision` its answers are those that training saw.
+        its return code; its outputs are what the state at that point gives. `weights` are all of
+        the model's, by name. In the training's `precision` its answers are those that training saw.
         """
         check_model(model)
         solver = Solver.of(solver)

@@ -36,7 +36,7 @@ _HINT = 'Use pn.Adam(1e-3), or a text such as "sgd:learning_rate=0.1,momentum=0.
 
 @dataclass(frozen=True)
 class Optimizer(ABC):
-    """What turns gradients into updates: `Adam` or `SGD`.
+    """What turns gradients into updates: `Adam`, `SGD` or `RMSprop`.
 
     Attributes:
         learning_rate: the full one, which `schedule` and `warmup` lower.
@@ -191,6 +191,8 @@ class Optimizer(ABC):
     def of(value: Optimizer | str | Mapping[str, Any]) -> Optimizer:
         """Return the optimiser that is meant by itself, by a text, or by a table.
 
+        `value` is an `Optimizer`, ``"sgd:momentum=0.9"``, or ``{"name": "adam"}``.
+
         Raises:
             UnknownNameError: no optimiser has that name.
             InvalidValueError: it is none of these, or has an option that does not exist.
@@ -224,12 +226,17 @@ class Optimizer(ABC):
                         "Remove it.",
                     )
             return kind(**table)
-        raise InvalidValueError("optimizer", value, "an Adam, an SGD, or the name of one", _HINT)
+        raise InvalidValueError("optimizer", value, "an Adam, SGD or RMSprop, or its name", _HINT)
 
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
     """Adam (Kingma & Ba 2015), in the form that torch and optax share; with `weight_decay`, AdamW.
+
+    Attributes:
+        b1, b2: how much of the running means of gradients and of their squares is kept, each in [0,
+            1).
+        eps: added to the root of the mean square, > 0.
 
     Example:
         >>> pn.Adam(3e-4).b1
@@ -275,8 +282,33 @@ class SGD(Optimizer):
             )
 
 
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """RMSprop (Tieleman & Hinton 2012), in torch's form: not centred, eps outside the root.
+
+    Attributes:
+        decay: of the mean of squared gradients; torch calls it alpha.
+        eps: added to the root of that mean.
+        momentum: of the scaled gradients, m = momentum m + gradient; 0 for none.
+
+    Example:
+        >>> pn.RMSprop(1e-3, momentum=0.9).to_dict()["decay"]
+        0.99
+    """
+
+    learning_rate: float = 1e-3
+    decay: float = 0.99
+    eps: float = 1e-8
+    momentum: float = 0.0
+
+    def _check_own(self) -> None:
+        self._put_number("decay", "0.99 is usual.", least=0, below=1)
+        self._put_number("eps", "1e-8 is usual.", above=0)
+        self._put_number("momentum", "0.9 is usual.", least=0, below=1)
+
+
 #: The optimisers by name, as configurations and texts have it.
-OPTIMIZERS: Mapping[str, type[Optimizer]] = {"adam": Adam, "sgd": SGD}
+OPTIMIZERS: Mapping[str, type[Optimizer]] = {"adam": Adam, "sgd": SGD, "rmsprop": RMSprop}
 # What others call them, and how they are written here.
 _MEANT = {
     "adamw": {"adam": "adam:weight_decay=0.01"},
@@ -287,6 +319,8 @@ _MEANT = {
 
 def checked_optimizer(value: object, *, backend: str | None = None) -> Optimizer:
     """Return the optimiser that is meant, if a backend has it.
+
+    `value` is what `Optimizer.of` takes.
 
     Raises:
         UnknownNameError, InvalidValueError: it is none, or one that `backend` lacks.

@@ -40,6 +40,8 @@ def checked_precision(
 ) -> Precision:
     """`precision` if a model can be trained so.
 
+    `gradient` is a name of `GRADIENTS`.
+
     Raises:
         UnknownNameError: no precision of that name.
         WrongSolverError: bfloat16 with tolerances or with an implicit solver.
@@ -100,6 +102,8 @@ def is_mixed(precision: Precision) -> bool:
 
 def in_precision(x: Array, precision: Precision) -> Array:
     """Return inputs as a training in a precision takes them: as they are, or in float64.
+
+    `x` are inputs, ``(n, *input_shape)``.
 
     Example:
         >>> from pynode_jl.backends import in_precision

@@ -45,6 +45,10 @@ class Capabilities:
 class BackendInfo:
     """A row of `BACKENDS`: what makes the backend for a device, and what it can do.
 
+    Attributes:
+        load: makes the backend for a device; None is its default.
+        capabilities: what it can do.
+
     Example:
         >>> from pynode_jl.backends import BACKENDS
         >>> BACKENDS["jax"].capabilities.dense_output

@@ -16,9 +16,11 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from pynode_jl._display import ShortRepr
 from pynode_jl.fields import Weights
 from pynode_jl.tasks import Task
 
+#: A NumPy array of any numbers.
 Array: TypeAlias = npt.NDArray[Any]
 
 
@@ -105,9 +107,11 @@ class Stats:
         )
 
 
-@dataclass(frozen=True)
-class Solution:
+@dataclass(frozen=True, repr=False)
+class Solution(ShortRepr):
     """States along a solve: `t` (times,) and `y` (times, batch, *state_shape).
+
+    `stats` has the counts of steps and evaluations.
 
     Example:
         >>> field, solver = pn.LinearField(1), pn.Solver("Euler", dt=0.5)
@@ -128,8 +132,8 @@ class Solution:
         return last
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(ShortRepr):
     """A model's answers and what they cost.
 
     Attributes:
@@ -179,18 +183,21 @@ class Evaluation:
         return float(np.mean(self.predictions == np.asarray(labels)))
 
     def score(self, task: Task, targets: Array) -> float:
-        """Return the task's score of these answers: an accuracy, or an RMSE."""
+        """Return the task's score of these answers: an accuracy, or an RMSE.
+
+        `targets` are those of the same samples.
+        """
         if task.comparison == "flips":
             return self.accuracy(targets)
         with np.errstate(over="ignore", invalid="ignore"):
             return task.score(task.scores(self.outputs.astype(np.float64), targets))
 
 
-@dataclass(frozen=True)
-class TrainState:
+@dataclass(frozen=True, repr=False)
+class TrainState(ShortRepr):
     """Everything that the next iteration depends on, besides configuration and data.
 
-    `weights`, `mu` and `nu` (Adam's moments; SGD's momentum is in `mu`) are name -> array, in the
+    `weights`, `mu` and `nu` (Adam's moments; momentum is in `mu`) are name -> array, in the
     same names; `iteration` counts the updates made.
 
     Example:
@@ -220,14 +227,16 @@ class TrainState:
         )
 
 
-@dataclass(frozen=True)
-class ChunkResult:
+@dataclass(frozen=True, repr=False)
+class ChunkResult(ShortRepr):
     """What a chunk of training gives back.
 
     `loss`, `accuracy` (of the batch, before the update; of another task the mean score)
     and `nf` have one entry per iteration done.
     `retcode` is not Success when an iteration met a loss or gradient that is not finite, or a solve
     that failed: `state` is then the last good one, and that iteration has made no update.
+
+    `seconds` is the time that the call took.
 
     Example:
         >>> from pynode_jl.backends import TrainState

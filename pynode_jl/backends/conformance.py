@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pynode_jl.backends import Backend
+from pynode_jl.backends import Backend, as_backend
 from pynode_jl.errors import PyNODEError
 from pynode_jl.fields import FunctionField
 from pynode_jl.solvers import Solver, SolverInfo, info
@@ -98,8 +98,15 @@ class OrderRow:
         return self.measured < (1 if self.claimed is None else self.claimed) - SLACK
 
 
-def measure_orders(backend: Backend, rows: Sequence[SolverInfo]) -> Iterator[OrderRow]:
+def measure_orders(backend: Backend | str, rows: Sequence[SolverInfo | str]) -> Iterator[OrderRow]:
     """Measure the order of each solver on `backend`, one after the other, float64.
+
+    Args:
+        backend: a backend, or its name.
+        rows: rows of the catalogue, or names.
+
+    Raises:
+        UnknownNameError: no backend, or no solver, has that name.
 
     Example:
         >>> from pynode_jl.diagnostics import measure_orders
@@ -107,8 +114,9 @@ def measure_orders(backend: Backend, rows: Sequence[SolverInfo]) -> Iterator[Ord
         >>> row.claimed, round(row.measured)
         (1, 1)
     """
+    backend = as_backend(backend)
     field = problem_field(backend.name)
-    for row in rows:
+    for row in [info(each) if isinstance(each, str) else each for each in rows]:
         begun = time.perf_counter()
         measured, single, problem = None, None, ""
         try:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pynode_jl.diagnostics import Trial
     from pynode_jl.runs import Config
     from pynode_jl.solvers import Solver
+    from pynode_jl.tasks import Task
     from pynode_jl.training import Trained
 
 
@@ -65,23 +66,26 @@ def adapt(
     # Settings last: an option belongs to the controller that is named.
     base = base.changed(settings(setting or []))
     writable(out)
-    rows, traces, fixed = [], {}, True
+    rows, traces, fixed, task = [], {}, True, None
     for seed in range(base.seed, base.seed + seeds):
         run = Run.create(replace(base, seed=seed), out / f"{wanted}-s{seed}")
         train_with_bar(run, run.folder.name)
         trained = run.trained
         rows.append(adaptation_row(trained, run.dataset, run.backend))
         traces[run.folder.name] = checks_table(trained.history)
-        fixed = trained.solver.fixed
+        fixed, task = trained.solver.fixed, trained.model.task
+    assert task is not None  # there is one seed at least
     table = pd.DataFrame(rows)
     text = table.to_csv(index=False)
     keep_earlier(out / f"{wanted}.csv", text, f"{wanted}.csv", f"{wanted}-trace.*")
     write_text(out / f"{wanted}.csv", text)
     paths = figures.save(
-        figures.adaptation_trace(dict(list(traces.items())[:4]), fixed=fixed),
+        figures.adaptation_trace(
+            dict(list(traces.items())[:4]), fixed=fixed, metric=task.metric, unit=task.unit
+        ),
         out / f"{wanted}-trace",
     )
-    _show_adapted(wanted, table)
+    _show_adapted(wanted, table, task)
     note(f"table and traces: {out / wanted}.csv, {paths[0]}")
 
 
@@ -191,34 +195,42 @@ def _base(config: Path | None) -> Config:
     return Config.from_toml(config)
 
 
-def _show_adapted(name: str, table: pd.DataFrame) -> None:
+def _show_adapted(name: str, table: pd.DataFrame, task: Task) -> None:
+    from pynode_jl.diagnostics import amount_text, interval_text
     from pynode_jl.runs import over_seeds
 
-    shown = table[
-        ["seed", "solver", "accuracy", "flips", "under", "verdict", "ode", "spread"]
-    ].copy()
-    shown["flips"] = [
-        "" if math.isnan(share) else f"{share:.1%} ({100 * low:.1f} to {100 * high:.1f}%)"
-        for share, low, high in zip(
-            table["flips"], table["flips_low"], table["flips_high"], strict=True
-        )
+    labels = task.comparison == "flips"
+    score, change = ("accuracy", "flips") if labels else ("score", "shift")
+    shown = table[["seed", "solver", score, change, "under", "verdict", "ode", "spread"]].copy()
+    ends = zip(*(table[f"{change}{end}"] for end in ("", "_low", "_high")), strict=True)
+    shown[change] = [
+        ""
+        if math.isnan(share)
+        else f"{share:.1%} ({100 * low:.1f} to {100 * high:.1f}%)"
+        if labels
+        else f"{amount_text(share, task.unit)} ({interval_text(low, high, task.unit)})"
+        for share, low, high in ends
     ]
     shown["evaluations"] = [
         f"{a:.1f} + {b:.1f}" for a, b in zip(table["nf_training"], table["nf_checks"], strict=True)
     ]
-    for column in ("accuracy", "ode"):
-        shown[column] = shown[column].map("{:.1%}".format)
+    for column in (score, "ode"):
+        shown[column] = shown[column].map(("{:.1%}" if labels else "{:.4g}").format)
     shown["spread"] = shown["spread"].map("{:.3f}".format)
     validations = [
         f"seed {seed}, validation: {text}"
         for seed, text in zip(table["seed"], table["validation"], strict=True)
     ]
     total = table["nf_training"] + table["nf_checks"]
+
+    def over_scores(column: str) -> str:
+        return f"{over_seeds(100 * table[column])} %" if labels else over_seeds(table[column], 4)
+
     show(
         lambda: table,
         frame_table(f"{name} controller: evaluations in training + checks", shown),
         *validations,
-        f"accuracy {over_seeds(100 * table['accuracy'])} %, of the ODE"
-        f" {over_seeds(100 * table['ode'])} %, evaluations an iteration {over_seeds(total)}"
+        f"{task.metric} {over_scores(score)}, of the ODE {over_scores('ode')}, evaluations an"
+        f" iteration {over_seeds(total)}"
         + (" (mean +- sample deviation over seeds)" if len(table) > 1 else ""),
     )

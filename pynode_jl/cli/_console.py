@@ -1,7 +1,7 @@
 """What commands print, and where: results on standard output, everything else on standard error.
 
-Nothing that they print is markup: a run may be named [/red]. A table is drawn for a terminal; into
-a pipe or file go its columns alone, never cut. With ``--json`` nothing but JSON is a result.
+Nothing that they print is markup: a run may be named [/red]. Tables have no boxes; in a terminal
+long cells are folded, in a pipe or file nothing is. With ``--json`` nothing but JSON is a result.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -67,7 +66,7 @@ def stream(*texts: Text | str) -> None:
 
 def plain_table(title: str, columns: Iterable[str], caption: str = "") -> Table:
     """Return a table of these columns, the first of them names, which are never broken."""
-    table = Table(title=title or None, caption=caption or None, title_justify="left")
+    table = Table(title=title or None, caption=caption or None)
     for number, column in enumerate(columns):
         table.add_column(column, no_wrap=number == 0, overflow="fold")
     return table
@@ -82,11 +81,22 @@ def frame_table(title: str, frame: pd.DataFrame) -> Table:
 
 
 def _print_table(table: Table) -> None:
-    table.caption_justify = "left"
-    drawn = console.is_terminal
-    table.box = box.SIMPLE_HEAD if drawn else None
-    table.pad_edge = drawn
-    if drawn and console.measure(table).minimum <= console.width:
+    # Rich wraps them to the width of the columns.
+    title, table.title = table.title, None
+    caption, table.caption = table.caption, None
+    if title:
+        title = title if table.row_count else f"{title}: none"
+        console.print(title, style="bold", soft_wrap=not console.is_terminal)
+    if table.row_count:
+        _print_columns(table)
+    if caption:
+        console.print(caption, soft_wrap=not console.is_terminal)
+
+
+def _print_columns(table: Table) -> None:
+    table.box = None
+    table.pad_edge = False
+    if console.is_terminal and console.measure(table).minimum <= console.width:
         console.print(table)
         return
     # Never cut: wider than the terminal, lines go on below.

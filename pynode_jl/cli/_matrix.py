@@ -62,7 +62,7 @@ def matrix(
     runs = of_one_task(find_runs(folders, skip), skip)
     writable(out)
     tests = [*(solver or ()), *(explicit_zoo() if zoo else ())]
-    with swap_bar(stderr, f"{len(runs)} runs") as on_solve:
+    with swap_bar(stderr, "matrix") as on_solve:
         found = runs_matrix(
             runs,
             tests or None,
@@ -82,7 +82,7 @@ def matrix(
         _verdicts_table(found),
     )
     note(
-        f"{int(found.table['seeds'].sum())} evaluations of {len(runs)} runs,"
+        f"evaluations: {int(found.table['seeds'].sum())}, runs: {len(runs)},"
         f" {time.monotonic() - begun:.0f} s"
     )
     note(f"matrix: {page}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -11,10 +12,12 @@ import typer
 
 from pynode_jl._io import write_text
 from pynode_jl.cli._commands import add_command, examples_text, new_app, with_output
-from pynode_jl.cli._console import note, plain_table, show, stream
+from pynode_jl.cli._console import console, note, plain_table, show, stream
 from pynode_jl.cli._running import expanded, keep_earlier, solver_names_from, writable
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from pynode_jl.solvers import SolverInfo
 
 app = new_app("List the solvers of the catalogue, or show one.")
@@ -45,14 +48,25 @@ def solvers(
     rows = catalogue(
         family=family, backend=cast(Any, backend), adaptive=adaptive, implicit=implicit, order=order
     )
-    table = plain_table("", ("name", "order", "steps", "backends", "family"))
-    for row in rows:
-        steps = [*["fixed"] * row.fixed_step, *["adaptive"] * row.adaptive]
-        order_text = "-" if row.order is None else str(row.order)
-        table.add_row(row.name, order_text, ",".join(steps), ",".join(row.backends), row.family)
-    show(lambda: [row.to_dict() for row in rows], table)
+    show(lambda: [row.to_dict() for row in rows], *_listed(rows))
     noted = sum(bool(row.note) for row in rows)
     note(f"{len(rows)} solvers, {noted} with a note: pynode-jl solvers show NAME")
+
+
+def _listed(rows: Sequence[SolverInfo]) -> list[Table | str]:
+    """Return one table for a pipe; for a terminal, where columns are few, one for each family."""
+    columns = ("name", "order", "steps", "backends")
+    by_family: dict[str, Table] = {}
+    whole = plain_table("", (*columns, "family"))
+    for row in rows:
+        steps = [*["fixed"] * row.fixed_step, *["adaptive"] * row.adaptive]
+        order = "-" if row.order is None else str(row.order)
+        cells = (row.name, order, ",".join(steps), ",".join(row.backends))
+        by_family.setdefault(row.family, plain_table(row.family, columns)).add_row(*cells)
+        whole.add_row(*cells, row.family)
+    if not console.is_terminal:
+        return [whole]
+    return [block for table in by_family.values() for block in (table, "")]
 
 
 def show_one(

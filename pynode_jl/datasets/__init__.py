@@ -13,6 +13,7 @@ from pynode_jl.datasets._circles import circles as circles
 from pynode_jl.datasets._dataset import Dataset as Dataset
 from pynode_jl.datasets._diabetes import diabetes as diabetes
 from pynode_jl.datasets._digits import digits as digits
+from pynode_jl.datasets._labels import checked_names as checked_names
 from pynode_jl.datasets._mnist import mnist as mnist
 from pynode_jl.datasets._moons import moons as moons
 from pynode_jl.datasets._normalization import NORMALIZATIONS
@@ -31,10 +32,12 @@ from pynode_jl.errors import InvalidValueError, UnknownNameError, nearest_names
 
 __all__ = [
     "DATASETS",
+    "NORMALIZATIONS",
     "Dataset",
     "Normalization",
     "annuli",
     "arrays",
+    "checked_names",
     "cifar10",
     "circles",
     "concentric_spheres",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pynode_jl._display import Viewed
 from pynode_jl._io import user_path
 from pynode_jl._validation import rounded
 from pynode_jl.datasets._arrays import (
@@ -23,7 +24,6 @@ from pynode_jl.datasets._columns import Columns, read_csv
 from pynode_jl.datasets._frames import arrays_of_frames, arrays_of_trajectories
 from pynode_jl.datasets._images import channels_first
 from pynode_jl.datasets._labels import checked_names
-from pynode_jl.datasets._named_task import AnyTask, named_task
 from pynode_jl.datasets._normalization import Normalization
 from pynode_jl.datasets._split import stratified_split
 from pynode_jl.datasets._targets import (
@@ -34,7 +34,15 @@ from pynode_jl.datasets._targets import (
 )
 from pynode_jl.errors import DataError, InvalidValueError
 from pynode_jl.seeding import checked_seed, generator
-from pynode_jl.tasks import Classification, Density, Regression, Task, Trajectory, check_task
+from pynode_jl.tasks import (
+    AnyTask,
+    Classification,
+    Density,
+    Regression,
+    Task,
+    Trajectory,
+    named_task,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +54,7 @@ _SHOWN = 12
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Dataset:
+class Dataset(Viewed):
     """Training and test examples of a task. Compare two by `fingerprint`.
 
     Attributes:
@@ -93,7 +101,9 @@ class Dataset:
         if not isinstance(self.name, str) or not self.name:
             raise InvalidValueError("name", self.name, "a non-empty string", "Name the data.")
         given: object = self.task
-        task = Classification(self.classes) if given is None else check_task(given)
+        width = target_width(self.y_train) if isinstance(given, (str, Mapping)) else 1
+        named = named_task(given, width)  # type: ignore[arg-type]  # refused there
+        task = Classification(self.classes) if named is None else named
         checked: dict[str, object] = {
             "task": task,
             "classes": getattr(task, "classes", 0),

@@ -19,9 +19,8 @@ from pynode_jl.datasets._columns import (
     numbers_of,
     refuse_missing,
 )
-from pynode_jl.datasets._named_task import AnyTask, named_task
 from pynode_jl.errors import DataError, InvalidValueError
-from pynode_jl.tasks import Classification, Density, Trajectory
+from pynode_jl.tasks import AnyTask, Classification, Density, Trajectory, named_task
 
 if TYPE_CHECKING:  # it takes a second to import
     import pandas as pd

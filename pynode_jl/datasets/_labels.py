@@ -179,6 +179,11 @@ def checked_names(names: object, classes: int) -> tuple[str, ...]:
 
     Raises:
         InvalidValueError: it is none, or of another length.
+
+    Example:
+        >>> from pynode_jl.datasets import checked_names
+        >>> checked_names(["no", "yes"], 2)
+        ('no', 'yes')
     """
     given = tuple(names) if isinstance(names, list | tuple) else ()
     if len(set(given)) != classes or not all(isinstance(each, str) for each in given):

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from pynode_jl._io import check_regular, user_path
 from pynode_jl._validation import text
 from pynode_jl.datasets._dataset import Dataset
-from pynode_jl.datasets._named_task import AnyTask, named_task
 from pynode_jl.errors import DataError, InvalidValueError
-from pynode_jl.tasks import Density
+from pynode_jl.tasks import AnyTask, Density, named_task
 
 _STATES = ("x", "data", "features", "images", "inputs")
 _TARGETS = ("y", "label", "labels", "target", "targets")

@@ -8,11 +8,14 @@ says what speaks against it.
 from __future__ import annotations
 
 import json
+import logging
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pynode_jl._display import Advance, Drawn, progress_bar
 from pynode_jl._io import json_values
 from pynode_jl._validation import instance, items, optional_callable, whole_number
 from pynode_jl.backends import BackendLike, as_backend
@@ -21,6 +24,7 @@ from pynode_jl.diagnostics._crossings import CROSSINGS
 from pynode_jl.diagnostics._diagnostic import Context, Diagnostic, Finding
 from pynode_jl.diagnostics._error_share import ERROR_SHARE
 from pynode_jl.diagnostics._fan import ERROR_TRANSPORT
+from pynode_jl.diagnostics._files import read_report, write_report
 from pynode_jl.diagnostics._folds import FOLDS
 from pynode_jl.diagnostics._order_test import ORDER
 from pynode_jl.diagnostics._sentences import weakness_text
@@ -30,6 +34,11 @@ from pynode_jl.diagnostics._verdict import Criterion, Verdict
 from pynode_jl.models import Model
 from pynode_jl.solvers import Solver
 from pynode_jl.training import TrainedLike, TrainedModel, as_trained_model, check_fit
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LOG = logging.getLogger(__name__)
 
 #: All diagnostics, in the order in which they are run and shown.
 DIAGNOSTICS: tuple[Diagnostic, ...] = (
@@ -50,8 +59,8 @@ _UNFIT = {
 }
 
 
-@dataclass(frozen=True)
-class Certificate:
+@dataclass(frozen=True, repr=False)
+class Certificate(Drawn):
     """One model's verdict and what its diagnostics found.
 
     Attributes:
@@ -78,6 +87,57 @@ class Certificate:
     samples: int
     swap: SwapReport
     findings: tuple[Finding, ...]
+
+    def __repr__(self) -> str:
+        return f"Certificate({self.verdict!r}, {len(self.findings)} findings)"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the certificate to a JSON file; the diagnostics' own measurements are left out.
+
+        Raises:
+            OutputError: the file cannot be written.
+
+        Example:
+            >>> certificate = pn.certify(trained, data, diagnostics=[], backend="jax")
+            >>> certificate.save("certificate.json")
+            >>> pn.Certificate.load("certificate.json").text == certificate.text
+            True
+        """
+        findings = [{**each.to_dict(), "clause": each.clause} for each in self.findings]
+        values = {**self.to_dict(), "swap": self.swap.to_values(), "findings": findings}
+        write_report(path, "Certificate", values)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Certificate:
+        """Return the certificate that `save` wrote.
+
+        Raises:
+            InputError: no such file, a damaged one, or another.
+        """
+
+        def build(values: Mapping[str, Any]) -> Certificate:
+            return cls(
+                Solver.from_dict(values["solver"]),
+                values["data"],
+                values["model"],
+                values["backend"],
+                values["samples"],
+                SwapReport.from_values(values["swap"]),
+                tuple(Finding(**each) for each in values["findings"]),
+            )
+
+        return read_report(path, "Certificate", build)
+
+    def plot(self) -> Figure:
+        """Draw what the diagnostics measured; `Certificate.swap` has plots of its own.
+
+        Raises:
+            InvalidValueError: nothing was measured, or the certificate was read from a file.
+
+        Example:
+            >>> figure = pn.certify(trained, data, backend="jax").plot()
+        """
+        return self._figure()
 
     @property
     def verdict(self) -> Verdict:
@@ -157,6 +217,7 @@ def certify(
     diagnostics: Sequence[Diagnostic] | None = None,
     backend: BackendLike = None,
     on_stage: Callable[[str], None] | None = None,
+    progress: bool | None = None,
 ) -> Certificate:
     """Give the verdict on a trained model, and run all diagnostics on it.
 
@@ -172,6 +233,7 @@ def certify(
         diagnostics: what to run beside the swap; default `DIAGNOSTICS`.
         backend: what integrates, or its name; default `get_backend()`.
         on_stage: called before the swap and before each diagnostic, with its name.
+        progress: whether to show a progress bar; default: in a notebook.
 
     Raises:
         InvalidValueError: no samples, a margin or confidence out of range, an unknown criterion.
@@ -193,24 +255,28 @@ def certify(
     )
     for each in chosen:
         instance("diagnostics", each, Diagnostic, expected, hint)
-    _tell(on_stage, "swaps")
-    swapped = swap(
-        trained,
-        dataset,
-        margin=margin,
-        confidence=confidence,
-        criterion=criterion,
-        backend=backend,
-    )
-    context = Context(trained, dataset, backend, swapped, samples)
-    unfit = _UNFIT.get(swapped.verdict.kind)
-    findings = []
-    for diagnostic in chosen:
-        if unfit is not None:
-            findings.append(diagnostic.not_run(unfit))
-            continue
-        _tell(on_stage, diagnostic.name)
-        findings.append(diagnostic(context))
+    with progress_bar("certify", progress) as advance:
+        tell = _Stages(len(chosen) + 1, on_stage, advance)
+        tell("swaps")
+        swapped = swap(
+            trained,
+            dataset,
+            margin=margin,
+            confidence=confidence,
+            criterion=criterion,
+            backend=backend,
+            progress=False,
+        )
+        context = Context(trained, dataset, backend, swapped, samples)
+        unfit = _UNFIT.get(swapped.verdict.kind)
+        findings = []
+        for diagnostic in chosen:
+            if unfit is not None:
+                findings.append(diagnostic.not_run(unfit))
+                continue
+            tell(diagnostic.name)
+            findings.append(diagnostic(context))
+        tell.end(swapped.verdict.kind)
     return Certificate(
         trained.solver,
         _data_line(dataset),
@@ -222,9 +288,26 @@ def certify(
     )
 
 
-def _tell(on_stage: Callable[[str], None] | None, name: str) -> None:
-    if on_stage is not None:
-        on_stage(name)
+@dataclass
+class _Stages:
+    """What is told before each stage: the log, a bar, the user's function."""
+
+    count: int
+    on_stage: Callable[[str], None] | None
+    advance: Advance | None
+    done: int = 0
+
+    def __call__(self, name: str) -> None:
+        _LOG.debug("certificate, stage %d of %d: %s", self.done + 1, self.count, name)
+        if self.advance is not None:
+            self.advance(self.done, self.count, name)
+        if self.on_stage is not None:
+            self.on_stage(name)
+        self.done += 1
+
+    def end(self, said: str) -> None:
+        if self.advance is not None:
+            self.advance(self.count, self.count, said)
 
 
 def _data_line(dataset: Dataset) -> str:

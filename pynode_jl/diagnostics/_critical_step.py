@@ -19,6 +19,7 @@ from typing import Literal, get_args
 
 import pandas as pd
 
+from pynode_jl._display import ShortRepr, Viewed
 from pynode_jl._validation import choice, items, optional_callable, real_number, whole_number
 from pynode_jl.backends import Backend, BackendLike, RetCode, as_backend
 from pynode_jl.datasets import Dataset
@@ -95,8 +96,8 @@ class Trial:
         return self.solver.stepping.size
 
 
-@dataclass(frozen=True)
-class CriticalReport:
+@dataclass(frozen=True, repr=False)
+class CriticalReport(ShortRepr, Viewed):
     """Where models begin to hold.
 
     Attributes:
@@ -322,6 +323,7 @@ def _trial(
         confidence=confidence,
         criterion=criterion,
         backend=backend,
+        progress=False,
     )
     verdict, found = report.verdict, report.verdict.decisive
     shares = (math.nan,) * 3 if found is None else (found.share, found.low, found.high)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pynode_jl import proportions
+from pynode_jl._display import ShortRepr
 from pynode_jl._validation import rounded
 from pynode_jl.backends import Array, BackendLike, as_backend
 from pynode_jl.diagnostics._diagnostic import Context, Diagnostic, Finding, Outcome
@@ -28,8 +29,8 @@ from pynode_jl.training import TrainedLike, as_trained_model
 _SAMPLES = 500
 
 
-@dataclass(frozen=True)
-class CrossingReport:
+@dataclass(frozen=True, repr=False)
+class CrossingReport(ShortRepr):
     """Neighbours whose order is reversed, step by step.
 
     Attributes:
@@ -71,6 +72,8 @@ class CrossingReport:
         Neighbours share samples: they count as as many independent ones as there are samples. The
         lower end allows for the choice of the worst among all steps; the upper one is the largest
         of all steps.
+
+        `confidence` is that of the interval, 0.95 say.
         """
         error = (1.0 - confidence) / 2.0
         per_neighbour = min(1.0, self.samples / self.neighbours)
@@ -97,7 +100,7 @@ def order_violations(
         trained: the model; its states must have dimension 1 or 2.
         x: samples, ``(n, *input_shape)``; the denser, the finer the measure.
         solver: whose steps; default the training solver.
-        flow: the adaptive solver that stands for the ODE's flow.
+        flow: the adaptive solver (or its text, or its table) that stands for the ODE's flow.
         backend: what integrates, or its name; default `get_backend()`.
 
     Raises:
@@ -112,6 +115,7 @@ def order_violations(
     trained = as_trained_model(trained)
     backend = as_backend(backend, trained.model)
     solver = trained.solver if solver is None else Solver.of(solver)
+    flow = Solver.of(flow)
     model, weights = trained.model, trained.field_weights
     start = initial_states(trained, x)
     _check_plane("x.shape", start)

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from pynode_jl import proportions
+from pynode_jl._display import ShortRepr, short
 from pynode_jl.backends import Array, Backend, Evaluation
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics._reference import REFERENCE, Reference
@@ -31,7 +32,7 @@ NUMBERS_AT_ONCE = 2e6
 SHARE_MARGIN = 0.03
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Finding:
     """What one diagnostic found.
 
@@ -61,6 +62,9 @@ class Finding:
     data: Mapping[str, Any] = field(default_factory=dict)
     clause: str = ""
     report: Any = None
+
+    def __repr__(self) -> str:
+        return f"Finding({self.name!r}, {self.outcome!r}, {short(self.text)})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return name, outcome, text, limits and data."""
@@ -118,7 +122,10 @@ class Share:
         return f"{points(self.low)} to {points(self.high)}%"
 
     def told(self, noun: str) -> str:
-        """Return count, samples and interval in words: "12 of 1000 answers (0.6 to 2.1%)"."""
+        """Return count, samples and interval in words: "12 of 1000 answers (0.6 to 2.1%)".
+
+        `noun` is what is counted: "answers".
+        """
         return f"{self.count} of {self.total} {noun} ({self.interval})"
 
     def __str__(self) -> str:
@@ -129,8 +136,8 @@ class Share:
         return {"count": self.count, "total": self.total, "low": self.low, "high": self.high}
 
 
-@dataclass(frozen=True)
-class Context:
+@dataclass(frozen=True, repr=False)
+class Context(ShortRepr):
     """What diagnostics share: the model, its data, the swap, and the one reference solve.
 
     Attributes:
@@ -235,7 +242,10 @@ class Context:
         return self.x[: int(most)]
 
     def share(self, count: int, total: int, *, unsure: int = 0) -> Share:
-        """Return a share with its interval at the verdict's confidence."""
+        """Return a share with its interval at the verdict's confidence.
+
+        `count` of `total` samples, and up to `unsure` more, belong to it.
+        """
         return Share.of(int(count), int(total), self.confidence, unsure=int(unsure))
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pynode_jl._display import ShortRepr
 from pynode_jl._validation import rounded
 from pynode_jl.backends import Array
 from pynode_jl.diagnostics._diagnostic import Context, Diagnostic, Finding
@@ -20,8 +21,8 @@ from pynode_jl.errors import InvalidValueError
 _HALF, _ALL = 0.5, 1.0
 
 
-@dataclass(frozen=True)
-class ErrorShare:
+@dataclass(frozen=True, repr=False)
+class ErrorShare(ShortRepr):
     """Margins of all test samples, and the numerical error in them.
 
     Attributes:
@@ -54,6 +55,9 @@ def error_share(logits: Array, exact: Array) -> ErrorShare:
     Args:
         logits: (n, classes), under a solver.
         exact: (n, classes), of the same samples under the ODE.
+
+    Raises:
+        InvalidValueError: two arrays of other shapes than (n, classes).
 
     Example:
         >>> from pynode_jl.diagnostics import error_share

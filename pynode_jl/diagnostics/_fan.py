@@ -17,6 +17,7 @@ from functools import reduce
 import numpy as np
 import numpy.typing as npt
 
+from pynode_jl._display import ShortRepr
 from pynode_jl.backends import Array, Backend, BackendLike, as_backend
 from pynode_jl.diagnostics._diagnostic import (
     Context,
@@ -56,8 +57,8 @@ _AGREEING = 0.9
 _LINEAR = 0.1
 
 
-@dataclass(frozen=True)
-class Fan:
+@dataclass(frozen=True, repr=False)
+class Fan(ShortRepr):
     """The errors of one solve, sample by sample; states flattened to `size` numbers, float64.
 
     Attributes:
@@ -128,7 +129,7 @@ def fan(
         x: samples, ``(n, *input_shape)``; each step makes n Jacobians of size x size numbers, and
             several times as many where the field is stiff.
         solver: whose errors; default the training solver.
-        flow: the adaptive solver that stands for the ODE's flow.
+        flow: the adaptive solver (or its text, or its table) that stands for the ODE's flow.
         backend: what integrates, or its name; default `get_backend()`.
 
     Raises:
@@ -144,6 +145,7 @@ def fan(
     trained = as_trained_model(trained)
     backend = as_backend(backend, trained.model)
     solver = trained.solver if solver is None else Solver.of(solver)
+    flow = Solver.of(flow)
     model, weights = trained.model, trained.field_weights
     y0 = initial_states(trained, x)
     n = y0.shape[0]

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pynode_jl._display import ShortRepr
 from pynode_jl._validation import optional_callable, whole_number
 from pynode_jl.backends import Array, BackendLike, as_backend
 from pynode_jl.diagnostics._diagnostic import (
@@ -50,8 +51,8 @@ BLIND_SPOTS = (
 _MOST_FINEST = 2**20
 
 
-@dataclass(frozen=True)
-class FoldReport:
+@dataclass(frozen=True, repr=False)
+class FoldReport(ShortRepr):
     """Determinants of the step maps along trajectories.
 
     Attributes:
@@ -180,8 +181,8 @@ def fold_step(
     return span / good, span / bad
 
 
-@dataclass(frozen=True)
-class FoldScan:
+@dataclass(frozen=True, repr=False)
+class FoldScan(ShortRepr):
     """Folds at many steps of one method.
 
     Attributes:

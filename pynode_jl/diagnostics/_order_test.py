@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from pynode_jl._display import ShortRepr
 from pynode_jl._validation import whole_number
 from pynode_jl.backends import Array, BackendLike, as_backend
 from pynode_jl.diagnostics._diagnostic import Context, Diagnostic, Finding
@@ -24,12 +25,14 @@ from pynode_jl.training import TrainedLike, as_trained_model
 
 # Differences of final states below this many roundings show rounding, not an order.
 _ROUNDINGS = 200
+# How often a step is halved, and the steps of a solve whose solver does not limit them.
+_HALVINGS, _MOST_STEPS = 6, 100_000
 # How far an observed order may be from the method's, and from the one before.
 SLACK = 0.3
 
 
-@dataclass(frozen=True)
-class OrderReport:
+@dataclass(frozen=True, repr=False)
+class OrderReport(ShortRepr):
     """Final states at steps h, h/2, h/4, ...
 
     Distances are means over samples of |a - b| / (1 + |b|), as a reference measures them.
@@ -88,7 +91,7 @@ def order_test(
     trained: TrainedLike,
     x: npt.ArrayLike,
     *,
-    halvings: int = 6,
+    halvings: int = _HALVINGS,
     solver: Solver | None = None,
     exact: npt.ArrayLike | None = None,
     floor: float = float("nan"),
@@ -158,9 +161,12 @@ def _distance(a: Array, b: Array) -> float:
 
 
 def _run(context: Context) -> Finding:
+    # Of very short steps fewer halvings: the finest solve must keep within its budget.
+    budget = (context.stepped.max_steps or _MOST_STEPS) // context.own_steps
     report = order_test(
         context.trained,
         context.x,
+        halvings=min(max(budget.bit_length() - 1, 2), _HALVINGS),
         solver=context.stepped,
         exact=context.exact.states[: len(context.x)],
         floor=context.reference.error,

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from pynode_jl._display import ShortRepr
 from pynode_jl.backends import Array, Evaluation, RetCode, Stats
 from pynode_jl.diagnostics._sentences import reference_text
 from pynode_jl.solvers import Solver
@@ -107,8 +108,8 @@ class ReferenceCost:
         return cls(values["solver"], values["error"], values["unsure"], attempts)
 
 
-@dataclass(frozen=True)
-class Reference:
+@dataclass(frozen=True, repr=False)
+class Reference(ShortRepr):
     """The ODE's answers and final states.
 
     Attributes:
@@ -152,11 +153,17 @@ class Reference:
         return float("nan") if self.evaluation is None else state_error(evaluation, self.evaluation)
 
     def accuracy(self, labels: Array) -> float:
-        """Return the ODE's accuracy; nan without a reference."""
+        """Return the ODE's accuracy; nan without a reference.
+
+        `labels` are those of the test set, ``(n,)``.
+        """
         return float("nan") if self.evaluation is None else self.evaluation.accuracy(labels)
 
     def score(self, task: Task, targets: Array) -> float:
-        """Return the ODE's score; nan without a reference."""
+        """Return the ODE's score; nan without a reference.
+
+        `targets` are those of the test set.
+        """
         return float("nan") if self.evaluation is None else self.evaluation.score(task, targets)
 
     @property

@@ -85,6 +85,8 @@ def share_text(share: float) -> str:
 def score_text(value: float, metric: str) -> str:
     """Return a score with its name: "99.9%" of accuracies, "RMSE 0.123" of others.
 
+    `value` is the score, `metric` a task's `metric`.
+
     Example:
         >>> from pynode_jl.diagnostics import score_text
         >>> score_text(0.5, "accuracy"), score_text(0.5, "RMSE")
@@ -98,6 +100,8 @@ def score_text(value: float, metric: str) -> str:
 def amount_text(value: float, unit: str) -> str:
     """Return a change of answers with its unit: "12.3%" of shares, "0.12 nats per dimension".
 
+    `value` is the change, a share where the unit is of shares.
+
     Example:
         >>> from pynode_jl.diagnostics import amount_text
         >>> amount_text(0.123, "of their error"), amount_text(0.123, "nats per dimension")
@@ -109,6 +113,8 @@ def amount_text(value: float, unit: str) -> str:
 
 def interval_text(low: float, high: float, unit: str) -> str:
     """Return an interval of changes, the unit once: "10 to 14%", "0.1 to 0.2 nats".
+
+    `low` and `high` are its ends.
 
     Example:
         >>> from pynode_jl.diagnostics import interval_text

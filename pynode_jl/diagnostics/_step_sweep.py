@@ -30,6 +30,8 @@ _FLOAT32_TOLERANCE = 1e-5
 def by_step(context: Context) -> pd.DataFrame:
     """Evaluate the test set at steps, or tolerances, down to far finer than the training one.
 
+    `context` has the model, its data and its swap.
+
     Returns:
         One row per setting, the coarsest first: ``setting`` (step or tolerance), ``label``, ``own``
         (the training solver's), ``nf``, ``accuracy``, ``flips`` (the share of answers that differ

@@ -8,16 +8,19 @@ with those of the training solver (`diagnostics._verdict`). An ODE keeps its ans
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from pynode_jl._display import Advance, Drawn, progress_bar
 from pynode_jl._validation import optional_callable
 from pynode_jl.backends import (
     Array,
@@ -30,6 +33,7 @@ from pynode_jl.backends import (
     is_mixed,
 )
 from pynode_jl.datasets import Dataset
+from pynode_jl.diagnostics._files import read_report, write_report
 from pynode_jl.diagnostics._paper_rules import ten_points, three_points
 from pynode_jl.diagnostics._reference import (
     Reference,
@@ -64,12 +68,16 @@ from pynode_jl.solvers import Solver
 from pynode_jl.tasks import Task
 from pynode_jl.training import TrainedLike, TrainedModel, as_trained_model, check_fit
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LOG = logging.getLogger(__name__)
 # Training samples that tell an overfitted model from an untrained one.
 _TRAINING_SAMPLES = 2_000
 
 
-@dataclass(frozen=True)
-class SwapReport:
+@dataclass(frozen=True, repr=False)
+class SwapReport(Drawn):
     """A trained model under many solvers.
 
     Attributes:
@@ -99,6 +107,68 @@ class SwapReport:
     verdict: Verdict
     reference: Reference | None = None
     cost: ReferenceCost | None = None
+
+    def __repr__(self) -> str:
+        return f"SwapReport({self.verdict!r}, {len(self.table)} test solves)"
+
+    def plot(self, kind: str = "solvers") -> Figure:
+        """Draw the test solves.
+
+        Args:
+            kind: "solvers", a table of scores by solver and step; "steps", scores against the step;
+                "flips", the changes that the verdict rests on, with their intervals.
+
+        Raises:
+            InvalidValueError: another kind, or a report without test solves.
+
+        Example:
+            >>> figure = pn.swap(trained, data, ["RK4"], backend="jax").plot("flips")
+        """
+        return self._figure(kind=kind)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report to a JSON file; the reference's states are left out.
+
+        Raises:
+            OutputError: the file cannot be written.
+
+        Example:
+            >>> report = pn.swap(trained, data, ["RK4"], backend="jax")
+            >>> report.save("report.json")
+            >>> pn.SwapReport.load("report.json").verdict == report.verdict
+            True
+        """
+        write_report(path, "SwapReport", self.to_values())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> SwapReport:
+        """Return the report that `save` wrote.
+
+        Raises:
+            InputError: no such file, a damaged one, or another.
+        """
+        return read_report(path, "SwapReport", cls.from_values)
+
+    def to_values(self) -> dict[str, Any]:
+        """Return `to_dict` and the table's columns; `from_values` reads them back."""
+        return {**self.to_dict(), "table": self.table.to_dict("list")}
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> SwapReport:
+        """Return what `to_values` wrote.
+
+        Raises:
+            KeyError, TypeError: values that it did not write.
+        """
+        cost = values["reference"]
+        return cls(
+            pd.DataFrame(values["table"]),
+            values["trained"],
+            math.nan if values["ode"] is None else values["ode"],
+            values["chance"],
+            Verdict.from_dict(values["verdict"]),
+            cost=None if cost is None else ReferenceCost.from_dict(cost),
+        )
 
     @property
     def rounding(self) -> Rounding | None:
@@ -151,6 +221,7 @@ def swap(
     criterion: Criterion = "flips",
     backend: BackendLike = None,
     on_solve: Callable[[int, int, str], None] | None = None,
+    progress: bool | None = None,
 ) -> SwapReport:
     """Evaluate a trained model under other solvers, on the whole test set.
 
@@ -170,6 +241,7 @@ def swap(
         backend: what integrates, or its name; default `get_backend()`.
         on_solve: called before each solve with its number, their number and its label; all solves
             of the reference have one number.
+        progress: whether to show a progress bar; default: in a notebook.
 
     Returns:
         `SwapReport`. A step longer than the interval is left out. Of a method's steps that
@@ -196,25 +268,45 @@ def swap(
     span = abs(trained.model.t1 - trained.model.t0)
     longest = max(abs(b - a) for a, b in pairwise(trained.model.times))
     plan = list(planned(trained.solver, tests, factors, span, longest=longest))
-    solve = _Solves(trained, backend, len(plan) + 2, on_solve)
-    own = solve(1, trained.solver, dataset.x_test)
-    learned = skill(task, own, Samples(dataset.x_test, dataset.y_test), confidence)
-    undecided = Verdict(
-        "undecided",
-        "",
-        criterion,
-        trained.solver.label,
-        dataset.n_test,
-        confidence,
-        margin,
-        own.score(task, dataset.y_test),
-        skill=learned,
-        task=task.kind,
-        metric=task.metric,
-        unit=task.unit,
-        higher_is_better=task.higher_is_better,
-    )
-    return _report(undecided, learned, own, plan, solve, dataset)
+    with progress_bar("swap", progress) as advance:
+        solve = _Solves(trained, backend, len(plan) + 2, _telling(advance, on_solve))
+        own = solve(1, trained.solver, dataset.x_test)
+        learned = skill(task, own, Samples(dataset.x_test, dataset.y_test), confidence)
+        undecided = Verdict(
+            "undecided",
+            "",
+            criterion,
+            trained.solver.label,
+            dataset.n_test,
+            confidence,
+            margin,
+            own.score(task, dataset.y_test),
+            skill=learned,
+            task=task.kind,
+            metric=task.metric,
+            unit=task.unit,
+            higher_is_better=task.higher_is_better,
+        )
+        found = _report(undecided, learned, own, plan, solve, dataset)
+        if advance is not None:
+            advance(solve.count, solve.count, found.verdict.kind)
+    _LOG.info("swap of %s: %s", trained.solver.label, found.verdict.text)
+    return found
+
+
+def _telling(
+    advance: Advance | None, on_solve: Callable[[int, int, str], None] | None
+) -> Callable[[int, int, str], None]:
+    """Return what is called before each solve: logs it, moves a bar, calls the user's function."""
+
+    def tell(number: int, count: int, label: str) -> None:
+        _LOG.debug("solve %d of %d: %s", number, count, label)
+        if advance is not None:
+            advance(number - 1, count, label)
+        if on_solve is not None:
+            on_solve(number, count, label)
+
+    return tell
 
 
 def _report(
@@ -267,11 +359,10 @@ class _Solves:
     trained: TrainedModel
     backend: Backend
     count: int
-    on_solve: Callable[[int, int, str], None] | None
+    on_solve: Callable[[int, int, str], None]
 
     def __call__(self, number: int, solver: Solver, x: Array) -> Evaluation:
-        if self.on_solve is not None:
-            self.on_solve(number, self.count, solver.label)
+        self.on_solve(number, self.count, solver.label)
         model = self.trained.model
         try:
             return self.backend.evaluate(

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pandas as pd
 
+from pynode_jl._display import Drawn, ShortRepr, progress_bar
 from pynode_jl._validation import instance, items, optional_callable
 from pynode_jl.backends import Array, Backend, BackendLike, RetCode, as_backend
 from pynode_jl.datasets import Dataset
@@ -26,6 +27,10 @@ from pynode_jl.proportions import lower_bound, mean_interval, upper_bound
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Trained, TrainedLike, as_trained_model
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Columns of the table of a swap matrix, where answers are labels.
 MATRIX_COLUMNS = (
     "train_solver",
     "test",
@@ -56,13 +61,14 @@ _SHIFTS = {
     "flips_low": "shift_low",
     "flips_high": "shift_high",
 }
+#: The same where answers are numbers.
 SHIFT_MATRIX_COLUMNS = tuple(
     _SHIFTS.get(name, name) for name in MATRIX_COLUMNS if name != "agreement"
 )
 
 
-@dataclass(frozen=True)
-class SwapMatrix:
+@dataclass(frozen=True, repr=False)
+class SwapMatrix(ShortRepr, Drawn):
     """Training solvers (rows) by test solvers (columns), seeds aggregated.
 
     Attributes:
@@ -95,17 +101,30 @@ class SwapMatrix:
     seconds: float
     report: SwapReport | None = None
 
+    def plot(self) -> Figure:
+        """Draw the matrix, rows and columns that behave alike beside each other.
+
+        Example:
+            >>> from pynode_jl.diagnostics import swap_matrix
+            >>> matrix = swap_matrix([(trained, data)], ["RK4"], factors=[1.0], backend="jax")
+            >>> figure = matrix.plot()
+        """
+        return self._figure()
+
     def grid(self, value: str = "") -> pd.DataFrame:
         """Return a column of `table` (default: accuracies, or scores) as a matrix: training solvers
-        down, test solvers across."""
+        down, test solvers across.
+
+        `value` is the name of the column.
+        """
         value = value or ("accuracy" if "accuracy" in self.table else "score")
         grid = self.table.pivot(index="train_solver", columns="test", values=value)
         # A training solver whose every test was left out has no row in the table.
         return grid.reindex(self.trained["train_solver"].to_list())
 
 
-@dataclass(frozen=True)
-class Clusters:
+@dataclass(frozen=True, repr=False)
+class Clusters(ShortRepr):
     """Which rows and which columns of a grid behave alike (average linkage, Euclidean).
 
     Attributes:
@@ -137,6 +156,7 @@ def swap_matrix(
     backend: BackendLike = None,
     on_solve: Callable[[int, int, str], None] | None = None,
     on_skip: Callable[[int, PyNODEError], None] | None = None,
+    progress: bool | None = None,
 ) -> SwapMatrix:
     """Evaluate many trained models under many solvers.
 
@@ -153,6 +173,7 @@ def swap_matrix(
         on_solve: called before each solve with its model's number, the number of models and a text.
         on_skip: called with the number of a model that `swap` refuses, and the refusal; the others
             go on, if there are any. Without it the first refusal ends the matrix.
+        progress: whether to show a progress bar; default: in a notebook.
 
     Raises:
         InvalidValueError: no model, not as many labels, or what `swap` refuses.
@@ -174,48 +195,58 @@ def swap_matrix(
     backend = as_backend(backend)
     rows: list[pd.DataFrame] = []
     summaries, seconds = [], 0.0
-    for number, ((trained, dataset), label) in enumerate(zip(models, names, strict=True), start=1):
-        mine = None if tests is None else [t for t in tests if _fits(trained.solver, t, backend)]
-
-        def show(_: int, __: int, test: str, number: int = number, label: str = label) -> None:
-            if on_solve is not None:
-                on_solve(number, len(models), f"{label}: {test}")
-
-        try:
-            report = swap(
-                trained,
-                dataset,
-                mine,
-                factors=factors,
-                margin=margin,
-                confidence=confidence,
-                criterion=criterion,
-                backend=backend,
-                on_solve=show,
+    with progress_bar("swap matrix", progress) as advance:
+        for number, ((trained, dataset), label) in enumerate(
+            zip(models, names, strict=True), start=1
+        ):
+            mine = (
+                None if tests is None else [t for t in tests if _fits(trained.solver, t, backend)]
             )
-        except PyNODEError as error:
-            if on_skip is None or (number == len(models) and not rows):
-                raise
-            on_skip(number, error)
-            continue
-        rows.append(
-            _scored(report, dataset.n_test).assign(
-                own=report.table["label"] == trained.solver.label,
-                samples=dataset.n_test,
-                train_solver=label,
+
+            def show(_: int, __: int, test: str, number: int = number, label: str = label) -> None:
+                if advance is not None:
+                    advance(number - 1, len(models), f"{label}: {test}")
+                if on_solve is not None:
+                    on_solve(number, len(models), f"{label}: {test}")
+
+            try:
+                report = swap(
+                    trained,
+                    dataset,
+                    mine,
+                    factors=factors,
+                    margin=margin,
+                    confidence=confidence,
+                    criterion=criterion,
+                    backend=backend,
+                    on_solve=show,
+                    progress=False,
+                )
+            except PyNODEError as error:
+                if on_skip is None or (number == len(models) and not rows):
+                    raise
+                on_skip(number, error)
+                continue
+            rows.append(
+                _scored(report, dataset.n_test).assign(
+                    own=report.table["label"] == trained.solver.label,
+                    samples=dataset.n_test,
+                    train_solver=label,
+                )
             )
-        )
-        seconds += float(report.table["seconds"].sum())
-        summaries.append(
-            {
-                "train_solver": label,
-                "as trained": report.trained,
-                "as an ODE": report.ode,
-                "worst damage": report.verdict.drop,
-                "verdict": report.verdict.kind,
-                "samples": dataset.n_test,
-            }
-        )
+            seconds += float(report.table["seconds"].sum())
+            summaries.append(
+                {
+                    "train_solver": label,
+                    "as trained": report.trained,
+                    "as an ODE": report.ode,
+                    "worst damage": report.verdict.drop,
+                    "verdict": report.verdict.kind,
+                    "samples": dataset.n_test,
+                }
+            )
+        if advance is not None:
+            advance(len(models), len(models), "")
     table = _aggregated(pd.concat(rows))
     shares = "accuracy" in table
     return SwapMatrix(table, _summary(pd.DataFrame(summaries), shares), seconds, report)

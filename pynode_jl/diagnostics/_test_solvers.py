@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pynode_jl._validation import items, real_number
 from pynode_jl.errors import InvalidValueError, WrongSolverError
@@ -11,10 +11,12 @@ from pynode_jl.solvers import Solver
 
 #: The paper's factors on the training step or tolerance.
 STEP_FACTORS = (0.5, 0.75, 1.0, 1.5, 2.0)
+#: The same for tolerances.
 TOLERANCE_FACTORS = (0.1, 1.0, 10.0)
 #: The paper's test solvers for a fixed-step and for an adaptive training solver, from the training
 #: solver's order upwards.
 FIXED_TEST_SOLVERS = ("Euler", "Midpoint", "RK4")
+#: The same for an adaptive one.
 ADAPTIVE_TEST_SOLVERS = ("Fehlberg21", "DP5")
 
 
@@ -38,6 +40,7 @@ def planned(
 
     Raises:
         PyNODEError: what `swap` would refuse.
+        InvalidValueError: a factor that is not above 0, among them.
 
     Example:
         >>> from pynode_jl.diagnostics import planned
@@ -81,15 +84,15 @@ def planned(
 
 
 def checked_tests(tests: object) -> list[str | Solver]:
-    """Return a list of names and solvers; one of them alone is a list of one."""
-    if isinstance(tests, (str, Solver)):
-        return [tests]
+    """Return a list of names and solvers; one of them alone is a list of one, a table a solver."""
+    if isinstance(tests, (str, Solver, Mapping)):
+        tests = [tests]
     expected, hint = "names of solvers, or Solvers", 'Use ["RK4", "Tsit5:tol=1e-6"], say.'
     found = items("tests", tests, expected, hint)
     for each in found:
-        if not isinstance(each, (str, Solver)):
+        if not isinstance(each, (str, Solver, Mapping)):
             raise InvalidValueError("tests", each, expected, hint)
-    return found
+    return [Solver.from_dict(each) if isinstance(each, Mapping) else each for each in found]
 
 
 def like(train_solver: Solver, name: str) -> Solver:

@@ -26,6 +26,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from pynode_jl import proportions
+from pynode_jl._display import Viewed
 from pynode_jl._validation import choice, real_number
 from pynode_jl.backends import Array
 from pynode_jl.diagnostics._sentences import rounding_text, verdict_text
@@ -38,9 +39,11 @@ from pynode_jl.tasks import Task
 #: Comparisons of either kind.
 AnyComparisons: TypeAlias = "Comparisons | ShiftComparisons"
 
+#: What a verdict says, in one word.
 Kind = Literal["valid", "tied", "undecided", "untrained", "overfitted", "non-finite", "failed"]
 #: How a verdict is reached: by flips as above, or by one of the paper's own rules on accuracies.
 Criterion = Literal["flips", "three-points", "ten-points"]
+#: The names of the criteria.
 CRITERIA: tuple[Criterion, ...] = ("flips", "three-points", "ten-points")
 
 
@@ -164,8 +167,8 @@ class Rounding:
         return rounding_text(self)
 
 
-@dataclass(frozen=True)
-class Verdict:
+@dataclass(frozen=True, repr=False)
+class Verdict(Viewed):
     """What a swap says of a model. `text` is made from these values and from nothing else.
 
     Attributes:
@@ -226,6 +229,10 @@ class Verdict:
     metric: str = "accuracy"
     unit: str = ""
     higher_is_better: bool = True
+
+    def __repr__(self) -> str:
+        ode = "" if self.ode is None else f", its ODE changes {self.ode.share:.4g}"
+        return f"Verdict({self.kind!r}, {self.solver}, {self.metric} {self.trained:.4g}{ode})"
 
     @property
     def text(self) -> str:

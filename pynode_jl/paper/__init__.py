@@ -97,6 +97,8 @@ REPRODUCTIONS: Mapping[str, Reproduction] = MappingProxyType(
 def make(name: str, context: ReproductionContext) -> FigureResult:
     """Make a figure or table of `REPRODUCTIONS`; train the runs that its cache does not have.
 
+    `context` has the folder, the protocol and the seeds.
+
     Raises:
         UnknownNameError: no reproduction has that name.
 

@@ -135,19 +135,27 @@ class ReproductionContext:
         write_text(paths[1], json.dumps(facts, indent=1, default=str))
         figures = {} if result.figure is None else {"": result.figure}
         drawings = {
-            name + letter: Drawing(figure, name + letter, f"{result.title} {letter}".strip())
+            name + letter: Drawing(figure, f"{result.title} ({letter})" if letter else result.title)
             for letter, figure in (figures | dict(result.more)).items()
         }
-        numbers = table(
-            result.numbers, formats=result.formats, folded=len(result.numbers) > _MOST_ROWS_OPEN
-        )
+        long = len(result.numbers) > _MOST_ROWS_OPEN
+        numbers = [table(result.numbers, formats=result.formats, folded=long)]
+        records = {key: rows for key, value in result.facts.items() if (rows := _records(value))}
+        for key, value in records.items():
+            numbers.append(table(pd.DataFrame(value), caption=key, folded=True))
         written = write_page(
             base.with_suffix(".html"),
             title=result.title,
             subtitle="Ott et al., ResNet After All?, ICLR 2021, reproduced by pynode_jl",
             found=[Section("What is seen", [Text(result.caption)])],
             drawings=drawings,
-            numbers=[Section("Numbers", [numbers])],
-            facts=[Facts(result.facts)],
+            numbers=[Section("Numbers", numbers)],
+            facts=[Facts({k: v for k, v in result.facts.items() if k not in records})],
         )
         return [*paths, *written]
+
+
+def _records(value: object) -> list[dict[str, object]]:
+    """Return the rows of a fact that is a table; none of another."""
+    rows = value if isinstance(value, list) else []
+    return rows if all(isinstance(row, dict) for row in rows) else []

@@ -23,6 +23,8 @@ _FACTORS = {True: (0.5, 1.0), False: (0.1, 1.0)}
 def checks_table(history: History) -> pd.DataFrame:
     """Return a controller's checks, one a row; step is the one in force before the check.
 
+    `history` is a training's.
+
     Example:
         >>> from pynode_jl.runs import checks_table
         >>> from pynode_jl.training import History
@@ -53,6 +55,8 @@ def spread(history: History) -> float:
     It tells how much a controller oscillates; 0 for a fixed step. It is over all of these
     iterations, not over a sample of them.
 
+    `history` is a training's.
+
     Example:
         >>> from pynode_jl.runs import spread
         >>> from pynode_jl.training import History
@@ -68,6 +72,8 @@ def over_seeds(values: npt.ArrayLike, digits: int = 1) -> str:
 
     Values that are not finite are left out. One value has no deviation, and none has no mean: then
     the text is that value, or "-".
+
+    `values` has one for each seed; the text has so many `digits` after the point.
 
     Example:
         >>> from pynode_jl.runs import over_seeds
@@ -85,6 +91,8 @@ def over_seeds(values: npt.ArrayLike, digits: int = 1) -> str:
 def adaptation_row(trained: Trained, dataset: Dataset, backend: Backend) -> dict[str, object]:
     """Return the figures of one adapted run.
 
+    `dataset` is what `trained` was trained with.
+
     Returns:
         seed, solver (in force at the end), accuracy (test set, with it), ode (the ODE's accuracy),
         verdict (its kind by flips, from `FIXED_TESTS` or `ADAPTIVE_TESTS`), flips, flips_low and
@@ -92,7 +100,8 @@ def adaptation_row(trained: Trained, dataset: Dataset, backend: Backend) -> dict
         under (which comparison that is), drop and lowest (accuracy lost under the worst of the ODE
         and the solves that are measured to be finer, and which that is), nf_training and nf_checks
         (evaluations an iteration), spread, validation (its text; "none" from a controller that
-        promises nothing). Shares and accuracies are nan, names "" where the verdict has none.
+        promises nothing). Shares and accuracies are nan, names "" where the verdict has none. Where
+        answers are numbers, score and shift, shift_low, shift_high stand for accuracy and flips.
 
     Example:
         >>> from pynode_jl.runs import adaptation_row
@@ -114,15 +123,17 @@ def adaptation_row(trained: Trained, dataset: Dataset, backend: Backend) -> dict
     history, done = trained.history, max(1, trained.state.iteration)
     validation = trained.validation
     cost = history.check_nf + (0 if validation is None else validation.nf)
+    flips = trained.model.task.comparison == "flips"
+    score, change = ("accuracy", "flips") if flips else ("score", "shift")
     return {
         "seed": trained.recipe.seed,
         "solver": solver.label,
-        "accuracy": report.trained,
+        score: report.trained,
         "ode": report.ode,
         "verdict": verdict.kind,
-        "flips": math.nan if found is None else found.share,
-        "flips_low": math.nan if found is None else found.low,
-        "flips_high": math.nan if found is None else found.high,
+        change: math.nan if found is None else found.share,
+        f"{change}_low": math.nan if found is None else found.low,
+        f"{change}_high": math.nan if found is None else found.high,
         "under": "" if found is None else found.label,
         "drop": verdict.drop,
         "lowest": verdict.worst,

@@ -298,6 +298,8 @@ class Config:
     def differences(self, other: Config) -> dict[str, tuple[Any, Any]]:
         """Return the settings in which two differ, by dotted key, each with both values.
 
+        `other` is another configuration.
+
         Example:
             >>> base = pn.Config()
             >>> base.differences(base.changed({"train.solver": "Euler:dt=0.0625", "seed": 1}))
@@ -324,6 +326,8 @@ class Config:
 
     def make_model(self, dataset: Dataset) -> Model:
         """Make the model for these data.
+
+        `dataset` gives the shape of states and the task.
 
         Raises:
             ConfigError: options that the field does not have.

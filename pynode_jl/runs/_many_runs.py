@@ -170,6 +170,11 @@ def runs_matrix(
     are seeds of one configuration where all other settings are equal; otherwise they have rows of
     their own, with the settings that differ.
 
+    `tests`, `margin`, `confidence`, `criterion` and `on_solve` are those of `swap_matrix`.
+
+    Raises:
+        InvalidValueError: there is none.
+
     Example:
         >>> from pynode_jl.runs import runs_matrix
         >>> data, train = {"n_train": 64, "n_test": 16}, {"iterations": 4, "batch_size": 32}

@@ -38,6 +38,8 @@ _TRAINING: Mapping[str, tuple[str, int]] = MappingProxyType(
 def quickstart_configs(seed: int = 0) -> dict[str, Config]:
     """Return the two configurations of `pynode-jl quickstart`, by name.
 
+    `seed` decides data, weights and batches of both.
+
     Example:
         >>> from pynode_jl.runs import quickstart_configs
         >>> {name: config.train.solver for name, config in quickstart_configs().items()}

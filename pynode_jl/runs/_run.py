@@ -28,10 +28,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pynode_jl._display import Drawn
 from pynode_jl._io import check_room, read_json, user_path, write_json, write_text
-from pynode_jl.backends import Backend, get_backend
+from pynode_jl.backends import Backend, BackendLike, get_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics import SwapReport, swap
 from pynode_jl.errors import InputError, RunFolderError
@@ -55,7 +56,17 @@ from pynode_jl.runs._folder import (
 )
 from pynode_jl.runs._history_table import history_table
 from pynode_jl.runs._swap_files import load_swap, save_swap, swap_folder
-from pynode_jl.training import Trained, check_same_data, start, train
+from pynode_jl.training import (
+    Predicting,
+    Trained,
+    TrainedModel,
+    check_same_data,
+    start,
+    train,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Between two checkpoints: what a kill costs at most.
 _SECONDS_BETWEEN_SAVES = 5.0
@@ -64,7 +75,7 @@ _SWAP_BYTES = 2**16
 _PACKAGES = ("pynode-jl", "jax", "jaxlib", "diffrax", "optax", "numpy", "pandas", "matplotlib")
 
 
-class Run:
+class Run(Drawn, Predicting):
     """A configuration in a folder. Made by `Run.create` or `Run.open`.
 
     Attributes:
@@ -81,6 +92,26 @@ class Run:
     def __init__(self, config: Config, folder: Path) -> None:
         self.config = config
         self.folder = folder
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    @property
+    def trained_model(self) -> TrainedModel:
+        """The model where training stands; `predict` and `score` answer with it."""
+        return self.trained.trained_model
+
+    def _backend(self, given: BackendLike) -> Backend:
+        return self.backend if given is None else super()._backend(given)
+
+    def plot(self, data: Dataset | None = None, kind: str = "") -> Figure:
+        """Draw the history of the training; with `data` as `TrainedModel.plot`.
+
+        Raises:
+            InvalidValueError: nothing is trained yet, or as in `TrainedModel.plot`.
+            RunFolderError: a damaged checkpoint.
+        """
+        return self.trained.plot(data, kind, backend=self.backend)
 
     @classmethod
     def create(cls, config: Config, folder: str | Path) -> Run:
@@ -188,18 +219,20 @@ class Run:
         path = self.folder / CHECKPOINT
         recipe = self.config.recipe()
         if not has_file(self.folder, CHECKPOINT):
-            return start(self.model, recipe)
+            return replace(start(self.model, recipe), label_names=self.dataset.label_names)
         loaded = load_checkpoint(path, self.model, recipe)
         # The data may have been read before another process has trained the run.
         recorded = self.recorded_fingerprint
         check_same_data(recorded, self.dataset)
-        return replace(loaded, fingerprint=recorded)
+        return replace(loaded, fingerprint=recorded, label_names=self.dataset.label_names)
 
     def train(self, on_chunk: Callable[[Trained], None] | None = None) -> Trained:
         """Train from where the run stands to its end, saving on the way.
 
         A run that has finished, or has ended with a failure, is returned as it is. What `on_chunk`
         raises ends the training; the state that it was called with is kept.
+
+        `on_chunk` is called after each chunk of iterations, with the training so far.
 
         Raises:
             RunFolderError: another process is training this run.
@@ -261,6 +294,8 @@ class Run:
 
     def swap(self, on_solve: Callable[[int, int, str], None] | None = None) -> SwapReport:
         """Swap the solver of the trained model as the configuration's ``[swap]`` says.
+
+        `on_solve` is called before each solve: its number, the number of all, its label.
 
         Raises:
             RunFolderError: the run is not trained to its end.

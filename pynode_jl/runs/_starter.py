@@ -14,7 +14,7 @@ import tomli_w
 
 from pynode_jl._validation import choice
 from pynode_jl.backends import BACKENDS, GRADIENTS, OPTIMIZERS
-from pynode_jl.datasets import DATASETS
+from pynode_jl.datasets import DATASETS, NORMALIZATIONS
 from pynode_jl.diagnostics import CRITERIA
 from pynode_jl.fields import ACTIVATIONS, FIELDS
 from pynode_jl.runs._canonical import plain
@@ -68,6 +68,7 @@ KEYS: Mapping[str, str] = {
     "data.name": f"One of {', '.join(DATASETS)}.",
     "task.kind": f'One of {", ".join(TASKS)}; "" for the data set\'s own.',
     "field.kind": f"One of {', '.join(FIELDS)}.",
+    "data.normalize": f"One of {', '.join(NORMALIZATIONS)}, or left out.",
     "field.channels": "Of the layers between.",
     "field.width": "Of the hidden layers.",
     "field.depth": "Hidden layers.",
@@ -117,7 +118,7 @@ def starter_toml(data: str = "spheres", field: str | None = None, file: str = "r
 
     Example:
         >>> from pynode_jl.runs import starter_toml
-        >>> print(starter_toml("moons").splitlines()[9])
+        >>> print(starter_toml("moons").splitlines()[8])
         seed = 0  # Decides the data, the initial weights and the batches.
     """
     choice("data", data, list(DATASETS))
@@ -146,6 +147,8 @@ def starter_toml(data: str = "spheres", field: str | None = None, file: str = "r
         if table in ("data", "field"):
             maker = _MAKERS[table][chosen[f"{table}.{_first_key(table)}"]]
             lines += _option_lines(table, maker, _NEEDED.get(data, {}) if table == "data" else {})
+        if table == "data":
+            lines.append(_commented("# normalize = ...", KEYS["data.normalize"]))
         if table == "adapt":
             for name, controller in CONTROLLERS.items():
                 lines.append(f"# Options of {name}:")
@@ -252,6 +255,8 @@ def _table_schema(table: str) -> dict[str, Any]:
     makers = _MAKERS.get(table)
     if makers is None:
         return {"type": "object", "properties": properties, "additionalProperties": False}
+    if table == "data":
+        properties["normalize"] = _value_schema("data.normalize", "str", None)
     first = _first_key(table)
     none = {"adapt": ["none"], "task": [""]}.get(table, [])
     properties[first]["enum"] = [*none, *makers]

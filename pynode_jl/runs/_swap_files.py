@@ -15,9 +15,9 @@ import pandas as pd
 
 from pynode_jl._io import (
     digest,
+    floats_of_names,
     make_folder,
-    named_numbers,
-    numbers_by_name,
+    named_floats,
     read_bytes,
     read_json,
     write_bytes,
@@ -41,7 +41,7 @@ def save_swap(folder: Path, settings: SwapConfig, report: SwapReport, trained: T
     """
     table = report.table.to_csv(index=False).encode()
     found = {
-        **named_numbers(report.to_dict()),
+        **named_floats(report.to_dict()),
         "data": trained.fingerprint,
         "weights": arrays_digest(trained.weights),
         "swap": _settings(settings),
@@ -65,7 +65,7 @@ def load_swap(folder: Path, settings: SwapConfig, trained: Trained) -> SwapRepor
         require(values.get("table", digest(content)) == digest(content), f"{TABLE} has changed")
         weights = arrays_digest(trained.weights)
         require(values.get("weights", weights) == weights, "it is of other weights")
-        values = numbers_by_name(values)
+        values = floats_of_names(values)
         ode, table = values["ode"], pd.read_csv(io.BytesIO(content), converters={"reason": str})
         if "reason" not in table:  # version 0.1
             table["reason"] = ""

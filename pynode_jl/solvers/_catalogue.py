@@ -95,6 +95,7 @@ def info(name: str) -> SolverInfo:
 
     Raises:
         UnknownSolverError: no solver has that name; the message holds the nearest ones.
+        InvalidValueError: `name` is no text.
 
     Example:
         >>> from pynode_jl.solvers import info
@@ -200,7 +201,13 @@ def zoo() -> Mapping[str, dict[str, Any]]:
 
 @cache
 def solver_names() -> tuple[str, ...]:
-    """Return the names of all solvers of the catalogue."""
+    """Return the names of all solvers of the catalogue.
+
+    Example:
+        >>> from pynode_jl.solvers import solver_names
+        >>> "Tsit5" in solver_names()
+        True
+    """
     return tuple(dict.fromkeys((*zoo(), *tableau_names())))
 
 

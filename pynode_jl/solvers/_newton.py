@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
+#: The most Newton iterations of a stage.
 NEWTON_ITERATIONS = 25
+#: A stage is solved where its last update is no more than so many roundings.
 NEWTON_ROUNDINGS = 16
 
 

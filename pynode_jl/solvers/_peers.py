@@ -56,7 +56,8 @@ _ELSEWHERE: tuple[tuple[str, str, str, str], ...] = (
     ("torchdiffeq", "implicit_euler", "ImplicitEuler", ""),
     ("torchdiffeq", "implicit_midpoint", "ImplicitMidpoint", ""),
     ("torchdiffeq", "trapezoid", "Trapezoid", ""),
-    ("torchdiffeq", "trbdf2", "TRBDF2", "the same stages; it takes fixed steps only"),
+    ("torchdiffeq", "trbdf2", "TRBDF2", ""),
+    ("torchdiffeq", "tsit5", "Tsit5", "it goes on with the embedded solution"),
     *(
         ("torchdiffeq", name, "", _AS_TABLEAU.format(name))
         for name in ("heun3", "sdirk2", "gl4", "gl6", "radauIIA3", "radauIIA5")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
+from pynode_jl._display import ShortRepr, Viewed
 from pynode_jl._validation import (
     mapping,
     number_of_text,
@@ -48,8 +49,8 @@ class StepGrid(NamedTuple):
     dt_last: float
 
 
-@dataclass(frozen=True)
-class Solver:
+@dataclass(frozen=True, repr=False)
+class Solver(ShortRepr, Viewed):
     """A method and how it steps.
 
     ``Solver("Euler", dt=1/16)`` takes steps of `dt`, the last one shortened so that it ends at the
@@ -192,7 +193,11 @@ class Solver:
         return f"{self.name} {self.stepping.label}"
 
     def with_stepping(self, stepping: Stepping) -> Solver:
-        """Return the same method with this stepping."""
+        """Return the same method with this stepping.
+
+        Raises:
+            InvalidValueError: `stepping` is neither a `FixedStep` nor an `Adaptive`.
+        """
         if isinstance(stepping, FixedStep):
             return self.with_step(stepping.dt)
         if not isinstance(stepping, Adaptive):
@@ -271,6 +276,8 @@ class Solver:
     def from_dict(values: Mapping[str, Any]) -> Solver:
         """Return the solver that `to_dict` wrote.
 
+        `values` are plain: name, dt or rtol and atol, options.
+
         Raises:
             InvalidValueError: a key that `Solver` does not have, or no name.
         """
@@ -292,6 +299,8 @@ class Solver:
         """Return the solver that is meant by itself, by the text of `parse`, or by `from_dict`.
 
         So two ways to write one solver can be compared.
+
+        `value` is a `Solver`, a text or a table.
 
         Raises:
             PyNODEError: it is none of these, or is refused.

@@ -92,6 +92,12 @@ def updated_memory(xp: Any, control: Any, memory: ControlMemory, attempt: Attemp
     torchdiffeq's rule is the same with `torchdiffeq_controller`, except that it grows a step that
     was cut from its own length: replace ``memory.dt`` by ``attempt.dt`` for it.
 
+    Args:
+        xp: an array namespace, or `SCALARS`.
+        control: the `Controller`, or its numbers as arrays.
+        memory: the memory before the step.
+        attempt: what the step was, and its error.
+
     Example:
         >>> from pynode_jl import solvers
         >>> memory = solvers.ControlMemory(dt=0.1, error=1e-4, started=False)
@@ -127,6 +133,8 @@ def reaches_stop(xp: Any, t: Any, dt: Any, stop: Any, eps: float) -> Any:
     is taken for rounding is never longer than the step: a step far from zero is not stretched again
     and again to a stop that it cannot reach.
 
+    `xp` is an array namespace, or `SCALARS`; `dt` is the length of the step.
+
     Example:
         >>> from pynode_jl.solvers import SCALARS, reaches_stop
         >>> reaches_stop(SCALARS, 0.9, 0.1, 1.0, eps=2e-16)
@@ -143,6 +151,8 @@ def lost_step(xp: Any, t: Any, span: Any, eps: float) -> Any:
     At t = 0 no step is lost: stiff components may ask for short ones. The limit there, `eps` of
     that at the end of the span, ends a solve whose steps are all rejected.
 
+    `xp` is an array namespace, or `SCALARS`.
+
     Example:
         >>> from pynode_jl.solvers import SCALARS, lost_step
         >>> lost_step(SCALARS, 1.0, 1.0, 2**-52) == 2**-50
@@ -156,6 +166,8 @@ def fixed_grid(xp: Any, dt: Any, span: Any) -> tuple[Any, Any, Any]:
 
     A span that misses n steps by `STEP_GUARD` of itself is n equal steps. Else the last one is
     shortened. A step longer than the span is the span.
+
+    `xp` is an array namespace, or `SCALARS`.
 
     Example:
         >>> from pynode_jl.solvers import SCALARS, fixed_grid
@@ -174,6 +186,8 @@ def fixed_grid(xp: Any, dt: Any, span: Any) -> tuple[Any, Any, Any]:
 def error_scale(xp: Any, rtol: Any, atol: Any, *states: Any) -> Any:
     """Return each component's tolerance, ``atol + rtol max |state|`` over one or two states.
 
+    `xp` is an array namespace, NumPy or JAX's, or `SCALARS`.
+
     Example:
         >>> from pynode_jl.solvers import error_scale
         >>> error_scale(np, 1e-3, 1e-6, np.array([1.0, -2.0]))
@@ -185,6 +199,8 @@ def error_scale(xp: Any, rtol: Any, atol: Any, *states: Any) -> Any:
 
 def rms(xp: Any, x: Any) -> Any:
     """Return the root mean square over all components, the norm of Julia's controllers.
+
+    `xp` is an array namespace, `x` an array of any shape.
 
     Example:
         >>> from pynode_jl.solvers import rms

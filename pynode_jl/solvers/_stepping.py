@@ -95,11 +95,14 @@ class Adaptive:
         return Adaptive(self.rtol * checked, self.atol * checked)
 
 
+#: How a solver steps.
 Stepping: TypeAlias = FixedStep | Adaptive
 
 
 def step_text(dt: float) -> str:
     """Return a step as text: ``1/16`` for a reciprocal, ``0.3`` for another one.
+
+    `dt` is the step.
 
     Example:
         >>> from pynode_jl.solvers import step_text

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Array = NDArray[np.float64]
+#: How the error of a step is estimated from one or two sets of error weights.
 ErrorRule = Literal["single", "max", "hairer"]
 Kind = Literal["explicit", "dirk", "full"]
 
@@ -284,6 +285,8 @@ class Tableau:
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Tableau:
         """Return the tableau that `to_dict` wrote.
+
+        `values` are plain: name, a, b, c, and what else `to_dict` has.
 
         Raises:
             InvalidValueError: a key that a tableau does not have, one that is missing, or a value

@@ -161,6 +161,12 @@ MIDDLE_WEIGHTS: Mapping[str, tuple[float, ...]] = {
 
 @cache
 def torchdiffeq_method(name: str) -> DenseMethod:
-    """Return the tableau `name` of `MIDDLE_WEIGHTS`, stepped and interpolated as in torchdiffeq."""
+    """Return the tableau `name` of `MIDDLE_WEIGHTS`, stepped and interpolated as in torchdiffeq.
+
+    Example:
+        >>> from pynode_jl.solvers import torchdiffeq_method
+        >>> type(torchdiffeq_method("DP5Shampine")).__name__
+        'DenseMethod'
+    """
     table = tableau(name)
     return dense_method(table, MIDDLE_WEIGHTS[name], torchdiffeq_controller(table.order))

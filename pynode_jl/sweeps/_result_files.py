@@ -18,8 +18,8 @@ from typing import Any
 
 from pynode_jl._io import (
     digest,
-    named_numbers,
-    numbers_by_name,
+    floats_of_names,
+    named_floats,
     read_bytes,
     read_json,
     write_json,
@@ -116,7 +116,7 @@ def write_result(
         "host": platform.node(),
         "finished": _now(),
     }
-    write_json(path, named_numbers(values))
+    write_json(path, named_floats(values))
 
 
 def read_result(path: Path) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def read_result(path: Path) -> dict[str, Any]:
     Raises:
         InputError: there is none, it is damaged or of a later version, or a file beside it is.
     """
-    values: dict[str, Any] = numbers_by_name(read_json(path))
+    values: dict[str, Any] = floats_of_names(read_json(path))
     if values.get("format") != FORMAT:
         raise InputError(
             "path",
@@ -151,7 +151,7 @@ def write_failure(path: Path, failure: Failure, settings: Mapping[str, Any]) -> 
         OutputError: it cannot be written.
     """
     values = {**vars(failure), "format": FORMAT, "settings": settings, "finished": _now()}
-    write_json(path, named_numbers({**values, "host": platform.node()}))
+    write_json(path, named_floats({**values, "host": platform.node()}))
 
 
 def read_failure(path: Path) -> Failure | None:

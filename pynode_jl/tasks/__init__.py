@@ -6,18 +6,17 @@ A task is plain data with a few functions of arrays, which are written once for 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from pynode_jl.tasks._classification import Classification
 from pynode_jl.tasks._custom import CustomTask
 from pynode_jl.tasks._density import Density, bits_per_dimension
+from pynode_jl.tasks._named_task import TASKS, AnyTask, named_task
 from pynode_jl.tasks._regression import Regression
 from pynode_jl.tasks._task import Task, check_task
 from pynode_jl.tasks._trajectory import Trajectory
 
 __all__ = [
     "TASKS",
+    "AnyTask",
     "Classification",
     "CustomTask",
     "Density",
@@ -26,9 +25,5 @@ __all__ = [
     "Trajectory",
     "bits_per_dimension",
     "check_task",
+    "named_task",
 ]
-
-#: Every task that a configuration can name, by its `Task.kind`.
-TASKS: Mapping[str, type[Task]] = MappingProxyType(
-    {made.kind: made for made in (Classification, Regression, Trajectory, Density)}
-)

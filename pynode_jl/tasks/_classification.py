@@ -57,7 +57,11 @@ class Classification(Task):
         return (1 if self.one_logit else self.classes,)
 
     def checked_targets(self, argument: str, y: Any, n: int) -> Array:
-        """Return labels, ``(n,)`` int32."""
+        """Return labels, ``(n,)`` int32.
+
+        Raises:
+            DataError: labels that are not whole numbers in range(classes), or not `n` of them.
+        """
         labels = np.asarray(y)
         whole = labels.dtype.kind in "biuf" and labels.shape == (n,)
         if not whole or not ((labels >= 0) & (labels < self.classes) & (labels % 1 == 0)).all():
@@ -72,7 +76,10 @@ class Classification(Task):
         return found
 
     def logits(self, outputs: Any) -> Any:
-        """Return ``(n, classes)`` logits; of one logit z, 0 and z."""
+        """Return ``(n, classes)`` logits; of one logit z, 0 and z.
+
+        `outputs` are those of the read-out, ``(n, classes)`` or ``(n, 1)``.
+        """
         if not self.one_logit:
             return outputs
         xp = namespace(outputs)

@@ -56,7 +56,11 @@ class Density(Task):
         return (2,)
 
     def checked_targets(self, argument: str, y: Any, n: int) -> Array:
-        """Return an empty array: there are no targets."""
+        """Return an empty array: there are no targets.
+
+        Raises:
+            DataError: there are some.
+        """
         if y is not None and np.size(y):
             raise DataError(
                 argument, np.shape(y), "None: a density has no targets", "Leave it out."

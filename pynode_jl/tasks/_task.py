@@ -60,7 +60,10 @@ class Task(ABC):
         return self.default_margin
 
     def stops(self, t1: float) -> tuple[float, ...]:
-        """Return the times at which a model is read out; the last ends its solve."""
+        """Return the times at which a model is read out; the last ends its solve.
+
+        `t1` is the end of the model's interval.
+        """
         return (t1,)
 
     @abstractmethod
@@ -74,6 +77,11 @@ class Task(ABC):
     @abstractmethod
     def checked_targets(self, argument: str, y: Any, n: int) -> Array:
         """Return the targets of `n` samples as a read-only array.
+
+        Args:
+            argument: what an error calls them.
+            y: the targets as given.
+            n: the number of samples.
 
         Raises:
             DataError: targets that cannot be used.
@@ -92,12 +100,21 @@ class Task(ABC):
         """Return each sample's score, ``(n,)``: 1 and 0 for right and wrong, a squared error."""
 
     def score(self, scores: Any) -> float:
-        """Return the score of many samples from theirs: their mean, or its root (`root`)."""
+        """Return the score of many samples from theirs: their mean, or its root (`root`).
+
+        Args:
+            scores: ``(n,)``.
+        """
         mean = float(np.mean(np.asarray(scores, np.float64)))
         return mean**0.5 if self.root and mean >= 0 else mean
 
     def chance_scores(self, x: Array, targets: Array) -> Array | None:
-        """Return the scores of the best answer that looks at no input; None where there is none."""
+        """Return the scores of the best answer that looks at no input; None where there is none.
+
+        Args:
+            x: inputs, ``(n, *input_shape)``.
+            targets: those of the same samples.
+        """
         return None
 
     @abstractmethod
@@ -108,7 +125,12 @@ class Task(ABC):
         """
 
     def scale(self, own: Array, targets: Array) -> Array:
-        """Return what changes are measured against, ``(n,)``: ones, or squared errors."""
+        """Return what changes are measured against, ``(n,)``: ones, or squared errors.
+
+        Args:
+            own: outputs as trained, ``(n, *output_shape)``.
+            targets: those of the same samples.
+        """
         return np.ones(len(own))
 
     def shift(self, changes: Array, scale: Array) -> float:

@@ -9,6 +9,7 @@ from pynode_jl.training._batches import (
     check_same_data,
 )
 from pynode_jl.training._history import History
+from pynode_jl.training._predicting import Predicting
 from pynode_jl.training._recipe import Recipe
 from pynode_jl.training._resume import training_facts
 from pynode_jl.training._stored import arrays_digest
@@ -23,6 +24,7 @@ from pynode_jl.training._trainer import train
 
 __all__ = [
     "History",
+    "Predicting",
     "Recipe",
     "Trained",
     "TrainedLike",

@@ -24,6 +24,9 @@ def batch_indices(seed: int, n: int, batch_size: int, first: int, last: int) -> 
     Every epoch is a permutation of its own, so that any iteration's batch is known without those
     before it.
 
+    Raises:
+        InvalidValueError: a batch larger than `n`, or iterations out of order.
+
     Example:
         >>> from pynode_jl.training import batch_indices
         >>> batch_indices(seed=0, n=100, batch_size=10, first=0, last=3).shape
@@ -51,6 +54,8 @@ def batch_indices(seed: int, n: int, batch_size: int, first: int, last: int) -> 
 
 def check_fit(model: Model, dataset: Dataset) -> None:
     """Refuse data that a model cannot take.
+
+    `dataset` is what the `model` shall be trained or judged with.
 
     Raises:
         DataError: samples of another shape, another task, images whose channels come last, or more

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pynode_jl._display import Drawn, ShortRepr
 from pynode_jl.backends import Array, ChunkResult
 from pynode_jl.solvers import Solver
+from pynode_jl.tasks import AnyTask, named_task
 from pynode_jl.training.step_adaptation import Check
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
-@dataclass(frozen=True)
-class History:
+
+@dataclass(frozen=True, repr=False)
+class History(ShortRepr, Drawn):
     """What each iteration saw: `loss`, `accuracy` of its batch before the update, `nf`, the
     evaluations of the right-hand side in its forward solve, and `step`, the solver's fixed step or
     relative tolerance. Each ``(iterations,)``. `checks` are the step adapter's, in their order.
@@ -41,6 +48,43 @@ class History:
     def check_nf(self) -> int:
         """Evaluations of the right-hand side in all checks, the start's among them."""
         return sum(check.nf for check in self.checks)
+
+    def table(self, task: AnyTask | None = None) -> pd.DataFrame:
+        """Return one row an iteration: loss, accuracy, nf, step.
+
+        Args:
+            task: what the scores are of; default a classification. Of a task whose answers are
+                numbers the column is "score", a root of means of squares where the task has one.
+
+        Example:
+            >>> from pynode_jl.training import History
+            >>> list(History().table(pn.Regression()))
+            ['loss', 'score', 'nf', 'step']
+        """
+        import pandas as pd
+
+        task = named_task(task)
+        scores, name = self.accuracy, "accuracy"
+        if task is not None and task.comparison == "shift":
+            name = "score"
+            scores = np.sqrt(np.maximum(scores, 0.0)) if task.root else scores
+        return pd.DataFrame({"loss": self.loss, name: scores, "nf": self.nf, "step": self.step})
+
+    def plot(self, task: AnyTask | None = None) -> Figure:
+        """Draw loss, score, evaluations and step against the iteration.
+
+        Args:
+            task: as in `table`. `Trained.plot` knows it.
+
+        Raises:
+            InvalidValueError: no iteration yet.
+
+        Example:
+            >>> from pynode_jl.training import History
+            >>> ones = np.ones(2)
+            >>> figure = History(loss=ones, accuracy=ones / 2, nf=ones, step=ones).plot()
+        """
+        return self._figure(task=named_task(task))
 
     def extended(self, chunk: ChunkResult, solver: Solver) -> History:
         """Return this history, followed by that of a chunk trained with `solver`."""

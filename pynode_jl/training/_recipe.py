@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pynode_jl._display import ShortRepr
 from pynode_jl._validation import whole_number
 from pynode_jl.backends import (
     Adam,
@@ -23,16 +24,16 @@ from pynode_jl.training.step_adaptation import StepAdapter
 _MOST = 2**31 - 1
 
 
-@dataclass(frozen=True)
-class Recipe:
+@dataclass(frozen=True, repr=False)
+class Recipe(ShortRepr):
     """How to train: the paper's protocol by default (Ott et al. 2021).
 
     Attributes:
         solver: the solver to train with; with a step adapter, the one to start from.
         iterations: updates in all.
         batch_size: samples in a batch; an epoch's last, smaller batch is left out.
-        optimizer: an `Adam` or `SGD`, its text ("sgd:learning_rate=0.1,momentum=0.9") or its
-            table ({"name": "adam", "weight_decay": 0.01}).
+        optimizer: an `Adam`, `SGD` or `RMSprop`, its text ("sgd:learning_rate=0.1,momentum=0.9") or
+            its table ({"name": "adam", "weight_decay": 0.01}).
         seed: decides the initial weights and the batches.
         gradient: "discrete" (through the solver's own steps) or another of `GRADIENTS`.
         precision: a name of `PRECISIONS`: "full", that of the data, float32; "float64", in which

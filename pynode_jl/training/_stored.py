@@ -17,6 +17,7 @@ from safetensors.numpy import save
 from pynode_jl._io import check_regular, digest, user_path, write_bytes
 from pynode_jl._validation import numbers, rounded
 from pynode_jl.backends import Array, Precision
+from pynode_jl.datasets import checked_names
 from pynode_jl.errors import InputError, InvalidValueError
 from pynode_jl.fields import (
     Activation,
@@ -40,7 +41,12 @@ _TASKS: Mapping[str, type[Task]] = {
 
 
 def write_model(
-    path: object, model: Model, weights: Mapping[str, Any], solver: Solver, precision: Precision
+    path: object,
+    model: Model,
+    weights: Mapping[str, Any],
+    solver: Solver,
+    precision: Precision,
+    label_names: tuple[str, ...] | None = None,
 ) -> None:
     """Write a model to `path`; `TrainedModel.save` says what is refused."""
     arrays = {
@@ -57,6 +63,7 @@ def write_model(
         **{name: getattr(model, name) for name in ("t0", "t1", "augment")},
         "solver": solver.to_dict(),
         "precision": precision,
+        **({} if label_names is None else {"label_names": label_names}),
         "arrays": arrays_digest(arrays),
     }
     text = json.dumps(facts)
@@ -64,7 +71,9 @@ def write_model(
     write_bytes(user_path("path", path), save(arrays, metadata))
 
 
-def read_model(path: object) -> tuple[Model, Weights, Solver, Precision]:
+def read_model(
+    path: object,
+) -> tuple[Model, Weights, Solver, Precision, tuple[str, ...] | None]:
     """Return what `write_model` wrote.
 
     Raises:
@@ -87,7 +96,9 @@ def read_model(path: object) -> tuple[Model, Weights, Solver, Precision]:
         if {name: each.shape for name, each in arrays.items()} != model.weight_shapes():
             raise ValueError("its arrays are not the model's weights")
         ordered = {name: arrays[name] for name in model.weight_shapes()}
-        return model, ordered, Solver.from_dict(facts["solver"]), facts["precision"]
+        named = facts.get("label_names")
+        names = None if named is None else checked_names(tuple(named), model.classes)
+        return model, ordered, Solver.from_dict(facts["solver"]), facts["precision"], names
     except Exception as error:  # what bytes of any kind cause is open-ended
         said = f"{type(error).__name__}: {error}"
         raise InputError(

@@ -5,31 +5,40 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from pynode_jl._display import Drawn
 from pynode_jl._validation import instance, mapping, rounded
 from pynode_jl.backends import (
     Array,
+    BackendLike,
     Precision,
     RetCode,
     TrainState,
     checked_precision,
     in_precision,
 )
+from pynode_jl.datasets import Dataset, checked_names
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import Weights
 from pynode_jl.models import Model, ModelWeights, check_model
 from pynode_jl.solvers import Solver
 from pynode_jl.training._history import History
+from pynode_jl.training._onnx import write_onnx
+from pynode_jl.training._predicting import Predicting
 from pynode_jl.training._recipe import Recipe
 from pynode_jl.training._stored import read_model, write_model
 from pynode_jl.training.step_adaptation import ControlState, Validation
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-@dataclass(frozen=True)
-class TrainedModel:
+
+@dataclass(frozen=True, repr=False)
+class TrainedModel(Drawn, Predicting):
     """A model with its weights and the solver that it was trained with, wherever that was.
 
     This is what diagnostics take. `train` returns a `Trained`, which is a training's whole result
@@ -40,6 +49,7 @@ class TrainedModel:
         weights: by flat name (`Model.weight_shapes`), arrays of any float type.
         solver: the training solver.
         precision: of its training (`PRECISIONS`). One of float64 is evaluated in it, too.
+        label_names: what the training data called the classes; None where they were numbers.
 
     Example:
         >>> from pynode_jl.fields import LinearField
@@ -53,12 +63,24 @@ class TrainedModel:
     weights: Weights
     solver: Solver
     precision: Precision = "full"
+    label_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         _check_model(self.model)
         object.__setattr__(self, "solver", Solver.of(self.solver))
         checked_precision(self.precision, self.solver)
         mapping("weights", self.weights, "a mapping of arrays by name", "See Model.weight_shapes.")
+        if self.label_names is not None:
+            names = checked_names(self.label_names, self.model.classes)
+            object.__setattr__(self, "label_names", names)
+
+    def __repr__(self) -> str:
+        return f"TrainedModel({self.model!r}, {self.solver.label})"
+
+    @property
+    def trained_model(self) -> TrainedModel:
+        """The model itself, as a `Trained` has one."""
+        return self
 
     @property
     def field_weights(self) -> Weights:
@@ -66,11 +88,17 @@ class TrainedModel:
         return dict(ModelWeights.from_dict(self.weights).field)
 
     def inputs(self, x: Array) -> Array:
-        """Return inputs as the model is evaluated on them: in float64 if it was trained so."""
+        """Return inputs as the model is evaluated on them: in float64 if it was trained so.
+
+        `x` are inputs, ``(n, *input_shape)``.
+        """
         return in_precision(x, self.precision)
 
     def initial_states(self, x: Any) -> Any:
-        """Return the states at t0 of inputs: ``(n, *field.state_shape)``, encoded and padded."""
+        """Return the states at t0 of inputs: ``(n, *field.state_shape)``, encoded and padded.
+
+        `x` are inputs, ``(n, *input_shape)``.
+        """
         return self.model.initial_state(self.inputs(x), ModelWeights.from_dict(self.weights))
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -90,20 +118,65 @@ class TrainedModel:
             >>> pn.TrainedModel.load(f"{tempfile.gettempdir()}/model.safetensors").solver.label
             'Euler h=1/8'
         """
-        write_model(path, self.model, self.weights, self.solver, self.precision)
+        facts = (self.solver, self.precision, self.label_names)
+        write_model(path, self.model, self.weights, *facts)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TrainedModel:
         """Return the model that `save` wrote.
+
+        `path` is that of the file.
 
         Raises:
             InputError: no such file, a damaged one, or another.
         """
         return cls(*read_model(path))
 
+    def to_onnx(self, folder: str | os.PathLike[str]) -> tuple[Path, ...]:
+        """Write the field and the head as ONNX files, to `folder`.
 
-@dataclass(frozen=True)
-class Trained:
+        ``field.onnx`` gives ``dy`` of ``t``, an array without axes, and of ``y``, ``(batch,
+        *field.state_shape)``; ``head.onnx`` the ``outputs`` of a state ``y``. A program of one's
+        own makes the steps between. They have the precision of the weights. Zeros that the model
+        appends to its inputs are part of a state. A density has a field alone.
+
+        Returns:
+            The files.
+
+        Raises:
+            InvalidValueError: a function of your own as field, head or encoder.
+            MissingDependencyError: onnx is not installed.
+            OutputError: a file cannot be written.
+
+        Example:
+            >>> [path.name for path in trained.to_onnx("model")]
+            ['field.onnx', 'head.onnx']
+        """
+        return write_onnx(folder, self.model, self.weights)
+
+    def plot(self, data: Dataset, kind: str = "", *, backend: BackendLike = None) -> Figure:
+        """Draw what the model answers for test samples, as trained and as an ODE.
+
+        Args:
+            data: whose test part is drawn.
+            kind: which picture: "regions" or "trajectories" of a classification in the plane,
+                "answers" or "trajectories" of a regression there, "fit" of trajectories, "density"
+                of a density in the plane; "" for the first that the model has.
+            backend: what integrates, or its name; default `get_backend()`.
+
+        Raises:
+            InvalidValueError: no such picture: the states have more than two numbers, say.
+
+        Example:
+            >>> plane = pn.Model(pn.MLP(2, width=4), classes=2)
+            >>> untrained = pn.TrainedModel(plane, plane.init(0), pn.Solver("Euler", dt=0.5))
+            >>> figure = untrained.plot(pn.moons(n_train=20, n_test=10))
+        """
+        return self._figure(data=data, kind=kind, backend=backend)
+
+
+@dataclass(frozen=True, repr=False)
+class Trained(Drawn, Predicting):
     """The result of a training so far: the model, its weights, and how they came about.
 
     Attributes:
@@ -118,6 +191,7 @@ class Trained:
         best_weights: the last that the step adapter marked as best; when training ends they become
             the model's, and this is None.
         fingerprint: of the training data (`Dataset.fingerprint`); "" where unknown.
+        label_names: what they called the classes (`Dataset.label_names`).
 
     Example:
         >>> data = pn.concentric_spheres(n_train=64, n_test=16)
@@ -138,6 +212,7 @@ class Trained:
     validation: Validation | None = None
     best_weights: Weights | None = None
     fingerprint: str = ""
+    label_names: tuple[str, ...] | None = None
 
     @property
     def finished(self) -> bool:
@@ -169,12 +244,57 @@ class Trained:
     @property
     def trained_model(self) -> TrainedModel:
         """The model as diagnostics take it: without its history."""
-        return TrainedModel(self.model, self.weights, self.solver, self.recipe.precision)
+        facts = (self.solver, self.recipe.precision, self.label_names)
+        return TrainedModel(self.model, self.weights, *facts)
 
     @property
     def kept(self) -> Weights | None:
         """The former name of `best_weights`."""
         return self.best_weights
+
+    def __repr__(self) -> str:
+        done = f"{self.state.iteration} of {self.recipe.iterations} iterations"
+        said = "" if self.retcode == RetCode.Success else f", {self.retcode}"
+        return f"Trained({self.model!r}, {self.solver.label}, {done}{said})"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the trained model to one file, as `TrainedModel.save`; its history is left out.
+
+        Raises:
+            InvalidValueError, OutputError: as there.
+
+        Example:
+            >>> import tempfile
+            >>> data = pn.moons(n_train=64, n_test=16)
+            >>> recipe = pn.Recipe("Euler:dt=1/2", iterations=2, batch_size=32)
+            >>> net = pn.train(pn.Model(pn.MLP(2, width=4), classes=2), data, recipe, backend="jax")
+            >>> net.save(f"{tempfile.gettempdir()}/model.safetensors")
+            >>> loaded = pn.TrainedModel.load(f"{tempfile.gettempdir()}/model.safetensors")
+            >>> bool((loaded.predict(data.x_test) == net.predict(data.x_test)).all())
+            True
+        """
+        self.trained_model.save(path)
+
+    def plot(
+        self, data: Dataset | None = None, kind: str = "", *, backend: BackendLike = None
+    ) -> Figure:
+        """Draw the history of the training; with `data` what the model answers for them.
+
+        Args:
+            data, kind, backend: as in `TrainedModel.plot`.
+
+        Raises:
+            InvalidValueError: no iteration yet, or as in `TrainedModel.plot`.
+
+        Example:
+            >>> data = pn.moons(n_train=64, n_test=16)
+            >>> recipe = pn.Recipe("Euler:dt=1/2", iterations=2, batch_size=32)
+            >>> net = pn.train(pn.Model(pn.MLP(2, width=4), classes=2), data, recipe, backend="jax")
+            >>> figure = net.plot()
+        """
+        if data is not None:
+            return self.trained_model.plot(data, kind, backend=backend)
+        return self._figure()
 
     @classmethod
     def of(cls, model: Model, weights: Mapping[str, Any], solver: Solver) -> TrainedModel:

@@ -6,12 +6,15 @@ run that was stopped anywhere and goes on from its state equals the uninterrupte
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from pynode_jl._display import Advance, progress_bar
 from pynode_jl._validation import instance, optional_callable
-from pynode_jl.backends import Array, Backend, BackendLike, as_backend, in_precision
+from pynode_jl.backends import Array, Backend, BackendLike, RetCode, as_backend, in_precision
 from pynode_jl.datasets import Dataset
 from pynode_jl.errors import DataError
 from pynode_jl.models import Model
@@ -20,6 +23,8 @@ from pynode_jl.training._batches import batch_indices, check_fit, check_same_dat
 from pynode_jl.training._recipe import Recipe
 from pynode_jl.training._resume import check_resumable
 from pynode_jl.training._trained import Trained, TrainedLike, as_trained_model, start
+
+_LOG = logging.getLogger(__name__)
 
 
 def train(
@@ -30,6 +35,7 @@ def train(
     backend: BackendLike = None,
     resume: TrainedLike | None = None,
     on_chunk: Callable[[Trained], None] | None = None,
+    progress: bool | None = None,
 ) -> Trained:
     """Train a model.
 
@@ -43,6 +49,7 @@ def train(
             that decays rests on their number; or a `TrainedModel`, whose weights stand in place of
             initial ones.
         on_chunk: called after each chunk with the state so far: show it, store it.
+        progress: whether to show a progress bar; default: in a notebook.
 
     Returns:
         The result. With a step adapter (`Recipe.controller`) its weights are those that the adapter
@@ -83,8 +90,38 @@ def train(
     else:
         given = None if resume is None else as_trained_model(resume).weights
         trained = start(model, recipe, given)
+    trained = replace(trained, fingerprint=dataset.fingerprint, label_names=dataset.label_names)
     trainer = Trainer(backend, dataset, recipe, adaptation_of(recipe, dataset, backend))
-    return trainer.run(replace(trained, fingerprint=dataset.fingerprint), on_chunk)
+    _LOG.info("train with %s on %s: %d iterations", *_said(trained, dataset))
+    with progress_bar("train", progress) as advance:
+        found = trainer.run(trained, _telling(advance, on_chunk))
+    if found.retcode == RetCode.Success:
+        _LOG.info("trained in %.1f s", found.seconds)
+    else:
+        done = found.state.iteration
+        _LOG.warning("training ended after %d iterations: %s", done, found.retcode.meaning)
+    return found
+
+
+def _said(trained: Trained, dataset: Dataset) -> tuple[str, str, int]:
+    return trained.solver.label, dataset.name, trained.recipe.iterations - trained.state.iteration
+
+
+def _telling(
+    advance: Advance | None, on_chunk: Callable[[Trained], None] | None
+) -> Callable[[Trained], None]:
+    """Return what is called after each chunk: logs it, moves a bar, calls the user's function."""
+
+    def tell(trained: Trained) -> None:
+        done, of = trained.state.iteration, trained.recipe.iterations
+        loss = trained.history.loss[-1:].mean() if len(trained.history) else math.nan
+        _LOG.debug("iteration %d of %d: loss %.4g", done, of, loss)
+        if advance is not None:
+            advance(done, of, f"loss {loss:.4g}")
+        if on_chunk is not None:
+            on_chunk(trained)
+
+    return tell
 
 
 @dataclass(frozen=True)

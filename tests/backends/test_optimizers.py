@@ -19,6 +19,7 @@ from pynode_jl.backends import (
     ChunkResult,
     Optimizer,
     RetCode,
+    RMSprop,
     TrainState,
     checked_optimizer,
     get_backend,
@@ -34,6 +35,7 @@ CASES: dict[str, Optimizer] = {
     "AdamW": Adam(0.05, weight_decay=0.1, clip_norm=0.3, schedule="cosine", warmup=3, final=0.1),
     "Nesterov": SGD(0.2, 0.9, True, weight_decay=0.05, schedule="exponential", final=0.01),
     "SGD": SGD(0.3, clip_norm=0.3, warmup=4),
+    "RMSprop": RMSprop(0.02, 0.9, momentum=0.5, weight_decay=0.1, schedule="linear", warmup=2),
 }
 random = np.random.default_rng(0)
 X, LABELS = random.normal(size=(30, 2)), random.integers(0, 2, 30)
@@ -109,6 +111,10 @@ def by_torch(optimizer: Optimizer) -> dict[str, Any]:
     parameters = list(weights.values())
     if isinstance(optimizer, Adam):
         peer: Any = torch.optim.AdamW(parameters, weight_decay=optimizer.weight_decay)
+    elif isinstance(optimizer, RMSprop):
+        peer = torch.optim.RMSprop(
+            parameters, alpha=optimizer.decay, eps=optimizer.eps, momentum=optimizer.momentum
+        )
     else:
         assert isinstance(optimizer, SGD)
         peer = torch.optim.SGD(parameters, momentum=optimizer.momentum, nesterov=optimizer.nesterov)
@@ -118,7 +124,7 @@ def by_torch(optimizer: Optimizer) -> dict[str, Any]:
         if optimizer.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(parameters, optimizer.clip_norm)
         peer.param_groups[0]["lr"] = rate = float(schedule(optimizer)(i))
-        if isinstance(optimizer, SGD):  # torch's own decay is not decoupled
+        if not isinstance(optimizer, Adam):  # torch's own decay is not decoupled
             with torch.no_grad():
                 for weight in parameters:
                     weight *= 1 - rate * optimizer.weight_decay
@@ -130,6 +136,9 @@ def by_torch(optimizer: Optimizer) -> dict[str, Any]:
 def by_optax(optimizer: Optimizer) -> dict[str, Any]:
     if isinstance(optimizer, Adam):
         rule = optax.scale_by_adam()
+    elif isinstance(optimizer, RMSprop):
+        squares = optax.scale_by_rms(optimizer.decay, optimizer.eps, eps_in_sqrt=False)
+        rule = optax.chain(squares, optax.trace(optimizer.momentum))
     else:
         assert isinstance(optimizer, SGD)
         rule = optax.trace(optimizer.momentum, optimizer.nesterov)
@@ -205,6 +214,7 @@ def test_rates_are_not_compiled_in() -> None:
             SGD(schedule="cosine", warmup=10, clip_norm=1),
         ),
         ({"name": "sgd", "momentum": 0.5}, SGD(momentum=0.5)),
+        ("RMSprop:decay=0.9,learning_rate=0.01", RMSprop(0.01, 0.9)),
         ({"name": "adam", "weight_decay": 0.1, "clip_norm": None}, Adam(weight_decay=0.1)),
     ],
 )
@@ -228,6 +238,7 @@ def test_ways_to_write_one(given: Any, meant: Optimizer) -> None:
         (lambda: Optimizer.of("sgd:learning_rate=fast"), "learning_rate = 'fast'"),
         (lambda: Optimizer.of(3), "optimizer = 3"),
         (lambda: SGD(momentum=1), "momentum = 1: expected a number of at least 0 and below 1"),
+        (lambda: RMSprop(decay=1), "decay = 1: expected a number of at least 0 and below 1"),
         (lambda: SGD(nesterov=True), "nesterov.*momentum=0.9"),
         (lambda: Adam(weight_decay=-0.1), "weight_decay = -0.1"),
         (lambda: Adam(clip_norm=0), "clip_norm = 0: expected a number above 0"),
@@ -249,6 +260,7 @@ def test_what_is_none_is_refused_with_the_fix(make: Callable[[], Any], said: str
 def test_a_backend_says_what_it_lacks() -> None:
     assert checked_optimizer("adam:b1=0.5", backend="julia") == Adam(b1=0.5)
     for optimizer, said in (
+        (RMSprop(), 'expected Adam on the julia backend. Or use backend="jax"'),
         (SGD(), 'expected Adam on the julia backend. Or use backend="jax"'),
         (Adam(weight_decay=0.1), "no weight_decay on the julia backend"),
         (Adam(clip_norm=1.0), "no clip_norm on the julia backend"),

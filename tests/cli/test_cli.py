@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import signal
 import subprocess
 import sys
-import time
+from contextlib import nullcontext
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from pynode_jl.cli import main
 from pynode_jl.cli._app import app
+from pynode_jl.cli._commands import exit_by_verdict
+from pynode_jl.cli._running import keep_earlier
 from pynode_jl.errors import DivergedError, PyNODEError
+from pynode_jl.runs import Config, Run
 from pynode_jl.solvers import catalogue
 
 CONFIG = """
@@ -44,6 +52,13 @@ def invoke(*arguments: object) -> str:
     return result.output
 
 
+def printed(*arguments: object, code: int = 0) -> tuple[str, str]:
+    """Run a command; return its standard output and its standard error."""
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert result.exit_code == code, result.output
+    return result.stdout, result.stderr
+
+
 def test_train_then_swap(config: Path, tmp_path: Path) -> None:
     """In a folder whose name is no formula, no markup, and has glyphs that no font here has:
     warnings are errors."""
@@ -62,6 +77,35 @@ def test_train_then_swap(config: Path, tmp_path: Path) -> None:
         assert (out / name).stat().st_size > 0
     again = invoke("train", config, "--out", out)
     assert "30/30" in again
+    # Another swap leaves the first one's results where they are.
+    first = [*(out / "swaps").iterdir()]
+    output, notes = printed("swap", out, "--solver", "RK4", "--factor", 1, "--check", code=5)
+    assert "RK4" in output
+    assert "report: " in notes
+    assert "report: " not in output
+    assert len([*(out / "swaps").iterdir()]) == 2
+    assert (first[0] / "report.html").stat().st_size > 0
+    assert len((first[0] / "swap.csv").read_text().splitlines()) == 4
+
+
+def test_results_are_json_and_nothing_else_is_printed(config: Path, tmp_path: Path) -> None:
+    """With --json and --quiet; an error is still printed."""
+    wanted = ("--json", "--quiet")
+    out = tmp_path / "run"
+    output, notes = printed("train", config, "--out", out, *wanted)
+    assert notes == ""
+    assert json.loads(output)["iterations"] == 30
+    output, notes = printed("swap", out, "--solver", "RK4", "--factor", 1, *wanted)
+    assert notes == ""
+    found = json.loads(output)["runs"]["run"]
+    assert found["verdict"]["kind"] == "untrained"
+    assert found["table"][0]["test_solver"] == "RK4"
+    output, notes = printed("certify", out, *wanted, "--check", code=5)
+    assert json.loads(output)["verdict"]["kind"] == "untrained"
+    matrices = ("matrix", out, "--solver", "RK4", "--factor", 1, "--out", tmp_path / "matrix")
+    output, notes = printed(*matrices, *wanted, "--check", code=5)
+    assert json.loads(output)["trained"][0]["seeds"] == 1
+    assert notes == ""
 
 
 def test_swap_takes_its_rule_from_the_command_line(config: Path, tmp_path: Path) -> None:
@@ -109,6 +153,113 @@ def test_solvers_lists_and_filters() -> None:
     assert {row["order"] for row in fifth} == {5}
     assert not any(row["implicit"] for row in fifth)
     assert "Vern7" in invoke("solvers", "--family", "verner")
+
+
+def test_a_list_of_solvers_in_a_pipe_has_no_boxes_and_whole_names() -> None:
+    """At whatever width; the longest name is in one piece, each row in one line."""
+    output, notes = printed("solvers")
+    lines = output.splitlines()
+    names = [row.name for row in catalogue()]
+    assert [line.split()[0] for line in lines] == ["name", *names]
+    assert all(line == line.rstrip() and line.isascii() for line in lines)
+    assert notes.startswith(f"{len(names)} solvers")
+
+
+def test_solvers_show_one_and_what_others_call_so() -> None:
+    assert "order:      7" in printed("solvers", "show", "Vern7")[0]
+    output, _ = printed("solvers", "show", "rk4")
+    assert "RK38" in output
+    assert "the 3/8 rule" in output
+    found = json.loads(printed("solvers", "show", "RK45", "--json")[0])
+    assert [row["name"] for row in found["solvers"]] == ["DP5", "DP5Shampine"]
+    assert [row["same"] for row in found["elsewhere"]] == [True, False]
+    with pytest.raises(PyNODEError, match="xyzzy"):
+        invoke("solvers", "show", "xyzzy")
+
+
+def commands() -> list[tuple[str, ...]]:
+    """Every command and group, by its words."""
+    found: list[tuple[str, ...]] = []
+
+    def visit(group: Any, words: tuple[str, ...]) -> None:
+        found.append(words)
+        for name, each in getattr(group, "commands", {}).items():
+            visit(each, (*words, name))
+
+    visit(typer.main.get_command(app), ())
+    return found
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_help_fits_80_columns_and_has_examples_that_are_read(words: tuple[str, ...]) -> None:
+    """Each example is parsed by the command that it is of."""
+    output, _ = printed(*words, "-h")
+    head, _, examples = output.partition("Example")
+    assert all(len(line) <= 80 for line in head.splitlines())
+    assert "..." not in head.partition("Commands:")[2]
+    if len(words) == 0 or (words[0] in ("julia", "reproduce") and len(words) == 1):
+        return
+    lines = re.findall(r"^  pynode-jl (.*)$", examples, re.MULTILINE)
+    assert lines
+    for line in lines:
+        given = shlex.split(re.split(r" [>|]| && ", line)[0])
+        assert tuple(given[: len(words)]) == words or words == ("solvers",)
+        command, rest = typer.main.get_command(app), given
+        while rest and rest[0] in getattr(command, "commands", {}):
+            command, rest = command.commands[rest[0]], rest[1:]
+        command.make_context(line, list(rest)).close()
+
+
+def test_the_main_job_comes_first() -> None:
+    assert [words[0] for words in commands() if words][:4] == [
+        "quickstart",
+        "init",
+        "train",
+        "swap",
+    ]
+
+
+def test_version() -> None:
+    output, _ = printed("--version")
+    assert output.startswith(f"pynode-jl {version('pynode-jl')}, jax ")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "code"),
+    [
+        (["valid", "valid"], 0),
+        (["valid", "undecided"], 4),
+        (["undecided", "failed", "valid"], 5),
+        (["untrained", "tied"], 3),
+        ([], 0),
+    ],
+)
+def test_exit_status_is_of_the_worst_verdict(kinds: list[str], code: int) -> None:
+    with pytest.raises(typer.Exit) if code else nullcontext() as end:
+        exit_by_verdict(kinds)
+    assert end is None or end.value.exit_code == code
+
+
+def test_init_writes_a_file_that_trains(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "moons.toml"
+    assert invoke("init", path, "--data", "moons").startswith(str(path))
+    assert Config.from_toml(path).data.name == "moons"
+    with pytest.raises(PyNODEError, match="not there yet"):
+        invoke("init", path)
+    schema = json.loads(printed("init", "--schema")[0])
+    assert schema["properties"]["swap"]["properties"]["factors"]["type"] == "array"
+
+
+def test_earlier_results_are_kept(tmp_path: Path) -> None:
+    table, page = tmp_path / "matrix.csv", tmp_path / "matrix.html"
+    for text in ("a", "a", "b", "c"):
+        keep_earlier(table, text, "matrix.*")
+        table.write_text(text)
+        page.write_text(f"page of {text}")
+    earlier = tmp_path / "earlier"
+    assert (earlier / "1" / "matrix.html").read_text() == "page of a"
+    assert (earlier / "2" / "matrix.csv").read_text() == "b"
+    assert page.read_text() == "page of c"
 
 
 def test_doctor_finds_the_jax_backend() -> None:
@@ -167,7 +318,7 @@ iterations = 1000000
 """
 
 
-def test_ctrl_c_ends_at_once_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_keeps_the_state_and_says_how_to_go_on(tmp_path: Path) -> None:
     (tmp_path / "long.toml").write_text(_INTERRUPTED)
     # A shell in the background has its children ignore Ctrl-C.
     listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
@@ -177,17 +328,20 @@ def test_ctrl_c_ends_at_once_and_says_how_to_go_on(tmp_path: Path) -> None:
     ]
     pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
     with subprocess.Popen(command, text=True, **pipes) as process:
-        assert process.stdout is not None
-        process.stdout.readline()  # it is under way
-        time.sleep(1.0)
+        assert process.stderr is not None
+        process.stderr.readline()  # it is under way
+        while not (tmp_path / "run" / ".lock").exists():
+            pass
         process.send_signal(signal.SIGINT)
         try:
             _, said = process.communicate(timeout=60)
         finally:
             process.kill()
     assert process.returncode == 130
-    assert "run the same command again to resume" in said
+    assert "Run the same command again to resume" in said
     assert "Traceback" not in said
+    if "once state is kept" in said:
+        assert Run.open(tmp_path / "run").trained.state.iteration >= 0
 
 
 def test_an_interrupt_that_a_library_makes_an_exit_of_is_one(
@@ -195,7 +349,7 @@ def test_an_interrupt_that_a_library_makes_an_exit_of_is_one(
 ) -> None:
     """Typer turns KeyboardInterrupt into an exit, each version in its own way."""
 
-    def app() -> None:
+    def app(**_: object) -> None:
         try:
             raise KeyboardInterrupt
         except KeyboardInterrupt as error:
@@ -209,7 +363,7 @@ def test_an_interrupt_that_a_library_makes_an_exit_of_is_one(
     monkeypatch.setattr("os._exit", ends.append)
     main()
     assert ends == [130]
-    assert "resume from the last checkpoint" in capfd.readouterr().err
+    assert "Stopped." in capfd.readouterr().err
 
 
 def test_folders_on_the_command_line_take_the_home_folder(

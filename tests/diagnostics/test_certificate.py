@@ -251,6 +251,14 @@ def test_the_reference_is_solved_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found_by(found, "order").report.floor == reference.error
 
 
+def test_the_order_is_looked_for_within_the_budget_of_steps() -> None:
+    trained = decay([1.0], Solver("Euler", dt=1 / 4, max_steps=20))
+    order = [each for each in DIAGNOSTICS if each.name == "order"]
+    found = found_by(certify(trained, halves(1), samples=4, diagnostics=order), "order")
+    assert found.outcome != "not run"
+    assert found.data["steps"] == [1 / 4, 1 / 8, 1 / 16]
+
+
 @pytest.mark.parametrize("kind", ["untrained", "overfitted", "non-finite"])
 def test_diagnostics_are_not_run_on_what_has_not_learned(kind: str, tmp_path: Path) -> None:
     trained, data = decay([1.0, 0.5], Solver("Euler", dt=1 / 4)), halves(2)

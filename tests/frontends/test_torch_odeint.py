@@ -110,7 +110,7 @@ def test_adaptive_steps_are_torchdiffeqs(method: str) -> None:
 
 
 def test_interpolants_are_torchdiffeqs_however_bad() -> None:
-    """docs/guide.md: between the steps of `bosh3` a state is off by a thousand tolerances."""
+    """docs/how_to/from_torchdiffeq.md: between steps a `bosh3` state is off by 1,000 tolerances."""
     y0, t = torch.ones(1, dtype=F64), torch.linspace(0, 2, 41, dtype=F64)
     exact = torch.exp(torch.sin(t))[:, None]
 

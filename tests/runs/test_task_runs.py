@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import pynode_jl as pn
-from pynode_jl._io import named_numbers, numbers_by_name
+from pynode_jl._io import floats_of_names, named_floats
 from pynode_jl.cli._app import app
 from pynode_jl.diagnostics import (
     DIAGNOSTICS,
@@ -74,6 +74,18 @@ def test_a_run_is_swapped_in_its_own_measure_and_read_again(folder: Path) -> Non
     assert (folder / "metrics.csv").read_text().startswith("iteration,loss,score,nf,step")
 
 
+def test_its_step_is_adapted_in_its_own_measure(folder: Path, tmp_path: Path) -> None:
+    often = ("every=20", "samples=16", "margin=0.5")
+    settings = [f"--set=adapt.{each}" for each in often]
+    said = invoke("adapt", folder / "config.toml", "--out", tmp_path, *settings)
+    assert "RMSE" in said
+    assert "shift" in said
+    assert "accuracy" not in said
+    header = (tmp_path / "steady.csv").read_text().partition("\n")[0]
+    assert header.startswith("seed,solver,score,ode,verdict,shift,shift_low,shift_high,")
+    assert (tmp_path / "steady-trace.png").is_file()
+
+
 def test_its_certificate_has_the_error_by_step(folder: Path, tmp_path: Path) -> None:
     run = pn.Run.open(folder)
     chosen = [each for each in DIAGNOSTICS if each.name == "answers by step"]
@@ -119,8 +131,8 @@ def test_a_search_for_the_critical_step_has_scores_and_shifts() -> None:
 def test_what_a_diverged_swap_leaves_is_written_and_read() -> None:
     """JSON has no infinity; a shift may be infinite."""
     values = {"a": [math.inf, -math.inf, 1.5], "b": {"text": "information", "c": None}}
-    assert numbers_by_name(json.loads(json.dumps(named_numbers(values), allow_nan=False))) == values
-    assert math.isnan(numbers_by_name(named_numbers(math.nan)))
+    assert floats_of_names(json.loads(json.dumps(named_floats(values), allow_nan=False))) == values
+    assert math.isnan(floats_of_names(named_floats(math.nan)))
 
 
 @pytest.mark.parametrize(

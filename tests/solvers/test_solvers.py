@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 
+import diffrax
 import numpy as np
 import pytest
 from hypothesis import given
@@ -21,6 +22,7 @@ from pynode_jl.errors import (
     WrongProblemError,
     WrongSolverError,
 )
+from pynode_jl.frontends.torch._methods import TORCHDIFFEQ
 from pynode_jl.solvers import (
     Adaptive,
     FixedStep,
@@ -28,9 +30,12 @@ from pynode_jl.solvers import (
     catalogue,
     controller,
     info,
+    peers,
+    solver_names,
+    tableau,
     tableau_names,
 )
-from pynode_jl.solvers._catalogue import _USUAL_NAMES
+from pynode_jl.solvers._peers import _by_spelling
 
 # --- Solver: which steps it takes ---------------------------------------------------------------
 
@@ -379,29 +384,57 @@ def test_what_julia_has_wrong_is_in_the_notes():
 
 
 @pytest.mark.parametrize(
-    ("name", "nearest"),
+    ("name", "text"),
     [
-        ("TSIT5", "Tsit5"),
-        ("Kencarp", "KenCarp"),
-        ("dopri5", r"DP5Shampine \(diffrax's Dopri5\), DP5 \(diffrax's Dopri5, same a, b, c"),
-        ("dopri8", "Dopri8"),
-        ("rk4", r"RK4 \(torchdiffeq's rk4, the 3/8 rule: RK38\), RK38 \(torchdiffeq's rk4\)"),
-        ("RK45", r"DP5 \(scipy's RK45\)"),
-        ("DOP853", "DP8"),
-        ("ode45", "DP5"),
-        ("backward_euler", "ImplicitEuler"),
-        ("Crank-Nicolson", "Trapezoid"),
+        ("TSIT5", "did you mean Tsit5"),
+        ("Eular", "did you mean Euler, "),
+        ("dopri5", r"DP5Shampine \(the same as Dopri5 of diffrax, dopri5 of torchdiffeq\), DP5"),
+        ("dopri5", r"not Dopri5 of diffrax, dopri5 of torchdiffeq: same a, b, c; other error w"),
+        ("dopri8", r"Dopri8 \(the same as Dopri8 of diffrax"),
+        ("rk4", r"RK4 \(not rk4 of torchdiffeq: the 3/8 rule: RK38\), RK38 \(the same"),
+        ("RK45", r"DP5 \(the same as RK45 of scipy\), DP5Shampine \(not RK45 of scipy: same a"),
+        ("scipy.integrate.RK23", r"mean BS3 \(the same as RK23 of scipy\)\?"),
+        ("LSODA", r"VCABM \(not LSODA of scipy: it switches between Adams"),
+        ("adaptive_heun", r"Heun \(the same as adaptive_heun of torchdiffeq\)"),
+        ("Tsit5()", r"Tsit5 \(the same as Tsit5 of diffrax\)\?"),
+        ("diffrax.Tsit5()", r"Tsit5 \(the same as Tsit5 of diffrax\)\?"),
+        ("DOP853", "did you mean DP8"),
+        ("ode45", r"DP5 \(the same as ode45 of MATLAB\)"),
+        ("backward_euler", "mean ImplicitEuler"),
+        ("Crank-Nicolson", "mean Trapezoid"),
+        ("heun3", r"heun3 of torchdiffeq: Solver\(TORCHDIFFEQ_TABLEAUS"),
+        ("diffrax.ShARK", "it solves stochastic equations"),
     ],
 )
-def test_unknown_names_get_the_nearest(name, nearest):
-    """What another library calls a method comes before what is only spelt alike."""
-    with pytest.raises(UnknownSolverError, match=f"did you mean {nearest}"):
-        info(name)
+def test_unknown_names_are_told_what_they_are_here(name, text):
+    """What another library calls a method, and what differs; else what is spelt alike."""
+    with pytest.raises(UnknownSolverError, match=text):
+        Solver(name, dt=0.1)
 
 
-def test_usual_names_are_of_solvers():
-    for name in _USUAL_NAMES.values():
-        assert info(name).plain
+@pytest.mark.parametrize("make", [Solver, Solver.of])
+def test_another_librarys_solver_is_told_its_name_here(make):
+    with pytest.raises(UnknownSolverError, match=r"'diffrax.Dopri5': did you mean DP5Shampine"):
+        make(diffrax.Dopri5())
+
+
+def test_peers_are_solvers_of_the_catalogue():
+    found = {each for several in _by_spelling().values() for each in several}
+    assert {each.ours for each in found if each.ours} <= set(solver_names())
+    assert all(each.ours or each.differs for each in found)
+    for each in found:
+        assert each in peers(each.name), each
+
+
+@pytest.mark.parametrize("name", TORCHDIFFEQ)
+def test_every_method_of_torchdiffeq_is_told_what_it_is_here(name):
+    """The same where the front end runs torchdiffeq's method by the same tableau."""
+    method = TORCHDIFFEQ[name]
+    found = [each for each in peers(name) if each.library == "torchdiffeq"]
+    assert found
+    for each in found:
+        if each.same:
+            assert method.tableau == tableau(each.ours)
 
 
 # --- Controllers --------------------------------------------------------------------------------

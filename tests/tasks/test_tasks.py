@@ -18,7 +18,33 @@ from pynode_jl.errors import DataError, InvalidValueError
 from pynode_jl.tasks import TASKS, bits_per_dimension
 
 RANDOM = np.random.default_rng(0)
-BACKENDS = ["jax", "torch"]
+BACKENDS, tree = ["jax", "torch"], pn.ModelWeights.from_dict
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_initial_states_are_learned(backend: str) -> None:
+    """First states that were measured badly are found from what was observed later."""
+    random, turn = np.random.default_rng(0), np.array([[0.0, 2.0], [-2.0, 0.0]])
+    task = pn.Trajectory(tuple(0.25 * k for k in range(1, 7)))
+    true = random.normal(size=(12, 2))
+    seen = np.stack([true @ expm(turn * t).T for t in task.times], axis=1)
+    learned, held_out = (np.where(np.arange(6)[:, None] % 2 == k, seen, np.nan) for k in (0, 1))
+    rough, index = true + 0.5 * random.normal(size=true.shape), np.arange(12)[:, None]
+    data = pn.Dataset.from_arrays(index, learned, task=task, x_test=index, y_test=held_out)
+    encoder = pn.learned_initial_states(rough, backend=backend)
+    model = pn.Model(pn.LinearField(2), task=task, encoder=encoder)
+    start = model.init(0) | {"field.layers.0.weight": turn.astype("f")}
+    solver = pn.Solver("RK4", dt=1 / 4)
+    recipe = pn.Recipe(solver, 80, 12, pn.Adam(0.05), chunk=80)
+    trained = pn.train(
+        model, data, recipe, resume=pn.TrainedModel(model, start, solver), backend=backend
+    )
+    found = trained.weights["encoder.initial"]
+    assert np.abs(found - true).max() < 0.05 < np.abs(rough - true).max()
+    assert pn.swap(trained, data, ["RK4:dt=1/8"], backend=backend).trained < 0.05
+    # What is no trajectory's number has no state, and says so.
+    nobody = model.initial_state(np.array([[1.0], [12.0], [-1.0], [0.5]]), tree(trained.weights))
+    np.testing.assert_array_equal(np.isnan(nobody).all(axis=1), [False, True, True, True])
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ from pynode_jl.solvers import Tableau, tableau
 def diffrax_solver(method: str | Tableau) -> diffrax.AbstractSolver[Any]:
     """Return an explicit tableau, a user's own or that of a name, as a diffrax solver.
 
+    `method` is a name of the catalogue, or a `Tableau`.
+
     Raises:
         UnknownSolverError: no tableau has that name.
         WrongSolverError: the tableau is implicit.

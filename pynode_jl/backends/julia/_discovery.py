@@ -35,6 +35,8 @@ class Discovery(NamedTuple):
     """Whether Julia was found, and what was found or how to install it.
 
     `exe` and `project` are empty where juliapkg knows them.
+
+    `text` says it in words.
     """
 
     found: bool
@@ -78,7 +80,10 @@ def environment() -> Environment | None:
 
 
 def pythoncall_version(project: str | Path) -> str | None:
-    """Return the version of PythonCall in an environment's manifest; None if it has none."""
+    """Return the version of PythonCall in an environment's manifest; None if it has none.
+
+    `project` is the environment's folder.
+    """
     manifest = _parsed(Path(project) / "Manifest.toml")
     entries = manifest.get("deps", {}).get("PythonCall", [])
     if not entries:

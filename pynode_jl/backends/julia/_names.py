@@ -114,7 +114,10 @@ def tested_sets() -> dict[str, TestedSet]:
 
 
 def set_at_hand(core: str) -> str:
-    """Which set an environment with this OrdinaryDiffEqCore has, in words."""
+    """Which set an environment with this OrdinaryDiffEqCore has, in words.
+
+    `core` is a version, ``"4.6.1"``.
+    """
     known = {each.versions["OrdinaryDiffEqCore"]: each.about for each in tested_sets().values()}
     if core in known:
         return f"a tested set of versions: {known[core]}"

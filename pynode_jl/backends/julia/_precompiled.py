@@ -23,7 +23,10 @@ from pynode_jl.solvers import SolverInfo, catalogue
 
 
 class Image(NamedTuple):
-    """What became of one sub-library: its solvers compiled, or the problem."""
+    """What became of one sub-library: its solvers compiled, or the problem.
+
+    `seconds` and `megabytes` are what it took.
+    """
 
     library: str
     solvers: tuple[str, ...]
@@ -70,6 +73,8 @@ def solvers_by_library(wanted: Sequence[str] = ()) -> dict[str, tuple[SolverInfo
 
 def build_images(libraries: dict[str, tuple[SolverInfo, ...]], *, jobs: int = 1) -> Iterator[Image]:
     """Compile images, `jobs` at a time, each in its own process (2 GB); yield each when done.
+
+    `libraries` has the solvers of each sub-library, as `solvers_by_library` gives them.
 
     Raises:
         BackendUnavailableError: no Julia environment is set up.

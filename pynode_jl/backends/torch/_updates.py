@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from pynode_jl.backends._optimizers import SGD, Adam, Optimizer
+from pynode_jl.backends._optimizers import SGD, Adam, Optimizer, RMSprop
 
 
 def updates(
@@ -28,15 +28,12 @@ def updates(
     parameters = [each.requires_grad_() for each in weights.values()]
     optimizer = _torch_optimizer(settings, parameters)
     for name, weight in weights.items():
-        optimizer.state[weight] = (
-            {
-                "step": torch.tensor(float(iteration)),
-                "exp_avg": mu[name],
-                "exp_avg_sq": nu[name],
-            }
-            if isinstance(settings, Adam)
-            else {"momentum_buffer": mu[name]}
-        )
+        step = torch.tensor(float(iteration))
+        optimizer.state[weight] = {
+            Adam: {"step": step, "exp_avg": mu[name], "exp_avg_sq": nu[name]},
+            SGD: {"momentum_buffer": mu[name]},
+            RMSprop: {"step": step, "square_avg": nu[name], "momentum_buffer": mu[name]},
+        }[type(settings)]
 
     def update(gradients: Sequence[Tensor], rate: float) -> bool:
         if not all(bool(torch.isfinite(each).all()) for each in gradients):
@@ -70,5 +67,9 @@ def _torch_optimizer(settings: Optimizer, parameters: list[Tensor]) -> torch.opt
         case SGD(momentum=momentum, nesterov=nesterov):
             return torch.optim.SGD(
                 parameters, lr=settings.learning_rate, momentum=momentum, nesterov=nesterov
+            )
+        case RMSprop(decay=decay, eps=eps, momentum=momentum):
+            return torch.optim.RMSprop(
+                parameters, lr=settings.learning_rate, alpha=decay, eps=eps, momentum=momentum
             )
     raise NotImplementedError(settings.name)

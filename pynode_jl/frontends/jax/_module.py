@@ -47,6 +47,8 @@ class FieldModule(eqx.Module):
 class NeuralODE(eqx.Module):
     """y(t0) -> y(t1) along a field, differentiated through the solver's own steps.
 
+    `seed` decides the initial weights of a `VectorField`.
+
     Attributes:
         field: a function ``(t, y) -> dy/dt`` that is a pytree, an `equinox.Module` say; a
             `VectorField` becomes one.

@@ -29,6 +29,9 @@ def tree_field(
         A `FunctionField` whose weights are called by their paths, ``params/Dense_0/kernel``, say;
         `as_tree` nests them again.
 
+    Raises:
+        InvalidValueError: no function, or a tree without names or with one twice.
+
     Example:
         >>> from pynode_jl.jax import tree_field
         >>> params = {"decay": {"rate": np.array(2.0)}}

@@ -119,6 +119,13 @@ def _tableau_method(row: SolverInfo, options: Mapping[str, Any]) -> Method:
     return julia_method(row, adaptive=adaptive)
 
 
+def described(method: Any) -> Any:
+    """Return the `Solver` of a text with settings, or of a table; all else as it is."""
+    if isinstance(method, Mapping) or (isinstance(method, str) and ":" in method):
+        return Solver.of(method)
+    return method
+
+
 def resolve(
     method: str | Solver | None, rtol: Any, atol: Any, options: Mapping[str, Any] | None
 ) -> tuple[Method, Any, Any, dict[str, Any]]:
@@ -128,6 +135,7 @@ def resolve(
             "options", options, "a dictionary", 'Use options={"step_size": 0.1}, say.'
         )
     given = dict(options or {})
+    method = described(method)
     if not isinstance(method, Solver):
         return find_method("dopri5" if method is None else method, given), rtol, atol, given
     stepping = method.stepping

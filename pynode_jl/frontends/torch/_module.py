@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +12,7 @@ from pynode_jl._validation import interval
 from pynode_jl.backends.torch import FieldModule, as_function_of_time
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import VectorField
+from pynode_jl.frontends.torch._methods import described, resolve
 from pynode_jl.frontends.torch._odeint import solve_with_stats
 from pynode_jl.frontends.torch._translate import UntranslatableError, translate
 from pynode_jl.solvers import Solver
@@ -20,7 +24,8 @@ class NeuralODE(nn.Module):
     Args:
         field: a field spec, which brings its initial weights, or a module of the user's own: a
             function of (t, y), or of y alone.
-        solver: the method with its step or tolerances.
+        solver: the method with its step or tolerances: a `Solver`, its text or its table; or a
+            method's name as for `odeint`.
         t_span: ``(t0, t1)``.
         backend: as for `odeint`: "auto" runs the whole solve, and its exact gradient, in the
             JAX backend where the field can be read, on the CPU; "torch" runs it here.
@@ -40,7 +45,7 @@ class NeuralODE(nn.Module):
     def __init__(
         self,
         field: VectorField | nn.Module,
-        solver: Solver | None = None,
+        solver: Solver | str | Mapping[str, Any] | None = None,
         *,
         t_span: tuple[float, float] = (0.0, 1.0),
         backend: str = "auto",
@@ -54,7 +59,8 @@ class NeuralODE(nn.Module):
                 "field", field, "a VectorField or an nn.Module", "Wrap the function in a module."
             )
         self.field = field
-        self.solver = Solver("Tsit5") if solver is None else solver
+        self.solver = Solver("Tsit5") if solver is None else described(solver)
+        resolve(self.solver, None, None, None)  # refuse at once what is none
         self.t_span = interval("t_span", t_span)
         self.backend = backend
         self.nfe = 0

@@ -73,7 +73,7 @@ def to_trained(
         >>> field, head = torch.nn.Linear(2, 2), torch.nn.Linear(2, 3)
         >>> to_trained(field, head, torch.zeros(1, 2), solver=pn.Solver("Euler", dt=1 / 8)).model
         ... # doctest: +ELLIPSIS
-        Model(field=VectorField(state_shape=(2,), ...
+        Model(VectorField((2,): Dense 2-2), classes=3)
     """
     if isinstance(field, NeuralODE):
         solver = field.solver if solver is None else solver

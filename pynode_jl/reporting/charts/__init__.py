@@ -14,8 +14,18 @@ from __future__ import annotations
 
 from pynode_jl.reporting.charts._chart import Chart as Chart
 from pynode_jl.reporting.charts._chart import Field as Field
+from pynode_jl.reporting.charts._chart import Panels as Panels
 from pynode_jl.reporting.charts._chart import interval_chart as interval_chart
 from pynode_jl.reporting.charts._chart import line_chart as line_chart
 from pynode_jl.reporting.charts._chart import point_chart as point_chart
+from pynode_jl.reporting.charts._heatmap import heatmap_chart as heatmap_chart
 
-__all__ = ["Chart", "Field", "interval_chart", "line_chart", "point_chart"]
+__all__ = [
+    "Chart",
+    "Field",
+    "Panels",
+    "heatmap_chart",
+    "interval_chart",
+    "line_chart",
+    "point_chart",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,6 +17,8 @@ from pynode_jl.errors import InvalidValueError
 #: Height of a panel, and its width where several stand side by side, in CSS pixels.
 HEIGHT, PANEL = 280, 320
 _ROW = 24
+# A column in an expression: datum["a name"].
+_DATUM = re.compile(r'datum\[("(?:[^"\\]|\\.)*")\]')
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,15 +42,47 @@ class Chart:
     spec: Mapping[str, Any]
     data: pd.DataFrame
 
-    def to_json(self, description: str) -> str:
-        """Return the whole specification as JSON, described for readers who cannot see it."""
+    def encoded(self) -> dict[str, Any]:
+        """Return the specification with the data that it draws."""
         used = _fields(self.spec)
         rows = [
             {name: _plain(value) for name, value in row.items() if name in used}
             for row in self.data.to_dict("records")
         ]
-        whole = {**self.spec, "description": description, "data": {"values": rows}}
-        return json.dumps(whole, separators=(",", ":"), allow_nan=False)
+        return {**self.spec, "data": {"values": rows}}
+
+    def to_json(self, description: str) -> str:
+        """Return the whole as JSON, described for readers who cannot see it."""
+        return _json(self.encoded() | {"description": description})
+
+
+@dataclass(frozen=True, eq=False)
+class Panels:
+    """Several charts side by side, or one below the other where the screen is narrow.
+
+    Attributes:
+        charts: each with its title.
+
+    Example:
+        >>> import pandas as pd
+        >>> from pynode_jl.reporting.charts import Chart, Panels
+        >>> chart = Chart({"mark": "bar"}, pd.DataFrame({"a": [1]}))
+        >>> Panels([("one", chart), ("two", chart)]).to_json("Two bars.").count('"title"')
+        2
+    """
+
+    charts: Sequence[tuple[str, Chart]]
+
+    def to_json(self, description: str) -> str:
+        """Return all of them as one specification in JSON."""
+        # A name means one thing in a specification.
+        views = [
+            json.loads(_json(chart.encoded()).replace('"picked"', f'"picked{i}"'))
+            | {"title": title, "width": PANEL, "height": HEIGHT}
+            for i, (title, chart) in enumerate(self.charts)
+        ]
+        resolved = {"scale": {"color": "independent"}}
+        return _json({"concat": views, "resolve": resolved, "description": description})
 
 
 @dataclass(frozen=True)
@@ -81,12 +116,12 @@ class Field:
 
     def told(self) -> dict[str, Any]:
         """Return the column as a line of the box beside the pointer."""
-        return self._named() | {"title": self.title or self.column}
+        return self.encoded() | {"title": self.title or self.column}
 
     def axis(self, **more: Any) -> dict[str, Any]:
         """Return the column as an axis, with `more` keys of its channel."""
         if self.kind == "nominal":
-            return self._named() | {"axis": {"title": self.title, "labelLimit": 260}, "sort": None}
+            return self.encoded() | {"axis": {"title": self.title, "labelLimit": 260}, "sort": None}
         scale: dict[str, Any] = {"type": self.scale}
         if self.scale == "log":
             scale["base"] = self.base
@@ -103,9 +138,10 @@ class Field:
             values, names = json.dumps([*self.ticks]), json.dumps([*self.ticks.values()])
             at_tick = f"{names}[indexof({values}, datum.value)]"
             axis |= {"values": [*self.ticks], "labelExpr": at_tick}
-        return self._named() | {"scale": scale, "axis": axis} | more
+        return self.encoded() | {"scale": scale, "axis": axis} | more
 
-    def _named(self) -> dict[str, Any]:
+    def encoded(self) -> dict[str, Any]:
+        """Return the column as an encoding without title or scale."""
         # Vega-Lite reads a dot or a bracket in a name as a path.
         name = self.column
         for sign in "\\.[]":
@@ -128,6 +164,8 @@ def line_chart(
     level_name: str = "chance",
     own: str = "",
     failed: str = "",
+    group: str = "",
+    dots: bool = True,
 ) -> Chart:
     """Return lines with a dot for each row, in panels side by side, told under the pointer.
 
@@ -142,6 +180,8 @@ def line_chart(
         level_name: what it is.
         own: a column, true where a star stands: the solver trained with.
         failed: a column, true where a solve failed: a cross on the floor, and no dot.
+        group: a column, a line for each of its values within a colour.
+        dots: whether rows have dots.
 
     Raises:
         InvalidValueError: a column that the data do not have.
@@ -155,26 +195,30 @@ def line_chart(
         'line'
     """
     lines: list[Field] = [] if colour is None else [colour]
-    columns = [panel, low, high, own, failed]
-    _check(data, [x, y, *lines, *told], [each for each in columns if each])
+    columns = [panel, low, high, own, failed, group]
+    check_columns(data, [x, y, *lines, *told], [each for each in columns if each])
     bad = data[failed].astype(bool) if failed else pd.Series(False, index=data.index)
     data = data.assign(**{y.column: data[y.column].astype(float).where(~bad)})
     shared: dict[str, Any] = {
         "x": x.axis(),
         "tooltip": [each.told() for each in told or [*lines, x, y]],
     }
+    if group:
+        shared["detail"] = Field(group, kind="nominal").encoded()
     pick: dict[str, Any] = {}
     if colour is not None:
-        shared["color"] = colour._named() | {
+        shared["color"] = colour.encoded() | {
             "legend": {"title": colour.title or None},
             "sort": list(dict.fromkeys(map(str, data[colour.column]))),
         }
         shared["opacity"] = {"condition": {"param": "picked", "value": 1}, "value": 0.12}
-        name = colour._named()["field"]
+        name = colour.encoded()["field"]
         select = {"type": "point", "fields": [name]}
         pick = {"params": [{"name": "picked", "select": select, "bind": "legend"}]}
     across = y.axis()
-    line = {"type": "line", "point": {"size": 48, "filled": True}, "strokeWidth": 1.6, "clip": True}
+    line: dict[str, Any] = {"type": "line", "strokeWidth": 1.6, "clip": True}
+    if dots:
+        line["point"] = {"size": 48, "filled": True}
     layer: list[dict[str, Any]] = [{"mark": line, "encoding": shared | {"y": across}, **pick}]
     if low:
         ends = {"y": {**across, "field": low}, "y2": {"field": high}}
@@ -188,12 +232,12 @@ def line_chart(
     if failed and bad.any():
         mark = {"type": "point", "shape": _CROSS, "size": 70, "style": "ink", "strokeWidth": 2}
         at = {"x": shared["x"], "y": {"value": HEIGHT - 6}, "tooltip": shared["tooltip"]}
-        layer.append({"transform": [_true(failed)], "mark": mark, "encoding": at})
+        layer.append({"transform": [is_true(failed)], "mark": mark, "encoding": at})
     if own and data[own].astype(bool).any():
         star = {"type": "point", "shape": _STAR, "size": 190, "style": "ink", "filled": True}
         at = {"x": shared["x"], "y": across, "tooltip": shared["tooltip"]}
-        layer.append({"transform": [_true(own)], "mark": star, "encoding": at})
-    return Chart(_in_panels(layer, panel), data)
+        layer.append({"transform": [is_true(own)], "mark": star, "encoding": at})
+    return Chart(in_panels(layer, panel), data)
 
 
 # Vega's square goes from -1 to 1.
@@ -236,7 +280,7 @@ def point_chart(
         'point'
     """
     by = [each for each in (colour, shape) if each is not None]
-    _check(data, [x, y, *by, *told], [panel] if panel else [])
+    check_columns(data, [x, y, *by, *told], [panel] if panel else [])
     encoding: dict[str, Any] = {
         "x": x.axis(),
         "y": y.axis(),
@@ -245,13 +289,13 @@ def point_chart(
     more: dict[str, Any] = {}
     for channel, each in (("color", colour), ("shape", shape)):
         if each is not None:
-            encoding[channel] = each._named() | {"legend": {"title": each.title or each.column}}
+            encoding[channel] = each.encoded() | {"legend": {"title": each.title or each.column}}
     if colour is not None and colour.kind == "nominal":
-        select = {"type": "point", "fields": [colour._named()["field"]]}
+        select = {"type": "point", "fields": [colour.encoded()["field"]]}
         more = {"params": [{"name": "picked", "select": select, "bind": "legend"}]}
         encoding["opacity"] = {"condition": {"param": "picked", "value": 0.85}, "value": 0.1}
     mark = {"type": "point", "filled": True, "size": 60, "opacity": 0.85}
-    return Chart(_in_panels([{"mark": mark, "encoding": encoding, **more}], panel), data)
+    return Chart(in_panels([{"mark": mark, "encoding": encoding, **more}], panel), data)
 
 
 def interval_chart(
@@ -291,17 +335,17 @@ def interval_chart(
         >>> data = pd.DataFrame({"solve": ["its ODE"], "flips": [0.5], "low": [0.4], "high": [0.6]})
         >>> names = Field("solve", kind="nominal")
         >>> interval_chart(data, names, Field("flips"), low="low", high="high").spec["height"]
-        24
+        {'step': 24}
     """
     by = [] if colour is None else [colour]
-    _check(data, [name, value, *by, *told], [low, high, *([panel] if panel else [])])
+    check_columns(data, [name, value, *by, *told], [low, high, *([panel] if panel else [])])
     down = name.axis()
     encoding: dict[str, Any] = {
         "y": down,
         "tooltip": [each.told() for each in told or [name, value]],
     }
     if colour is not None:
-        encoding["color"] = colour._named() | {"legend": {"title": colour.title or None}}
+        encoding["color"] = colour.encoded() | {"legend": {"title": colour.title or None}}
         if tones:
             encoding["color"]["scale"] = {"domain": list(tones), "range": list(tones.values())}
     across = value.axis()
@@ -316,21 +360,20 @@ def interval_chart(
     ]
     if math.isfinite(level):
         layer.append(_level(level, level_name, "x", value))
-    most = (
-        data.groupby(panel)[name.column].nunique().max() if panel else data[name.column].nunique()
-    )
-    spec = _in_panels(layer, panel, height=_ROW * max(int(most), 1))
+    spec = in_panels(layer, panel, height={"step": _ROW})
+    # Names take room beside the panel.
+    spec["usermeta"] = {"around": 60 + 7 * max(map(len, map(str, data[name.column])), default=0)}
     if panel:
         spec["resolve"] = {"scale": {"y": "independent"}}
     return Chart(spec, data)
 
 
-def _in_panels(
-    layer: list[dict[str, Any]], panel: str | None, height: int = HEIGHT
+def in_panels(
+    layer: list[dict[str, Any]], panel: str | None, height: int | Mapping[str, int] = HEIGHT
 ) -> dict[str, Any]:
     if panel is None:
         return {"layer": layer, "height": height}
-    facet = Field(panel, kind="nominal")._named() | {"header": {"title": None}, "sort": None}
+    facet = Field(panel, kind="nominal").encoded() | {"header": {"title": None}, "sort": None}
     return {"facet": facet, "spec": {"layer": layer, "width": PANEL, "height": height}}
 
 
@@ -342,11 +385,11 @@ def _level(value: float, name: str, channel: str, of: Field) -> dict[str, Any]:
     return {"mark": mark | {"tooltip": {"expr": said}}, "encoding": datum}
 
 
-def _true(column: str) -> dict[str, str]:
+def is_true(column: str) -> dict[str, str]:
     return {"filter": f"datum[{json.dumps(column)}]"}
 
 
-def _check(data: pd.DataFrame, fields: Sequence[Field], columns: Sequence[str]) -> None:
+def check_columns(data: pd.DataFrame, fields: Sequence[Field], columns: Sequence[str]) -> None:
     for name in (*(each.column for each in fields), *columns):
         if name not in data.columns:
             raise InvalidValueError(
@@ -361,14 +404,18 @@ def _fields(spec: Any) -> set[str]:
         for key, value in spec.items():
             if key == "field" and isinstance(value, str):
                 found.add(value.replace("\\.", ".").replace("\\[", "[").replace("\\]", "]"))
-            elif key == "filter" and isinstance(value, str) and value.startswith("datum["):
-                found.add(json.loads(value[len("datum[") : -1]))
+            elif key == "filter" and isinstance(value, str):
+                found |= {json.loads(name) for name in _DATUM.findall(value)}
             else:
                 found |= _fields(value)
         return found
     if isinstance(spec, list | tuple):
         return set().union(*(_fields(each) for each in spec))
     return set()
+
+
+def _json(spec: Mapping[str, Any]) -> str:
+    return json.dumps(spec, separators=(",", ":"), allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

@@ -18,9 +18,9 @@ from pynode_jl.reporting.figures._decision_regions import DecisionPanel as Decis
 from pynode_jl.reporting.figures._decision_regions import decision_regions as decision_regions
 from pynode_jl.reporting.figures._described import Description as Description
 from pynode_jl.reporting.figures._described import described as described
-from pynode_jl.reporting.figures._evidence import MarginPanel as MarginPanel
-from pynode_jl.reporting.figures._evidence import OrderPanel as OrderPanel
 from pynode_jl.reporting.figures._evidence import evidence as evidence
+from pynode_jl.reporting.figures._evidence_description import MarginPanel as MarginPanel
+from pynode_jl.reporting.figures._evidence_description import OrderPanel as OrderPanel
 from pynode_jl.reporting.figures._fan_plot import EndsPanel as EndsPanel
 from pynode_jl.reporting.figures._fan_plot import FanPanel as FanPanel
 from pynode_jl.reporting.figures._fan_plot import windermere_fan as windermere_fan

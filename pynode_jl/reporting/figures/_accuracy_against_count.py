@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
+from pynode_jl.reporting.charts import Field, line_chart
 from pynode_jl.reporting.figures import _checks, _style
+from pynode_jl.reporting.figures._described import Description
 
 COLUMNS = ("steps", "solver", "accuracy")
 
@@ -85,7 +87,44 @@ def accuracy_against_count(
     ax.yaxis.set_major_formatter(_style.percent_axis())
     handles = _handles(list(checked), solvers, chance is not None)
     figure.legend(handles=handles, loc="outside right upper", alignment="left")
+    figure.description = _described(checked, trained_with, chance)
     return figure
+
+
+def _described(
+    tables: Mapping[str, pd.DataFrame], trained_with: Mapping[str, int], chance: float | None
+) -> Description:
+    parts, said = [], []
+    for name, table in tables.items():
+        seeds = table.groupby(["solver", "steps"], sort=False)["accuracy"]
+        mean = seeds.agg(["mean", "min", "max"]).reset_index()
+        first = mean["solver"].iloc[0] if len(mean) else ""
+        own = (mean["steps"] == trained_with.get(name)) & (mean["solver"] == first)
+        parts.append(mean.assign(model=name, own=own, line=name + ", " + mean["solver"]))
+        at = "".join(f"{row:.1%} as trained, " for row in mean[own]["mean"])
+        said.append(f"{name}: {at}from {mean['mean'].min():.1%} to {mean['mean'].max():.1%}.")
+    data = pd.concat(parts, ignore_index=True)
+    ticks = {float(steps): f"{steps:g}" for steps in sorted(set(data["steps"]))}
+    chart = line_chart(
+        data,
+        Field("steps", "steps of the test solver", scale="log", base=2, ticks=ticks),
+        Field("mean", "test accuracy", ".0%", domain=(0.0, 1.0)),
+        colour=Field("model", "", kind="nominal"),
+        told=[
+            Field("model", kind="nominal"),
+            Field("solver", kind="nominal"),
+            Field("steps", form="d"),
+            Field("mean", "mean accuracy", ".1%"),
+            Field("min", "lowest seed", ".1%"),
+            Field("max", "highest seed", ".1%"),
+        ],
+        low="min",
+        high="max",
+        level=float("nan") if chance is None else chance,
+        own="own",
+        group="line",
+    )
+    return Description("Lines of test accuracy by steps. " + " ".join(said), chart)
 
 
 def _handles(models: Sequence[str], solvers: Sequence[str], chance: bool) -> list[Line2D]:

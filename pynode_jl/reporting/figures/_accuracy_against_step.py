@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -21,6 +19,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatterSciNotati
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.reporting.figures import _checks, _style
 from pynode_jl.reporting.figures._measure import ACCURACY, Measure
+from pynode_jl.reporting.figures._solve_descriptions import describe_lines
 
 COLUMNS = (
     "train_solver",
@@ -106,6 +105,8 @@ def accuracy_against_step(
         every = pd.concat(checked.values())
         scores = every["score"].where(~every["failed"])
         measure.scale_scores(ax, scores, math.nan if chance is None else chance)
+        if every["failed"].any():
+            _make_room(ax, measure)
         if not any(drawn):
             ax.text(0.5, 0.5, "no test solves", transform=ax.transAxes, ha="center", va="center")
         if i % across == 0:
@@ -120,6 +121,8 @@ def accuracy_against_step(
             title="medians by order" if medians else None,
             alignment="left",
         )
+    groups = {solver: line.name for line in lines for solver in line.solvers}
+    figure.description = describe_lines(checked, groups, x, chance, measure, title)
     return figure
 
 
@@ -154,23 +157,19 @@ def _lines(table: pd.DataFrame) -> list[_Line]:
     for solver, order in zip(solvers["test_solver"], solvers["order"], strict=True):
         group = str(solver) if named or solver in trained else _order_text(order)
         groups.setdefault(group, []).append(str(solver))
-    if named:
-        colours = [_style.COLOURS[i % len(_style.COLOURS)] for i in range(len(groups))]
-    else:  # orders are ordered, and so are their colours; the top of viridis is too pale for lines
-        shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.88, len(groups)))
-        colours = [to_hex(shade) for shade in shades]
     return [
         _Line(
             group,
             tuple(members),
             {
-                "color": colour,
+                "color": _style.COLOURS[i % len(_style.COLOURS)],
+                "linestyle": _style.DASHES[i // len(_style.COLOURS) % len(_style.DASHES)],
                 "marker": _style.MARKERS[i % len(_style.MARKERS)],
                 "markerfacecolor": "white",
                 "linewidth": 1.2,
             },
         )
-        for i, ((group, members), colour) in enumerate(zip(groups.items(), colours, strict=True))
+        for i, (group, members) in enumerate(groups.items())
     ]
 
 
@@ -233,13 +232,24 @@ def _draw(ax: Axes, table: pd.DataFrame, x: str, lines: list[_Line], measure: Me
         ax.plot(median.index.to_numpy(), median.to_numpy(), label=line.name, **line.look)
     failed = table[table["failed"]]
     if len(failed):
-        # On the side of the worst scores.
-        edge = np.full(len(failed), 0.0 if measure.higher_is_better else 1.0)
+        # On the side of the worst scores, where no score stands: there is room for it.
+        edge = np.full(len(failed), 0.03 if measure.higher_is_better else 0.97)
         across = ax.get_xaxis_transform()
         ax.plot(failed[x].to_numpy(float), edge, gid="failed", transform=across, **_CROSS)
     star = table[table["trained"] & ~table["failed"]]
     ax.plot(star[x].to_numpy(float), star["score"].to_numpy(float), gid="training", **_STAR)
     return not table.empty
+
+
+def _make_room(ax: Axes, measure: Measure) -> None:
+    """Lengthen the axis of scores on the side of the worst, for the crosses of failed solves."""
+    transform = ax.yaxis.get_transform()
+    low, high = transform.transform(np.array(ax.get_ylim()))
+    room = 0.08 * (high - low)
+    low, high = (low - room, high) if measure.higher_is_better else (low, high + room)
+    ax.set_ylim(*transform.inverted().transform(np.array([low, high])))
+    if measure.in_percent:
+        ax.set_yticks(np.linspace(0, 1, 6))
 
 
 def _band(ax: Axes, rows: pd.DataFrame, x: str, colour: str) -> None:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from pynode_jl.reporting.figures import _checks, _style
+from pynode_jl.reporting.figures._training_descriptions import describe_adaptation
 
 COLUMNS = ("iteration", "step", "accuracy", "test_accuracy", "statistic", "action")
 _WIDTH = 3.6
@@ -22,8 +23,10 @@ def adaptation_trace(
     *,
     thresholds: Mapping[str, float] | None = None,
     fixed: bool = True,
+    metric: str = "accuracy",
+    unit: str = "",
 ) -> Figure:
-    """Draw accuracy, step or tolerance, and cross-checks, a column for each run.
+    """Draw accuracy (or another score), step or tolerance, and cross-checks, a column for each run.
 
     Args:
         traces: by the run's name, its checks, one a row: iteration, step (or tolerance) in force
@@ -32,6 +35,7 @@ def adaptation_trace(
             checks, the last one marked has a ring: its weights were kept.
         thresholds: by the run's name, what the statistic was held against.
         fixed: the column step holds steps; False for tolerances.
+        metric, unit: of the task, whose score stands in the columns of accuracies.
 
     Raises:
         InvalidValueError: no trace, or one without a column it needs.
@@ -60,18 +64,21 @@ def adaptation_trace(
         _statistic(column[2], compared, (thresholds or {}).get(name))
         column[2].set_xlabel("iteration")
         column[2].xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    labels = ("accuracy", "step" if fixed else "tolerance", "cross-check")
+    labels = (metric, "step" if fixed else "tolerance", "cross-check")
     for ax, label in zip(axes[:, 0], labels, strict=True):
         ax.set_ylabel(label)
     # Limits last: one set earlier would hold for the columns that share the axis.
-    for ax in axes[[0, 2], 0]:
-        ax.yaxis.set_major_formatter(_style.percent_axis())
-    axes[0, 0].set_ylim(top=1.02)
+    if unit in ("", "of their error"):
+        axes[2, 0].yaxis.set_major_formatter(_style.percent_axis())
+    if metric == "accuracy":
+        axes[0, 0].yaxis.set_major_formatter(_style.percent_axis())
+        axes[0, 0].set_ylim(top=1.02)
     axes[2, 0].set_ylim(bottom=-0.005)
     figure.align_ylabels(axes[:, 0])
     handles, names = axes[0, 0].get_legend_handles_labels()
     more, their_names = axes[2, 0].get_legend_handles_labels()
     figure.legend([*handles, *more], [*names, *their_names], loc="outside upper left", ncols=3)
+    figure.description = describe_adaptation(tables, thresholds or {}, fixed)
     return figure
 
 

@@ -15,6 +15,7 @@ from matplotlib.patches import Patch
 
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.reporting.figures import _checks, _style
+from pynode_jl.reporting.figures._described import Description
 
 _PANELS_IN_A_ROW = 3
 
@@ -88,7 +89,23 @@ def decision_regions(panels: Sequence[DecisionPanel]) -> Figure:
         loc="outside lower center",
         ncols=4,
     )
+    figure.description = Description(
+        "Regions of the plane by answer. " + " ".join(map(_seen, panels))
+    )
     return figure
+
+
+def _seen(panel: DecisionPanel) -> str:
+    """Return what is seen in a panel: how much of the square has which answer, what is wrong."""
+    classes = np.asarray(panel.classes)
+    shares = ", ".join(
+        f"class {k} on {np.mean(classes == k):.0%}" for k in np.unique(classes) if k >= 0
+    )
+    said = f"{panel.title}: {shares or 'no answer'}"
+    if panel.predictions is not None and panel.labels is not None:
+        wrong = int(np.sum(np.asarray(panel.predictions) != np.asarray(panel.labels)))
+        said += f"; {wrong} of {len(np.asarray(panel.labels))} test points answered wrong"
+    return said + "."
 
 
 def _regions(ax: Axes, panel: DecisionPanel, where: str) -> set[int]:

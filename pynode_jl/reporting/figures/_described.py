@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from pynode_jl.reporting.charts import Chart
+from pynode_jl.reporting.charts import Chart, Panels
 
 
 class Description(NamedTuple):
@@ -23,7 +23,7 @@ class Description(NamedTuple):
     """
 
     alt: str = ""
-    chart: Chart | None = None
+    chart: Chart | Panels | None = None
 
 
 class DescribedFigure(Figure):

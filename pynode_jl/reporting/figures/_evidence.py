@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -13,6 +11,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.reporting.figures import _checks, _style
+from pynode_jl.reporting.figures._evidence_description import (
+    MarginPanel,
+    OrderPanel,
+    describe_evidence,
+)
 from pynode_jl.reporting.figures._measure import ACCURACY, Measure
 
 COLUMNS = ("setting", "own")
@@ -21,42 +24,6 @@ COLUMNS = ("setting", "own")
 _SMALLEST = 1e-5
 # More samples than this are drawn as smaller points.
 _MANY = 200
-
-
-@dataclass(frozen=True, eq=False)
-class OrderPanel:
-    """Convergence of final states.
-
-    Attributes:
-        steps: (k,), steps.
-        errors: (k,), distances of final states from the ODE's.
-        order: of the method.
-        floor: the error of the ODE's states themselves; nan where it is not known.
-
-    Example:
-        >>> from pynode_jl.reporting.figures import OrderPanel
-        >>> OrderPanel(steps=[0.5, 0.25], errors=[0.1, 0.05], order=1).order
-        1
-    """
-
-    steps: npt.ArrayLike
-    errors: npt.ArrayLike
-    order: int
-    floor: float = float("nan")
-
-
-@dataclass(frozen=True, eq=False)
-class MarginPanel:
-    """By sample: the `margin` (n,) of the leading class and the numerical `error` (n,) in it.
-
-    Example:
-        >>> from pynode_jl.reporting.figures import MarginPanel
-        >>> MarginPanel(margin=[2.0, 1.0], error=[0.1, -0.1]).margin
-        [2.0, 1.0]
-    """
-
-    margin: npt.ArrayLike
-    error: npt.ArrayLike
 
 
 @_style.styled
@@ -132,6 +99,7 @@ def evidence(
         _order(next(axes), order)
     if margins is not None:
         _margins(next(axes), margins)
+    figure.description = describe_evidence(table, fixed, ode, margin, order, margins, measure)
     return figure
 
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pynode_jl.reporting.figures import _checks, _style
+from pynode_jl.reporting.figures._described import Description
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +108,12 @@ def windermere_fan(fans: Sequence[FanPanel], ends: Sequence[EndsPanel]) -> Figur
         handles=_legend(bool(fans), sorted(classes), any(e.line is not None for e in ends)),
         loc="outside lower center",
         ncols=4,
+    )
+    _style.say_ranges(figure, axes)
+    said = [f"{panel.title}: a path of {len(np.asarray(panel.path)) - 1} steps." for panel in fans]
+    said += [f"{panel.title}: where samples end." for panel in ends]
+    figure.description = Description(
+        "The exact flow from each step of a numerical path. " + " ".join(said)
     )
     return figure
 

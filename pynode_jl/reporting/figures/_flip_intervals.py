@@ -13,6 +13,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from pynode_jl.reporting.figures import _checks, _style
 from pynode_jl.reporting.figures._measure import ACCURACY, Measure
+from pynode_jl.reporting.figures._solve_descriptions import describe_flips
 
 COLUMNS = ("label", "share", "low", "high")
 
@@ -20,7 +21,7 @@ _MOST_ROWS = 16
 _PANELS_IN_A_ROW = 2
 _TICKS = (0.0, 0.01, 0.1, 0.3, 0.6, 1.0)
 # Sides of the margin: surely within, surely above, neither.
-_VALID, _TIED, _OPEN = _style.COLOURS[2], _style.COLOURS[6], _style.COLOURS[7]
+_TONES = _VALID, _TIED, _OPEN = _style.COLOURS[2], _style.COLOURS[6], _style.COLOURS[7]
 
 
 @_style.styled
@@ -52,7 +53,7 @@ def flip_intervals(
     shown = {key: _largest(table) for key, table in checked.items()}
     down, across = _style.grid_shape(len(shown), _PANELS_IN_A_ROW)
     rows = max(max(len(table) for table in shown.values()), 3)
-    figure = _style.new_figure(0.6 + 4.3 * across, 0.95 + down * (0.22 * rows + 0.7))
+    figure = _style.new_figure(max(0.6 + 4.3 * across, 5.8), 0.95 + down * (0.22 * rows + 0.7))
     axes = figure.subplots(down, across, squeeze=False).ravel()
     for ax in axes[len(shown) :]:
         ax.set_visible(False)
@@ -75,6 +76,10 @@ def flip_intervals(
         ),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+    tones = dict(
+        zip(("surely within the margin", "surely above it", "neither"), _TONES, strict=True)
+    )
+    figure.description = describe_flips(shown, allowed, measure, tones)
     return figure
 
 

@@ -52,7 +52,10 @@ class Measure:
 
     @classmethod
     def of(cls, report: SwapReport) -> Measure:
-        """Return the measure of a swap's task."""
+        """Return the measure of a swap's task.
+
+        `report` is the swap.
+        """
         verdict = report.verdict
         shifts = "shift" in report.table
         # A task of the user's own has scores of any sign.
@@ -88,7 +91,10 @@ class Measure:
         return f"shift of test answers, {unit or self.unit}"
 
     def score_text(self, value: float) -> str:
-        """Return a score as a cell of a figure has it: "98.6", "0.0123", "2e4"."""
+        """Return a score as a cell of a figure has it: "98.6", "0.0123", "2e4".
+
+        `value` is the score.
+        """
         if self.in_percent:
             return _style.percent(value)
         if value and not 1e-3 <= abs(value) < 1e4:
@@ -97,7 +103,10 @@ class Measure:
         return f"{value:.3g}"
 
     def change_text(self, value: float) -> str:
-        """Return a change with its unit: "3 %", "10 % of their error"."""
+        """Return a change with its unit: "3 %", "10 % of their error".
+
+        `value` is the change.
+        """
         if self.changes_in_percent:
             return f"{_plain_percent(value)} % {self.unit}".rstrip()
         return f"{value:.3g} {self.unit}"
@@ -115,13 +124,16 @@ class Measure:
         return FuncFormatter(lambda value, _: f"{value:.3g}")
 
     def colours(self, scores: npt.ArrayLike, chance: float) -> ScalarMappable:
-        """Return the colours of scores, better ones lighter: of accuracies from `chance` to 100 %.
+        """Return the colours of scores, better ones lighter.
 
-        Other scores run from the best one to chance's, or to the worst one where there is none; on
-        a logarithmic scale where they span much.
+        Of accuracies they run from `chance`, or the least below it, to 100 %. Other scores run from
+        the best one to chance's, or to the worst one where there is none; on a logarithmic scale
+        where they span much.
         """
         if self.in_percent:
-            return ScalarMappable(Normalize(chance, 1.0), matplotlib.colormaps["cividis"])
+            known = np.asarray(scores, float).ravel()
+            least = float(np.min(known[np.isfinite(known)], initial=chance))
+            return ScalarMappable(Normalize(least, 1.0), matplotlib.colormaps["cividis"])
         low, high = self.score_range(scores, chance)
         name = "cividis" if self.higher_is_better else "cividis_r"
         log = not self.signed and low > 0 and high > _WIDE * low
@@ -142,7 +154,10 @@ class Measure:
         return (low, high) if low < high else (low - 0.5 * abs(low) - 1e-12, low + 1e-12)
 
     def scale_scores(self, ax: Axes, scores: npt.ArrayLike, chance: float) -> None:
-        """Scale the y axis of scores: 0 to 100 %, or logarithmic where errors span much."""
+        """Scale the y axis of scores: 0 to 100 %, or logarithmic where errors span much.
+
+        `ax` is scaled; `chance` is the score of chance, which the range takes in.
+        """
         ax.yaxis.set_major_formatter(self.score_formatter())
         if self.in_percent:
             ax.set_ylim(0, 1.03)
@@ -153,7 +168,7 @@ class Measure:
         if not self.signed and low > 0 and known.max(initial=high) > _SPREAD * low:
             top = max(high, min(float(known.max(initial=high)), _WORST * high))
             ax.set_yscale("log")
-            ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            ax.yaxis.set_major_locator(_style.log_locator(low, top))
             ax.yaxis.set_major_formatter(self.score_formatter())
             ax.yaxis.set_minor_locator(NullLocator())
             ax.set_ylim(low / 1.3, 1.3 * top)
@@ -166,7 +181,10 @@ class Measure:
         ax.set_ylim(low - below * span, high + above * span)
 
     def scale_changes(self, ax: Axes, changes: npt.ArrayLike, margin: float, axis: str) -> float:
-        """Scale an axis of shifts logarithmically, around the margin, and return its lower end."""
+        """Scale an axis of shifts logarithmically, around the margin, and return its lower end.
+
+        `ax` is scaled.
+        """
         known = np.asarray(changes, float).ravel()
         known = known[np.isfinite(known) & (known > 0)]
         least = max(float(known.min(initial=margin)), margin * 1e-3)
@@ -179,6 +197,7 @@ class Measure:
         else:
             ax.set_yscale("log")
             ax.set_ylim(low, high)
+        scaled.set_major_locator(LogLocator(numticks=5))
         scaled.set_major_formatter(self.change_formatter())
         scaled.set_minor_formatter(NullFormatter())
         return low

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from pynode_jl.reporting.figures import _checks, _style
+from pynode_jl.reporting.figures._described import Description
 
 _PANELS_IN_A_ROW = 3
 
@@ -93,6 +94,9 @@ def phase_portrait(
             Line2D([], [], color=_style.INK, linewidth=1.4, marker="o", label="trajectory")
         )
     figure.legend(handles=handles, loc="outside lower center", ncols=6)
+    _style.say_ranges(figure, axes[: len(panels)])
+    said = (f"{panel.title}: {len(panel.paths)} trajectories." for panel in panels)
+    figure.description = Description("Slopes over the plane, by class. " + " ".join(said))
     return figure
 
 

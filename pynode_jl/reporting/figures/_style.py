@@ -8,20 +8,21 @@ import os
 import re
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from math import ceil
+from math import ceil, log10
 from pathlib import Path
 from typing import Any, ParamSpec
 
 import matplotlib.style
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from pynode_jl._io import make_folder, write_bytes
 from pynode_jl.reporting.figures._described import DescribedFigure
@@ -35,6 +36,8 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5
 INK = "#222222"
 FAINT = "#8A8A8A"
 PNG_DPI = 160
+_CSS_PIXELS = 96  # to an inch
+_ALIKE = 2.0  # spans of axes that need no word
 
 _STYLE: dict[str, Any] = {
     "axes.edgecolor": "#555555",
@@ -143,9 +146,20 @@ def _font() -> FT2Font:
     return get_font(findfont(FontProperties(family=_STYLE["font.family"])))
 
 
-def new_figure(width: float, height: float) -> DescribedFigure:
+class ShownFigure(DescribedFigure):
+    """A figure that a notebook shows by itself.
+
+    matplotlib tells a notebook how to show figures when pyplot is imported; here it never is.
+    """
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        width, height = (round(inches * _CSS_PIXELS) for inches in self.get_size_inches())
+        return png_bytes(self), {"width": width, "height": height}
+
+
+def new_figure(width: float, height: float) -> ShownFigure:
     """Return an empty figure of that size in inches, which lays itself out."""
-    return DescribedFigure(figsize=(width, height), layout="constrained")
+    return ShownFigure(figsize=(width, height), layout="constrained")
 
 
 def grid_shape(panels: int, most_columns: int) -> tuple[int, int]:
@@ -172,6 +186,21 @@ def percent_axis() -> FuncFormatter:
     return FuncFormatter(lambda value, _: f"{100 * value:.3g} %")
 
 
+def log_locator(low: float, high: float) -> LogLocator:
+    """Return ticks of a logarithmic axis: the more decades, the fewer in each."""
+    decades = log10(high / low) if 0 < low < high else 1.0
+    subs = (1.0, 2.0, 5.0) if decades <= 2 else (1.0, 3.0) if decades <= 3 else (1.0,)
+    return LogLocator(subs=subs, numticks=8)
+
+
+def say_ranges(figure: Figure, axes: Iterable[Axes]) -> None:
+    """Say under a figure that its panels' axes differ, where they do by more than a factor."""
+    spans = [float(np.ptp(ax.get_xlim())) for ax in axes]
+    if max(spans) > _ALIKE * min(spans):
+        note = f"The panels' axes differ: they span {min(spans):.2g} to {max(spans):.2g}."
+        figure.supxlabel(note, fontsize=8.5)
+
+
 def class_colour(label: int) -> str:
     """Return the colour of a class; -1, no class at all, is grey."""
     return FAINT if label < 0 else COLOURS[label % (len(COLOURS) - 1)]
@@ -185,6 +214,8 @@ def tint(colour: str, strength: float) -> tuple[float, float, float]:
 
 def png_bytes(figure: Figure, dpi: int = PNG_DPI) -> bytes:
     """Return the figure as the bytes of a PNG file, without date or version in it.
+
+    `dpi` is the resolution.
 
     Example:
         >>> from matplotlib.figure import Figure

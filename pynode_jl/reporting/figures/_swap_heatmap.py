@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,12 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import NullLocator
 
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.reporting.figures import _checks, _style
 from pynode_jl.reporting.figures._measure import ACCURACY, Measure
+from pynode_jl.reporting.figures._solve_descriptions import describe_heatmap
 
 COLUMNS = (
     "train_solver",
@@ -48,11 +49,10 @@ def swap_heatmap(
 ) -> Figure:
     """One panel for each trained model: test accuracy by test solver (down) and step (across).
 
-    The colours run from `chance` to 100 %: all that is no better than guessing is equally dark. Of
-    other scores they run from the best one to chance's, on a logarithmic scale where that is far. A
-    solve that failed is hatched and carries its return code, the solver that the model was trained
-    with has a frame, and an accuracy under a solver farther from the ODE than that one is small and
-    in italics.
+    The colours run from `chance`, or the least accuracy below it, to 100 %. Of other scores they
+    run from the best one to chance's, on a logarithmic scale where that is far. A solve that failed
+    is hatched and carries its return code, the solver that the model was trained with has a frame,
+    and an accuracy under a solver farther from the ODE than that one is in italics.
 
     Args:
         tables: by title, a swap table with at least the columns train_solver, test_solver, order,
@@ -104,6 +104,8 @@ def swap_heatmap(
             labeltop=len(rows) > _TALL and i < across,
         )
     _key(figure, axes, scale, low, every, measure)
+    ends = cast("tuple[float, float]", (scale.norm.vmin, scale.norm.vmax))
+    figure.description = describe_heatmap(checked, ends, isinstance(scale.norm, LogNorm), measure)
     return figure
 
 
@@ -187,7 +189,7 @@ def _cell(
         text = "\n".join(_two_lines(code))
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
         ax.text(
-            x, y, text, ha="center", va="center", fontsize=5, linespacing=0.95, bbox=box, zorder=4
+            x, y, text, ha="center", va="center", fontsize=5.5, linespacing=0.95, bbox=box, zorder=4
         )
         return
     value = float(cell["shown"])
@@ -204,7 +206,7 @@ def _cell(
         ha="center",
         va="center",
         color="white" if dark else "black",
-        fontsize=7.5 if finer else 6,
+        fontsize=7.5 if finer else 7,
         style="normal" if finer else "italic",
         zorder=4,
     )
@@ -264,7 +266,10 @@ def _key(
     if not measure.in_percent:
         _name_chance(bar, low, measure)
     elif low > 0:
-        ticks = [low, *[t for t in np.linspace(0, 1, 11) if t > low + 0.05]]
+        ticks = [
+            low,
+            *[t for t in np.linspace(0, 1, 11) if abs(t - low) > 0.05 and t >= bar.norm.vmin],
+        ]
         bar.set_ticks(
             ticks, labels=[f"{100 * low:.3g} %\nchance", *[f"{100 * t:.3g} %" for t in ticks[1:]]]
         )
@@ -278,7 +283,7 @@ def _key(
 def _name_chance(bar: Any, chance: float, measure: Measure) -> None:
     """Write on a bar of scores where chance's is."""
     if isinstance(bar.norm, LogNorm):
-        bar.set_ticks(LogLocator(subs=(1.0, 2.0, 5.0)))
+        bar.set_ticks(_style.log_locator(bar.norm.vmin or 0.0, bar.norm.vmax or 1.0))
         bar.ax.yaxis.set_minor_locator(NullLocator())
     if not np.isfinite(chance):
         return

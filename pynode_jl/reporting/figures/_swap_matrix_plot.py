@@ -39,7 +39,8 @@ def swap_matrix_heatmap(
 
     The colours run from `chance` to 100 %, of other scores from the best to chance's; a framed cell
     is the solver trained with; hatching marks failed solves, white no solve. Up to 24 columns the
-    cells carry their numbers, accuracies in percent.
+    cells carry their numbers, accuracies in percent. A grid of more columns than that, and than
+    rows, is turned: test solvers then stand down the page.
 
     Args:
         grid: accuracies or scores, training solvers down and tests across, NaN where there is none.
@@ -63,6 +64,10 @@ def swap_matrix_heatmap(
     """
     low = _checks.share("chance", chance) if measure.in_percent else chance
     _checks.some("grid", list(grid.columns) if len(grid) else [])
+    sides = "training solver", "test solver"
+    if grid.shape[1] > max(_MOST_NUMBERED, len(grid)):
+        grid, sides, row_tree, column_tree = grid.T, sides[::-1], column_tree, row_tree
+        own, failed = (None if each is None else each.T for each in (own, failed))
     rows, row_lines = _tree(row_tree, len(grid))
     columns, column_lines = _tree(column_tree, grid.shape[1])
     shown = grid.iloc[rows, columns]
@@ -77,7 +82,7 @@ def swap_matrix_heatmap(
     names = [letter * max(map(len, map(str, labels))) for labels in (shown.index, shown.columns)]
     width = wide + names[0] + _TREE + 1.4
     height = tall + names[1] + _TREE + 0.75
-    figure = Figure(figsize=(width, height))
+    figure = _style.ShownFigure(figsize=(width, height))
     left, bottom = names[0] + 0.35, names[1] + 0.35
 
     def axes(x: float, y: float, w: float, h: float) -> Axes:
@@ -91,7 +96,7 @@ def swap_matrix_heatmap(
             _cell(ax, i, j, float(values[i, j]), bool(failures[i, j]), scale, text)
             if frames[i, j]:
                 _outline(ax, i, j)
-    _frame(ax, shown, numbered)
+    _frame(ax, shown, numbered, sides)
     _draw_tree(axes(left, bottom + tall + 0.03, wide, _TREE), column_lines, len(columns), "top")
     _draw_tree(axes(left + wide + 0.03, bottom, _TREE, tall), row_lines, len(rows), "right")
     bar_axes = axes(left + wide + _TREE + 0.15, bottom, 0.13, min(tall, 3.0))
@@ -183,7 +188,7 @@ def _outline(ax: Axes, i: int, j: int) -> None:
         )
 
 
-def _frame(ax: Axes, shown: pd.DataFrame, numbered: bool) -> None:
+def _frame(ax: Axes, shown: pd.DataFrame, numbered: bool, sides: tuple[str, str]) -> None:
     size = 7.5 if numbered else 6.0
     ax.set_xticks(
         range(shown.shape[1]),
@@ -199,8 +204,8 @@ def _frame(ax: Axes, shown: pd.DataFrame, numbered: bool) -> None:
     ax.tick_params(length=0)
     ax.grid(False)
     ax.spines[:].set_visible(False)
-    ax.set_xlabel("test solver")
-    ax.set_ylabel("training solver")
+    ax.set_xlabel(sides[1])
+    ax.set_ylabel(sides[0])
 
 
 def _draw_tree(ax: Axes, lines: Sequence[Any], n: int, side: str) -> None:

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from pynode_jl._validation import whole_number
 from pynode_jl.reporting.figures import _checks, _style
 from pynode_jl.reporting.figures._measure import ACCURACY, Measure
+from pynode_jl.reporting.figures._training_descriptions import describe_training
 
 COLUMNS = ("loss",)
 
@@ -73,6 +74,7 @@ def training_history(
     figure.align_ylabels(axes)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=min(len(handles), 4))
+    figure.description = describe_training(checked, rows)
     return figure
 
 
@@ -105,7 +107,7 @@ def _scale(ax: Axes, column: str, tables: Mapping[str, pd.DataFrame]) -> None:
     if len(values) and values.min() > 0 and values.max() / values.min() > 10:
         ax.set_yscale("log")
         if column == "score":
-            ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            ax.yaxis.set_major_locator(_style.log_locator(values.min(), values.max()))
             ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
             ax.yaxis.set_minor_locator(NullLocator())
     elif column == "loss" and (not len(values) or values.min() >= 0):

@@ -17,6 +17,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarForm
 
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.reporting.figures import _checks, _style
+from pynode_jl.reporting.figures._described import Description
 
 _PANELS_IN_A_ROW = 3
 _FAR = 8.0  # times the size of the starts: from there on a linear axis shows them as one blot
@@ -118,7 +119,21 @@ def trajectories(
     start: dict[str, Any] = {"marker": "o", "markerfacecolor": "white", "markeredgecolor": ink}
     handles.append(Line2D([], [], linestyle="", label="start", **start))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 3 * across))
+    _style.say_ranges(figure, axes[: len(panels)])
+    figure.description = Description("Paths in the plane. " + " ".join(map(_seen, panels)))
     return figure
+
+
+def _seen(panel: TrajectoryPanel) -> str:
+    """Return what is seen in a panel: how many paths, and how far they end from the flow's ends."""
+    steps = np.asarray(panel.steps, float)
+    said = f"{panel.title}: {steps.shape[1]} samples in {len(steps) - 1} steps each"
+    if panel.flow is not None:
+        ends = np.linalg.norm(steps[-1] - np.asarray(panel.flow, float)[-1], axis=1)
+        known = ends[np.isfinite(ends)]
+        if known.size:
+            said += f", which end {np.median(known):.2g} from the flow's ends in the median"
+    return said + "."
 
 
 def _draw(

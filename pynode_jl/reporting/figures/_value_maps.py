@@ -14,6 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from pynode_jl.reporting.figures import _checks, _style
+from pynode_jl.reporting.figures._described import Description
 
 _PANELS_IN_A_ROW = 3
 _COLOURS = matplotlib.colormaps["viridis"]
@@ -91,7 +92,18 @@ def value_maps(
     )
     bar.set_label(name)
     bar.outline.set_visible(False)
+    figure.description = Description(f"Maps of {name}. " + " ".join(map(_seen, panels)))
     return figure
+
+
+def _seen(panel: MapPanel) -> str:
+    """Return what is seen in a panel: between which values its answers lie."""
+    values = np.asarray(panel.values, float)
+    known = values[np.isfinite(values)]
+    title = panel.title.replace("\n", ", ")
+    if not known.size:
+        return f"{title}: no finite answer."
+    return f"{title}: from {known.min():.3g} to {known.max():.3g}, median {np.median(known):.3g}."
 
 
 def _draw(ax: Axes, panel: MapPanel, norm: Normalize, where: str) -> None:

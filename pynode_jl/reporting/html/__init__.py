@@ -16,6 +16,7 @@ from pynode_jl.reporting.html._blocks import Facts as Facts
 from pynode_jl.reporting.html._blocks import Section as Section
 from pynode_jl.reporting.html._blocks import Text as Text
 from pynode_jl.reporting.html._blocks import VerdictCard as VerdictCard
+from pynode_jl.reporting.html._blocks import fact_text as fact_text
 from pynode_jl.reporting.html._matrix_block import Layer as Layer
 from pynode_jl.reporting.html._matrix_block import Matrix as Matrix
 from pynode_jl.reporting.html._matrix_block import shades as shades
@@ -39,6 +40,7 @@ __all__ = [
     "Text",
     "VerdictCard",
     "counted",
+    "fact_text",
     "report_html",
     "shades",
     "texts",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
@@ -30,6 +31,8 @@ VERDICTS: Mapping[VerdictKind, str] = {
 @dataclass(frozen=True)
 class Text:
     """Paragraphs, set apart by blank lines.
+
+    `text` is plain: nothing in it is markup.
 
     Example:
         >>> from pynode_jl.reporting.html import Text
@@ -91,14 +94,14 @@ class Facts:
     """Names and values: versions, seed, command line.
 
     Attributes:
-        items: by name, a value; it is shown as `str` writes it, line breaks kept.
+        items: by name, a value: line breaks are kept, a mapping's or list's items have lines.
         caption: a heading over them.
         prose: the values are sentences, set like text and not like code.
 
     Example:
         >>> from pynode_jl.reporting.html import Facts
-        >>> Facts({"seed": 0, "solver": "Euler h=1/2"}, "Settings").caption
-        'Settings'
+        >>> Facts({"seed": 0, "steps": {"coarse": 0.5, "fine": None}}, "Settings").shown
+        {'seed': '0', 'steps': 'coarse: 0.5\\nfine: none'}
     """
 
     template: ClassVar[str] = "facts.html"
@@ -107,13 +110,21 @@ class Facts:
     caption: str = ""
     prose: bool = False
 
+    @property
+    def shown(self) -> dict[str, str]:
+        """The values as texts."""
+        return {name: fact_text(value) for name, value in self.items.items()}
 
+
+#: What a section holds.
 Block: TypeAlias = Text | VerdictCard | Table | Picture | Matrix | Facts
 
 
 @dataclass(frozen=True)
 class Section:
     """A heading and what stands under it.
+
+    `blocks` are texts, tables, figures and the like, in their order.
 
     Example:
         >>> from pynode_jl.reporting.html import Section, Text
@@ -123,3 +134,31 @@ class Section:
 
     title: str
     blocks: Sequence[Block] = ()
+
+
+def fact_text(value: object) -> str:
+    """Return a value for a reader: no quotes, braces or brackets of Python's.
+
+    Example:
+        >>> from pynode_jl.reporting.html import fact_text
+        >>> fact_text([0.1 + 0.2, None, True])
+        '0.3, none, yes'
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Mapping):
+        return "\n".join(f"{name}: {_in_a_line(each)}" for name, each in value.items())
+    if isinstance(value, list | tuple):
+        nested = any(isinstance(each, Mapping | list | tuple) for each in value)
+        return ("\n" if nested else ", ").join(map(_in_a_line, value)) or "none"
+    return str(value)
+
+
+def _in_a_line(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_in_a_line(each)}" for name, each in value.items())
+    return fact_text(value).replace("\n", "; ")

@@ -211,8 +211,8 @@ def shades(
 
     Example:
         >>> from pynode_jl.reporting.html import shades
-        >>> shades([0.1, 0.01, 1.0], 1.0, 0.01, log=True).tolist()
-        [0.5, 1.0, 0.0]
+        >>> shades([0.1, 0.01], 1.0, 0.01, log=True).tolist()
+        [0.5, 1.0]
     """
     given = np.asarray(values, float)
     if log and low > 0 and high > 0:
@@ -227,6 +227,8 @@ def shades(
 
 def texts(grid: pd.DataFrame, form: str) -> list[list[str]]:
     """Return a grid's numbers as texts of one format, "" where there is none.
+
+    `form` is what `format` takes.
 
     Example:
         >>> import pandas as pd

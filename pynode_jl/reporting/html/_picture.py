@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple
 from matplotlib.figure import Figure
 
 from pynode_jl.errors import InvalidValueError
-from pynode_jl.reporting.charts import Chart
+from pynode_jl.reporting.charts import Chart, Panels
 from pynode_jl.reporting.figures import png_bytes
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -47,7 +47,7 @@ class Picture:
     image: Figure | bytes
     alt: str
     caption: str = ""
-    chart: Chart | None = None
+    chart: Chart | Panels | None = None
 
     @property
     def label(self) -> str:

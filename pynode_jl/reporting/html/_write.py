@@ -52,6 +52,11 @@ def report_html(
 ) -> str:
     """Return the page that `write_report` writes. Equal arguments give equal text.
 
+    `subtitle` stands below the title, `footer` at the end.
+
+    Raises:
+        InvalidValueError: no title, or what is no block in a section.
+
     Example:
         >>> from pynode_jl.reporting.html import Section, Text, report_html
         >>> page = report_html(title="Report", sections=[Section("Results", [Text("1 < 2")])])

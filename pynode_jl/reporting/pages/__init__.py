@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pynode_jl.reporting.pages._certificate_page import write_certificate
+from pynode_jl.reporting.pages._certificate_page import evidence_drawing, write_certificate
 from pynode_jl.reporting.pages._layout import Drawing, table, write_page
 from pynode_jl.reporting.pages._matrix_page import matrix_block, write_matrix_report
 from pynode_jl.reporting.pages._panels import (
@@ -18,6 +18,7 @@ __all__ = [
     "Drawing",
     "Shown",
     "decision_panel",
+    "evidence_drawing",
     "grid_around",
     "in_the_plane",
     "matrix_block",

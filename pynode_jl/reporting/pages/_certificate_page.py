@@ -236,7 +236,7 @@ def _drawings(
 ) -> dict[str, Drawing]:
     drawn, measure = {}, Measure.of(certificate.swap)
     if _report(certificate, "answers by step") is not None:
-        drawn["certificate-evidence"] = _evidence(certificate)
+        drawn["certificate-evidence"] = evidence_drawing(certificate)
     if len(certificate.swap.table):
         drawn["certificate-swaps"] = Drawing(
             figures.swap_heatmap(
@@ -273,7 +273,14 @@ _BY_NUMBERS = (
 )
 
 
-def _evidence(certificate: Certificate) -> Drawing:
+def evidence_drawing(certificate: Certificate) -> Drawing:
+    """Return the figure of a certificate's diagnostics, with its caption.
+
+    Example:
+        >>> from pynode_jl.reporting.pages import evidence_drawing
+        >>> evidence_drawing(pn.certify(trained, data, backend="jax")).caption[:8]
+        'Accuracy'
+    """
     folded, order = _report(certificate, "folds"), _report(certificate, "order")
     share = _report(certificate, "error share")
     scan = None if folded is None else folded[1]

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from pynode_jl._io import make_folder, read_bytes
 from pynode_jl.reporting import figures
-from pynode_jl.reporting.charts import Chart
+from pynode_jl.reporting.charts import Chart, Panels
 from pynode_jl.reporting.figures import described
 from pynode_jl.reporting.formats import Format, formats_for
 from pynode_jl.reporting.html import Facts, Picture, Section, Table, write_report
@@ -39,7 +39,7 @@ class Drawing(NamedTuple):
     figure: Figure
     caption: str
     alt: str = ""
-    chart: Chart | None = None
+    chart: Chart | Panels | None = None
 
 
 def write_page(
@@ -60,7 +60,7 @@ def write_page(
         found: verdicts, or what else was found, before all.
         drawings: by the name of their files, without suffix.
         numbers: tables.
-        facts: settings and circumstances that decide the numbers.
+        facts: settings and circumstances that decide the numbers; empty ones are left out.
 
     Returns:
         The paths, the page last.
@@ -82,6 +82,7 @@ def write_page(
         ['empty.png', 'empty.pdf', 'page.html']
     """
     make_folder(path.parent)
+    decisive = [each for each in facts if each.items]
     paths, pictures = [], []
     for name, drawing in drawings.items():
         png, pdf = figures.save(drawing.figure, path.with_name(name))
@@ -97,7 +98,7 @@ def write_page(
             *found,
             *([Section("Pictures", pictures)] if pictures else []),
             *numbers,
-            Section("What decides it", facts),
+            *([Section("What decides it", decisive)] if decisive else []),
         ],
     )
     return [*paths, page]

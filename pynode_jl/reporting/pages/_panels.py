@@ -37,6 +37,9 @@ def trajectory_panel(
 ) -> TrajectoryPanel:
     """Solve the first test samples by the training solver's steps and by the ODE's `flow`.
 
+    `title` stands above the panel; `trained` starts from the test part of `dataset`; `backend`
+    solves.
+
     Example:
         >>> from pynode_jl.reporting.pages import trajectory_panel
         >>> plane = pn.Model(pn.MLP(2, width=4), classes=2)
@@ -64,6 +67,8 @@ def decision_panel(
     """Evaluate the model over a square around the test samples, and on these, under `solver`.
 
     The last ``{}`` in the title becomes the accuracy.
+
+    `trained` answers for the test part of `dataset`.
 
     Example:
         >>> from pynode_jl.reporting.pages import decision_panel

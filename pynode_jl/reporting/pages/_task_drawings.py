@@ -36,6 +36,8 @@ _MOST_POINTS = 1000
 class Shown(NamedTuple):
     """A trained model that pictures are made of: with its data, what solves, and the ODE's solver.
 
+    `dataset` has the samples; `backend` solves.
+
     Example:
         >>> from pynode_jl.reporting.pages import Shown
         >>> Shown(trained, data, pn.get_backend("jax")).flow.name

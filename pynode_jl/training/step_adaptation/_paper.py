@@ -35,6 +35,9 @@ class PaperController:
     (and, for a tolerance, if the number of evaluations is not that of all the last five
     iterations). Growth by default makes it oscillate; it promises nothing about the end.
 
+    Its methods take what those of a `StepAdapter` take: the solver or the last `state`, and a
+    `probe`.
+
     Attributes:
         rule: "code" or "text".
         test: the finer method; None for the next order's (`NEXT_ORDER`), DP5 for tolerances.

@@ -71,6 +71,9 @@ class SteadyController:
     stay) and the test made again, the confidence being shared between the attempts; if the last
     attempt fails too, the validation says so, and whether so few samples could have passed at all.
 
+    Its methods take what those of a `StepAdapter` take: the solver or the last `state`, and a
+    `probe`.
+
     Attributes:
         test: the finer method; None for RK4, or the next order's above (`NEXT_ORDER`), DP5 for
             tolerances.

@@ -24,6 +24,8 @@ class ControlState:
     """Where a step adapter stands: the solver in force, and what else it remembers, as plain JSON
     values, so that a killed run goes on from its checkpoint bit for bit.
 
+    `memory` is that other: plain JSON values by name.
+
     Example:
         >>> from pynode_jl.training.step_adaptation import ControlState
         >>> ControlState(pn.Solver("Euler", dt=1 / 8), {}).solver.label
@@ -149,6 +151,7 @@ class Probe:
         held: samples kept out of training, as many as it asked for; `held_labels`.
         recent_nf: evaluations in each of the last five iterations' forward solves.
         nf: evaluations made through this probe.
+        backend: what solves.
 
     Example:
         >>> from pynode_jl.training.step_adaptation import Probe
@@ -264,10 +267,19 @@ class StepAdapter(Protocol):
         """Refuse a training solver that cannot be adapted."""
 
     def start(self, solver: Solver, probe: Probe) -> tuple[ControlState, Check]:
-        """Choose the first solver, before the first iteration."""
+        """Choose the first solver, before the first iteration.
+
+        `solver` is the recipe's, `probe` what it may look at.
+        """
 
     def check(self, state: ControlState, probe: Probe) -> tuple[ControlState, Check]:
-        """Choose the next solver, after every `every` iterations."""
+        """Choose the next solver, after every `every` iterations.
+
+        `state` is what it returned last, `probe` what it may look at.
+        """
 
     def validate(self, state: ControlState, probe: Probe) -> Validation | None:
-        """Test the finished model; None from a step adapter that promises nothing."""
+        """Test the finished model; None from a step adapter that promises nothing.
+
+        `state` is what it returned last, `probe` what it may look at.
+        """

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from pynode_jl.backends._gradients import GradientMethod
-from pynode_jl.backends._optimizers import SGD, Adam, Optimizer
+from pynode_jl.backends._optimizers import SGD, Adam, Optimizer, RMSprop
 from pynode_jl.backends._precision import Precision
 from pynode_jl.backends._results import RetCode
 from pynode_jl.backends._times import Clock
@@ -125,6 +125,13 @@ def _update(
             if momentum:
                 trace = optax.trace(momentum, nesterov)
                 update, found = trace.update(gradient, optax.TraceState(mu))
+                mu = found.trace
+        case RMSprop(decay=decay, eps=eps, momentum=momentum):
+            squares = optax.scale_by_rms(decay, eps, eps_in_sqrt=False)
+            update, found = squares.update(gradient, optax.ScaleByRmsState(nu))
+            nu, count = found.nu, optax.safe_increment(count)
+            if momentum:
+                update, found = optax.trace(momentum).update(update, optax.TraceState(mu))
                 mu = found.trace
     if optimizer.weight_decay:
         decay = optax.add_decayed_weights(optimizer.weight_decay)

@@ -102,6 +102,8 @@ class Translation:
         """Return gradients w.r.t. the parameters, by name, from those w.r.t. the field's weights.
 
         A parameter that is used twice gets the sum.
+
+        `to_weights` has those of the field, by name.
         """
         gradients: dict[str, np.ndarray] = {}
         for i, (name, source) in enumerate(self.parameters):

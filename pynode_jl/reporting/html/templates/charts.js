@@ -32,12 +32,24 @@ function look(width) {
 }
 
 function fit(spec, width) {
+  if (spec.concat) {
+    spec.columns = Math.max(1, Math.floor(width / (spec.concat[0].width + 100)));
+    for (const view of spec.concat) view.width = Math.max(200, Math.min(view.width, width - 100));
+    return;
+  }
   const panel = spec.facet ? spec.spec : spec;
-  if (typeof panel.width === "object") return;
+  if (typeof panel.width === "object") {
+    // Cells have their size: as many panels in a row as fit.
+    if (spec.facet) {
+      const cells = new Set(spec.data.values.map((row) => row.across)).size;
+      spec.columns = Math.max(1, Math.floor((width - 130) / (cells * panel.width.step + 110)));
+    }
+    return;
+  }
   if (spec.facet) {
-    const wanted = panel.width ?? 300, around = 90;
+    const wanted = panel.width ?? 300, around = spec.usermeta?.around ?? 90;
     spec.columns = Math.max(1, Math.floor(width / (wanted + around)));
-    panel.width = Math.max(200, Math.min(wanted, width - around));
+    panel.width = Math.max(160, Math.min(wanted, width - around));
   } else {
     spec.width = Math.max(260, Math.min(width, panel.width ?? 900));
     spec.autosize = { type: "fit-x", contains: "padding" };

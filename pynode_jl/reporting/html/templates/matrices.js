@@ -70,8 +70,10 @@ function setUpMatrix(block) {
   bar.append(status);
   block.querySelector(".scroll").before(bar);
 
+  order(0);
+
   // One cell can be reached by Tab, the others from it by arrows.
-  let reached = cells[0]?.[0];
+  let reached = rows.length ? table.tBodies[0].rows[0].cells[1] : null;
   if (reached) reached.tabIndex = 0;
   table.addEventListener("keydown", (event) => {
     const step = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];

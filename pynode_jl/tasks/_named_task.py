@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from pynode_jl._validation import mapping, text
 from pynode_jl.errors import InvalidValueError, UnknownNameError
-from pynode_jl.tasks import TASKS, Regression, Task, check_task
+from pynode_jl.tasks._classification import Classification
+from pynode_jl.tasks._density import Density
+from pynode_jl.tasks._regression import Regression
+from pynode_jl.tasks._task import Task, check_task
+from pynode_jl.tasks._trajectory import Trajectory
+
+#: Every task that a configuration can name, by its `Task.kind`.
+TASKS: Mapping[str, type[Task]] = MappingProxyType(
+    {made.kind: made for made in (Classification, Regression, Trajectory, Density)}
+)
 
 #: A task, the name of one, or its name and options as `Task.to_dict` gives them.
 AnyTask: TypeAlias = Task | str | Mapping[str, Any]
@@ -24,6 +34,11 @@ def named_task(task: AnyTask | None, targets: int = 1) -> Task | None:
     Raises:
         UnknownNameError: no task has that name.
         InvalidValueError: options that it does not have, or lacks.
+
+    Example:
+        >>> from pynode_jl.tasks import named_task
+        >>> named_task("regression"), named_task({"kind": "density", "trace": "hutchinson"})
+        (Regression(targets=1), Density(trace='hutchinson'))
     """
     if task is None or (isinstance(task, str) and task == "classification"):
         return None

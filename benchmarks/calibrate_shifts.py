@@ -1,0 +1,131 @@
+"""Calibration of shifts: how often are the verdicts on regressions wrong, and their intervals?
+
+`python benchmarks/calibrate_shifts.py` judges 400 linear regressions (tests/verdict_models.py:
+dimension 1 to 5; stable, growing, oscillating, stiff, defective; explicit, implicit and adaptive
+training solvers at all steps; errors of four distributions; 30 to 2,000 test samples) by the
+default swap. The truth is the shift between the training solver's answers and those of the exact
+flow, a matrix exponential, over 100,000 samples. It prints the table and writes
+docs/calibration_shifts.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.progress import track
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from verdict_models import RandomRegression, random_regression  # noqa: E402
+
+from pynode_jl.backends import get_backend  # noqa: E402
+from pynode_jl.diagnostics import SwapReport, swap  # noqa: E402
+from pynode_jl.proportions import lower_bound, upper_bound  # noqa: E402
+from pynode_jl.solvers import Solver  # noqa: E402
+
+MARGIN = 0.1
+
+
+def judged(seed: int) -> dict[str, object]:
+    """One regression's verdict and interval beside the truth."""
+    drawn = random_regression(seed)
+    begun = time.perf_counter()
+    report = swap(drawn.trained, drawn.dataset, margin=MARGIN, backend=get_backend("jax"))
+    verdict, ode = report.verdict, report.verdict.ode
+    return {
+        "seed": seed,
+        "kind": drawn.kind,
+        "residuals": drawn.residuals,
+        "dim": drawn.trained.model.field.size,
+        "solver": drawn.trained.solver.label,
+        "samples": verdict.samples,
+        "shift": drawn.shift,
+        "estimate": math.nan if ode is None else ode.share,
+        "low": math.nan if ode is None else ode.low,
+        "high": math.nan if ode is None else ode.high,
+        "finer_shift": finer_shift(drawn, report),
+        "verdict": verdict.kind,
+        "reason": verdict.reason,
+        "seconds": time.perf_counter() - begun,
+    }
+
+
+def finer_shift(drawn: RandomRegression, report: SwapReport) -> float:
+    """The true shift under the finer solve that decided; nan where none did."""
+    verdict = report.verdict
+    if verdict.reason != "finer" or verdict.decisive is None:
+        return math.nan
+    row = report.table[report.table["label"] == verdict.decisive.label].iloc[0]
+    name, size = str(row["test_solver"]), float(row["step"])
+    solver = Solver(name, dt=size) if row["fixed"] else Solver(name, rtol=size, atol=size)
+    trained, task = drawn.trained, drawn.trained.model.task
+    found = get_backend("jax").evaluate(trained.model, trained.weights, drawn.pool, solver)
+    changes = task.changes(drawn.answers, found.outputs, drawn.pool_targets)
+    return task.shift(changes, task.scale(drawn.answers, drawn.pool_targets))
+
+
+def summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rates that verdicts and intervals are held to, each with its exact 95 % interval."""
+    above, also = rows["shift"] > MARGIN, rows["finer_shift"] > MARGIN
+    asked = rows["verdict"].isin(["valid", "tied", "undecided"])
+    large = (rows["samples"] >= 1000) & ~rows["shift"].between(MARGIN / 2, 2 * MARGIN)
+    # Below it float32's own rounding is the shift.
+    told = rows["low"].notna() & (rows["shift"] > 1e-4)
+    cases = {
+        "shift above the margin: called valid": (above, rows["verdict"] == "valid"),
+        "shift within the margin: called tied": (~above & ~also, rows["verdict"] == "tied"),
+        "n >= 1000, shift outside [margin/2, 2 margin]: undecided": (
+            large & asked,
+            rows["verdict"] == "undecided",
+        ),
+        "true shift below its interval": (told, rows["shift"] < rows["low"]),
+        "true shift above its interval": (told, rows["shift"] > rows["high"]),
+    }
+    for n in sorted(rows["samples"].unique()):
+        outside = (rows["shift"] < rows["low"]) | (rows["shift"] > rows["high"])
+        cases[f"n = {n}: true shift outside its interval"] = told & (rows["samples"] == n), outside
+    table = []
+    for name, (those, wrong) in cases.items():
+        total, count = int(those.sum()), int((those & wrong).sum())
+        table.append(
+            {
+                "case": name,
+                "models": total,
+                "so": count,
+                "share": count / max(total, 1),
+                "low": float(lower_bound(count, total, 0.025)),
+                "high": float(upper_bound(count, total, 0.025)),
+            }
+        )
+    return pd.DataFrame(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--models", type=int, default=400)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first model")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore", RuntimeWarning)  # explosive solves overflow
+    np.seterr(all="ignore")
+    seeds = range(arguments.first, arguments.first + arguments.models)
+    rows = pd.DataFrame([judged(seed) for seed in track(seeds, "regressions")])
+    print(pd.crosstab(rows["samples"], rows["verdict"]).to_string())
+    print(pd.crosstab(rows["kind"], rows["verdict"]).to_string())
+    formats = dict.fromkeys(("share", "low", "high"), "{:.1%}".format)
+    print(summary(rows).to_string(index=False, formatters=formats))
+    print(f"{rows['seconds'].sum():.0f} s in swaps, {rows['seconds'].median():.2f} s the median")
+    path = arguments.out / "calibration_shifts.csv"
+    rows.drop(columns="seconds").to_csv(path, index=False, float_format="%.5g")
+
+
+if __name__ == "__main__":
+    main()

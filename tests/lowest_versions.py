@@ -1,0 +1,93 @@
+"""The lowest versions that pyproject.toml allows, all at once: do they install, and does it run?
+
+``python tests/lowest_versions.py [--python PATH] [--newest]`` needs `uv` (pip install uv). It
+builds the wheel, installs it outside this tree, with the lowest versions or the newest, and runs
+the main job and the JAX front end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+_CONFIG = """
+backend = "jax"
+[data]
+n_train = 200
+n_test = 40
+[field]
+channels = 4
+[train]
+solver = "Euler:dt=1/2"
+iterations = 100
+batch_size = 50
+learning_rate = 0.01
+"""
+_PROGRAM = """
+import jax.numpy as jnp, numpy as np
+import pynode_jl as pn
+from pynode_jl.jax import odeint
+times = jnp.array([0.0, 1.0])
+y = odeint(lambda y, t: -y, jnp.ones(1), times)
+assert abs(float(y[-1, 0]) - np.exp(-1)) < 1e-4, y
+data = pn.moons(n_train=100, n_test=40)
+pn.digits()
+print("front end, data: well")
+"""
+_COMMANDS = (
+    ["--version"],
+    ["--help"],
+    ["solvers", "show", "dopri5"],
+    ["doctor"],
+    ["init", "starter.toml"],
+    ["train", "run.toml", "--out", "run"],
+    ["swap", "run", "--solver", "RK4", "--solver", "KenCarp4", "--factor", "1"],
+    ["certify", "run"],
+    ["matrix", "run", "--solver", "RK4"],
+    ["adapt", "run.toml", "--set", "train.iterations=60"],
+    ["reproduce", "blindspot"],
+)
+
+
+def main() -> None:
+    """Build, install, run; the first failure ends it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--newest", action="store_true", help="the newest versions instead")
+    wanted = parser.parse_args()
+    resolution = "highest" if wanted.newest else "lowest-direct"
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        run = _runner(home)
+        run("uv", "build", "--quiet", "--wheel", "--out-dir", str(home / "wheel"), str(ROOT))
+        run("uv", "venv", "--quiet", "--python", wanted.python, str(home / "venv"))
+        python = home / "venv" / "bin" / "python"
+        (wheel,) = (home / "wheel").glob("*.whl")
+        # Of a wheel given by its path all needs would count as another's, and be the newest.
+        pins = ("--quiet", "--resolution", resolution, "--output-file", str(home / "pins.txt"))
+        interpreter = ("--python", str(python))
+        run("uv", "pip", "compile", *pins, *interpreter, str(ROOT / "pyproject.toml"))
+        pinned = ("--requirement", str(home / "pins.txt"), str(wheel))
+        run("uv", "pip", "install", "--quiet", *interpreter, *pinned)
+        run("uv", "pip", "freeze", "--python", str(python))
+        (home / "run.toml").write_text(_CONFIG)
+        for arguments in _COMMANDS:
+            run(str(python.with_name("pynode-jl")), *arguments)
+        run(str(python), "-c", _PROGRAM)
+
+
+def _runner(home: Path):  # type: ignore[no-untyped-def]
+    def run(*command: str) -> None:
+        print("$", *command, flush=True)
+        subprocess.run(command, cwd=home, check=True)
+
+    return run
+
+
+if __name__ == "__main__":
+    main()
