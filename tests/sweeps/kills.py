@@ -136,6 +136,8 @@ def damage(kind: str, folder: Path, random: np.random.Generator) -> str:
         return "nothing to damage"
     path = folder / "index.sqlite" if kind == "index" else done[random.integers(len(done))]
     path = path.with_name("checkpoint.safetensors") if kind == "checkpoint" else path
+    if not path.exists():
+        return "nothing to damage"
     content = bytearray(path.read_bytes())
     if kind == "checkpoint":
         content = content[: random.integers(len(content))]
