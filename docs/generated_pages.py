@@ -46,6 +46,7 @@ PACKAGES = {
     "pynode_jl.dlpack": "Arrays between frameworks",
     "pynode_jl.proportions": "Intervals of shares",
     "pynode_jl.resampling": "Bootstrap intervals",
+    "pynode_jl.sweeps": "Sweeps",
     "pynode_jl.paper": "The paper's figures",
     "pynode_jl.reporting.figures": "Figures",
     "pynode_jl.reporting.pages": "Pages",

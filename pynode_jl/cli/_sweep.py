@@ -141,14 +141,14 @@ def status(folder: _Folder, where: _Where = None) -> None:
     from pynode_jl.sweeps import SweepStore
 
     store = SweepStore.open(folder)
-    table, counts = store.table(where or ()), store.counts()
-    keys = [key for key in store.sweep.keys if key in table]
-    shown = table[[*keys, *_COLUMNS]].dropna(axis="columns", how="all")
-    more = [f"and {len(shown) - _SHOWN} more: --where, or `pynode-jl sweep export`"]
+    counts, first = store.counts(), store.table(where or (), limit=_SHOWN + 1)
+    keys = [key for key in store.sweep.keys if key in first]
+    shown = first[[*keys, *_COLUMNS]].dropna(axis="columns", how="all")
+    more = [f"The first {_SHOWN}. All: --json, or `pynode-jl sweep export`."]
     show(
-        lambda: {"counts": counts, "runs": table},
+        lambda: {"counts": counts, "runs": store.table(where or ())},
         _filled(_counted(counts), shown.head(_SHOWN)),
-        *(more if len(shown) > _SHOWN else []),
+        *(more if len(first) > _SHOWN else []),
     )
 
 

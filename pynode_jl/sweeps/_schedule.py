@@ -27,7 +27,7 @@ from pynode_jl.sweeps._result_files import Failure, read_result, write_failure
 from pynode_jl.sweeps._store import RUNS, SweepStore
 
 _POLL = 0.25  # seconds between looks at limits
-_GRACE = 10.0  # what a run that ends itself may take beyond its limit of time
+_GRACE = 60.0  # beyond a limit of time: a worker starts, and a run ends itself after its chunk
 _BUSY_AGAIN = 2.0  # seconds until a run that another process has is looked at again
 _SPEED = 32  # results that the rate is measured over
 _ROOM = 2**20

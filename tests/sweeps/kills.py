@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,11 @@ BASE = {
 }
 #: Of a result, what differs from one execution to the next.
 TIMES = ("times", "host", "finished", "attempts", "packages", "files")
-STRIKES = ("worker", "parent", "disk", "checkpoint", "result", "index", "scheduler", "dask worker")
+STRIKES = (
+    *("worker", "parent", "checkpoint", "result", "index", "dask worker", "scheduler", "disk"),
+    *("worker", "parent", "checkpoint", "result", "index", "worker", "parent", "checkpoint"),
+    *("result", "index", "worker", "dask worker"),
+)
 
 
 def sweep(runs: int) -> Sweep:
@@ -66,6 +71,7 @@ class Command:
 
     def __init__(self, folder: Path, scheduler: str | None, bytes_a_file: int | None) -> None:
         how = ["--workers", "2"] if scheduler is None else ["--dask", scheduler]
+        self.ended: tuple[int, str] | None = None
         code = "from pynode_jl.cli import main; main()"
         self.process = subprocess.Popen(
             [sys.executable, "-c", code, "sweep", "resume", str(folder), *how],
@@ -76,8 +82,10 @@ class Command:
         )
 
     def end(self, timeout: float | None = None) -> tuple[int, str]:
-        _, said = self.process.communicate(timeout=timeout)
-        return self.process.returncode, said
+        if not self.ended:
+            _, said = self.process.communicate(timeout=timeout)
+            self.ended = (self.process.returncode, said)
+        return self.ended
 
 
 def _limit(bytes_a_file: int) -> None:
@@ -117,68 +125,114 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def strike(kind: str, folder: Path, random: np.random.Generator, port: int, most: float) -> str:
-    """Start the sweep, let it work for a while, strike; return what came of it."""
-    store = SweepStore.open(folder)
-    done = sorted((folder / "runs").glob("*/result-*.json"))
-    if kind in ("checkpoint", "result", "index"):
-        if kind == "index":
-            path = folder / "index.sqlite"
-        elif not done:
-            return f"{kind}: nothing to damage"
-        else:
-            path = done[random.integers(len(done))]
-            path = path if kind == "result" else path.with_name("checkpoint.safetensors")
-        content = bytearray(path.read_bytes())
-        if kind == "checkpoint":
-            content = content[: random.integers(len(content))]
-        else:
-            place = int(random.integers(len(content)))
-            content[place : place + 64] = bytes(random.integers(0, 256, 64, dtype=np.uint8))
-        path.write_bytes(content)
-    cluster = Cluster(port) if kind in ("scheduler", "dask worker") else None
-    limit = 6000 if kind == "disk" else None
-    command = Command(folder, cluster and cluster.address, limit)
-    try:
-        if kind == "disk":
-            code, said = command.end(600)
-            full = "expected a f" in said and "a resume" not in said
-            return f"disk: exit {code}, {'named' if full else f'NOT NAMED {said[-300:]}'}"
-        wait = float(random.uniform(0.0, most))
-        deadline = time.monotonic() + 120
-        before = len(done)
-        while time.monotonic() < deadline and command.process.poll() is None:
-            if len(list((folder / "runs").glob("*/result-*.json"))) > before:
-                break  # it works: compilation is over
+def results(folder: Path) -> list[Path]:
+    return sorted((folder / "runs").glob("*/result-*.json"))
+
+
+def damage(kind: str, folder: Path, random: np.random.Generator) -> str:
+    """Cut a checkpoint short, or write over 64 bytes of a result or the index."""
+    done = results(folder)
+    if kind != "index" and not done:
+        return "nothing to damage"
+    path = folder / "index.sqlite" if kind == "index" else done[random.integers(len(done))]
+    path = path.with_name("checkpoint.safetensors") if kind == "checkpoint" else path
+    if not path.exists():
+        return "nothing to damage"
+    content = bytearray(path.read_bytes())
+    if kind == "checkpoint":
+        content = content[: random.integers(len(content))]
+    else:
+        place = int(random.integers(len(content)))
+        content[place : place + 64] = bytes(random.integers(0, 256, 64, dtype=np.uint8))
+    path.write_bytes(content)
+    return "damaged"
+
+
+class Session:
+    """A command at work, with a cluster or without; strikes come while it works."""
+
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        self.folder = folder
+        self.cluster = None if port is None else Cluster(port)
+        self.command = Command(folder, self.cluster and self.cluster.address, None)
+
+    def works(self, random: np.random.Generator) -> bool:
+        """Wait for a result, and a moment; return whether the command is still at it."""
+        before, deadline = len(results(self.folder)), time.monotonic() + 400
+        while time.monotonic() < deadline and self.command.process.poll() is None:
+            if len(results(self.folder)) > before:
+                break
+            time.sleep(0.1)
+        time.sleep(random.uniform(0.0, 3.0))
+        return self.command.process.poll() is None
+
+    def kill_worker(self, random: np.random.Generator) -> str:
+        found = children(self.command.process.pid)
+        if not found:
+            return "no worker to kill"
+        os.kill(found[random.integers(len(found))], signal.SIGKILL)
+        time.sleep(3.0)
+        return "killed" if self.command.process.poll() is None else "killed, AND ITS PARENT WITH IT"
+
+    def close(self) -> str:
+        """Kill the parent; see that its workers end with it."""
+        workers = children(self.command.process.pid)
+        self.command.process.kill()
+        self.command.end()
+        if self.cluster:
+            self.cluster.close()
+        deadline = time.monotonic() + 60
+        while (left := [w for w in workers if Path(f"/proc/{w}").exists()]) and (
+            time.monotonic() < deadline
+        ):
             time.sleep(0.2)
-        time.sleep(wait)
-        if command.process.poll() is not None:
-            return f"{kind}: it had ended"
-        if kind == "worker" and (found := children(command.process.pid)):
-            os.kill(found[random.integers(len(found))], signal.SIGKILL)
-            time.sleep(5.0)
-            kind = "worker" if command.process.poll() is None else "WORKER, AND ITS PARENT WITH IT"
-        elif kind == "scheduler" and cluster:
-            cluster.scheduler.kill()
-            code, said = command.end(120)
-            named = "ExecutorLostError" in said
-            return f"scheduler: exit {code}, {'named' if named else f'NOT NAMED {said[-300:]}'}"
-        elif kind == "dask worker" and cluster:
-            cluster.workers[0].kill()
-            time.sleep(5.0)
-        workers = children(command.process.pid)
-        command.process.kill()
-        command.end()
-        time.sleep(2.0)
-        left = [pid for pid in workers if Path(f"/proc/{pid}").exists()]
-        return f"{kind}: {f'LEFT {left}' if left else 'struck'}"
-    finally:
-        if command.process.poll() is None:
-            command.process.kill()
-            command.end()
-        if cluster:
-            cluster.close()
-        del store
+        return f"LEFT {left}" if left else "killed"
+
+
+def strikes(
+    kinds: list[str], folder: Path, random: np.random.Generator, port: int
+) -> Iterator[str]:
+    """Yield what came of each strike. The command is started where there is none."""
+    session: Session | None = None
+    for number, kind in enumerate(kinds):
+        dask = kind in ("scheduler", "dask worker")
+        if kind in ("checkpoint", "result", "index"):
+            said = damage(kind, folder, random)
+        elif kind == "disk":
+            if session:
+                session.close()
+                session = None
+            code, text = Command(folder, None, 6000).end(900)
+            named = "too large" in text or "full" in text
+            said = f"exit {code}, {'named' if named else f'NOT NAMED {text[-400:]}'}"
+        else:
+            if session and (session.cluster is not None) != dask:
+                session.close()
+                session = None
+            session = session or Session(folder, port + number if dask else None)
+            if not session.works(random):
+                said = f"it had ended: {session.command.end()[1][-300:]}"
+                session = None
+            elif kind == "worker":
+                said = session.kill_worker(random)
+            elif kind == "parent":
+                said, session = session.close(), None
+            elif kind == "dask worker" and session.cluster:
+                session.cluster.workers.pop().kill()
+                said = "killed"
+                if not session.cluster.workers:
+                    session.close()
+                    session = None
+            elif session.cluster:
+                session.cluster.scheduler.kill()
+                code, text = session.command.end(300)
+                named = "ExecutorLostError" in text
+                said = f"exit {code}, {'named' if named else f'NOT NAMED {text[-400:]}'}"
+                session.close()
+                session = None
+        yield f"{number}: {kind}: {said}; {len(results(folder))} results"
+    if session:
+        session.close()
 
 
 def struck(home: Path, runs: int, kills: int, seed: int) -> list[str]:
@@ -193,11 +247,10 @@ def struck(home: Path, runs: int, kills: int, seed: int) -> list[str]:
     found.append(f"undisturbed: {time.monotonic() - begun:.0f} s")
     SweepStore.create(sweep(runs), other)
     order = [STRIKES[i % len(STRIKES)] for i in range(kills)]
-    for number, kind in enumerate(random.permutation(order)):
-        said = strike(str(kind), other, random, 18700 + number, 4.0)
-        done = len(list((other / "runs").glob("*/result-*.json")))
-        found.append(f"{number}: {said}; {done} results")
-        print(found[-1], flush=True)
+    shuffled = [str(kind) for kind in random.permutation(order)]
+    for said in strikes(shuffled, other, random, 18700):
+        found.append(said)
+        print(said, flush=True)
     code, said = Command(other, None, None).end()
     counts = SweepStore.open(other).counts()
     found.append(f"resumed: exit {code}, {counts}")

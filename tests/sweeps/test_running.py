@@ -154,6 +154,7 @@ def test_a_plan_measures_each_kind_and_knows_what_is_done(made: SweepStore) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # distributed's own: ports, sockets that its loop closes
 def test_processes_and_dask_give_the_table_of_this_process(
     made: SweepStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,7 +168,7 @@ def test_processes_and_dask_give_the_table_of_this_process(
         distributed.LocalCluster(
             n_workers=2,
             threads_per_worker=1,
-            dashboard_address=None,
+            dashboard_address=":0",
             local_directory=str(tmp_path / "dask"),
         ) as cluster,
         DaskExecutor(cluster.scheduler_address) as executor,
@@ -181,6 +182,13 @@ def test_processes_and_dask_give_the_table_of_this_process(
         weights = [Run.open(s.run_folder(run)).trained.weights for s in tables]
         for name, value in weights[0].items():
             assert all(np.array_equal(value, each[name]) for each in weights[1:]), name
+
+
+@pytest.mark.slow
+def test_a_worker_beyond_its_memory_is_ended_and_said(tmp_path: Path) -> None:
+    store = run_sweep(sweep(2), tmp_path / "s", memory=1)
+    assert store.table()["failure"].tolist() == ["memory", "memory"]
+    assert "bytes of 1" in store.table()["error"][0]
 
 
 @pytest.mark.long
