@@ -18,7 +18,13 @@ from pynode_jl.solvers import DenseMethod, Solver
 
 @dataclass(frozen=True)
 class TrainingCall:
-    """Arguments of `Backend.train`, by its names, for `Backend.train_many`."""
+    """Arguments of `Backend.train`, by its names, for `Backend.train_many`.
+
+    Attributes:
+        model, state, x, targets, batches, solver, optimizer: what is trained, and on what.
+        iterations: updates in all, for schedules that end with them.
+        gradient, precision: as in a `Recipe`.
+    """
 
     model: Model
     state: TrainState
