@@ -146,6 +146,8 @@ class Sweep:
     def load(cls, path: str | Path) -> Sweep:
         """Read the sweep in a TOML file; relative paths in it are from the file's folder.
 
+        `path` is that of the file.
+
         Raises:
             SweepError: no such file, not TOML, an unknown key, or axes that `Sweep` refuses.
             ConfigError: a base that is no configuration.

@@ -47,7 +47,10 @@ class Executor(Protocol):
         ...
 
     def memory(self, future: Future[Outcome]) -> int:
-        """Return how many bytes a job's worker has now; 0 where that is not known."""
+        """Return how many bytes a job's worker has now; 0 where that is not known.
+
+        `future` is what `submit` returned.
+        """
         ...
 
     def kill(self, future: Future[Outcome]) -> None:
@@ -77,11 +80,17 @@ class SerialExecutor:
         return future
 
     def memory(self, future: Future[Outcome]) -> int:
-        """Return 0: the memory is this process's own."""
+        """Return 0: the memory is this process's own.
+
+        `future` is what `submit` returned.
+        """
         return 0
 
     def kill(self, future: Future[Outcome]) -> None:
-        """Do nothing: the job is over."""
+        """Do nothing: the job is over.
+
+        `future` is what `submit` returned.
+        """
 
     def close(self) -> None:
         """Do nothing: there is no worker."""
@@ -149,7 +158,10 @@ class ProcessExecutor:
             raise ExecutorLostError(f"no worker can be started: {error}.") from error
 
     def memory(self, future: Future[Outcome]) -> int:
-        """Return the resident memory of the job's worker."""
+        """Return the resident memory of the job's worker.
+
+        `future` is what `submit` returned.
+        """
         worker = self._at_work.get(future)
         return 0 if worker is None else resident_bytes(worker.pid)
 
@@ -227,6 +239,8 @@ class _Environment:
 
 def one_thread(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that give a worker one thread; XLA's other flags stay.
+
+    `environment` has the variables as they are.
 
     Example:
         >>> from pynode_jl.sweeps import one_thread

@@ -77,6 +77,12 @@ class Outcome:
         text: why, in one line; "" where it is done.
         notes: what was found damaged, and where it is now.
         computed: whether anything was, or the result was there.
+        key: of the run.
+
+    Example:
+        >>> from pynode_jl.sweeps import Outcome
+        >>> Outcome("5f0c", "done").computed
+        True
     """
 
     key: str

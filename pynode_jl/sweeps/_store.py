@@ -196,6 +196,8 @@ class SweepStore:
     def matrix(self, tests: Sequence[str | Solver] | None = None, **options: Any) -> SwapMatrix:
         """Make the swap matrix of the finished runs (`runs.runs_matrix`, with its options).
 
+        `tests` are test solvers, as `swap` takes them.
+
         Raises:
             InvalidValueError: no run is finished.
         """
