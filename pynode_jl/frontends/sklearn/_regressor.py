@@ -18,12 +18,16 @@ class NeuralODERegressor(RegressorMixin, NeuralODEEstimator):  # type: ignore[mi
     """Fit numbers by a Neural ODE: samples flow from t = 0 to t1, a linear head reads them.
 
     The loss is the mean squared error, `score` is R squared. Targets are normalised as samples are.
-    Parameters and attributes are those of `NeuralODEClassifier`, those about classes left out.
+    `NeuralODEClassifier` says what its parameters are: `field`, `width`, `depth`, `activation`,
+    `augment`, `t1`, `solver`, `iterations`, `batch_size`, `optimizer`, `precision`, `normalize`,
+    `validation_fraction`, `random_state`, `backend` and `verbose`; and its attributes, of which it
+    has all that are not about classes.
 
     Example:
         >>> from pynode_jl.sklearn import NeuralODERegressor
         >>> x = np.linspace(-1, 1, 60)[:, None]
-        >>> net = NeuralODERegressor(width=8, iterations=100, backend="torch").fit(x, x[:, 0] ** 2)
+        >>> quick = {"width": 8, "optimizer": "adam:learning_rate=0.1", "solver": "Heun:dt=1"}
+        >>> net = NeuralODERegressor(**quick, iterations=200, backend="torch").fit(x, x[:, 0] ** 2)
         >>> net.score(x, x[:, 0] ** 2) > 0.9, net.predict(x).shape
         (True, (60,))
     """
