@@ -30,6 +30,11 @@ def canonical(values: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         values: nested, as `Config.to_dict` gives them.
+
+    Example:
+        >>> from pynode_jl.runs import canonical
+        >>> canonical(pn.Config().to_dict())["train.solver"]
+        {'name': 'Euler', 'dt': 0.0625}
     """
     flat: dict[str, Any] = {}
     for table, held in values.items():
@@ -147,7 +152,13 @@ def _defaults(table: str, make: Callable[..., Any]) -> Mapping[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Return a value in the one form of its kind, Python's own; what is none, as it is."""
+    """Return a value in the one form of its kind, Python's own; what is none, as it is.
+
+    Example:
+        >>> from pynode_jl.runs import plain
+        >>> plain({"dt": np.float64(0.5), "sizes": [1, 2]})
+        {'dt': 0.5, 'sizes': (1, 2)}
+    """
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, bool | str) or value is None:
