@@ -87,6 +87,7 @@ if TYPE_CHECKING:
     from pynode_jl.training import Trained as Trained
     from pynode_jl.training import TrainedModel as TrainedModel
     from pynode_jl.training import train as train
+    from pynode_jl.training import train_many as train_many
 
 # What notebooks show of objects is made up there; it is loaded when one is shown.
 provide("pynode_jl.reporting.notebook")
@@ -133,7 +134,7 @@ _HOMES = {
     "runs": ("Config", "Run"),
     "sweeps": ("Sweep", "SweepStore", "run_sweep"),
     "tasks": ("Classification", "CustomTask", "Density", "Regression", "Task", "Trajectory"),
-    "training": ("Recipe", "Trained", "TrainedModel", "train"),
+    "training": ("Recipe", "Trained", "TrainedModel", "train", "train_many"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -43,12 +43,7 @@ Weights: TypeAlias = dict[str, npt.NDArray[np.floating[Any]]]
 
 @dataclass(frozen=True)
 class Dense:
-    """``x @ weight.T + bias`` on the last axis, from `inputs` to `outputs` numbers.
-
-    Example:
-        >>> Dense(2, 8).weight_shape
-        (8, 2)
-    """
+    """``x @ weight.T + bias`` on the last axis, from `inputs` to `outputs` numbers."""
 
     inputs: int
     outputs: int
@@ -67,10 +62,6 @@ class Conv:
     """A convolution over `axes` spatial axes, stride 1, zero padding that keeps their lengths.
 
     From `inputs` to `outputs` channels, with a `kernel` of odd length along each axis.
-
-    Example:
-        >>> Conv(1, 8, kernel=3, axes=2).weight_shape
-        (8, 1, 3, 3)
     """
 
     inputs: int
@@ -95,12 +86,7 @@ class Conv:
 
 @dataclass(frozen=True)
 class Activation:
-    """An elementwise nonlinearity; `name` is one of `ACTIVATIONS`.
-
-    Example:
-        >>> Activation("tanh").name
-        'tanh'
-    """
+    """An elementwise nonlinearity; `name` is one of `ACTIVATIONS`."""
 
     name: ActivationName
 
@@ -398,7 +384,6 @@ def ConvField1d(
     """Make the paper's `simple_odenet`: convolutions along the coordinates of a ``(dim,)`` state.
 
     Kernels 1, 3, 1 and channels 1 -> `channels` -> `channels` -> 1 (Ott et al. 2021, spheres).
-
     `activation` stands between the layers. With `time_dependent` t is a further channel.
 
     Example:

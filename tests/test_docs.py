@@ -25,7 +25,6 @@ from click import Command, Context, UsageError
 
 import pynode_jl as pn
 from pynode_jl.paper import REPRODUCTIONS
-from pynode_jl.runs import Config
 
 ROOT = Path(__file__).parents[1]
 #: Written by `make docs`.
@@ -143,7 +142,7 @@ def test_code_can_be_read(document: Path) -> None:
 
 @each_document
 def test_every_block_says_what_it_is_or_is_a_command(document: Path) -> None:
-    known = {"python", "toml", "julia", "text", "csv", "json", ""}
+    known = {"python", "toml", "yaml", "julia", "text", "csv", "json", ""}
     for block in blocks(document):
         assert block.language in known or block.language.startswith("{"), block
 
@@ -186,7 +185,9 @@ def test_python_runs(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_configurations_are_read(document: Path) -> None:
     for block in blocks(document):
         if block.language == "toml" and not block.not_run:
-            Config.from_dict(tomllib.loads(block.text))
+            values = tomllib.loads(block.text)
+            is_sweep = not {"grid", "zip", "points"}.isdisjoint(values)
+            (pn.Sweep if is_sweep else pn.Config).from_dict(values)
 
 
 #: What ends a command in a shell.
@@ -198,7 +199,7 @@ def commands(document: Path) -> Iterator[list[str]]:
     for block in blocks(document):
         if block.language in ("", "text"):
             for line in block.text.replace("\\\n", " ").splitlines():
-                if "pynode-jl" not in line:
+                if not re.match(r"(\$ )?(.* && )?pynode-jl ", line):
                     continue
                 words = shlex.split(line.removeprefix("$ "), comments=True)
                 while "pynode-jl" in words:

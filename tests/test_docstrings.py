@@ -30,8 +30,11 @@ ROOT = Path(pynode_jl.__file__).parent
 SETUP = "pynode_jl.diagnostics"
 FLAGS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL | doctest.NORMALIZE_WHITESPACE
 PACKAGES = tuple(generated.PACKAGES)
-#: Those that have no example: it would need a trained run, more than a second.
-WITHOUT = {"pynode_jl.reporting.pages.write_matrix_report"}
+#: Those that have no example: layers, which `MLP` and its like have; one that needs a trained run.
+WITHOUT = {
+    *(f"pynode_jl.fields.{name}" for name in ("Activation", "Conv", "Dense")),
+    "pynode_jl.reporting.pages.write_matrix_report",
+}
 #: Their examples would start Julia.
 JULIA = ("pynode_jl.backends.julia", "pynode_jl.dlpack.as_julia")
 
@@ -103,6 +106,8 @@ def callables(package: str) -> Iterator[tuple[str, Any, str]]:
             continue
         bases = [each for each in value.__mro__ if each.__module__.startswith("pynode_jl")]
         about = "".join(each.__doc__ or "" for each in bases)
+        for other in re.findall(r"are those of `(\w+)`", about):
+            about += getattr(importlib.import_module(package), other, value).__doc__ or ""
         yield name, value, about
         stored = {each.name for each in dataclasses.fields(value)} if is_dataclass(value) else ()
         for key, held in vars(value).items():

@@ -197,6 +197,10 @@ def _calls() -> dict[str, Call]:
             "model": model, "dataset": data, "recipe": recipe, "backend": jax, "resume": None,
             "on_chunk": None,
         }),
+        "train_many": Call(pn.train_many, {
+            "models": model, "datasets": data, "recipes": [recipe], "backend": jax, "exact": True,
+            "resume": None, "on_chunk": None,
+        }),
         "get_backend": Call(pn.get_backend, {"name": "jax", "device": "cpu"}),
         "as_backend": Call(backends.as_backend, {"backend": "jax", "field": None}),
         "checked_gradient": Call(backends.checked_gradient, {"text": "discrete"}),

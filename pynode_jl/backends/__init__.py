@@ -49,6 +49,7 @@ from pynode_jl.backends._results import (
     TrainState,
 )
 from pynode_jl.backends._times import Clock, check_resolved
+from pynode_jl.backends._training import TrainingCall
 from pynode_jl.errors import BackendUnavailableError, InvalidValueError, UnknownNameError
 from pynode_jl.fields import Field, FunctionField, LogDensityField
 from pynode_jl.models import FunctionMap, Model
@@ -232,6 +233,7 @@ __all__ = [
     "Solution",
     "Stats",
     "TrainState",
+    "TrainingCall",
     "as_backend",
     "check_fork",
     "check_resolved",

@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
-from pynode_jl._validation import flag, instance, interval, real_number
+from pynode_jl._validation import flag, interval, real_number
 from pynode_jl.backends import _arguments
 from pynode_jl.backends._failures import raise_unless_success, trained_while_finite
 from pynode_jl.backends._gradients import GradientMethod, parsed_gradient
-from pynode_jl.backends._optimizers import Optimizer, checked_optimizer
+from pynode_jl.backends._optimizers import Optimizer
 from pynode_jl.backends._precision import Precision, checked_precision, in_precision, is_mixed
 from pynode_jl.backends._registry import BACKENDS, Capabilities
 from pynode_jl.backends._results import (
@@ -31,6 +31,7 @@ from pynode_jl.backends._results import (
     TrainState,
 )
 from pynode_jl.backends._times import Clock, check_resolved, check_within, segment_grids
+from pynode_jl.backends._training import TrainingCall, TrainingChunk
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.fields import Field, Weights, checked_field
 from pynode_jl.models import Model, check_model
@@ -82,23 +83,6 @@ class InitialValueProblem:
             WrongSolverError: the solver adapts its steps.
         """
         return segment_grids(self.solver, (self.t0, *self.stops))
-
-
-@dataclass(frozen=True)
-class TrainingChunk:
-    """Checked arguments of one call of `Backend.train`: one iteration per row of `indices`, at a
-    learning rate of its own in `rates`, (iterations,) float64."""
-
-    model: Model
-    state: TrainState
-    x: Array
-    targets: Array
-    indices: Array
-    solver: Solver
-    optimizer: Optimizer
-    rates: Array
-    gradient: GradientMethod
-    precision: Precision
 
 
 class Backend(ABC):
@@ -321,33 +305,43 @@ class Backend(ABC):
             InvalidValueError: an argument that cannot be used, or a batch that the device has no
                 memory for.
         """
-        check_model(model)
-        instance("state", state, TrainState, "a TrainState", "Use TrainState.start(weights).")
-        optimizer = checked_optimizer(optimizer, backend=self.name)
-        solver = Solver.of(solver)
-        checked_precision(precision, solver, gradient, backend=self.name)
-        _arguments.check_read_outs(model, parsed_gradient(gradient, self.name).method)
-        self._check_solver(solver, None)
-        inputs = in_precision(_arguments.batch("x", x, model.input_shape), precision)
-        asked = _arguments.targets(targets, len(inputs), model.task, inputs.dtype)
-        indices = _arguments.batches(batches, len(inputs))
-        _arguments.check_interval(model, solver, inputs.dtype)
-        shapes = model.weight_shapes()
-        weights, mu, nu = (
-            _arguments.weights(each, shapes, inputs.dtype)
-            for each in (state.weights, state.mu, state.nu)
-        )
-        checked = TrainState(weights, mu, nu, state.iteration)
-        rates = optimizer.rates(state.iteration, len(indices), iterations)
-        kept = precision if is_mixed(precision) else "full"
-        chunk = TrainingChunk(
-            model, checked, inputs, asked, indices, solver, optimizer, rates, gradient, kept
-        )
+        [result] = self.train_many(
+            [
+                TrainingCall(
+                    model, state, x, targets, batches, solver, optimizer,
+                    iterations=iterations, gradient=gradient, precision=precision,
+                )
+            ]
+        )  # fmt: skip
+        return result
+
+    @final
+    def train_many(
+        self, calls: Sequence[TrainingCall], *, exact: bool = False
+    ) -> list[ChunkResult]:
+        """Run iterations of several trainings, each as `train` would; failures are each one's own.
+
+        JAX runs those of one program together; then results differ from `train`'s by rounding.
+
+        Args:
+            calls: the arguments of `train` for each.
+            exact: results are `train`'s, bit for bit: trainings are run one by one.
+
+        Returns:
+            Their results, in the same order; of the wall time each has an equal share.
+        """
+        flag("exact", exact)
+        chunks = [TrainingChunk.of(call, self.name, self._check_solver) for call in calls]
         started = time.perf_counter()
-        result = self._train(chunk)
-        if not result.state.finite:
-            result = trained_while_finite(self._train, chunk, len(result.loss))
-        return replace(result, seconds=time.perf_counter() - started)
+        results = self._train_many(chunks, exact)
+        results = [
+            result
+            if result.state.finite
+            else trained_while_finite(self._train, chunk, len(result.loss))
+            for chunk, result in zip(chunks, results, strict=True)
+        ]
+        seconds = (time.perf_counter() - started) / max(len(chunks), 1)
+        return [replace(result, seconds=seconds) for result in results]
 
     @final
     def evaluate(
@@ -471,6 +465,10 @@ class Backend(ABC):
     @abstractmethod
     def _train(self, chunk: TrainingChunk) -> ChunkResult:
         """Run the iterations of a chunk."""
+
+    def _train_many(self, chunks: list[TrainingChunk], exact: bool) -> list[ChunkResult]:
+        """Run the iterations of several chunks: one by one, unless a backend does better."""
+        return [self._train(chunk) for chunk in chunks]
 
     @abstractmethod
     def _evaluate(

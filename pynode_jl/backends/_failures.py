@@ -14,7 +14,7 @@ from pynode_jl.errors import SolveError
 from pynode_jl.solvers import Solver
 
 if TYPE_CHECKING:
-    from pynode_jl.backends._base import TrainingChunk
+    from pynode_jl.backends._training import TrainingChunk
 
 
 def raise_unless_success(

@@ -93,7 +93,11 @@ add_command(
 )
 add_command(app, zoo, "pynode-jl zoo", "pynode-jl zoo --family verner --out orders.csv")
 add_command(app, doctor, "pynode-jl doctor")
-app.add_typer(solvers_app, name="solvers")
-app.add_typer(sweep_app, name="sweep")
-app.add_typer(reproduce_app, name="reproduce")
-app.add_typer(julia_app, name="julia")
+for _group, _name in (
+    (solvers_app, "solvers"),
+    (sweep_app, "sweep"),
+    (reproduce_app, "reproduce"),
+    (julia_app, "julia"),
+):
+    # Else it would be cut at so many characters.
+    app.add_typer(_group, name=_name, short_help=_group.info.help)

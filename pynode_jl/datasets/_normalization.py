@@ -18,6 +18,7 @@ _Doubles: TypeAlias = NDArray[np.float64]
 _NUMBERS = 2**23
 _BLOCK = 1024
 
+#: The names of normalisations.
 NORMALIZATIONS = ("standard", "minmax")
 
 

@@ -94,6 +94,8 @@ class Certificate(Drawn):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the certificate to a JSON file; the diagnostics' own measurements are left out.
 
+        `path` is that of the file.
+
         Raises:
             OutputError: the file cannot be written.
 
@@ -110,6 +112,8 @@ class Certificate(Drawn):
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Certificate:
         """Return the certificate that `save` wrote.
+
+        `path` is that of the file.
 
         Raises:
             InputError: no such file, a damaged one, or another.

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pynode_jl.diagnostics._shifts import ODE, Shift
+from pynode_jl.tasks import bits_per_dimension
 
 if TYPE_CHECKING:
     from pynode_jl.diagnostics._reference import ReferenceCost
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
     from pynode_jl.diagnostics._verdict import Flips, Rounding, Verdict
 
 #: Units of shifts: a share of the model's own error; a score of the user's own.
-OF_ERROR, SCORE = "of their error", "score"
+OF_ERROR, SCORE, NATS = "of their error", "score", "nats per dimension"
 # What is shifted, by the unit.
 _SHIFTED = {
     OF_ERROR: "the answers by {} of their error",
-    "nats per dimension": "log-densities by {} nats per dimension",
+    NATS: "log-densities by {} nats per dimension",
     "": "its score by {} in the mean over samples",
 }
 
@@ -83,7 +84,7 @@ def share_text(share: float) -> str:
 
 
 def score_text(value: float, metric: str) -> str:
-    """Return a score with its name: "99.9%" of accuracies, "RMSE 0.123" of others.
+    """Return a score with its name: "99.9%" of accuracies, "RMSE 0.123" of others, nats with bits.
 
     `value` is the score, `metric` a task's `metric`.
 
@@ -91,9 +92,13 @@ def score_text(value: float, metric: str) -> str:
         >>> from pynode_jl.diagnostics import score_text
         >>> score_text(0.5, "accuracy"), score_text(0.5, "RMSE")
         ('50.0%', 'RMSE 0.5')
+        >>> score_text(0.5, "nats per dimension")
+        '0.5 nats (0.7213 bits) per dimension'
     """
     if metric == "accuracy":
         return f"{value:.1%}"
+    if metric == NATS:
+        return f"{value:.4g} nats ({bits_per_dimension(value):.4g} bits) per dimension"
     return f"{value:.4g} {metric}" if " " in metric else f"{metric} {value:.4g}"
 
 
@@ -140,9 +145,12 @@ def _counted(flips: Flips | Shift, verdict: Verdict) -> str:
     sure = share_text(verdict.confidence)
     if isinstance(flips, Shift):
         what, ends = _SHIFTED.get(verdict.unit, _SHIFTED[""]), (flips.low, flips.high)
+        bits = ""
+        if verdict.unit == NATS and math.isfinite(flips.share):
+            bits = f"{bits_per_dimension(flips.share):.3g} bits; "
         return (
             f"shifts {what.format(_bare(flips.share, verdict.unit))}"
-            f" ({interval_text(*ends, verdict.unit)}, with {sure} confidence)"
+            f" ({bits}{interval_text(*ends, verdict.unit)}, with {sure} confidence)"
         )
     return (
         f"changes {flips.flips} of {flips.samples} answers"

@@ -129,6 +129,8 @@ class SwapReport(Drawn):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the report to a JSON file; the reference's states are left out.
 
+        `path` is that of the file.
+
         Raises:
             OutputError: the file cannot be written.
 
@@ -143,6 +145,8 @@ class SwapReport(Drawn):
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> SwapReport:
         """Return the report that `save` wrote.
+
+        `path` is that of the file.
 
         Raises:
             InputError: no such file, a damaged one, or another.

@@ -29,6 +29,17 @@ def points(share: float) -> str:
     return f"{100 * share:+.1f} points"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a count with its noun: "1 run", "2 runs".
+
+    Example:
+        >>> from pynode_jl.reporting.formats import counted
+        >>> counted(1, "run"), counted(2, "run"), counted(2, "test solve")
+        ('1 run', '2 runs', '2 test solves')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 #: By column, a format as `format` takes it. Columns without one are shown as `html.Table` does.
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {

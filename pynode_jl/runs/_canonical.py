@@ -156,8 +156,8 @@ def plain(value: Any) -> Any:
 
     Example:
         >>> from pynode_jl.runs import plain
-        >>> plain({"dt": np.float64(0.5), "sizes": [1, 2]})
-        {'dt': 0.5, 'sizes': (1, 2)}
+        >>> plain(np.float32(0.5)), plain([1, 2])
+        (0.5, (1, 2))
     """
     if isinstance(value, np.generic):
         value = value.item()

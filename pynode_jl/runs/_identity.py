@@ -67,6 +67,8 @@ class RunIdentity:
 def training_settings(config: Config) -> dict[str, Any]:
     """Return the settings of `config` that decide what is trained, by dotted key, canonical.
 
+    `config` is the run's.
+
     Example:
         >>> from pynode_jl.runs import training_settings
         >>> training_settings(pn.Config())["train.solver"]

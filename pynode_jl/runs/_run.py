@@ -107,6 +107,8 @@ class Run(Drawn, Predicting):
     def plot(self, data: Dataset | None = None, kind: str = "") -> Figure:
         """Draw the history of the training; with `data` as `TrainedModel.plot`.
 
+        `kind` is what `TrainedModel.plot` takes.
+
         Raises:
             InvalidValueError: nothing is trained yet, or as in `TrainedModel.plot`.
             RunFolderError: a damaged checkpoint.

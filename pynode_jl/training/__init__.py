@@ -9,6 +9,7 @@ from pynode_jl.training._batches import (
     check_same_data,
 )
 from pynode_jl.training._history import History
+from pynode_jl.training._many import train_many
 from pynode_jl.training._predicting import Predicting
 from pynode_jl.training._recipe import Recipe
 from pynode_jl.training._resume import training_facts
@@ -37,5 +38,6 @@ __all__ = [
     "check_same_data",
     "start",
     "train",
+    "train_many",
     "training_facts",
 ]

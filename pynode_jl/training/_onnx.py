@@ -87,13 +87,13 @@ class _Graph:
 
         graph = helper.make_graph(
             self.nodes,
-            "pynode_jl",
+            "model",
             [info(*each) for each in inputs.items()],
             [info(*output)],
             self.constants,
         )
         opset = helper.make_opsetid("", _OPSET)
-        made = helper.make_model(graph, opset_imports=[opset], producer_name="pynode_jl")
+        made = helper.make_model(graph, opset_imports=[opset], producer_name="pynode-jl")
         made.ir_version = 9  # that of the operators: older runtimes read it
         self.onnx.checker.check_model(made)
         content: bytes = made.SerializeToString()

@@ -260,6 +260,8 @@ class Trained(Drawn, Predicting):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the trained model to one file, as `TrainedModel.save`; its history is left out.
 
+        `path` is that of the file.
+
         Raises:
             InvalidValueError, OutputError: as there.
 

@@ -14,7 +14,16 @@ from functools import cached_property
 
 from pynode_jl._display import Advance, progress_bar
 from pynode_jl._validation import instance, optional_callable
-from pynode_jl.backends import Array, Backend, BackendLike, RetCode, as_backend, in_precision
+from pynode_jl.backends import (
+    Array,
+    Backend,
+    BackendLike,
+    ChunkResult,
+    RetCode,
+    TrainingCall,
+    as_backend,
+    in_precision,
+)
 from pynode_jl.datasets import Dataset
 from pynode_jl.errors import DataError
 from pynode_jl.models import Model
@@ -72,9 +81,29 @@ def train(
         >>> trained.finished, len(trained.history.loss)
         (True, 4)
     """
+    optional_callable("on_chunk", on_chunk)
+    trainer, trained = trainer_of(model, dataset, recipe, backend, resume)
+    _LOG.info("train with %s on %s: %d iterations", *_said(trained, dataset))
+    with progress_bar("train", progress) as advance:
+        found = trainer.run(trained, _telling(advance, on_chunk))
+    if found.retcode == RetCode.Success:
+        _LOG.info("trained in %.1f s", found.seconds)
+    else:
+        done = found.state.iteration
+        _LOG.warning("training ended after %d iterations: %s", done, found.retcode.meaning)
+    return found
+
+
+def trainer_of(
+    model: Model,
+    dataset: Dataset,
+    recipe: Recipe,
+    backend: BackendLike,
+    resume: TrainedLike | None,
+) -> tuple[Trainer, Trained]:
+    """Return the loop of a training, and where it stands; the arguments are those of `train`."""
     check_fit(model, dataset)
     instance("recipe", recipe, Recipe, "a Recipe", "Make one: pn.Recipe(solver).")
-    optional_callable("on_chunk", on_chunk)
     if recipe.batch_size > dataset.n_train:
         raise DataError(
             "batch_size",
@@ -92,15 +121,7 @@ def train(
         trained = start(model, recipe, given)
     trained = replace(trained, fingerprint=dataset.fingerprint, label_names=dataset.label_names)
     trainer = Trainer(backend, dataset, recipe, adaptation_of(recipe, dataset, backend))
-    _LOG.info("train with %s on %s: %d iterations", *_said(trained, dataset))
-    with progress_bar("train", progress) as advance:
-        found = trainer.run(trained, _telling(advance, on_chunk))
-    if found.retcode == RetCode.Success:
-        _LOG.info("trained in %.1f s", found.seconds)
-    else:
-        done = found.state.iteration
-        _LOG.warning("training ended after %d iterations: %s", done, found.retcode.meaning)
-    return found
+    return trainer, trained
 
 
 def _said(trained: Trained, dataset: Dataset) -> tuple[str, str, int]:
@@ -149,25 +170,33 @@ class Trainer:
 
     def step(self, trained: Trained) -> Trained:
         """Do one chunk of iterations with the solver in force."""
-        recipe, data, pool = self.recipe, self.dataset, self.adaptation.batch_pool
-        first, solver = trained.state.iteration, trained.solver
+        chunk = self.backend.train(**vars(self.call(trained)))
+        return self.after(trained, chunk)
+
+    def call(self, trained: Trained) -> TrainingCall:
+        """Return the next chunk of iterations, as the backend takes it."""
+        recipe, pool = self.recipe, self.adaptation.batch_pool
+        first = trained.state.iteration
         last = min(first + self.adaptation.every, recipe.iterations)
-        chunk = self.backend.train(
+        return TrainingCall(
             trained.model,
             trained.state,
             self.inputs,
-            data.y_train,
+            self.dataset.y_train,
             pool[batch_indices(recipe.seed, len(pool), recipe.batch_size, first, last)],
-            solver,
+            trained.solver,
             recipe.optimizer,
             iterations=recipe.iterations,
             gradient=recipe.gradient,
             precision=recipe.precision,
         )
+
+    def after(self, trained: Trained, chunk: ChunkResult) -> Trained:
+        """Return where the training stands after a chunk."""
         return replace(
             trained,
             state=chunk.state,
-            history=trained.history.extended(chunk, solver),
+            history=trained.history.extended(chunk, trained.solver),
             retcode=chunk.retcode,
             seconds=trained.seconds + chunk.seconds,
         )

@@ -197,9 +197,9 @@ def test_help_fits_80_columns_and_has_examples_that_are_read(words: tuple[str, .
     head, _, examples = output.partition("Example")
     assert all(len(line) <= 80 for line in head.splitlines())
     assert "..." not in head.partition("Commands:")[2]
-    if len(words) == 0 or (words[0] in ("julia", "reproduce") and len(words) == 1):
+    if len(words) == 0 or (words[0] in ("julia", "reproduce", "sweep") and len(words) == 1):
         return
-    lines = re.findall(r"^  pynode-jl (.*)$", examples, re.MULTILINE)
+    lines = re.findall(r"^ +pynode-jl (.*)$", examples, re.MULTILINE)
     assert lines
     for line in lines:
         given = shlex.split(re.split(r" [>|]| && ", line)[0])

@@ -17,12 +17,14 @@ from pynode_jl.backends import Backend, Evaluation
 from pynode_jl.backends.jax import JaxBackend
 from pynode_jl.cli._app import app
 from pynode_jl.datasets import Dataset, concentric_spheres
-from pynode_jl.diagnostics import MATRIX_COLUMNS, clusters, swap, swap_matrix
+from pynode_jl.diagnostics import MATRIX_COLUMNS, SwapMatrix, clusters, swap, swap_matrix
 from pynode_jl.errors import BackendLacksSolverError, InvalidValueError, RunFolderError
 from pynode_jl.fields import MLP, LinearField
 from pynode_jl.models import Model
-from pynode_jl.proportions import mean_interval
+from pynode_jl.proportions import lower_bound, mean_interval, upper_bound
 from pynode_jl.reporting import figures
+from pynode_jl.reporting.html import Section, report_html
+from pynode_jl.reporting.pages import matrix_block
 from pynode_jl.runs import Config, Run, find_runs
 from pynode_jl.solvers import Solver
 from pynode_jl.training import TrainedModel
@@ -112,15 +114,77 @@ def test_rows_are_labelled_as_told_or_by_configuration() -> None:
         swap_matrix(models, ["RK4"], labels=["a"])
 
 
-def test_one_seed_has_the_exact_interval_of_its_flips_and_none_of_its_accuracy() -> None:
+def test_one_seed_has_the_exact_intervals_of_its_samples() -> None:
     model = model_of(2, RK4)
     matrix = swap_matrix([model], ["Euler"], factors=[0.5], confidence=0.9)
     single = swap(*model, ["Euler"], factors=[0.5], confidence=0.9).table.iloc[0]
     row = matrix.table.iloc[0]
     assert row["flips"] == single["flips"] / 60
     assert row[["flips_low", "flips_high"]].tolist() == single[["flips_low", "flips_high"]].tolist()
-    assert row[["low", "high"]].isna().all()
-    assert matrix.trained[["as trained, low", "as an ODE, high"]].isna().all(axis=None)
+    right = round(60 * single["accuracy"])
+    assert row[["low", "high"]].tolist() == pytest.approx(
+        [float(lower_bound(right, 60, 0.025)), float(upper_bound(right, 60, 0.025))]
+    )
+    assert row["nf"] == single["nf"]
+    trained = matrix.trained.iloc[0]
+    assert trained["as trained, low"] < trained["as trained"] < trained["as trained, high"]
+
+
+def test_a_block_has_a_cell_for_each_pair_whatever_is_shown() -> None:
+    matrix = swap_matrix([model_of(0, EULER), model_of(1, ADAPTIVE)], ["Euler", "RK4", "BS3"])
+    block = matrix_block(matrix, figures.Measure(), 0.5)
+    grid = matrix.grid()
+    assert (len(block.rows), len(block.columns)) == grid.T.shape
+    assert list(block.orders) == ["likeness", "name", "damage", "order of the method"]
+    for down, across in block.orders.values():
+        assert sorted(down) == list(range(len(block.rows)))
+        assert sorted(across) == list(range(len(block.columns)))
+    i, j = block.rows.index("RK4 x1"), list(block.columns).index(EULER.label)
+    pair = matrix.table.query("test == 'RK4 x1' and train_solver == @EULER.label").iloc[0]
+    assert block.layers[0].values[i][j] == f"{100 * pair['accuracy']:.0f}"
+    told = {name: texts[i][j] for name, texts in block.details.items()}
+    ends = f"{pair['accuracy']:.1%} ({pair['low']:.1%} to {pair['high']:.1%})"
+    assert told["accuracy"] == ends
+    assert told["damage"] == f"{100 * pair['damage']:+.1f} points"
+    assert told["evaluations"] == str(int(pair["nf"]))
+    # The tolerance's row has no cell under Euler.
+    other = list(block.columns).index(ADAPTIVE.label)
+    assert block.layers[0].values[i][other] == ""
+    assert block.layers[0].levels[i][other] == -1
+
+
+def test_dozens_by_dozens_stay_a_table_that_can_be_read() -> None:
+    """Forty columns are turned into rows; the page holds each cell once, and its headings."""
+    rows, columns = range(24), range(40)
+    table = pd.DataFrame(
+        {
+            "train_solver": [f"Euler h=1/{i + 1}" for i in rows for _ in columns],
+            "test": [f"RK4 x{j}" for _ in rows for j in columns],
+            "accuracy": 0.9,
+            "low": 0.8,
+            "high": 0.95,
+            "damage": 0.01,
+            "flips": 0.02,
+            "flips_low": 0.01,
+            "flips_high": 0.03,
+            "state_error": 1e-3,
+            "nf": 8.0,
+            "finer": True,
+            "order": 4,
+            "seeds": 3,
+            "failed": [3 * (i == j) for i in rows for j in columns],
+            "own": False,
+        }
+    )
+    summary = pd.DataFrame({"train_solver": [f"Euler h=1/{i + 1}" for i in rows]})
+    block = matrix_block(SwapMatrix(table, summary, 1.0), figures.Measure(), 0.5)
+    assert (len(block.rows), len(block.columns)) == (40, 24)
+    page = report_html(title="Matrix", sections=[Section("Matrix", [block])])
+    assert page.count('<th scope="row">') == 40
+    assert page.count('<th scope="col">') == 24
+    assert page.count("<td class=") == 40 * 24
+    assert page.count(' failed"') == 24
+    assert len(page) < 400_000
 
 
 def sign_model(rate: float, head: float) -> tuple[TrainedModel, Dataset]:
@@ -294,6 +358,8 @@ def test_runs_that_cannot_take_part_are_named_and_passed_over(tmp_path: Path) ->
     for name, reason in reasons.items():
         assert any(f"{runs / name}: " in line and reason in line for line in lines), name
     assert any("absent: no run" in line for line in lines)
+    page = (tmp_path / "out" / "matrix.html").read_text(encoding="utf-8")
+    assert all(f">{runs / name}</th>" in page for name in reasons)  # each with its reason
     assert "skipped" not in result.stdout
     skipped: list[str] = []
     assert len(find_runs([runs], lambda folder, reason: skipped.append(folder.name))) == 1

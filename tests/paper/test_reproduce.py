@@ -16,7 +16,14 @@ from pynode_jl.datasets import particle
 from pynode_jl.diagnostics import certify
 from pynode_jl.errors import InvalidValueError, UnknownNameError
 from pynode_jl.fields import FunctionField
-from pynode_jl.paper import REPRODUCTIONS, ReproductionContext, _figure3, _figure4, make
+from pynode_jl.paper import (
+    REPRODUCTIONS,
+    FigureResult,
+    ReproductionContext,
+    _figure3,
+    _figure4,
+    make,
+)
 from pynode_jl.paper._sphere_experiments import COARSE, SPHERE
 from pynode_jl.proportions import mean_interval
 from pynode_jl.reporting import figures
@@ -138,6 +145,23 @@ def test_coarse_is_folded_and_tied_and_figure_2_shows_it(tmp_path: Path) -> None
     stamp = (run.folder / "checkpoint.safetensors").stat().st_mtime_ns
     make("fig2", context)
     assert (run.folder / "checkpoint.safetensors").stat().st_mtime_ns == stamp
+
+
+def test_a_page_has_words_for_its_pictures_and_tables_for_its_records(tmp_path: Path) -> None:
+    table = pd.DataFrame({"steps": [1, 2], "solver": "Euler", "accuracy": [0.5, 1.0]})
+    figure = figures.accuracy_against_count({"a model": table}, trained_with={"a model": 2})
+    context = ReproductionContext(tmp_path)
+    facts = {"seeds": 2, "search": [{"seed": 0, "solver": "Euler h=1/2"}], "rule": {"margin": 0.03}}
+    result = FigureResult("Figure 9", "Seen.", None, table, facts=facts, more={"a": figure})
+    *_, page = context.publish("fig9", result)
+    text = page.read_text(encoding="utf-8")
+    assert "<figcaption>Figure 9 (a)</figcaption>" in text
+    assert "<summary>search (1 row)</summary>" in text
+    assert "<dd>margin: 0.03</dd>" in text
+    assert "{&#39;" not in text
+    assert 'alt="Lines of test accuracy by steps. a model: 100.0% as trained' in text
+    *_, bare = context.publish("bare", FigureResult("Bare", "Seen.", None, table))
+    assert "What decides it" not in bare.read_text(encoding="utf-8")
 
 
 def seed_table(accuracy: float, failed: bool = False) -> pd.DataFrame:

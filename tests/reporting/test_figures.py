@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -145,6 +146,9 @@ BUILDERS = {
         order=figures.OrderPanel([1.0, 0.5, 0.25], [0.1, 0.05, np.inf], 1, 1e-3),
         margins=figures.MarginPanel([1.0, 2.0], [0.1, -0.3]),
     ),
+    "curve": lambda: figures.curve_fit(
+        [figures.CurvePanel("a", [0.0, 1.0], [0.0, 1.0], [9.0, np.nan], [0.5], [0.4])]
+    ),
     "matrix": lambda: figures.swap_matrix_heatmap(
         pd.DataFrame(np.eye(3)), row_tree=[], column_tree=[], chance=0.5
     ),
@@ -168,6 +172,10 @@ def test_evidence_draws_no_failed_solves_and_names_what_it_draws():
 def test_bytes_repeat_and_settings_of_the_caller_are_left_alone(build, tmp_path):
     before = dict(matplotlib.rcParams)
     figure = build()
+    said = figures.described(figure)
+    assert any(character.isdigit() for character in said.alt)  # not what it is: what is seen in it
+    if said.chart is not None:
+        json.loads(said.chart.to_json(said.alt), parse_constant=pytest.fail)
     png, pdf = figures.save(figure, tmp_path / "new" / "h=0.5")
     assert (png.name, pdf.name) == ("h=0.5.png", "h=0.5.pdf")
     again_png, again_pdf = figures.save(build(), tmp_path / "again")
@@ -176,6 +184,62 @@ def test_bytes_repeat_and_settings_of_the_caller_are_left_alone(build, tmp_path)
     assert b"Software" not in png.read_bytes()
     assert b"CreationDate" not in pdf.read_bytes()
     assert dict(matplotlib.rcParams) == before
+
+
+def test_failed_solves_stand_below_all_scores_and_orders_have_colours_apart():
+    orders = (1, 2, 3, 4, 5, 6, 7, 8)
+    table = pd.concat(
+        [
+            swap_table(2, given=False).assign(
+                test_solver=f"Solver{order}{twin}", order=order, train_solver="another"
+            )
+            for order in orders
+            for twin in "ab"
+        ]
+    )
+    table.loc[table["factor"] == 2.0, "retcode"] = "Unstable"
+    figure = figures.accuracy_against_step({"a": table}, chance=0.5)
+    (ax,) = figure.axes
+    bottom = ax.get_ylim()[0]
+    assert bottom < -0.05
+    assert min(ax.get_yticks()) == 0.0
+    failed = next(line for line in ax.lines if line.get_gid() == "failed")
+    on_axis = ax.transAxes.inverted().transform(
+        failed.get_transform().transform(failed.get_xydata())
+    )
+    assert (on_axis[:, 1] < -bottom / (ax.get_ylim()[1] - bottom)).all()
+    lines = {line.get_label(): line.get_color() for line in ax.lines}
+    colours = [lines[f"order {order}"] for order in orders if f"order {order}" in lines]
+    assert len(colours) >= 7
+    assert len(set(colours)) == len(colours)
+    said = figures.described(figure)
+    assert f"{(table['retcode'] != 'Success').sum()} of {len(table)} solves failed" in said.alt
+    drawn = said.chart.data
+    assert drawn.loc[drawn["failed"], "score"].isna().all()
+
+
+def test_colours_reach_below_chance():
+    table = swap_table().assign(accuracy=0.3)
+    figure = figures.swap_heatmap({"a": table}, chance=0.5)
+    (bar,) = [ax for ax in figure.axes if ax.get_label() == "<colorbar>"]
+    assert bar.get_ylim() == (0.3, 1.0)
+
+
+def test_panels_of_other_ranges_say_so():
+    small, large = trajectory_panel(), trajectory_panel()
+    large = figures.TrajectoryPanel("far", 10 * np.asarray(large.steps), large.labels)
+    differ = figures.trajectories([small, large], scale="linear")
+    assert any("axes differ" in text for text in texts(differ))
+    assert not any("axes differ" in text for text in texts(figures.trajectories([small, small])))
+
+
+def test_a_long_matrix_is_turned_and_its_labels_stay_apart():
+    grid = pd.DataFrame(np.ones((2, 60)), columns=[f"solver {j}" for j in range(60)])
+    figure = figures.swap_matrix_heatmap(grid, row_tree=[], column_tree=[])
+    ax = figure.axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(grid.columns)
+    assert figure.get_figwidth() < 6
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("training solver", "test solver")
 
 
 def test_a_figure_drawn_twice_is_the_same():
@@ -213,8 +277,8 @@ def test_heatmap_shows_numbers_codes_frame_and_order():
     assert len(italic) == 2  # Euler at 1.5 and 2
 
 
-def test_heatmap_colours_differ_above_chance_only():
-    figure = figures.swap_heatmap({"a": swap_table(2)}, chance=0.5)
+def test_heatmap_colours_go_from_chance_or_below_to_all_right():
+    figure = figures.swap_heatmap({"a": swap_table(2, given=False)}, chance=0.5)
     low, high = figure.axes[0].patches[0], figure.axes[0].patches[2]
     assert sum(to_rgb(low.get_facecolor())) < 0.6 < sum(to_rgb(high.get_facecolor()))
 
@@ -287,7 +351,7 @@ def test_accuracy_lines_marks_and_what_is_left_out():
     assert np.isnan(lines["Solver1"].get_ydata()[-1])
     marks = {line.get_gid(): line for line in figure.axes[0].get_lines() if line.get_gid()}
     assert marks["training"].get_xydata().tolist() == [[1.0, 0.986]]
-    assert marks["failed"].get_xydata().tolist() == [[2.0, 0.0]]
+    assert marks["failed"].get_xydata().tolist() == [[2.0, 0.03]]  # of the axes: below 0 %
     assert {"solver of training", "solve failed", "chance"} <= set(texts(figure))
 
 

@@ -396,7 +396,7 @@ def test_what_julia_has_wrong_is_in_the_notes():
         ("scipy.integrate.RK23", r"mean BS3 \(the same as RK23 of scipy\)\?"),
         ("LSODA", r"VCABM \(not LSODA of scipy: it switches between Adams"),
         ("adaptive_heun", r"Heun \(the same as adaptive_heun of torchdiffeq\)"),
-        ("Tsit5()", r"Tsit5 \(the same as Tsit5 of diffrax\)\?"),
+        ("Tsit5()", r"Tsit5 \(the same as Tsit5 of diffrax; not tsit5 of torchdiffeq: it goes on"),
         ("diffrax.Tsit5()", r"Tsit5 \(the same as Tsit5 of diffrax\)\?"),
         ("DOP853", "did you mean DP8"),
         ("ode45", r"DP5 \(the same as ode45 of MATLAB\)"),

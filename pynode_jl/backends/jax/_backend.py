@@ -13,9 +13,9 @@ import jax
 import numpy as np
 
 from pynode_jl.backends import _arguments
-from pynode_jl.backends._base import MAX_STEPS, Backend, InitialValueProblem, TrainingChunk
+from pynode_jl.backends._base import MAX_STEPS, Backend, InitialValueProblem
 from pynode_jl.backends._forks import check_fork
-from pynode_jl.backends._gradients import GradientMethod, parsed_gradient
+from pynode_jl.backends._gradients import GradientMethod
 from pynode_jl.backends._precision import Precision
 from pynode_jl.backends._results import (
     Array,
@@ -25,9 +25,8 @@ from pynode_jl.backends._results import (
     RetCode,
     Solution,
     Stats,
-    TrainState,
 )
-from pynode_jl.backends._times import segment_grids
+from pynode_jl.backends._training import TrainingChunk
 from pynode_jl.backends.jax import memory
 from pynode_jl.backends.jax.checkpointing import (
     pullback_policy,
@@ -44,6 +43,7 @@ from pynode_jl.backends.jax.controls import (
     tableau_of,
 )
 from pynode_jl.backends.jax.jit import run, used
+from pynode_jl.backends.jax.jobs import Job, Joined, groups, padded, padded_rows
 from pynode_jl.backends.jax.kernels.pointwise import jacobian_kernel, rhs_kernel
 from pynode_jl.backends.jax.kernels.pullback import (
     adjoint_kernel,
@@ -51,7 +51,7 @@ from pynode_jl.backends.jax.kernels.pullback import (
     reverse_kernel,
 )
 from pynode_jl.backends.jax.kernels.solve import evaluate_kernel, solve_kernel
-from pynode_jl.backends.jax.kernels.train import train_kernel
+from pynode_jl.backends.jax.kernels.train import train_kernel, train_many_kernel
 from pynode_jl.backends.jax.numerics.segment import CODES
 from pynode_jl.backends.jax.numerics.trajectory import (
     SAVE_NOTHING,
@@ -63,8 +63,6 @@ from pynode_jl.fields import Field
 from pynode_jl.models import Model
 from pynode_jl.solvers import DenseMethod, Solver, catalogue
 
-# Iterations of one compiled call are padded to these.
-_LEAST_ROWS = 64
 # Entries of each of a backend's own memories.
 _REMEMBERED = 512
 
@@ -150,8 +148,7 @@ class JaxBackend(Backend):
         field, solver, initial, stops = problem.field, problem.solver, problem.y0, problem.stops
         dtype, batch, shapes = initial.dtype, len(initial), field.weight_shapes()
         table = tableau_of(solver) if dense is None else dense.tableau
-        # Without a device of its own a kernel takes NumPy arrays as they are, in half the time.
-        put = self._put if self._device is not None else lambda tree: tree
+        put = self._given
         key = (field, dense or table)
 
         def integrate(policy: CheckpointPolicy) -> Any:
@@ -231,53 +228,68 @@ class JaxBackend(Backend):
             return np.asarray(run(rhs_kernel(field), *arguments)[0])
 
     def _train(self, chunk: TrainingChunk) -> ChunkResult:
-        model, solver, state, x = chunk.model, chunk.solver, chunk.state, chunk.x
-        table, dtype, (rows, batch) = tableau_of(solver), x.dtype, chunk.indices.shape
-        most = solver.max_steps or MAX_STEPS
-        grids = segment_grids(solver, model.times) if solver.fixed else []
-        steps = min(sum(grid.n for grid in grids), most)
+        job = Job.of(chunk)
+        self._check_training(job, 1)
+        kernel = train_kernel(job.program)
+        rows = padded_rows(job.rows)
+        with self._precision(job.dtype):
+            found, _ = run(
+                kernel,
+                self._given(job.state),
+                self._given(chunk.x),
+                self._given(chunk.targets),
+                padded(chunk.indices, rows),
+                padded(chunk.rates, rows).astype(job.dtype),
+                np.int32(job.rows),
+                job.controls,
+                job.max_steps,
+            )
+        return job.result(*jax.tree.map(np.asarray, found))
 
-        def policy_for(batch: int) -> CheckpointPolicy:
-            return training_policy(solver, steps, batch * model.field.size * dtype.itemsize)
+    def _train_many(self, chunks: list[TrainingChunk], exact: bool) -> list[ChunkResult]:
+        jobs = [Job.of(chunk) for chunk in chunks]
+        results: dict[int, ChunkResult] = {}
+        for members in groups(jobs, exact):
+            if len(members) == 1:
+                (i,) = members
+                results[i] = self._train(chunks[i])
+            else:
+                found = self._train_together([jobs[i] for i in members])
+                results.update(zip(members, found, strict=True))
+        return [results[i] for i in range(len(chunks))]
 
-        policy = policy_for(batch)
+    def _train_together(self, jobs: list[Job]) -> list[ChunkResult]:
+        first = jobs[0]
+        self._check_training(first, len(jobs))
+        kernel = train_many_kernel(first.program)
+        batch = Joined.of(jobs)
+        with self._precision(first.dtype):
+            found, _ = run(
+                kernel,
+                self._given(batch.states),
+                self._given(batch.x),
+                self._given(batch.targets),
+                batch.indices,
+                batch.rates.astype(first.dtype),
+                batch.rows,
+                first.controls,
+                first.max_steps,
+            )
+        found = jax.tree.map(np.asarray, found)
+        return [
+            job.result(*jax.tree.map(lambda each, i=i: each[i], found))
+            for i, job in enumerate(jobs)
+        ]
+
+    def _check_training(self, job: Job, runs: int) -> None:
+        n, batch = len(job.chunk.x), job.chunk.indices.shape[1]
         cpu = memory.on_cpu(self._device)
         self._check_memory(
-            ("batch_size", model, batch, len(x), table, policy),
+            ("batch_size", *job.program[:4], batch, n, runs),
             batch,
-            lambda n: memory.training_bytes(
-                model, n, len(x), table, policy_for(n), dtype.itemsize, cpu=cpu
-            ),
+            lambda size: runs * job.bytes_needed(size, cpu=cpu),
             "Make the batches smaller, or the field narrower.",
         )
-        method = parsed_gradient(chunk.gradient, self.name).method
-        kernel = train_kernel(
-            model,
-            table,
-            solver.fixed,
-            policy,
-            method,
-            chunk.optimizer.at_rate(1.0),
-            chunk.precision,
-        )
-        padded_rows = max(_LEAST_ROWS, 1 << (rows - 1).bit_length())
-        rates = np.pad(chunk.rates, (0, padded_rows - rows)).astype(dtype)
-        with self._precision(dtype):
-            (state_out, metrics, done, code), _ = run(
-                kernel,
-                (*map(self._put, (state.weights, state.mu, state.nu)), np.int32(state.iteration)),
-                self._put(x),
-                self._put(chunk.targets),
-                np.pad(chunk.indices, ((0, padded_rows - rows), (0, 0))),
-                rates,
-                np.int32(rows),
-                controls_of(solver, model.times, dtype),
-                np.int32(min(policy.capacity, most)),
-            )
-        weights, mu, nu, iteration = jax.tree.map(np.asarray, state_out)
-        loss, accuracy, nf = (np.asarray(row)[: int(done)] for row in metrics)
-        state = TrainState(weights, mu, nu, int(iteration))
-        return ChunkResult(state, loss, accuracy, nf, 0.0, CODES[int(code)])
 
     def _evaluate(
         self,
@@ -325,6 +337,11 @@ class JaxBackend(Backend):
         if key not in self._fits:
             memory.check_batch(key[0], batch, needed, self._device, hint)
             _remember(self._fits, key, True)
+
+    def _given(self, tree: Any) -> Any:
+        """Return arrays as a kernel of this device takes them: without a device of its own NumPy's
+        as they are, in half the time."""
+        return tree if self._device is None else self._put(tree)
 
     def _put(self, tree: Any) -> Any:
         """Transfer arrays. Under `_precision` only: outside of it JAX halves float64."""

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pynode_jl.backends.jax import field_eval
+from pynode_jl.backends.jax import columns
 from pynode_jl.backends.jax.numerics.rhs import RHS
 from pynode_jl.backends.jax.numerics.rk_step import stages_for_solution
 from pynode_jl.backends.jax.numerics.trajectory import CheckpointPolicy, rounded_up
@@ -116,9 +116,9 @@ def _strided(capacity: int, state_bytes: int) -> CheckpointPolicy:
 def _residual_shapes(field: VectorField, batch: int) -> Any:
     """Shapes of an evaluation's value and residuals, in float32; None where they had better not be
     saved."""
-    if not field_eval.is_dense(field):
+    if not columns.suits_columns(field):
         return None
-    prepare, apply = field_eval.right_hand_side_of_columns(field)
+    prepare, apply = columns.right_hand_side(field)
     shapes = field.weight_shapes()
 
     def evaluate(weights: Any, t: jax.Array, y: jax.Array) -> Any:

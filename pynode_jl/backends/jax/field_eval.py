@@ -65,15 +65,31 @@ def _by_value(
     return run
 
 
-# For reverse mode only.
-_REVERSIBLE: Mapping[str, Callable[[jax.Array], jax.Array]] = {
-    **_ACTIVATIONS,
-    "tanh": _by_value(jnp.tanh, lambda value: 1 - value * value),
-    "sigmoid": _by_value(jax.nn.sigmoid, lambda value: value * (1 - value)),
-    "relu": _by_value(jax.nn.relu, lambda value: (value > 0).astype(value.dtype)),
-    "softplus": _by_value(jax.nn.softplus, lambda value: -jnp.expm1(-value)),
-    "elu": _by_value(jax.nn.elu, lambda value: jnp.where(value > 0, 1.0, value + 1)),
+# Derivatives as functions of the value.
+_SLOPES: Mapping[str, Callable[[jax.Array], jax.Array]] = {
+    "tanh": lambda value: 1 - value * value,
+    "sigmoid": lambda value: value * (1 - value),
+    "relu": lambda value: (value > 0).astype(value.dtype),
+    "softplus": lambda value: -jnp.expm1(-value),
+    "elu": lambda value: jnp.where(value > 0, 1.0, value + 1),
 }
+_REVERSIBLE: Mapping[str, Callable[[jax.Array], jax.Array]] = {
+    name: _by_value(_ACTIVATIONS[name], slope) for name, slope in _SLOPES.items()
+}
+
+
+def activate(name: str, x: jax.Array) -> jax.Array:
+    """Return an activation's values, with derivatives in reverse mode only."""
+    return _REVERSIBLE.get(name, _ACTIVATIONS[name])(x)
+
+
+def activate_with_slope(name: str, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return an activation's values and derivatives, which have derivatives in reverse mode."""
+    if name in _SLOPES:
+        value = _REVERSIBLE[name](x)
+        return value, _SLOPES[name](value)
+    found: tuple[jax.Array, jax.Array] = jax.jvp(_ACTIVATIONS[name], (x,), (jnp.ones_like(x),))
+    return found
 
 
 class FieldEvaluator(NamedTuple):
@@ -165,44 +181,6 @@ def _with_divergence(field: LogDensityField, precision: Precision) -> FieldEvalu
     return FieldEvaluator(prepare, apply)
 
 
-def is_dense(field: Field) -> bool:
-    """Whether `right_hand_side_of_columns` takes it."""
-    return isinstance(field, VectorField) and not any(
-        isinstance(layer, Conv) for layer in field.layers
-    )
-
-
-def right_hand_side_of_columns(field: VectorField) -> FieldEvaluator:
-    """Evaluate a dense field on states with the batch last, ``(features, batch)``.
-
-    On a CPU narrow layers and their gradients take two thirds of the time so: every loop then runs
-    along the batch. It has derivatives in reverse mode only.
-    """
-
-    def prepare(weights: Mapping[str, jax.Array]) -> list[tuple[jax.Array, ...]]:
-        return [
-            ()
-            if isinstance(layer, Activation)
-            else (weights[f"layers.{i}.weight"], weights[f"layers.{i}.bias"][:, None])
-            for i, layer in enumerate(field.layers)
-        ]
-
-    def apply(prepared: list[tuple[jax.Array, ...]], t: jax.Array, y: jax.Array) -> jax.Array:
-        h = y
-        if field.time_dependent:
-            time = jnp.broadcast_to(jnp.asarray(t, h.dtype), (1, h.shape[1]))
-            h = jnp.concatenate([h, time])
-        for layer, arrays in zip(field.layers, prepared, strict=True):
-            if isinstance(layer, Activation):
-                h = _REVERSIBLE[layer.name](h)
-            else:
-                matrix, bias = arrays
-                h = matrix @ h + bias
-        return h
-
-    return FieldEvaluator(prepare, apply)
-
-
 def width(field: Field) -> int:
     """Return the width for `in_batches`: `widest` for images, 0 for other, small states."""
     images = isinstance(field, VectorField) and len(field.state_shape) == 3
@@ -266,11 +244,13 @@ def _prepare_layer(
     if length <= layer.kernel:
         # On a state this short most taps meet padding: one small dense (Toeplitz) matrix over all
         # positions does fewer multiplications than a window per position.
-        return {"toeplitz": _toeplitz(taps, length), "bias": jnp.tile(bias, length)}
+        return {"toeplitz": toeplitz(taps, length), "bias": jnp.tile(bias, length)}
     return {"windows": taps.reshape(-1, layer.outputs), "bias": bias}
 
 
-def _toeplitz(taps: jax.Array, length: int) -> jax.Array:
+def toeplitz(taps: jax.Array, length: int) -> jax.Array:
+    """Return a convolution over `length` positions as one matrix, ``(length * inputs, length *
+    outputs)``, from its ``(kernel, inputs, outputs)`` taps."""
     kernel, inputs, outputs = taps.shape
     half = kernel // 2
     zero = jnp.zeros((inputs, outputs), taps.dtype)

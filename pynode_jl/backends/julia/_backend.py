@@ -14,7 +14,6 @@ from pynode_jl.backends import _arguments
 from pynode_jl.backends._base import (
     Backend,
     InitialValueProblem,
-    TrainingChunk,
 )
 from pynode_jl.backends._failures import raise_unless_success
 from pynode_jl.backends._gradients import GradientMethod, parsed_gradient
@@ -31,6 +30,7 @@ from pynode_jl.backends._results import (
     TrainState,
 )
 from pynode_jl.backends._times import Clock
+from pynode_jl.backends._training import TrainingChunk
 from pynode_jl.backends.julia import _fields, _names, _objectives, _process
 from pynode_jl.backends.julia._algorithms import (
     julia_algorithm,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pynode_jl.backends import _arguments
-from pynode_jl.backends._base import MAX_STEPS, Backend, InitialValueProblem, TrainingChunk
+from pynode_jl.backends._base import MAX_STEPS, Backend, InitialValueProblem
 from pynode_jl.backends._gradients import GradientMethod
 from pynode_jl.backends._precision import Precision
 from pynode_jl.backends._results import (
@@ -28,6 +28,7 @@ from pynode_jl.backends._results import (
     TrainState,
 )
 from pynode_jl.backends._times import Clock
+from pynode_jl.backends._training import TrainingChunk
 from pynode_jl.backends.torch._adaptive import Adaptive
 from pynode_jl.backends.torch._fields import RightHandSide, call_with_rhs, check_samples_apart
 from pynode_jl.backends.torch._fixed import Fixed

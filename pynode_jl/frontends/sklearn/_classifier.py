@@ -104,11 +104,12 @@ class NeuralODEClassifier(ClassifierMixin, NeuralODEEstimator):  # type: ignore[
         self.class_weight = class_weight
 
     def fit(self, X: Any, y: Any) -> NeuralODEClassifier:
-        """Train on samples (n, features) and their labels (n,).
+        """Train on samples `X` (n, features) and their labels `y` (n,).
 
         Raises:
             ValueError: samples or labels that cannot be used, a parameter that is not allowed.
             DivergedError: the training met a number that is not finite.
+            DataError: labels of one class alone.
         """
         X, y = validate_data(self, X, y, dtype=_REALS)
         check_classification_targets(y)

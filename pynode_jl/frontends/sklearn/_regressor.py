@@ -29,7 +29,7 @@ class NeuralODERegressor(RegressorMixin, NeuralODEEstimator):  # type: ignore[mi
     """
 
     def fit(self, X: Any, y: Any) -> NeuralODERegressor:
-        """Train on samples (n, features) and their targets, (n,) or (n, targets).
+        """Train on samples `X` (n, features) and targets `y`, (n,) or (n, targets).
 
         Raises:
             ValueError: samples or targets that cannot be used, a parameter that is not allowed.

@@ -78,7 +78,7 @@ class Panels:
         # A name means one thing in a specification.
         views = [
             json.loads(_json(chart.encoded()).replace('"picked"', f'"picked{i}"'))
-            | {"title": title, "width": PANEL, "height": HEIGHT}
+            | {"title": title.splitlines(), "width": PANEL, "height": HEIGHT}
             for i, (title, chart) in enumerate(self.charts)
         ]
         resolved = {"scale": {"color": "independent"}}
@@ -132,8 +132,8 @@ class Field:
         else:
             scale |= {"nice": False, "domain": list(self.domain)}
         axis: dict[str, Any] = {"title": self.title or self.column}
-        if self.form:
-            axis["format"] = self.form
+        if "format" in self.encoded():
+            axis["format"] = self.encoded()["format"]
         if self.ticks:
             values, names = json.dumps([*self.ticks]), json.dumps([*self.ticks.values()])
             at_tick = f"{names}[indexof({values}, datum.value)]"
@@ -146,7 +146,9 @@ class Field:
         name = self.column
         for sign in "\\.[]":
             name = name.replace(sign, "\\" + sign)
-        form = {"format": self.form} if self.form else {}
+        # "~": no zeros that say nothing, "2.5" and not "2.50".
+        text = self.form[:-1] + "~g" if self.form.endswith("g") else self.form
+        form = {"format": text} if text else {}
         return {"field": name, "type": self.kind} | form
 
 
@@ -380,7 +382,7 @@ def in_panels(
 def _level(value: float, name: str, channel: str, of: Field) -> dict[str, Any]:
     """Return a line across the panel at one value of an axis."""
     datum = {channel: {"datum": value, "type": "quantitative"}}
-    said = f"'{name}: ' + format({value!r}, '{of.form or '.3g'}')"
+    said = f"{json.dumps(name + ': ')} + format({value!r}, {json.dumps(of.form or '.3g')})"
     mark = {"type": "rule", "strokeDash": [4, 3], "strokeWidth": 1.5, "style": "faint"}
     return {"mark": mark | {"tooltip": {"expr": said}}, "encoding": datum}
 

@@ -14,6 +14,8 @@ from pynode_jl.reporting.figures._accuracy_against_step import (
     accuracy_against_step as accuracy_against_step,
 )
 from pynode_jl.reporting.figures._adaptation_trace import adaptation_trace as adaptation_trace
+from pynode_jl.reporting.figures._curve_fit import CurvePanel as CurvePanel
+from pynode_jl.reporting.figures._curve_fit import curve_fit as curve_fit
 from pynode_jl.reporting.figures._decision_regions import DecisionPanel as DecisionPanel
 from pynode_jl.reporting.figures._decision_regions import decision_regions as decision_regions
 from pynode_jl.reporting.figures._described import Description as Description
@@ -42,6 +44,7 @@ from pynode_jl.reporting.figures._value_maps import MapPanel as MapPanel
 from pynode_jl.reporting.figures._value_maps import value_maps as value_maps
 
 __all__ = [
+    "CurvePanel",
     "DecisionPanel",
     "Description",
     "EndsPanel",
@@ -56,6 +59,7 @@ __all__ = [
     "accuracy_against_count",
     "accuracy_against_step",
     "adaptation_trace",
+    "curve_fit",
     "decision_regions",
     "described",
     "drawable",

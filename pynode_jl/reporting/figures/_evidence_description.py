@@ -82,8 +82,9 @@ def describe_evidence(
     if margins is not None:
         charts.append(("numerical error in the margin", _margins(margins)))
         error, lead = np.asarray(margins.error, float), np.asarray(margins.margin, float)
-        made = float(np.mean(error >= lead))
-        said.append(f"For {made:.1%} of samples the error is the whole of the margin.")
+        if error.size:
+            made = float(np.mean(error >= lead))
+            said.append(f"For {made:.1%} of samples the error is the whole of the margin.")
     return Description(" ".join(said), Panels(charts))
 
 

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 
 from pynode_jl.reporting.figures import _checks, _style
 from pynode_jl.reporting.figures._described import Description
+from pynode_jl.reporting.formats import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +111,10 @@ def windermere_fan(fans: Sequence[FanPanel], ends: Sequence[EndsPanel]) -> Figur
         ncols=4,
     )
     _style.say_ranges(figure, axes)
-    said = [f"{panel.title}: a path of {len(np.asarray(panel.path)) - 1} steps." for panel in fans]
+    said = [
+        f"{panel.title}: a path of {counted(len(np.asarray(panel.path)) - 1, 'step')}."
+        for panel in fans
+    ]
     said += [f"{panel.title}: where samples end." for panel in ends]
     figure.description = Description(
         "The exact flow from each step of a numerical path. " + " ".join(said)

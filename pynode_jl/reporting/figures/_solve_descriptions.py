@@ -11,6 +11,7 @@ from pynode_jl.reporting.charts import Field, heatmap_chart, interval_chart, lin
 from pynode_jl.reporting.figures import _style
 from pynode_jl.reporting.figures._described import Description
 from pynode_jl.reporting.figures._measure import Measure
+from pynode_jl.reporting.formats import counted
 
 _MOST_COLOURED = 8  # of more test solvers the colours tell orders apart
 
@@ -164,8 +165,9 @@ def describe_flips(
         said.append(
             f"{key}: {first['label']} changes {measure.change_text(float(first['share']))}"
             f" ({measure.change_text(float(first['low']))} to"
-            f" {measure.change_text(float(first['high']))}); {int(surely.sum())} of {len(table)}"
-            f" solves surely more than the margin of {measure.change_text(margin)}."
+            f" {measure.change_text(float(first['high']))}); {int(surely.sum())} of"
+            f" {counted(len(table), 'solve')} surely more than the margin of"
+            f" {measure.change_text(margin)}."
         )
     return Description("Intervals of changed answers. " + " ".join(said), chart)
 
@@ -224,4 +226,4 @@ def _said(title: str, table: pd.DataFrame, measure: Measure) -> str:
     ranked = solved.sort_values("score", ascending=measure.higher_is_better, kind="stable")
     parts += [f"worst {text(ranked.iloc[0])}", f"best {text(ranked.iloc[-1])}"]
     failed = int(shown["failed"].sum())
-    return f"{title}: {', '.join(parts)}; {failed} of {len(shown)} solves failed."
+    return f"{title}: {', '.join(parts)}; {failed} of {counted(len(shown), 'solve')} failed."

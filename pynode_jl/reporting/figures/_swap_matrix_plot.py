@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import NullFormatter
+from matplotlib.transforms import Affine2D
 
 from pynode_jl.reporting.figures import _checks, _style
+from pynode_jl.reporting.figures._described import Description
 from pynode_jl.reporting.figures._measure import ACCURACY, Measure
 
 _CELL_WIDTH, _CELL_HEIGHT = 0.34, 0.24  # inches
-_NARROW, _WIDE = 0.2, 0.42
+_NARROW, _WIDE, _LOW = 0.2, 0.42, 0.13
+_MOST_CELLS = 1500  # of more there are no numbers, and rows are lower
 _MOST_NUMBERED = 24  # columns: of more the cells are too narrow for numbers
 _TREE = 0.55  # inches
 _HATCH = "//////"
@@ -75,9 +79,13 @@ def swap_matrix_heatmap(
     failures = _alike(failed, shown)
     values = shown.to_numpy(float)
 
-    numbered = len(columns) <= _MOST_NUMBERED
+    many = values.size > _MOST_CELLS
+    numbered = len(columns) <= _MOST_NUMBERED and not many
     cell = (_CELL_WIDTH if measure.in_percent else _WIDE) if numbered else _NARROW
-    wide, tall = max(cell * len(columns), 1.5), max(_CELL_HEIGHT * len(rows), 0.7)
+    wide, tall = (
+        max(cell * len(columns), 1.5),
+        max((_LOW if many else _CELL_HEIGHT) * len(rows), 0.7),
+    )
     letter = 0.063 if numbered else 0.052
     names = [letter * max(map(len, map(str, labels))) for labels in (shown.index, shown.columns)]
     width = wide + names[0] + _TREE + 1.4
@@ -90,12 +98,21 @@ def swap_matrix_heatmap(
 
     ax = axes(left, bottom, wide, tall)
     scale = measure.colours(np.where(failures, np.nan, values), low)
-    for i in range(len(rows)):
-        for j in range(len(columns)):
-            text = _text(float(values[i, j]), measure) if numbered else ""
-            _cell(ax, i, j, float(values[i, j]), bool(failures[i, j]), scale, text)
-            if frames[i, j]:
-                _outline(ax, i, j)
+    if many:  # a thousand patches take seconds, one mesh does not
+        solved = np.ma.masked_where(failures | ~np.isfinite(values), values)
+        ax.pcolormesh(
+            solved,
+            cmap=scale.cmap,
+            norm=cast(Normalize, scale.norm),
+            edgecolors="white",
+            linewidth=0.3,
+        )
+        ax.collections[0].set_transform(Affine2D().translate(-0.5, -0.5) + ax.transData)
+    for i, j in zip(*np.nonzero(failures if many else np.ones_like(failures)), strict=True):
+        text = _text(float(values[i, j]), measure) if numbered else ""
+        _cell(ax, i, j, float(values[i, j]), bool(failures[i, j]), scale, text)
+    for i, j in zip(*np.nonzero(frames), strict=True):
+        _outline(ax, i, j)
     _frame(ax, shown, numbered, sides)
     _draw_tree(axes(left, bottom + tall + 0.03, wide, _TREE), column_lines, len(columns), "top")
     _draw_tree(axes(left + wide + 0.03, bottom, _TREE, tall), row_lines, len(rows), "right")
@@ -115,7 +132,24 @@ def swap_matrix_heatmap(
         )
     if handles:
         figure.legend(handles=handles, loc="upper left", ncols=2)
+    figure.description = Description(_seen(shown, failures, measure))
     return figure
+
+
+def _seen(shown: pd.DataFrame, failed: npt.NDArray[np.bool_], measure: Measure) -> str:
+    """Return what is seen: the least and the largest score, and where."""
+    said = f"Heat map of test {measure.metric}, {len(shown)} rows by {shown.shape[1]} columns"
+    values = np.where(failed, np.nan, shown.to_numpy(float))
+    if np.isfinite(values).any():
+        places = (
+            ("least", np.nanargmin(values)),
+            ("largest", np.nanargmax(values)),
+        )
+        for name, flat in places:
+            i, j = divmod(int(flat), values.shape[1])
+            score = measure.score_text(float(values[i, j]))
+            said += f", {name} {score} ({shown.index[i]} by {shown.columns[j]})"
+    return f"{said}; {int(failed.sum())} cells with failed solves."
 
 
 def _tree(linkage: npt.ArrayLike, n: int) -> tuple[list[int], list[Any]]:

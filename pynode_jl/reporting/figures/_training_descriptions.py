@@ -9,6 +9,7 @@ import pandas as pd
 
 from pynode_jl.reporting.charts import Chart, Field, Panels, line_chart
 from pynode_jl.reporting.figures._described import Description
+from pynode_jl.reporting.formats import counted
 
 _MOST_POINTS = 200  # of a run: its mean over as many parts of it
 
@@ -21,7 +22,8 @@ def describe_training(
     for name, table in histories.items():
         given = table if "iteration" in table else table.assign(iteration=range(1, len(table) + 1))
         known = given[[each for each in given if each in ("iteration", *(row[0] for row in rows))]]
-        part = (known["iteration"] - 1) * _MOST_POINTS // max(int(known["iteration"].max()), 1)
+        last = 1 if known.empty else max(int(known["iteration"].max()), 1)
+        part = (known["iteration"] - 1) * _MOST_POINTS // last
         tables.append(known.astype(float).groupby(part.astype(int)).mean().assign(run=name))
     data = pd.concat(tables, ignore_index=True)
     charts, said = [], []
@@ -30,8 +32,8 @@ def describe_training(
         form = ".0%" if column == "accuracy" else ".3g"
         charts.append((label, _by_iteration(known, column, label, form)))
         for run, ends in known.groupby("run", sort=False)[column]:
-            first, last = (format(float(ends.iloc[end]), form) for end in (0, -1))
-            said.append(f"{run}: {label} from {first} to {last}.")
+            before, after = (format(float(ends.iloc[end]), form) for end in (0, -1))
+            said.append(f"{run}: {label} from {before} to {after}.")
     return Description("Lines by iteration of training. " + " ".join(said), Panels(charts))
 
 
@@ -116,9 +118,12 @@ def describe_adaptation(
     ]
     said = []
     for name, table in traces.items():
+        if table.empty:
+            continue
         refined = int((table["action"] == "shrink").sum())
         said.append(
             f"{name}: {'step' if fixed else 'tolerance'} from {table['step'].iloc[0]:.3g} to"
-            f" {table['step'].iloc[-1]:.3g}, refined {refined} times in {len(table)} checks."
+            f" {table['step'].iloc[-1]:.3g}, refined"
+            f" {counted(refined, 'time')} in {counted(len(table), 'check')}."
         )
     return Description("Checks of a controller by iteration. " + " ".join(said), Panels(charts))

@@ -18,6 +18,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarForm
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.reporting.figures import _checks, _style
 from pynode_jl.reporting.figures._described import Description
+from pynode_jl.reporting.formats import counted
 
 _PANELS_IN_A_ROW = 3
 _FAR = 8.0  # times the size of the starts: from there on a linear axis shows them as one blot
@@ -127,7 +128,8 @@ def trajectories(
 def _seen(panel: TrajectoryPanel) -> str:
     """Return what is seen in a panel: how many paths, and how far they end from the flow's ends."""
     steps = np.asarray(panel.steps, float)
-    said = f"{panel.title}: {steps.shape[1]} samples in {len(steps) - 1} steps each"
+    samples, count = counted(steps.shape[1], "sample"), counted(len(steps) - 1, "step")
+    said = f"{panel.title}: {samples} in {count} each"
     if panel.flow is not None:
         ends = np.linalg.norm(steps[-1] - np.asarray(panel.flow, float)[-1], axis=1)
         known = ends[np.isfinite(ends)]

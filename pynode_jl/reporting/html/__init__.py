@@ -10,6 +10,7 @@ A `Matrix` is a table in colours whose headings stay in sight; pictures may have
 
 from __future__ import annotations
 
+from pynode_jl.reporting.formats import counted as counted
 from pynode_jl.reporting.html._blocks import VERDICTS as VERDICTS
 from pynode_jl.reporting.html._blocks import Block as Block
 from pynode_jl.reporting.html._blocks import Facts as Facts
@@ -24,7 +25,6 @@ from pynode_jl.reporting.html._matrix_block import texts as texts
 from pynode_jl.reporting.html._picture import Picture as Picture
 from pynode_jl.reporting.html._scripts import vega_script as vega_script
 from pynode_jl.reporting.html._table import Table as Table
-from pynode_jl.reporting.html._table import counted as counted
 from pynode_jl.reporting.html._write import report_html as report_html
 from pynode_jl.reporting.html._write import write_report as write_report
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import pandas as pd
 
 from pynode_jl.errors import InvalidValueError
+from pynode_jl.reporting.formats import counted
 
 _MISSING = "\N{EN DASH}"
 # "0.3", "+1.2%", "1/16", "12 of 1000 (0.5 to 2%)"; "2D spheres" and "3-point" are names.
@@ -122,19 +123,6 @@ class Table:
         if pd.api.types.is_float(value):
             return format(value, ".4g")
         return str(value)
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a count with its noun: "1 run", "2 runs".
-
-    `number` is how many there are.
-
-    Example:
-        >>> from pynode_jl.reporting.html import counted
-        >>> counted(1, "run"), counted(2, "run"), counted(2, "test solve")
-        ('1 run', '2 runs', '2 test solves')
-    """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _all_numbers(texts: Sequence[str]) -> bool:

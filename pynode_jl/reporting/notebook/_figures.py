@@ -26,6 +26,9 @@ from pynode_jl.training import History, Trained, TrainedModel
 def figure(value: object, **options: Any) -> Figure:
     """Return the figure of an object.
 
+    Raises:
+        InvalidValueError: `value` has no figure.
+
     Example:
         >>> from pynode_jl.reporting.notebook import figure
         >>> drawn = figure(pn.swap(trained, data, ["RK4"], backend="jax"), kind="flips")

@@ -80,6 +80,8 @@ class View(NamedTuple):
 def html(value: object) -> str:
     """Return an object as a piece of HTML for a notebook.
 
+    `value` is any object; one without a view is shown by its name.
+
     Example:
         >>> from pynode_jl.reporting.notebook import html
         >>> "Euler h=1/2" in html(pn.Solver("Euler", dt=0.5))

@@ -285,7 +285,8 @@ def evidence_drawing(certificate: Certificate) -> Drawing:
     share = _report(certificate, "error share")
     scan = None if folded is None else folded[1]
     measure = Measure.of(certificate.swap)
-    caption = [_BY_NUMBERS.format(measure.metric) if measure.shifts else _BY_LABELS]
+    name = measure.metric[:1].upper() + measure.metric[1:]
+    caption = [_BY_NUMBERS.format(name) if measure.shifts else _BY_LABELS]
     if order is not None:
         caption.append(
             "Then: how final states approach the ODE's as steps shrink; in the grey band the"

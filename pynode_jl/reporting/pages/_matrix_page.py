@@ -15,6 +15,7 @@ from pynode_jl._io import make_folder, write_text
 from pynode_jl.diagnostics import SwapMatrix, clusters
 from pynode_jl.reporting import figures
 from pynode_jl.reporting.figures import Measure
+from pynode_jl.reporting.formats import counted
 from pynode_jl.reporting.html import (
     Facts,
     Layer,
@@ -22,7 +23,6 @@ from pynode_jl.reporting.html import (
     Section,
     Table,
     Text,
-    counted,
     shades,
     texts,
 )
@@ -119,10 +119,12 @@ def write_matrix_report(
         " solver; \N{MULTIPLICATION X} on hatching: the solve failed for every seed; empty: no such"
         " solve. For paper it is beside this page as matrix.png and matrix.pdf."
     )
-    damage = matrix.table
+    # Intervals that no row has are no columns of the page.
+    damage = matrix.table.dropna(axis=1, how="all")
     shown: dict[str, Any] = {"formats": _OWN_SHIFTS if measure.shifts else _OWN, "measure": measure}
     finer = damage[damage["finer"]]
     trained = matrix.trained.rename(columns={"train_solver": "trained with"})
+    trained = trained.dropna(axis=1, how="all")
     left = pd.DataFrame({"folder": map(str, left_out), "reason": left_out.values()})
     *_, page = write_page(
         folder / "matrix.html",
@@ -211,6 +213,8 @@ def _layers(matrix: SwapMatrix, measure: Measure, chance: float) -> list[Layer]:
         matrix.grid(name) for name in ("", "damage", change, "state_error", "nf")
     )
     least, most = measure.score_range(grid, chance)
+    if measure.in_percent:
+        least, most = min(least, float(grid.min().min())), 1.0
     worst, best = (least, most) if measure.higher_is_better else (most, least)
     log = not measure.signed and least > 0 and most > _WIDE * least
     hundred = 100 if measure.in_percent else 1

@@ -13,7 +13,7 @@ from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics import score_text
 from pynode_jl.models import ModelWeights
 from pynode_jl.reporting import figures
-from pynode_jl.reporting.figures import FitPanel, MapPanel
+from pynode_jl.reporting.figures import CurvePanel, FitPanel, MapPanel
 from pynode_jl.reporting.pages._layout import Drawing
 from pynode_jl.reporting.pages._panels import (
     FLOW,
@@ -31,6 +31,7 @@ _FLOW_TIMES = 200
 # Densities this many nats below the ODE's highest are drawn alike.
 _DEEP = 10.0
 _MOST_POINTS = 1000
+_CURVE = 240
 
 
 class Shown(NamedTuple):
@@ -86,6 +87,9 @@ def task_drawings(models: Mapping[str, Shown]) -> dict[str, Drawing]:
         drawn["density"] = _densities(models)
     if flat and issubclass(kind, Regression):
         drawn["answers"] = _answers(models)
+    one_input = all(each.trained.model.input_shape == (1,) for each in models.values())
+    if one_input and issubclass(kind, Regression):
+        drawn["answers"] = _curves(models)
     return drawn
 
 
@@ -163,7 +167,7 @@ def _densities(models: Mapping[str, Shown]) -> Drawing:
     top = float(np.max(exact[np.isfinite(exact)], initial=-math.inf))
     limits = (top - _DEEP, top) if math.isfinite(top) else None
     return Drawing(
-        figures.value_maps(panels, name="log-density, nats", limits=limits),
+        figures.value_maps(panels, name="log-density, nats (1 nat is 1.443 bits)", limits=limits),
         "The log-density over the plane, under the training solver and as an ODE, with test"
         " samples. In grey: no finite answer.",
     )
@@ -194,6 +198,32 @@ def _answers(models: Mapping[str, Shown]) -> Drawing:
         figures.value_maps(panels, name="answer (first target)", limits=limits),
         "What the model answers over the plane, under its training solver and as an ODE; dots are"
         " test samples, in the colours of their targets.",
+    )
+
+
+def _curves(models: Mapping[str, Shown]) -> Drawing:
+    panels = []
+    for title, each in models.items():
+        points, targets = each.dataset.x_test[:, 0], each.dataset.y_test[:, 0]
+        low, high = float(points.min()), float(points.max())
+        room = 0.05 * (high - low) or 1.0
+        x = np.linspace(low - room, high + room, _CURVE, dtype=points.dtype)
+        (answers, score), (flow, ode) = (_over(each, x[:, None], how) for _, how in each.solvers)
+        own = each.trained.solver.label
+        panels.append(
+            CurvePanel(
+                f"{_named(title, own)}\n{score} as trained, {ode} as an ODE",
+                x,
+                answers[0],
+                flow[0],
+                points[:_MOST_POINTS],
+                targets[:_MOST_POINTS],
+            )
+        )
+    return Drawing(
+        figures.curve_fit(panels, name="answer (first target)"),
+        "What the model answers by its input, under its training solver and as an ODE, with test"
+        " samples. An ODE's curve that leaves the data leaves the panel.",
     )
 
 

@@ -4,38 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from pynode_jl.backends.jax import field_eval
+from pynode_jl.backends.jax.columns import layout_of
 from pynode_jl.backends.jax.controls import Timeline
 from pynode_jl.backends.jax.jit import jitted
-from pynode_jl.backends.jax.kernels.train import adjoint_solve
+from pynode_jl.backends.jax.kernels.gradient import adjoint_solve
 from pynode_jl.backends.jax.numerics.loop import integrate
 from pynode_jl.backends.jax.numerics.reverse import reverse_sweep, reverse_sweep_dense
 from pynode_jl.backends.jax.numerics.rhs import RHS, counted_from
 from pynode_jl.backends.jax.numerics.segment import Stepper
-from pynode_jl.backends.jax.numerics.trajectory import CheckpointPolicy
-from pynode_jl.fields import Field, VectorField
+from pynode_jl.backends.jax.numerics.trajectory import CheckpointPolicy, SavedTrajectory
+from pynode_jl.fields import Field
 from pynode_jl.solvers import DenseMethod, Tableau
-
-
-class _Layout(NamedTuple):
-    """A field's function in the layout of states that suits it, and the way there (and back)."""
-
-    function: field_eval.FieldEvaluator
-    transpose: Callable[[jax.Array], jax.Array]
-
-
-def _layout(field: Field, table: Tableau) -> _Layout:
-    # Implicit stages see samples as rows.
-    if table.explicit and isinstance(field, VectorField) and field_eval.is_dense(field):
-        columns = field_eval.right_hand_side_of_columns(field)
-        return _Layout(columns, lambda y: jnp.swapaxes(y, -1, -2))
-    rows = field_eval.right_hand_side(field, reverse_only=table.explicit)
-    return _Layout(rows, lambda y: y)
 
 
 @lru_cache(maxsize=256)
@@ -52,22 +37,23 @@ def forward_kernel(
     The counts come as one array, in the order of their fields. `residuals`, space for them, is
     taken over.
     """
-    (prepare, apply), transpose = _layout(field, table)
+    (prepare, apply), transpose = layout_of(field, table)
 
     def kernel(
         weights: Any, controls: Any, timeline: Timeline, y0: Any, max_steps: Any, residuals: Any
     ) -> Any:
         shifted = counted_from(timeline.origin, apply)
         rhs = RHS(shifted, prepare(weights), save_residuals=policy.save_residuals)
+        start = transpose(y0)
         found = integrate(
             rhs,
             Stepper.static(table, rhs, with_error=not fixed),
             controls,
             timeline.times,
-            transpose(y0),
+            start,
             max_steps,
             policy=policy,
-            residuals=residuals,
+            trajectory=SavedTrajectory.empty(policy, start, residuals),
             dense=dense,
         )
         return transpose(found.states), jnp.stack(found.counts), (found.trajectory, found.ends)
@@ -84,7 +70,7 @@ def reverse_kernel(
     Those to the weights, to y0 and to the times come in one flat array, which is one array to make
     instead of many.
     """
-    (prepare, apply), transpose = _layout(field, table)
+    (prepare, apply), transpose = layout_of(field, table)
     width = field_eval.width(field)
 
     def kernel(weights: Any, timeline: Timeline, steps: Any, cotangents: Any) -> jax.Array:

@@ -66,8 +66,9 @@ def integrate(
     max_steps: jax.Array,
     *,
     policy: CheckpointPolicy = SAVE_NOTHING,
-    residuals: Any = None,
+    trajectory: SavedTrajectory | None = None,
     dense: DenseMethod | None = None,
+    past_failures: bool = False,
 ) -> Solved:
     """Integrate over `times`, in at most `max_steps` tries in all.
 
@@ -79,11 +80,13 @@ def integrate(
         y0: the state at t0.
         max_steps: the budget of steps of the whole solve.
         policy: what is saved of the steps.
-        residuals: space for the stages' residuals (`SavedTrajectory`), where they are to be saved.
+        trajectory: where they are saved, its former content written over; default a new one.
         dense: an adaptive solve of this explicit FSAL method steps over the saved times, until it
             has passed the last, and interpolates there.
+        past_failures: fixed steps go on to the last save time, whatever the state: their number
+            then does not depend on it, and the solve vectorises. The code is the first failure's.
     """
-    trajectory = SavedTrajectory.empty(policy, y0, residuals)
+    trajectory = trajectory or SavedTrajectory.empty(policy, y0)
     zero = jnp.int32(0)
     memory = ControlMemory(jnp.zeros((), y0.dtype), jnp.zeros((), y0.dtype), jnp.bool_(False))
 
@@ -112,7 +115,7 @@ def integrate(
         # Once a segment has failed the rest is not solved: an empty interval, no steps.
         failed = counts.code != SUCCESS
         stop = jnp.where(failed, start, stop)
-        if isinstance(control, FixedControl):
+        if isinstance(control, FixedControl) and not past_failures:
             control = control._replace(n=jnp.where(failed, 0, control.n))
         left = max_steps - counts.naccept - counts.nreject
         segment = Segment(start, stop, y, memory, left, trajectory, counts.naccept)
