@@ -8,13 +8,13 @@ from concurrent.futures import Future
 from typing import Any
 
 from pynode_jl.errors import ExecutorLostError, MissingDependencyError, SweepError
-from pynode_jl.sweeps._executors import one_thread
+from pynode_jl.sweeps._executors import Executor, one_thread
 from pynode_jl.sweeps._job import Job, Outcome, execute
 
 _CONNECT = 20.0  # seconds
 
 
-class DaskExecutor:
+class DaskExecutor(Executor):
     """Executes jobs on the workers of a Dask scheduler.
 
     The workers need pynode_jl, of this version, and the sweep's folder under the same path. Each
@@ -82,7 +82,7 @@ class DaskExecutor:
         """Start a job on a worker.
 
         Raises:
-            ExecutorLostError: the connection to the scheduler is lost.
+            ExecutorLostError: the scheduler has gone.
         """
         try:
             future: Future[Outcome] = self._pool.submit(execute, job)

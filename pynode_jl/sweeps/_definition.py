@@ -144,7 +144,7 @@ class Sweep:
 
     @classmethod
     def load(cls, path: str | Path) -> Sweep:
-        """Read the sweep in a TOML file; relative paths in it are from the file's folder.
+        """Read the sweep in a TOML file, by its path; paths in it are from the file's folder.
 
         `path` is that of the file.
 

@@ -35,7 +35,13 @@ _XLA_FLAGS = "--xla_cpu_multi_thread_eigen=false"
 
 
 class Executor(Protocol):
-    """What executes the jobs of a sweep."""
+    """What executes the jobs of a sweep: it starts them, and gives a future for each.
+
+    Example:
+        >>> from pynode_jl.sweeps import Executor, SerialExecutor
+        >>> Executor in SerialExecutor.__mro__
+        True
+    """
 
     @property
     def slots(self) -> int:
@@ -43,18 +49,19 @@ class Executor(Protocol):
         ...
 
     def submit(self, job: Job) -> Future[Outcome]:
-        """Start a job. The future fails where its worker is lost, and only there."""
-        ...
+        """Start a job. The future fails where its worker is lost, and only there.
 
-    def memory(self, future: Future[Outcome]) -> int:
-        """Return how many bytes a job's worker has now; 0 where that is not known.
-
-        `future` is what `submit` returned.
+        Raises:
+            ExecutorLostError: no job can be started any more.
         """
         ...
 
+    def memory(self, future: Future[Outcome]) -> int:
+        """Return how many bytes the worker of a job's `future` has now; 0 if that is not known."""
+        ...
+
     def kill(self, future: Future[Outcome]) -> None:
-        """End a job at once, with its worker if need be; its future fails or is cancelled."""
+        """End a job at once, with its worker if need be; its `future` fails or is cancelled."""
         ...
 
     def close(self) -> None:
@@ -62,7 +69,7 @@ class Executor(Protocol):
         ...
 
 
-class SerialExecutor:
+class SerialExecutor(Executor):
     """Executes jobs in this process, one after the other.
 
     Example:
@@ -96,7 +103,7 @@ class SerialExecutor:
         """Do nothing: there is no worker."""
 
 
-class ProcessExecutor:
+class ProcessExecutor(Executor):
     """Executes jobs in long-lived processes of this machine, so that each compiles once.
 
     Each worker is a pool of its own: where one is lost, it is known which job it had.
@@ -238,9 +245,7 @@ class _Environment:
 
 
 def one_thread(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that give a worker one thread; XLA's other flags stay.
-
-    `environment` has the variables as they are.
+    """Return the variables that give a worker one thread; XLA's flags in `environment` stay.
 
     Example:
         >>> from pynode_jl.sweeps import one_thread
