@@ -152,7 +152,11 @@ def critical(
     keep_earlier(out / "trials.csv", trials, "trials.csv", "critical.csv")
     write_text(out / "trials.csv", trials)
     write_text(out / "critical.csv", report.brackets.to_csv(index=False))
-    title = f"{name}: where models begin to hold ({method}, by {report.criterion})"
+    shifts = report.criterion == "flips" and {trial.metric for trial in report.trials} != {
+        "accuracy"
+    }
+    rule = "shifts" if shifts else report.criterion
+    title = f"{name}: where models begin to hold ({method}, by {rule})"
     show(
         lambda: {"brackets": report.brackets, "trials": report.table},
         frame_table(title, report.brackets),

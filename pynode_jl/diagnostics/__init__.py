@@ -44,7 +44,7 @@ from pynode_jl.diagnostics._sentences import amount_text, interval_text, score_t
 from pynode_jl.diagnostics._shifts import Shift
 from pynode_jl.diagnostics._skill import Skill
 from pynode_jl.diagnostics._step_sweep import by_step, settled_from
-from pynode_jl.diagnostics._swap import SwapReport, swap
+from pynode_jl.diagnostics._swap import swap
 from pynode_jl.diagnostics._swap_matrix import (
     MATRIX_COLUMNS,
     SHIFT_MATRIX_COLUMNS,
@@ -53,6 +53,7 @@ from pynode_jl.diagnostics._swap_matrix import (
     clusters,
     swap_matrix,
 )
+from pynode_jl.diagnostics._swap_report import SwapReport
 from pynode_jl.diagnostics._swap_table import COLUMNS, NOT_RUN, SHIFT_COLUMNS, columns_of
 from pynode_jl.diagnostics._test_solvers import (
     ADAPTIVE_TEST_SOLVERS,

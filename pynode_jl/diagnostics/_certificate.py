@@ -29,7 +29,8 @@ from pynode_jl.diagnostics._folds import FOLDS
 from pynode_jl.diagnostics._order_test import ORDER
 from pynode_jl.diagnostics._sentences import weakness_text
 from pynode_jl.diagnostics._step_sweep import ANSWERS_BY_STEP
-from pynode_jl.diagnostics._swap import SwapReport, swap
+from pynode_jl.diagnostics._swap import swap
+from pynode_jl.diagnostics._swap_report import SwapReport
 from pynode_jl.diagnostics._verdict import Criterion, Verdict
 from pynode_jl.models import Model
 from pynode_jl.solvers import Solver

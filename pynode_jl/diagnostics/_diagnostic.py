@@ -18,7 +18,7 @@ from pynode_jl.backends import Array, Backend, Evaluation
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics._reference import REFERENCE, Reference
 from pynode_jl.diagnostics._sentences import points
-from pynode_jl.diagnostics._swap import SwapReport
+from pynode_jl.diagnostics._swap_report import SwapReport
 from pynode_jl.errors import InvalidValueError, PyNODEError, SolveError
 from pynode_jl.solvers import Solver
 from pynode_jl.training import TrainedModel

@@ -18,7 +18,8 @@ from pynode_jl._display import Drawn, ShortRepr, progress_bar
 from pynode_jl._validation import instance, items, optional_callable
 from pynode_jl.backends import Array, Backend, BackendLike, RetCode, as_backend
 from pynode_jl.datasets import Dataset
-from pynode_jl.diagnostics._swap import SwapReport, swap
+from pynode_jl.diagnostics._swap import swap
+from pynode_jl.diagnostics._swap_report import SwapReport
 from pynode_jl.diagnostics._test_solvers import checked_tests, like
 from pynode_jl.diagnostics._verdict import Criterion, Kind
 from pynode_jl.errors import InvalidValueError, PyNODEError, WrongSolverError

@@ -314,7 +314,7 @@ def test_matrix_from_the_command_line(tmp_path: Path) -> None:
         *("matrix", tmp_path / "runs", "--out", tmp_path / "matrix"),
         *("--solver", "Euler", "--solver", "RK4", "--factor", 1, "--factor", 0.5),
     )
-    assert "8 evaluations of 2 runs" in text
+    assert "evaluations: 8, runs: 2" in text
     for name in ("matrix.csv", "matrix.html", "matrix.png", "matrix.pdf"):
         assert (tmp_path / "matrix" / name).stat().st_size > 0
     assert "untrained" in text
@@ -345,7 +345,7 @@ def test_runs_that_cannot_take_part_are_named_and_passed_over(tmp_path: Path) ->
     arguments += ["--solver", "RK4", "--factor", 1]
     result = CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False)
     assert result.exit_code == 0
-    assert "1 evaluations of 1 runs" in result.stdout
+    assert "evaluations: 1, runs: 1" in result.stderr
     reasons = {
         "fresh": "stands at iteration 0 of 5",
         "wild": "training failed at iteration",

@@ -95,6 +95,8 @@ class Measure:
 
         `value` is the score.
         """
+        if not np.isfinite(value):
+            return "?" if np.isnan(value) else f"{value:g}"
         if self.in_percent:
             return _style.percent(value)
         if value and not 1e-3 <= abs(value) < 1e4:

@@ -196,7 +196,8 @@ def _with_intervals(frame: pd.DataFrame, measure: Measure, samples: int) -> pd.D
 
 
 def _reference_facts(certificate: Certificate, reference: Reference) -> dict[str, object]:
-    ode = certificate.verdict.ode
+    ode, unsure = certificate.verdict.ode, reference.cost.unsure
+    open_answers = {} if unsure is None else {"answers that this error leaves open": unsure}
     flips = {}
     if isinstance(ode, Shift):
         unit = certificate.verdict.unit
@@ -212,7 +213,7 @@ def _reference_facts(certificate: Certificate, reference: Reference) -> dict[str
         "solver": f"{reference.cost.solver}, float64",
         "own error": f"below {reference.error:.2g}, the mean"
         " over samples of |y - y exact| / (1 + |y exact|)",
-        "answers that this error leaves open": int(reference.unsure.sum()),
+        **open_answers,
         **flips,
         "cost": f"{reference.cost.nf} evaluations of the right-hand side,"
         f" {reference.cost.seconds:.1f} s",
