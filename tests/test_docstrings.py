@@ -33,7 +33,6 @@ PACKAGES = tuple(generated.PACKAGES)
 #: Those that have no example: layers, which `MLP` and its like have; what only other calls pass
 #: around; what trains or measures for seconds.
 WITHOUT = {
-    "pynode_jl.backends.TrainingCall",
     *(f"pynode_jl.sweeps.{name}" for name in ("Executor", "Job", "plan")),
     *(f"pynode_jl.fields.{name}" for name in ("Activation", "Conv", "Dense")),
     "pynode_jl.reporting.pages.write_matrix_report",
