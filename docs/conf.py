@@ -7,6 +7,7 @@ draw by themselves.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -112,9 +113,15 @@ def _shapes(app: Any, what: str, name: str, value: Any, options: Any, lines: lis
         lines[i] = line if line.lstrip().startswith((">>>", "...")) else generated_pages.rst(line)
 
 
+def _skip(app: Any, what: str, name: str, *_: Any) -> bool | None:
+    """Leave out what scikit-learn adds to estimators for its own routing."""
+    return True if re.fullmatch(r"set_\w+_request", name) else None
+
+
 def setup(app: Any) -> None:
     """Draw formulas as MathML, and write the pages that are made from the code."""
     roles.register_local_role("name", _name)
     app.add_html_math_renderer("mathml", (_inline_formula, None), (_block_formula, None))
     app.connect("autodoc-process-docstring", _shapes, priority=100)
+    app.connect("autodoc-skip-member", _skip)
     app.connect("builder-inited", lambda app: generated_pages.write(HERE / "reference"))

@@ -30,8 +30,10 @@ ROOT = Path(pynode_jl.__file__).parent
 SETUP = "pynode_jl.diagnostics"
 FLAGS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL | doctest.NORMALIZE_WHITESPACE
 PACKAGES = tuple(generated.PACKAGES)
-#: Those that have no example: layers, which `MLP` and its like have; one that needs a trained run.
+#: Those that have no example: layers, which `MLP` and its like have; what only other calls pass
+#: around; what trains or measures for seconds.
 WITHOUT = {
+    *(f"pynode_jl.sweeps.{name}" for name in ("Executor", "Job", "plan")),
     *(f"pynode_jl.fields.{name}" for name in ("Activation", "Conv", "Dense")),
     "pynode_jl.reporting.pages.write_matrix_report",
 }

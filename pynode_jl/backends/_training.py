@@ -18,7 +18,21 @@ from pynode_jl.solvers import DenseMethod, Solver
 
 @dataclass(frozen=True)
 class TrainingCall:
-    """Arguments of `Backend.train`, by its names, for `Backend.train_many`."""
+    """Arguments of `Backend.train`, for `Backend.train_many`.
+
+    Attributes:
+        model, state, x, targets, batches, solver, optimizer, iterations, gradient, precision: as
+            `Backend.train` takes them.
+
+    Example:
+        >>> from pynode_jl.backends import TrainingCall, TrainState
+        >>> state, batches = TrainState.start(trained.weights), np.arange(20).reshape(2, 10)
+        >>> x, y = data.x_train, data.y_train
+        >>> call = TrainingCall(model, state, x, y, batches, trained.solver, pn.Adam(1e-3))
+        >>> [chunk] = pn.get_backend("jax").train_many([call])
+        >>> chunk.state.iteration
+        2
+    """
 
     model: Model
     state: TrainState

@@ -32,6 +32,8 @@ def points(share: float) -> str:
 def counted(number: int, noun: str) -> str:
     """Return a count with its noun: "1 run", "2 runs".
 
+    `number` is how many there are.
+
     Example:
         >>> from pynode_jl.reporting.formats import counted
         >>> counted(1, "run"), counted(2, "run"), counted(2, "test solve")

@@ -65,7 +65,7 @@ class RunIdentity:
 
 
 def training_settings(config: Config) -> dict[str, Any]:
-    """Return the settings that decide what is trained, by dotted key, in canonical form.
+    """Return the settings of `config` that decide what is trained, by dotted key, canonical.
 
     `config` is the run's.
 

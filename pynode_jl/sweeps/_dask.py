@@ -8,13 +8,13 @@ from concurrent.futures import Future
 from typing import Any
 
 from pynode_jl.errors import ExecutorLostError, MissingDependencyError, SweepError
-from pynode_jl.sweeps._executors import one_thread
+from pynode_jl.sweeps._executors import Executor, one_thread
 from pynode_jl.sweeps._job import Job, Outcome, execute
 
 _CONNECT = 20.0  # seconds
 
 
-class DaskExecutor:
+class DaskExecutor(Executor):
     """Executes jobs on the workers of a Dask scheduler.
 
     The workers need pynode_jl, of this version, and the sweep's folder under the same path. Each
@@ -79,7 +79,11 @@ class DaskExecutor:
         return sum(int(each["nthreads"]) for each in workers.values())
 
     def submit(self, job: Job) -> Future[Outcome]:
-        """Start a job on a worker."""
+        """Start a job on a worker.
+
+        Raises:
+            ExecutorLostError: the scheduler has gone.
+        """
         try:
             future: Future[Outcome] = self._pool.submit(execute, job)
         except Exception as error:  # Dask's errors of a closed connection are of many types
@@ -87,11 +91,17 @@ class DaskExecutor:
         return future
 
     def memory(self, future: Future[Outcome]) -> int:
-        """Return 0: Dask's workers have limits of their own."""
+        """Return 0: Dask's workers have limits of their own.
+
+        `future` is what `submit` returned.
+        """
         return 0
 
     def kill(self, future: Future[Outcome]) -> None:
-        """Cancel a job. One that has begun ends with its worker, or at its limit of time."""
+        """Cancel a job. One that has begun ends with its worker, or at its limit of time.
+
+        `future` is what `submit` returned.
+        """
         future.cancel()
 
     def close(self) -> None:

@@ -144,7 +144,9 @@ class Sweep:
 
     @classmethod
     def load(cls, path: str | Path) -> Sweep:
-        """Read the sweep in a TOML file; relative paths in it are from the file's folder.
+        """Read the sweep in a TOML file, by its path; paths in it are from the file's folder.
+
+        `path` is that of the file.
 
         Raises:
             SweepError: no such file, not TOML, an unknown key, or axes that `Sweep` refuses.

@@ -35,7 +35,13 @@ _XLA_FLAGS = "--xla_cpu_multi_thread_eigen=false"
 
 
 class Executor(Protocol):
-    """What executes the jobs of a sweep."""
+    """What executes the jobs of a sweep: it starts them, and gives a future for each.
+
+    Example:
+        >>> from pynode_jl.sweeps import Executor, SerialExecutor
+        >>> Executor in SerialExecutor.__mro__
+        True
+    """
 
     @property
     def slots(self) -> int:
@@ -43,15 +49,19 @@ class Executor(Protocol):
         ...
 
     def submit(self, job: Job) -> Future[Outcome]:
-        """Start a job. The future fails where its worker is lost, and only there."""
+        """Start a job. The future fails where its worker is lost, and only there.
+
+        Raises:
+            ExecutorLostError: no job can be started any more.
+        """
         ...
 
     def memory(self, future: Future[Outcome]) -> int:
-        """Return how many bytes a job's worker has now; 0 where that is not known."""
+        """Return how many bytes the worker of a job's `future` has now; 0 if that is not known."""
         ...
 
     def kill(self, future: Future[Outcome]) -> None:
-        """End a job at once, with its worker if need be; its future fails or is cancelled."""
+        """End a job at once, with its worker if need be; its `future` fails or is cancelled."""
         ...
 
     def close(self) -> None:
@@ -59,7 +69,7 @@ class Executor(Protocol):
         ...
 
 
-class SerialExecutor:
+class SerialExecutor(Executor):
     """Executes jobs in this process, one after the other.
 
     Example:
@@ -77,17 +87,23 @@ class SerialExecutor:
         return future
 
     def memory(self, future: Future[Outcome]) -> int:
-        """Return 0: the memory is this process's own."""
+        """Return 0: the memory is this process's own.
+
+        `future` is what `submit` returned.
+        """
         return 0
 
     def kill(self, future: Future[Outcome]) -> None:
-        """Do nothing: the job is over."""
+        """Do nothing: the job is over.
+
+        `future` is what `submit` returned.
+        """
 
     def close(self) -> None:
         """Do nothing: there is no worker."""
 
 
-class ProcessExecutor:
+class ProcessExecutor(Executor):
     """Executes jobs in long-lived processes of this machine, so that each compiles once.
 
     Each worker is a pool of its own: where one is lost, it is known which job it had.
@@ -149,7 +165,10 @@ class ProcessExecutor:
             raise ExecutorLostError(f"no worker can be started: {error}.") from error
 
     def memory(self, future: Future[Outcome]) -> int:
-        """Return the resident memory of the job's worker."""
+        """Return the resident memory of the job's worker.
+
+        `future` is what `submit` returned.
+        """
         worker = self._at_work.get(future)
         return 0 if worker is None else resident_bytes(worker.pid)
 
@@ -226,7 +245,7 @@ class _Environment:
 
 
 def one_thread(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that give a worker one thread; XLA's other flags stay.
+    """Return the variables that give a worker one thread; XLA's flags in `environment` stay.
 
     Example:
         >>> from pynode_jl.sweeps import one_thread

@@ -53,6 +53,12 @@ class Job:
         attempt: counted from 1.
         seconds: the most that it may take; None for no limit.
         memory: the most bytes that it may have; None for no limit.
+
+    Example:
+        >>> from pynode_jl.sweeps import Job
+        >>> job = Job("/sweeps/mine", "ab-cd", "runs/ab", "cd", pn.Config().to_dict(), {})
+        >>> job.attempt
+        1
     """
 
     store: str
@@ -72,11 +78,17 @@ class Outcome:
     """What came of a job.
 
     Attributes:
+        key: of the run.
         state: "done", "failed", "busy" (another process has it), or "stopped" (its folder cannot be
             written: a full disk, ...).
         text: why, in one line; "" where it is done.
         notes: what was found damaged, and where it is now.
         computed: whether anything was, or the result was there.
+
+    Example:
+        >>> from pynode_jl.sweeps import Outcome
+        >>> Outcome("ab-cd", "done").computed
+        True
     """
 
     key: str

@@ -52,7 +52,7 @@ class Plan:
     compile_seconds: float
 
     def seconds(self, workers: int = 1) -> float:
-        """Return about how long the missing runs take; nan where a kind was not measured."""
+        """Return about how long so many `workers` take; nan where a kind was not measured."""
         work = self.table["seconds"].to_numpy(float).sum()
         return float(work) / workers + self.compile_seconds
 

@@ -168,7 +168,10 @@ class SweepStore:
         return {state: found.get(state, 0) for state in STATES}
 
     def swaps(self, where: Iterable[str] = ()) -> pd.DataFrame:
-        """Return the swaps of all finished runs as one table: a row for each run and test solver.
+        """Return the swaps of finished runs as one table: a row for each run and test solver.
+
+        Args:
+            where: conditions on the runs, as for `table`.
 
         Raises:
             SweepError: as for `table`.
@@ -186,6 +189,9 @@ class SweepStore:
     def finished(self, where: Iterable[str] = ()) -> list[Run]:
         """Return the finished runs, as run folders that every other call takes.
 
+        Args:
+            where: conditions on the runs, as for `table`.
+
         Raises:
             SweepError: as for `table`.
         """
@@ -194,7 +200,13 @@ class SweepStore:
         return [Run.open(folder) for folder in folders]
 
     def matrix(self, tests: Sequence[str | Solver] | None = None, **options: Any) -> SwapMatrix:
-        """Make the swap matrix of the finished runs (`runs.runs_matrix`, with its options).
+        """Make the swap matrix of the finished runs.
+
+        Args:
+            tests: test solvers, as for `runs.runs_matrix`.
+            options: its other arguments.
+
+        `tests` are test solvers, as `swap` takes them.
 
         Raises:
             InvalidValueError: no run is finished.
