@@ -25,9 +25,9 @@ class NeuralODERegressor(RegressorMixin, NeuralODEEstimator):  # type: ignore[mi
 
     Example:
         >>> from pynode_jl.sklearn import NeuralODERegressor
-        >>> x = np.linspace(-1, 1, 60)[:, None]
-        >>> y = np.tanh(3 * x[:, 0])  # monotone, as every flow on a line is
-        >>> net = NeuralODERegressor(width=8, iterations=60, backend="torch").fit(x, y)
+        >>> x = np.random.default_rng(0).normal(size=(60, 2))
+        >>> y = x[:, 0] + np.tanh(x[:, 1])
+        >>> net = NeuralODERegressor(width=8, iterations=100, backend="torch").fit(x, y)
         >>> net.score(x, y) > 0.9, net.predict(x).shape
         (True, (60,))
     """
