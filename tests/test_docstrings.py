@@ -33,7 +33,7 @@ PACKAGES = tuple(generated.PACKAGES)
 #: Those that have no example: layers, which `MLP` and its like have; what only other calls pass
 #: around; what trains or measures for seconds.
 WITHOUT = {
-    *(f"pynode_jl.sweeps.{name}" for name in ("Executor", "Job", "plan")),
+    "pynode_jl.sweeps.plan",
     *(f"pynode_jl.fields.{name}" for name in ("Activation", "Conv", "Dense")),
     "pynode_jl.reporting.pages.write_matrix_report",
 }

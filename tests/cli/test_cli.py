@@ -143,14 +143,14 @@ def test_diverged_training_says_so(config: Path, tmp_path: Path) -> None:
 
 
 def test_solvers_lists_and_filters() -> None:
-    rows = json.loads(invoke("solvers", "--json"))
+    rows = json.loads(printed("solvers", "--json")[0])
     assert len(rows) == len(catalogue())
     tsit5 = next(row for row in rows if row["name"] == "Tsit5")
     assert tsit5["order"] == 5
     assert tsit5["backends"] == ["jax", "julia"]
     named = {row["name"] for row in rows if "jax" in row["backends"]}
     assert len(named) >= 30
-    fifth = json.loads(invoke("solvers", "--json", "--order", 5, "--no-implicit"))
+    fifth = json.loads(printed("solvers", "--json", "--order", 5, "--no-implicit")[0])
     assert {row["order"] for row in fifth} == {5}
     assert not any(row["implicit"] for row in fifth)
     assert "Vern7" in invoke("solvers", "--family", "verner")

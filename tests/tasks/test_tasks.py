@@ -166,7 +166,7 @@ def test_parts_of_a_model_that_do_not_fit_are_named() -> None:
         ({"task": pn.Density(), "augment": 1}, "augment"),
         ({"task": pn.Density(), "head": "linear"}, "head"),
         ({"task": pn.Regression(1), "head": "none"}, "head"),
-        ({"task": "regression"}, "task"),
+        ({"task": 3}, "task"),
         ({}, "classes"),
         ({"task": pn.Regression(), "classes": 3}, "classes"),
         ({"task": pn.Regression(), "encoder": len}, "encoder"),

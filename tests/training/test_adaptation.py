@@ -576,7 +576,7 @@ def test_held_out_samples_are_never_trained_on(model: Model, data: Dataset) -> N
         validated: set[bytes] = set()  # noqa: RUF012
 
         def train(self, *args: Any, **kwargs: Any) -> ChunkResult:
-            self.seen.update(args[4].ravel().tolist())
+            self.seen.update(kwargs["batches"].ravel().tolist())
             return super().train(*args, **kwargs)
 
         def evaluate(self, model: Any, weights: Any, x: Any, solver: Solver) -> Any:

@@ -35,8 +35,9 @@ class Chart:
         >>> import pandas as pd
         >>> from pynode_jl.reporting.charts import Chart
         >>> axis = {"field": "a", "type": "quantitative"}
-        >>> Chart({"mark": "bar", "encoding": {"x": axis}}, pd.DataFrame({"a": [1]})).to_json("A.")
-        '{"mark":"bar","encoding":{"x":{"field":"a","type":"quantitative"}},"description":"A.",...'
+        >>> chart = Chart({"mark": "bar", "encoding": {"x": axis}}, pd.DataFrame({"a": [1]}))
+        >>> '"description":"One bar."' in chart.to_json("One bar.")
+        True
     """
 
     spec: Mapping[str, Any]

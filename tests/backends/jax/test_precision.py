@@ -70,7 +70,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Sphere 2D, trained in bfloat16 by a configuration."""
     config = Config(
         backend="jax",
-        data=DataConfig("spheres", {"dim": 2, "n_test": 500}),
+        data=DataConfig("spheres", {"dim": 2, "n_test": 4000}),
         train=TrainConfig("Euler:dt=1/16", 400, learning_rate=3e-3, precision="bfloat16"),
     ).changed({"swap.solvers": ["RK4"], "swap.factors": [1 / 16]})
     made = Run.create(config, tmp_path_factory.mktemp("precision") / "run")
