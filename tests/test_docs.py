@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from click import Command, Context, UsageError
 
 import pynode_jl as pn
 from pynode_jl.paper import REPRODUCTIONS
@@ -214,15 +213,17 @@ def test_commands_exist_with_their_options(document: Path) -> None:
 
     from pynode_jl.cli._app import app
 
+    # click's, of which newer typers have a copy of their own.
+    usage_error: Any = typer.BadParameter.__base__
     for words in commands(document):
-        command: Command = typer.main.get_command(app)  # type: ignore[assignment]
+        command: Any = typer.main.get_command(app)
         rest = list(words)
         while rest and rest[0] in getattr(command, "commands", {}):
-            command = command.commands[rest.pop(0)]  # type: ignore[attr-defined]
+            command = command.commands[rest.pop(0)]
         try:
-            known = Context(command, resilient_parsing=True)
+            known = command.context_class(command, resilient_parsing=True)
             command.make_parser(known).parse_args(rest)
-        except UsageError as error:
+        except usage_error as error:
             pytest.fail(f"pynode-jl {' '.join(words)}: {error.format_message()}")
 
 
