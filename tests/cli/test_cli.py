@@ -109,6 +109,7 @@ def test_results_are_json_and_nothing_else_is_printed(config: Path, tmp_path: Pa
     assert notes == ""
 
 
+@pytest.mark.slow
 def test_swap_takes_its_rule_from_the_command_line(config: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     invoke("train", config, "--out", out)

@@ -248,6 +248,7 @@ def test_transport_of_large_states_needs_no_jacobians(monkeypatch: pytest.Monkey
     assert found.gap < 1e-4
 
 
+@pytest.mark.slow
 def test_transport_that_cannot_be_measured_says_so() -> None:
     """A field of steep kinks, errors as large as states: no two resolutions agree."""
     model = Model(MLP(2, width=16, activation="relu"), classes=2)

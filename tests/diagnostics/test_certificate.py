@@ -144,6 +144,7 @@ def test_the_error_share_is_taken_from_the_whole_test_set() -> None:
     assert share.outcome == "inconclusive"  # 12 of 400 are 3 %, 1.6 to 5.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [pytest.param(60.0, marks=pytest.mark.long), 1e4])
 def test_a_stiff_field_is_looked_at_in_seconds_and_without_odd_numbers(rate: float) -> None:
     trained = linear_model(np.diag([-rate, 1.0]), (0.3, 1.0), Solver("ImplicitEuler", dt=1 / 8))
@@ -296,6 +297,7 @@ def test_adaptive_training_solvers_are_looked_at_by_tolerance() -> None:
     assert found_by(found, "order").report.solver.fixed
 
 
+@pytest.mark.slow
 def test_a_jax_function_of_ones_own() -> None:
     def slope(weights: Any, t: Any, y: Any) -> Any:
         return -weights["rate"] * jnp.tanh(y)

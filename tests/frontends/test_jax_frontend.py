@@ -98,6 +98,7 @@ def test_failures() -> None:
         odeint(lambda y, t: y, jnp.ones(2), jnp.array([0.0, 1.0]), method="Rodas5P")
 
 
+@pytest.mark.slow
 def test_the_module_is_the_backend(backend: Any) -> None:
     """The same field, weights and solver: the same states, and `vjp`'s gradients."""
     field, solver = pn.MLP(2, width=5, time_dependent=True), pn.Solver("Tsit5", rtol=1e-5)

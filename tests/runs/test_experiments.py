@@ -469,6 +469,7 @@ def test_changed_data_are_refused_by_every_use(tmp_path: Path, changed: str, old
     assert Run.open(run.folder).trained.finished
 
 
+@pytest.mark.slow
 def test_unchanged_data_pass(tmp_path: Path) -> None:
     run = arrays_run(tmp_path)
     for name in ("train", "swap"):  # what the others do is among the uses

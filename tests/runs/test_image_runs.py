@@ -155,6 +155,7 @@ def _trained(solver: Solver, iterations: int = 400) -> Trained:
     return train(model, digits(seed=0), recipe, backend=get_backend("jax"))
 
 
+@pytest.mark.slow
 def test_coarse_digits_collapse_under_finer_solvers() -> None:
     tied = _trained(Solver("Euler", dt=1 / 2))
     whole = digits(seed=0)

@@ -151,6 +151,7 @@ def test_step_jacobians_take_it(jax_backend: Backend) -> None:
     equal(*(jax_backend.step_jacobian(*arguments, solver) for solver in PAIRS[0]))
 
 
+@pytest.mark.slow
 def test_training_evaluation_and_the_adjoint_take_it(jax_backend: Backend) -> None:
     model = pn.Model(Case.field, classes=2)
     weights = model.init(0)

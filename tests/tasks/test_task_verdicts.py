@@ -176,6 +176,7 @@ def test_a_score_of_ones_own_is_judged_in_its_own_unit() -> None:
         assert pn.swap(model, own, ["RK4"], backend="jax").verdict.kind == kind
 
 
+@pytest.mark.slow
 def test_the_steady_controller_ends_with_a_regression_that_is_an_ode() -> None:
     x = RANDOM.uniform(-1, 1, size=(1000, 2)).astype("f")
     task = pn.Regression()

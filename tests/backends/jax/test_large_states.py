@@ -103,6 +103,7 @@ def assert_same(one: Any, other: Any) -> None:
         np.testing.assert_allclose(moment, other[1][name], rtol=1e-7, atol=1e-11, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "solver",
     [
@@ -206,6 +207,7 @@ CASES = {
 SLOW = ("CIFAR-10", "CIFAR-10, adaptive")  # to compile
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case", [pytest.param(c, marks=pytest.mark.long) if c in SLOW else c for c in CASES]
 )

@@ -44,6 +44,7 @@ def updated(field: VectorField, precision: str) -> TrainState:
     return chunk.state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", [ConvField2d((1, 4, 4), channels=8), ConvField1d(2, channels=8)])
 def test_gradients_are_near_the_full_ones(field: VectorField) -> None:
     """Summed in full over 64 steps: summed in bfloat16 a bias's was 40 % off."""
