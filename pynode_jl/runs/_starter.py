@@ -19,27 +19,12 @@ from pynode_jl.diagnostics import CRITERIA
 from pynode_jl.fields import ACTIVATIONS, FIELDS
 from pynode_jl.runs._canonical import plain
 from pynode_jl.runs._config import (
-    AdaptConfig,
+    TABLES,
     Config,
-    DataConfig,
-    FieldConfig,
-    ModelConfig,
-    SwapConfig,
-    TrainConfig,
 )
-from pynode_jl.runs._task_table import TaskConfig
 from pynode_jl.tasks import TASKS
 from pynode_jl.training.step_adaptation import CONTROLLERS
 
-_TABLES: Mapping[str, type] = {
-    "data": DataConfig,
-    "task": TaskConfig,
-    "field": FieldConfig,
-    "model": ModelConfig,
-    "train": TrainConfig,
-    "adapt": AdaptConfig,
-    "swap": SwapConfig,
-}
 # Tables whose first key names a maker; the other keys are its arguments.
 _MAKERS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "data": DATASETS,
@@ -137,9 +122,9 @@ def starter_toml(data: str = "spheres", field: str | None = None, file: str = "r
     }
     lines = [_HEAD.format(file=file, stem=file.rpartition("/")[2].removesuffix(".toml"))]
     for item in fields(Config):
-        if item.name not in _TABLES:
+        if item.name not in TABLES:
             lines.append(_line(item.name, chosen, item.default))
-    for table, made in _TABLES.items():
+    for table, made in TABLES.items():
         lines.append(f"\n[{table}]")
         for item in fields(cast(Any, made)):
             if item.name != "options":
@@ -167,11 +152,11 @@ def config_schema() -> dict[str, Any]:
         >>> config_schema()["properties"]["train"]["properties"]["iterations"]["default"]
         10000
     """
-    tables = {name: _table_schema(name) for name in _TABLES}
+    tables = {name: _table_schema(name) for name in TABLES}
     top = {
         item.name: _value_schema(item.name, str(item.type), item.default)
         for item in fields(Config)
-        if item.name not in _TABLES
+        if item.name not in TABLES
     }
     top["backend"]["enum"] = ["auto", *BACKENDS]
     return {
@@ -184,7 +169,7 @@ def config_schema() -> dict[str, Any]:
 
 
 def _first_key(table: str) -> str:
-    return str(fields(cast(Any, _TABLES[table]))[0].name)
+    return str(fields(cast(Any, TABLES[table]))[0].name)
 
 
 def _line(key: str, chosen: Mapping[str, Any], default: Any) -> str:
@@ -246,7 +231,7 @@ def descriptions(maker: Callable[..., Any]) -> dict[str, str]:
 
 
 def _table_schema(table: str) -> dict[str, Any]:
-    made = _TABLES[table]
+    made = TABLES[table]
     properties = {
         item.name: _value_schema(f"{table}.{item.name}", str(item.type), item.default)
         for item in fields(cast(Any, made))

@@ -60,12 +60,6 @@ class DaskExecutor(Executor):
             self.close()
             raise
 
-    def __enter__(self) -> DaskExecutor:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     @property
     def slots(self) -> int:
         """The threads of all workers that there are now.
@@ -89,13 +83,6 @@ class DaskExecutor(Executor):
         except Exception as error:  # Dask's errors of a closed connection are of many types
             raise ExecutorLostError(f"Dask takes no job: {error}") from error
         return future
-
-    def memory(self, future: Future[Outcome]) -> int:
-        """Return 0: Dask's workers have limits of their own.
-
-        `future` is what `submit` returned.
-        """
-        return 0
 
     def kill(self, future: Future[Outcome]) -> None:
         """Cancel a job. One that has begun ends with its worker, or at its limit of time.

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from pynode_jl._validation import whole_number
 from pynode_jl.errors import ExecutorLostError, InvalidValueError
@@ -58,7 +58,7 @@ class Executor(Protocol):
 
     def memory(self, future: Future[Outcome]) -> int:
         """Return how many bytes the worker of a job's `future` has now; 0 if that is not known."""
-        ...
+        return 0
 
     def kill(self, future: Future[Outcome]) -> None:
         """End a job at once, with its worker if need be; its `future` fails or is cancelled."""
@@ -67,6 +67,12 @@ class Executor(Protocol):
     def close(self) -> None:
         """End all jobs and workers."""
         ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class SerialExecutor(Executor):
@@ -85,13 +91,6 @@ class SerialExecutor(Executor):
         future: Future[Outcome] = Future()
         future.set_result(execute(job))
         return future
-
-    def memory(self, future: Future[Outcome]) -> int:
-        """Return 0: the memory is this process's own.
-
-        `future` is what `submit` returned.
-        """
-        return 0
 
     def kill(self, future: Future[Outcome]) -> None:
         """Do nothing: the job is over.
@@ -126,12 +125,6 @@ class ProcessExecutor(Executor):
         self._unstarted = 0  # workers in a row that ended before they could work
         self._idle: list[_Worker] = []
         self._at_work: dict[Future[Outcome], _Worker] = {}
-
-    def __enter__(self) -> ProcessExecutor:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @property
     def slots(self) -> int:
