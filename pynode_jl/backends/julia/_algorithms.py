@@ -71,20 +71,20 @@ def sublibrary(name: str) -> Any:
         raise BackendUnavailableError(f"backend = 'julia': {text}") from error
 
 
-def julia_algorithm(solver: Solver) -> Any:
-    """Return Julia's object of a solver.
+def julia_algorithm(solver: Solver, device: str = "cpu") -> Any:
+    """Return Julia's object of a solver that is to run on a device.
 
     Raises:
-        BackendLacksSolverError: the environment has no such solver.
+        BackendLacksSolverError: the environment has no such solver, or the device cannot run it.
         WrongSolverError: it does not take tolerances, or these options.
     """
-    return _named(solver) if solver.algorithm is None else solver.algorithm
+    return _named(solver, device) if solver.algorithm is None else solver.algorithm
 
 
 @lru_cache(maxsize=512)
-def _named(solver: Solver) -> Any:
+def _named(solver: Solver, device: str) -> Any:
     """Return the object of a solver by name; each call of the backend asks for it."""
-    library, reason = solver.info.sublibrary, _names.why_not(solver.info)
+    library, reason = solver.info.sublibrary, _names.why_not(solver.info, device)
     if library is None or reason is not None:
         raise BackendLacksSolverError(
             "solver",

@@ -86,14 +86,14 @@ class JuliaBackend(Backend):
 
     def solvers(self) -> tuple[str, ...]:
         """Return the solvers of a plain y' = f(t, y) that this Julia environment can solve with."""
-        return _names.solvers()
+        return _names.solvers(self._device)
 
     def missing_solvers(self) -> dict[str, str]:
         """Return the other solvers of a plain y' = f(t, y), by name.
 
         Each has the package and the version that provide it, or the reason why none does.
         """
-        return _names.missing()
+        return _names.missing(self._device)
 
     def compiled_solvers(self) -> tuple[str, ...]:
         """Return the solvers that `pynode-jl julia precompile` has compiled ahead of time."""
@@ -104,7 +104,7 @@ class JuliaBackend(Backend):
         return _process.versions()
 
     def _check_solver(self, solver: Solver, dense: DenseMethod | None) -> None:
-        julia_algorithm(solver)
+        julia_algorithm(solver, self._device)
 
     def _solve(self, problem: InitialValueProblem, save_steps: bool) -> Solution:
         """Integrate in one crossing."""

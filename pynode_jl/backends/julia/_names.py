@@ -33,6 +33,17 @@ UNSOLVABLE = {
     ),
 }
 
+#: Explicit solvers that OrdinaryDiffEq cannot run on arrays of a device, and why.
+HOST_ONLY = {
+    **dict.fromkeys(
+        ("Anas5", "Feagin10", "Feagin12", "Feagin14"), "it reads single numbers of the state"
+    ),
+    **dict.fromkeys(
+        ("ExplicitTaylor", "ExplicitTaylor2", "ExplicitTaylorAdaptiveOrder"),
+        "it evaluates the field in power series, for which a device's layers are not written",
+    ),
+}
+
 #: Solvers that are adaptive by their type, and whose steps only a user's dt makes right, with why.
 FIXED_STEPS_ONLY = {
     **dict.fromkeys(
@@ -64,22 +75,25 @@ OTHER_ABSCISSAE = frozenset(
 )
 
 
-def solvers() -> tuple[str, ...]:
+def solvers(device: str = "cpu") -> tuple[str, ...]:
     """Return the solvers of a plain y' = f(t, y) that the running Julia has; load nothing."""
-    return tuple(row.name for row in _plain_rows() if why_not(row) is None)
+    return tuple(row.name for row in _plain_rows() if why_not(row, device) is None)
 
 
-def missing() -> dict[str, str]:
+def missing(device: str = "cpu") -> dict[str, str]:
     """Return the other solvers of a plain y' = f(t, y) by name, with what is missing."""
-    found = {row.name: why_not(row) for row in _plain_rows()}
+    found = {row.name: why_not(row, device) for row in _plain_rows()}
     return {name: reason for name, reason in found.items() if reason is not None}
 
 
 @cache
-def why_not(row: SolverInfo) -> str | None:
+def why_not(row: SolverInfo, device: str = "cpu") -> str | None:
     """Why the running Julia cannot solve with this solver, and how to change it; None if it can."""
     if row.name in UNSOLVABLE:
         return f"{UNSOLVABLE[row.name]}."
+    if device != "cpu" and (row.takes_jacobian or row.name in HOST_ONLY):
+        reason = HOST_ONLY.get(row.name, "an implicit solver's linear systems are solved there")
+        return f"On the CPU only: {reason}. Leave device out."
     library = row.sublibrary
     if library is None:
         return 'Julia has no such solver. Use backend="jax".'

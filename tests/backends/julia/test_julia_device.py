@@ -13,7 +13,7 @@ from julia_problems import a_tenth, distance, needs_julia
 from pynode_jl.backends import get_backend
 from pynode_jl.backends.julia import sublibrary
 from pynode_jl.backends.julia._names import FIXED_STEPS_ONLY, OTHER_ABSCISSAE, OTHER_STEPS
-from pynode_jl.errors import BackendUnavailableError, SolveError
+from pynode_jl.errors import BackendLacksSolverError, BackendUnavailableError
 from pynode_jl.fields import MLP
 from pynode_jl.solvers import Solver, catalogue, info
 
@@ -52,6 +52,10 @@ def test_solves_as_the_host(device: Any, name: str) -> None:
     host, row = get_backend("julia"), info(name)
     if name not in host.solvers():
         pytest.skip(f"{name}: {host.missing_solvers()[name]}")
+    if name not in device.solvers():
+        with pytest.raises(BackendLacksSolverError, match="On the CPU only"):
+            device.solve(FIELD, WEIGHTS, STATES, SPAN, Solver(name, dt=1 / 8))
+        return
     steps = [Solver(name, dt=1 / 8)] if row.fixed_step else []
     if row.adaptive and name not in FIXED_STEPS_ONLY:
         steps.append(Solver(name, rtol=1e-4, atol=1e-4))
@@ -69,5 +73,7 @@ def test_solves_as_the_host(device: Any, name: str) -> None:
 
 
 def test_implicit_solvers_are_refused(device: Any) -> None:
-    with pytest.raises(SolveError, match="expected the CPU"):
+    assert "TRBDF2" not in device.solvers()
+    assert "Leave device out" in device.missing_solvers()["TRBDF2"]
+    with pytest.raises(BackendLacksSolverError, match="On the CPU only"):
         device.solve(FIELD, WEIGHTS, STATES, SPAN, Solver("TRBDF2", dt=1 / 8))
