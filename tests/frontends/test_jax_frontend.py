@@ -265,14 +265,19 @@ REFUSED: dict[str, Derivative] = {
     "jacrev(jvp)": lambda f: jax.jacrev(FIRST["jvp"][0](f)),
 }
 METHODS = ["Euler:dt=0.3", "BS3:rtol=1e-9,atol=1e-11", "ImplicitEuler:dt=0.3"]
+_SECOND = {(METHODS[0], "hessian", "within jit"), (METHODS[0], "grad(grad)", "of jit")}
 
 
 def _cells() -> Iterator[Any]:
     """All methods, derivatives and nestings; each is compiled, so that most are marked `long`."""
     for method, name, nested in itertools.product(METHODS, [*FIRST, *REFUSED], NESTED):
         marks = [pytest.mark.long]
-        if method == METHODS[0] and "vmap" not in nested:
-            marks = [] if name in ("jacfwd", "linearize", "hessian", "grad(grad)") else marks
+        if (method == METHODS[0] and "vmap" not in nested and name in ("jacfwd", "linearize")) or (
+            method,
+            name,
+            nested,
+        ) in _SECOND:
+            marks = []
         elif name == "jacfwd" and nested in ("of vmap", "within jit"):
             marks = [pytest.mark.slow]
         yield pytest.param(method, name, nested, marks=marks, id=f"{method[:3]} {name} {nested}")
