@@ -271,12 +271,9 @@ _SECOND = {(METHODS[0], "hessian", "within jit"), (METHODS[0], "grad(grad)", "of
 def _cells() -> Iterator[Any]:
     """All methods, derivatives and nestings; each is compiled, so that most are marked `long`."""
     for method, name, nested in itertools.product(METHODS, [*FIRST, *REFUSED], NESTED):
+        first = method == METHODS[0] and "vmap" not in nested and name in ("jacfwd", "linearize")
         marks = [pytest.mark.long]
-        if (method == METHODS[0] and "vmap" not in nested and name in ("jacfwd", "linearize")) or (
-            method,
-            name,
-            nested,
-        ) in _SECOND:
+        if first or (method, name, nested) in _SECOND:
             marks = []
         elif name == "jacfwd" and nested in ("of vmap", "within jit"):
             marks = [pytest.mark.slow]
