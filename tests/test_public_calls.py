@@ -66,7 +66,7 @@ ODD: tuple[Any, ...] = (
     lambda *_, **__: None, lambda x: x, range(3), iter(()), ..., NotImplemented, ValueError("no"),
 )  # fmt: skip
 # Seconds after which a call of the large run hangs: its traceback ends the run.
-_LONG = 120
+_LONG = 600
 # Numbers that are right for a count, and would keep a machine busy for years.
 HUGE = (2**31, 2**62, np.int64(2**40))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import gc
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import diffrax
@@ -13,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from jax.flatten_util import ravel_pytree
 from jax.test_util import check_grads
 
 import pynode_jl as pn
@@ -227,8 +230,98 @@ def test_second_derivatives_are_right_or_refused() -> None:
     assert jax.hessian(end)(1.0) == pytest.approx(2.0)
     with pytest.raises(InvalidValueError, match=r"jax.hessian"):
         jax.grad(jax.grad(end))(1.0)
-    with pytest.raises(InvalidValueError, match=r"jax.jacrev"):
-        jax.jacfwd(end)(1.0)
+    assert jax.jacfwd(end)(1.0) == pytest.approx(4.0)
+
+
+Derivative = Callable[[Callable[[Any], Any]], Callable[[Any], Any]]
+
+#: How a derivative and the user's own transformations are nested.
+NESTED: dict[str, Callable[[Derivative, Any], Any]] = {
+    "outside": lambda d, f: d(f),
+    "within jit": lambda d, f: jax.jit(d(f)),
+    "of jit": lambda d, f: d(jax.jit(f)),
+    "within vmap": lambda d, f: lambda x: jax.vmap(d(f))(jnp.stack([x, 2 * x]))[0],
+    "of vmap": lambda d, f: d(lambda x: jax.vmap(f)(jnp.stack([2 * x, x]))[1]),
+}
+
+
+def _along(x: Any) -> Any:
+    return jnp.cos(jnp.arange(x.size) + 1.0)
+
+
+#: Name: the derivative, its order, and whether it is one along a vector.
+FIRST: dict[str, tuple[Derivative, int, bool]] = {
+    "jvp": (lambda f: lambda x: jax.jvp(f, (x,), (_along(x),))[1], 1, True),
+    "jacfwd": (jax.jacfwd, 1, False),
+    "jacrev": (jax.jacrev, 1, False),
+    "linearize": (lambda f: lambda x: jax.linearize(f, x)[1](_along(x)), 1, True),
+    "checkpoint": (lambda f: jax.jacrev(jax.checkpoint(f)), 1, False),
+    "hessian": (jax.hessian, 2, False),
+    "jacfwd(jacfwd)": (lambda f: jax.jacfwd(jax.jacfwd(f)), 2, False),
+}
+REFUSED: dict[str, Derivative] = {
+    "grad(grad)": lambda f: jax.grad(lambda x: jax.grad(lambda x: f(x).sum())(x).sum()),
+    "jacrev(jacfwd)": lambda f: jax.jacrev(jax.jacfwd(f)),
+    "jacrev(jvp)": lambda f: jax.jacrev(FIRST["jvp"][0](f)),
+}
+METHODS = ["Euler:dt=0.3", "BS3:rtol=1e-9,atol=1e-11", "ImplicitEuler:dt=0.3"]
+_SECOND = {(METHODS[0], "hessian", "within jit"), (METHODS[0], "grad(grad)", "of jit")}
+
+
+def _cells() -> Iterator[Any]:
+    """All methods, derivatives and nestings; each is compiled, so that most are marked `long`."""
+    for method, name, nested in itertools.product(METHODS, [*FIRST, *REFUSED], NESTED):
+        first = method == METHODS[0] and "vmap" not in nested and name in ("jacfwd", "linearize")
+        marks = [pytest.mark.long]
+        if first or (method, name, nested) in _SECOND:
+            marks = []
+        elif name == "jacfwd" and nested in ("of vmap", "within jit"):
+            marks = [pytest.mark.slow]
+        yield pytest.param(method, name, nested, marks=marks, id=f"{method[:3]} {name} {nested}")
+
+
+def _solve_of_everything(method: str) -> tuple[Callable[[Any], Any], Any]:
+    """States at two times as a function of y0, an argument, times and what the field closes over,
+    in one vector; an integer and a key are arguments, too."""
+    y0, w = jnp.array([0.7, -0.4]), jnp.array([[-0.3, 1.0], [-1.2, 0.1]])
+    point, unravel = ravel_pytree((y0, w, jnp.array([0.0, 0.33, 0.95]), jnp.float64(0.8)))
+
+    def states(x: Any) -> Any:
+        y0, w, t, closed = unravel(x)
+
+        def slope(y: Any, t: Any, w: Any, n: Any, key: Any) -> Any:
+            return n * jnp.tanh(y @ w) * closed + 0.1 * jnp.sin(3 * t) * y**2
+
+        return odeint(slope, y0, t, w, jnp.array(2), jax.random.key(0), method=method)[1:, 0]
+
+    return states, point
+
+
+@functools.cache
+def _by_differences(method: str, order: int) -> Any:
+    """First derivatives of states; or of first ones, which are held to such differences before."""
+    states, x = _solve_of_everything(method)
+    function = jax.jit(states if order == 1 else jax.jacrev(states))
+    h = 1e-5
+    shifts = h * np.eye(x.size)
+    return np.stack([(function(x + s) - function(x - s)) / (2 * h) for s in shifts], -1)
+
+
+@pytest.mark.parametrize(("method", "name", "nested"), [*_cells()])
+def test_derivatives_in_either_mode(method: str, name: str, nested: str) -> None:
+    """The numbers of float64 differences, or the error that says how to get them."""
+    with jax.enable_x64(True):
+        states, x = _solve_of_everything(method)
+        if name in REFUSED:
+            with pytest.raises(InvalidValueError, match=r"Use jax.hessian, or jax.jacfwd"):
+                NESTED[nested](REFUSED[name], states)(x)
+            return
+        derivative, order, along = FIRST[name]
+        expected = _by_differences(method, order)
+        found = NESTED[nested](derivative, states)(x)
+        np.testing.assert_allclose(
+            found, expected @ _along(x) if along else expected, rtol=1e-5, atol=1e-6
+        )
 
 
 def _forward(function: Any) -> Any:

@@ -1,14 +1,13 @@
 """`odeint` for JAX functions: jax.experimental.ode's call over every solver of the catalogue.
 
-It is a JAX function itself: `jit`, `grad` and `vmap` go through it. The derivative is that of the
-steps taken, exactly, as the JAX backend's.
+It is a JAX function itself: `jit`, `grad`, `jvp` and `vmap` go through it. The derivative, in
+either mode, is that of the steps taken, exactly, as that of the JAX backend.
 """
 
 from __future__ import annotations
 
-import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -20,7 +19,7 @@ from jax.flatten_util import ravel_pytree
 from pynode_jl._validation import rounded, whole_number
 from pynode_jl.backends import Clock, check_fork, check_resolved, raise_unless_success
 from pynode_jl.backends.jax.controls import tableau_of
-from pynode_jl.backends.jax.numerics.differentiable import differentiable_solve
+from pynode_jl.backends.jax.numerics.differentiable import Problem, differentiable_solve
 from pynode_jl.backends.jax.numerics.segment import CODES, AdaptiveControl, FixedControl
 from pynode_jl.backends.jax.numerics.trajectory import CheckpointPolicy
 from pynode_jl.errors import InvalidValueError
@@ -92,30 +91,20 @@ def odeint(
         trained, rest = eqx.partition((hoisted, args), eqx.is_inexact_array)
         constants, static = eqx.partition(rest, eqx.is_array)
 
-        def apply(trained: Any, constants: Any, t: jax.Array, y: jax.Array) -> jax.Array:
+        def apply(constants: Any, trained: Any, t: jax.Array, y: jax.Array) -> jax.Array:
             function, args = eqx.combine(trained, constants, static)
             value: jax.Array = function(y, t, *args)
             return value
 
-        run = differentiable_solve(
-            lambda trained: trained,
-            apply,
-            table,
-            CheckpointPolicy(limit),
-            adaptive=not solver.fixed,
-            wrt_times=True,
-            through_stages=table.explicit,
-            with_constants=True,
+        run = differentiable_solve(apply, table, CheckpointPolicy(limit), adaptive=not solver.fixed)
+        problem = Problem(
+            trained, constants, _controls(solver, times), times, jnp.int32(limit), flat[None]
         )
-        controls = _controls(solver, times)
         # Compiled as one function, which goes with what was compiled of it: loops that JAX runs one
         # by one stay in its memory, 2 MB for each call.
-        with _forward_mode_refused():
-            later, counts = jax.jit(run)(
-                (trained, constants), controls, times, jnp.int32(limit), flat[None]
-            )
+        later, counts = jax.jit(run)(problem)
         later = jnp.where((counts.code == 0) & sorted_times, later, jnp.nan)
-        if not isinstance(counts.code, jax.core.Tracer):
+        if not any(isinstance(each, jax.core.Tracer) for each in (later, counts.code)):
             raise_unless_success(
                 solver,
                 CODES[int(counts.code)],
@@ -205,28 +194,15 @@ def _check_slope(value: Any, shapes: list[tuple[int, ...]]) -> None:
         )
 
 
-@contextlib.contextmanager
-def _forward_mode_refused() -> Iterator[None]:
-    """Say what to do where JAX finds forward mode over a derivative in reverse mode."""
-    try:
-        yield
-    except TypeError as error:
-        if "custom_vjp" not in str(error):
-            raise
-        raise InvalidValueError(
-            "a derivative of a solve",
-            "forward mode",
-            "reverse mode: the solve's own derivative is its reverse sweep",
-            "Use jax.grad, jax.vjp or jax.jacrev in place of jax.jvp and jax.jacfwd.",
-        ) from error
-
-
 def _controls(solver: Solver, times: jax.Array) -> Any:
     """Return a row for each segment."""
     stepping = solver.stepping
     if isinstance(stepping, FixedStep):
         # A step longer than the way to the next time is that way.
-        n, dt, last = fixed_grid(jnp, stepping.dt, times[1:] - times[:-1])
+        spans = times[1:] - times[:-1]
+        n, dt, last = jax.lax.stop_gradient(fixed_grid(jnp, stepping.dt, spans))
+        # In a derivative the last step before each time takes its shift.
+        last = last + (spans - jax.lax.stop_gradient(spans))
         return FixedControl(n.astype(jnp.int32), dt, last)
     numbers = AdaptiveControl.of(solver.controller, solver.order, stepping.rtol, stepping.atol)
     return jax.tree.map(lambda each: jnp.full(times.shape[0] - 1, each, times.dtype), numbers)

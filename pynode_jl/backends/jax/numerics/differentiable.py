@@ -1,114 +1,126 @@
-"""A solve with a reverse derivative, for code that differentiates through it."""
+"""A solve with derivatives in both modes, for code that differentiates through it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import zero_from_primal
+from jax.tree_util import Partial
 
-from pynode_jl.backends.jax.numerics.first_order import refuse_reverse
+from pynode_jl.backends.jax.numerics.linear import linear_map, refuse_reverse
 from pynode_jl.backends.jax.numerics.loop import Solved, integrate
 from pynode_jl.backends.jax.numerics.reverse import reverse_sweep
-from pynode_jl.backends.jax.numerics.rhs import RHS, Apply
-from pynode_jl.backends.jax.numerics.segment import Control, SolveCounts, Stepper
+from pynode_jl.backends.jax.numerics.rhs import RHS
+from pynode_jl.backends.jax.numerics.segment import (
+    Control,
+    FixedControl,
+    SolveCounts,
+    Stepper,
+)
 from pynode_jl.backends.jax.numerics.trajectory import SAVE_NOTHING, CheckpointPolicy
 from pynode_jl.solvers import Tableau
 
 
+class Problem(NamedTuple):
+    """What a solve is of.
+
+    Attributes:
+        weights: what the right-hand side has derivatives to.
+        constants: what it has none to: integers, masks, keys.
+        controls: one row for each segment. Steps keep their lengths in a derivative, but for the
+            last one before each saved time, which ends there.
+        times: ``(t0, *saved)``.
+        max_steps: the budget of steps of the whole solve.
+        y0: the state at t0.
+    """
+
+    weights: Any
+    constants: Any
+    controls: Control
+    times: jax.Array
+    max_steps: jax.Array
+    y0: jax.Array
+
+
 def differentiable_solve(
-    prepare: Callable[[Any], Any],
     apply: Callable[..., jax.Array],
     tableau: Tableau,
     policy: CheckpointPolicy,
     *,
     adaptive: bool,
-    wrt_times: bool,
-    through_stages: bool = False,
-    apply_reverse: Apply | None = None,
-    batch_width: int = 0,
-    with_constants: bool = False,
-) -> Callable[..., tuple[jax.Array, SolveCounts]]:
-    """Return ``(weights, controls, times, max_steps, y0) -> (states at times[1:], counts)``.
+) -> Callable[[Problem], tuple[jax.Array, SolveCounts]]:
+    """Return ``problem -> (states at times[1:], counts)``.
 
     Args:
-        prepare, apply: ``apply(prepare(weights), t, y)`` is the right-hand side.
+        apply: ``apply(constants, weights, t, y)`` is the right-hand side.
         tableau: the method.
         policy: what is saved of the steps for the reverse sweep; its capacity is at least
             `max_steps`.
         adaptive: whether the steps adapt.
-        wrt_times: whether the derivative to `times` is wanted; to `controls` there is none.
-        through_stages, batch_width: as for `reverse_sweep`.
-        apply_reverse: `apply` with derivatives in reverse mode only, for the sweep.
-        with_constants: `weights` is a pair, of which the second part has no derivatives (integers,
-            masks, keys); `apply` takes it behind the prepared weights.
 
-    A second derivative is taken in forward mode over this one (`refuse_reverse`).
+    Derivatives of a derivative are taken in forward mode (`refuse_reverse`).
     """
 
-    def bound(function: Any, constants: Any) -> Apply:
-        """Return the right-hand side with its constants."""
-        if not with_constants:
-            found: Apply = function
-            return found
-        return lambda prepared, t, y: function(prepared, constants, t, y)
+    def right_hand_side(constants: Any) -> Callable[..., jax.Array]:
+        return Partial(apply, constants)  # type: ignore[no-untyped-call]
 
-    def forward(
-        trained: Any,
-        constants: Any,
-        controls: Control,
-        times: Any,
-        max_steps: Any,
-        y0: Any,
-        policy: CheckpointPolicy,
-    ) -> Solved:
-        rhs = RHS(bound(apply, constants), prepare(trained))
+    def solved(problem: Problem, policy: CheckpointPolicy) -> Solved:
+        rhs = RHS(right_hand_side(problem.constants), problem.weights)
         stepper = Stepper.static(tableau, rhs, with_error=adaptive)
-        return integrate(rhs, stepper, controls, times, y0, max_steps, policy=policy)
+        controls, times = problem.controls, problem.times
+        return integrate(
+            rhs, stepper, controls, times, problem.y0, problem.max_steps, policy=policy
+        )
 
-    @jax.custom_vjp
-    def run(
-        trained: Any, constants: Any, controls: Control, times: Any, max_steps: Any, y0: Any
-    ) -> tuple[jax.Array, SolveCounts]:
-        found = forward(trained, constants, controls, times, max_steps, y0, SAVE_NOTHING)
+    @jax.custom_jvp
+    def run(problem: Problem) -> tuple[jax.Array, SolveCounts]:
+        found = solved(problem, SAVE_NOTHING)
         return found.states, found.counts
 
-    def run_forward(
-        trained: Any, constants: Any, controls: Control, times: Any, max_steps: Any, y0: Any
-    ) -> tuple[tuple[jax.Array, SolveCounts], Any]:
-        found = forward(trained, constants, controls, times, max_steps, y0, policy)
-        return (found.states, found.counts), (trained, constants, found.trajectory, found.ends)
+    @run.defjvp
+    def derivative(primals: Any, tangents: Any) -> Any:
+        (problem,), (along,) = primals, tangents
+        found = solved(problem, policy)
+        change = linear_map(
+            forward,
+            backward,
+            (problem, found.trajectory, found.ends),
+            (along.weights, along.times, along.y0),
+            found.states,
+        )
+        return (found.states, found.counts), (change, _no_change(found.counts))
 
-    def run_backward(residuals: Any, cotangents: Any) -> tuple[Any, ...]:
-        trained, constants, trajectory, ends = residuals
-        to_states, _ = cotangents
-        prepared, unprepare = jax.vjp(prepare, trained)
+    def forward(constants: Any, tangents: Any) -> jax.Array:
+        problem, _, _ = constants
+        weights, times, y0 = tangents
+        along = _no_change(problem)._replace(weights=weights, times=times, y0=y0)
+        if isinstance(problem.controls, FixedControl):
+            along = along._replace(controls=along.controls._replace(dt_last=jnp.diff(times)))
+        change: jax.Array = jax.jvp(
+            lambda problem: solved(problem, SAVE_NOTHING).states, (problem,), (along,)
+        )[1]
+        return change
+
+    def backward(constants: Any, cotangent: jax.Array) -> Any:
+        problem, trajectory, ends = constants
         gradient = reverse_sweep(
             tableau,
-            bound(apply_reverse or apply, constants),
-            prepared,
+            right_hand_side(problem.constants),
+            problem.weights,
             trajectory,
             policy,
             ends,
-            to_states,
-            wrt_times=wrt_times,
-            through_stages=through_stages,
-            batch_width=batch_width,
-            recompute_apply=bound(apply, constants),
+            cotangent,
+            through_stages=tableau.explicit,
         )
-        (to_trained,) = unprepare(gradient.weights)
-        to_trained, to_times, to_y0 = refuse_reverse((to_trained, gradient.times, gradient.y0))
-        return to_trained, None, None, to_times, None, to_y0
+        return refuse_reverse((gradient.weights, gradient.times, gradient.y0))
 
-    run.defvjp(run_forward, run_backward)
-
-    def solve(
-        weights: Any, controls: Control, times: Any, max_steps: Any, y0: Any
-    ) -> tuple[jax.Array, SolveCounts]:
-        trained, constants = weights if with_constants else (weights, None)
-        found: tuple[jax.Array, SolveCounts] = run(
-            trained, constants, controls, times, max_steps, y0
-        )
-        return found
-
+    solve: Callable[[Problem], tuple[jax.Array, SolveCounts]] = run
     return solve
+
+
+def _no_change(tree: Any) -> Any:
+    return zero_from_primal(tree)  # type: ignore[no-untyped-call]

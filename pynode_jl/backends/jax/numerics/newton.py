@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import Partial
 
 from pynode_jl.backends.jax.numerics.rhs import RHS, StepCounts, rounding
 from pynode_jl.solvers import NEWTON_ITERATIONS, NEWTON_ROUNDINGS, newton_change
@@ -51,16 +52,23 @@ def attach_exact_derivative(
     One more Newton update from the solution, its matrix held constant: the update's value is
     rounding, its derivative is (I - scale J)^-1 d(rhs), and no iteration is differentiated. For
     derivatives of higher order that derivative counts as a function of the solution, which has
-    derivatives itself.
+    derivatives itself. What `rhs.apply` closes over may be traced if it is a `Partial`.
     """
 
     def update(
-        prepared: Any, time: jax.Array, base: jax.Array, scale: jax.Array, k: jax.Array
+        apply: Partial,
+        prepared: Any,
+        time: jax.Array,
+        base: jax.Array,
+        scale: jax.Array,
+        k: jax.Array,
     ) -> Callable[..., jax.Array]:
-        matrix = _newton_matrix(RHS(rhs.apply, prepared), time, base + scale * k, scale)
+        matrix = _newton_matrix(RHS(apply, prepared), time, base + scale * k, scale)
 
-        def again(prepared: Any, time: jax.Array, base: jax.Array, scale: jax.Array) -> jax.Array:
-            residual = rhs.apply(prepared, time, base + scale * k) - k
+        def again(
+            apply: Partial, prepared: Any, time: jax.Array, base: jax.Array, scale: jax.Array
+        ) -> jax.Array:
+            residual = apply(prepared, time, base + scale * k) - k
             return k + _solved(matrix, residual)
 
         return again
@@ -77,7 +85,10 @@ def attach_exact_derivative(
         value, tangent = jax.jvp(again, inputs, tangents[:-1])
         return _with_derivative_of(value, solved), tangent
 
-    attached: jax.Array = solution(rhs.prepared, time, base, scale, k)
+    apply: Any = rhs.apply
+    if not isinstance(apply, Partial):
+        apply = Partial(apply)  # type: ignore[no-untyped-call]
+    attached: jax.Array = solution(apply, rhs.prepared, time, base, scale, k)
     return attached
 
 
