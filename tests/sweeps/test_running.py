@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from pynode_jl.cli._app import app
 from pynode_jl.errors import MissingDependencyError, SweepError
+from pynode_jl.paper import ReproductionContext
 from pynode_jl.runs import Run, find_runs
 from pynode_jl.sweeps import (
     DaskExecutor,
@@ -59,7 +60,16 @@ def test_a_longer_run_that_went_on_is_that_from_the_start(made: SweepStore) -> N
     for name, value in alone.weights.items():
         assert np.array_equal(opened.trained.weights[name], value), name
     assert len(find_runs([made.folder])) == 4
-    assert made.matrix(["RK4"], factors=[1.0]).table["seeds"].sum() == 4
+    table = made.matrix().table  # tested as [swap] says
+    assert set(table["test"]) == {"RK4"}
+    assert table["seeds"].sum() == 4
+
+
+def test_a_reproduction_takes_the_runs_of_the_sweep_in_its_folder(made: SweepStore) -> None:
+    run = made.runs[0]
+    context = ReproductionContext(made.folder, show_progress=pytest.fail)
+    assert context.train_run("another-name", run.config).folder == made.run_folder(run)
+    assert not (made.folder / "runs" / "another-name").exists()
 
 
 @pytest.mark.parametrize("name", ["checkpoint.safetensors", "config.toml", "result"])
