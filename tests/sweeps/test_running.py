@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from pynode_jl.sweeps import (
     Progress,
     Sweep,
     SweepStore,
+    _dask,
     export,
     plan,
     run_sweep,
@@ -192,6 +194,17 @@ def test_processes_and_dask_give_the_table_of_this_process(
         weights = [Run.open(s.run_folder(run)).trained.weights for s in tables]
         for name, value in weights[0].items():
             assert all(np.array_equal(value, each[name]) for each in weights[1:]), name
+
+
+def test_a_worker_of_another_version_that_joins_later_leaves(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    left = list[str]()
+    worker = SimpleNamespace(close="close", loop=SimpleNamespace())
+    worker.loop.add_callback = lambda what, reason: left.append(f"{what}: {reason}")
+    _dask._begin("0.0.0", worker)
+    assert "0.0.0 where the sweep is" in left[0]
+    assert "this worker leaves" in capsys.readouterr().err
 
 
 @pytest.mark.slow
