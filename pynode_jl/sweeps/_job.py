@@ -166,7 +166,7 @@ def _compute(job: Job, folder: Path, notes: list[str]) -> None:
             f"training ended at iteration {trained.state.iteration} of"
             f" {trained.recipe.iterations}: {trained.retcode.meaning}"
         )
-    report = run.with_swap(config.swap).swap(lambda *_: check(trained))
+    report = run.swap(lambda *_: check(trained))
     facts = {
         "key": job.key,
         "settings": job.settings,
