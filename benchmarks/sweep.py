@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import tempfile
 import time
 from concurrent.futures import Future
@@ -19,8 +20,8 @@ from typing import Any
 
 import pynode_jl as pn
 from pynode_jl._io import make_folder, write_json
-from pynode_jl.sweeps import Job, Outcome, run_sweep
-from pynode_jl.sweeps._index import Index, conditions
+from pynode_jl.sweeps import Job, Outcome, SweepStore, run_sweep
+from pynode_jl.sweeps._result_files import METRICS, TIMES
 
 BASE = {
     "backend": "jax",
@@ -110,31 +111,35 @@ def scheduling(runs: int, home: Path) -> None:
 
 
 def index(rows: int, home: Path) -> None:
-    made, name = Index(home, list), "steps"
-    solvers = [f"Euler h=1/{2**i}" for i in range(10)]
+    """List and filter finished runs as `SweepStore.table` does, with every column filled."""
+    solvers = [f"Euler:dt=1/{2**i}" for i in range(10)]
+    many = pn.Sweep(grid={"train.solver": solvers, "seed": list(range(rows // 10))})
+    store = SweepStore(many, home)  # its runs are not made: that takes longer
+    keys = [hashlib.sha256(f"{number}".encode()).hexdigest()[:33] for number in range(rows)]
+    labels = [pn.Solver.parse(solver).label for solver in solvers]
     begun = time.perf_counter()
-    made.put(
+    store.index.put(
         {
-            "key": f"{number:016x}-{number:016x}",
-            "state": "failed" if number % 50 == 0 else "done",
-            "settings": {"seed": number // 10, "train.solver": solvers[number % 10]},
-            "method": "Euler",
+            "key": key,
+            "state": "done",
+            "settings": {"seed": number // 10, "train.solver": labels[number % 10]},
+            **{name: number / 7 % 1 for name, kind in (METRICS | TIMES).items() if kind == "REAL"},
             "score": (number % 1000) / 1000,
+            "method": "Euler",
+            "metric": "accuracy",
             "verdict": "tied" if number % 3 else "valid",
+            "iterations": 1000,
+            "attempts": 1,
+            "finished": "2026-11-26T12:00:00Z",
+            "host": "here",
         }
-        for number in range(rows)
+        for number, key in enumerate(keys)
     )
     print(f"index: {rows:,} rows written in {time.perf_counter() - begun:.2f} s")
-    made.put_members(name, [f"{number:016x}-{number:016x}" for number in range(rows)])
-    keys = {"seed": 0, "train.solver": ""}
-    for texts in (
-        [],
-        ["verdict=tied", "score>=0.9"],
-        ["train.solver=Euler h=1/8", "seed<5000"],
-        ["state=failed"],
-    ):
+    store.index.put_members(store._digest, keys)
+    for texts in ([], ["verdict=tied", "score>=0.9"], ["train.solver=Euler:dt=1/8", "seed<5000"]):
         begun = time.perf_counter(), time.process_time()
-        found = made.table(keys, conditions(texts, list(keys)), name)
+        found = store.table(texts)
         print(
             f"  {' and '.join(texts) or 'all'}: {len(found):,} rows in"
             f" {time.perf_counter() - begun[0]:.3f} s, {time.process_time() - begun[1]:.3f} s of a"

@@ -38,6 +38,11 @@ def training() -> Iterator[None]:
         _State.training = False
 
 
+def keeps_checkpoints() -> None:
+    """Have whoever ends the command told that it goes on from there."""
+    _State.checkpoints = True
+
+
 def stop_if_asked() -> None:
     """End the training if Ctrl-C was pressed: whoever trains keeps its state.
 

@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,8 +15,10 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from pynode_jl.cli._commands import ExitCode, add_command, new_app
 from pynode_jl.cli._console import frame_table, note, show, stderr
+from pynode_jl.cli._interrupts import keeps_checkpoints
 from pynode_jl.cli._running import Settings, expanded, settings
 from pynode_jl.errors import SweepError
+from pynode_jl.reporting.formats import duration
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,7 +89,7 @@ def plan(
     alike = [name for name in _ALIKE if found.table[name].nunique() == 1]
     shown = found.table.drop(columns=alike).rename(columns=_HEADINGS)
     total = found.seconds(workers)
-    text = "not known: raise --seconds" if math.isnan(total) else f"about {_duration(total)}"
+    text = "not known: raise --seconds" if math.isnan(total) else f"about {duration(total)}"
     show(
         lambda: {
             "runs": found.runs,
@@ -100,7 +101,7 @@ def plan(
         },
         _filled(f"{found.runs} runs, {found.missing} to do", shown),
         f"with {workers} worker{'s' * (workers > 1)}: {text}, compilation"
-        f" ({_duration(found.compile_seconds)}) included",
+        f" ({duration(found.compile_seconds)}) included",
     )
 
 
@@ -217,6 +218,7 @@ def _run(sweep: Sweep, out: Path, how: _How) -> None:
 
     begun = time.monotonic()
     store = SweepStore.create(sweep, out)
+    keeps_checkpoints()
     with _executor(how) as executor, _bar(store) as on_progress:
         run_sweep(
             sweep,
@@ -239,7 +241,7 @@ def _run(sweep: Sweep, out: Path, how: _How) -> None:
         _counted(counts),
         str(page),
     )
-    note(_duration(time.monotonic() - begun))
+    note(duration(time.monotonic() - begun))
     if counts["failed"]:
         raise typer.Exit(int(ExitCode.FAILED))
 
@@ -273,7 +275,7 @@ def _bar(store: SweepStore) -> Iterator[Callable[[Standing], None]]:
         def on_progress(standing: Standing) -> None:
             nonlocal written
             rate = f"{60 * standing.rate:.3g} a minute"
-            rest = f"{rate}, {_duration(standing.remaining)} left" if standing.rate else "starting"
+            rest = f"{rate}, {duration(standing.remaining)} left" if standing.rate else "starting"
             seen = f"{standing.running} running, {standing.failed} failed, {rest}"
             bar.update(task, completed=standing.done + standing.failed, seen=seen)
             if standing.text:
@@ -299,12 +301,6 @@ def _bytes(text: str | None) -> int | None:
 
 def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{number} {state}" for state, number in counts.items())
-
-
-def _duration(seconds: float) -> str:
-    if math.isnan(seconds):
-        return "?"
-    return f"{seconds:.1f} s" if seconds < 10 else str(timedelta(seconds=round(seconds)))
 
 
 def _filled(title: str, frame: pd.DataFrame) -> Table:

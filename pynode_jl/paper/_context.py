@@ -23,7 +23,7 @@ from pynode_jl.diagnostics import CRITERIA, Criterion
 from pynode_jl.errors import DivergedError
 from pynode_jl.reporting.html import Facts, Section, Text
 from pynode_jl.reporting.pages import Drawing, table, write_page
-from pynode_jl.runs import Config, Run
+from pynode_jl.runs import Config, Run, RunIdentity
 from pynode_jl.training import Trained
 
 #: Shows the progress of a training: by the run's name, a context that gives an `on_chunk`.
@@ -103,6 +103,8 @@ class ReproductionContext:
     def train_run(self, name: str, config: Config, *, may_fail: bool = False) -> Run:
         """Return the run of `config`, trained to its end: from the run cache, or a new one.
 
+        In the folder of a sweep that has the run, it is the sweep's.
+
         Args:
             name: its folder in the run cache. One name, one configuration.
             config: what decides it.
@@ -113,7 +115,9 @@ class ReproductionContext:
             DataChangedError: the run's data are not those that it was trained on.
             RunFolderError: the name has another configuration's run.
         """
-        run = Run.create(config, self.folder / "runs" / name)
+        named = self.folder / "runs" / name
+        swept = named.with_name(RunIdentity.of(config).training)
+        run = Run.create(config, swept if swept.exists() and not named.exists() else named)
         if not run.trained.finished:
             with self.show_progress(name) as on_chunk:
                 trained = run.train(on_chunk)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -40,6 +42,19 @@ def counted(number: int, noun: str) -> str:
         ('1 run', '2 runs', '2 test solves')
     """
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """Return a time: "8.4 s", "0:51:08" in hours, minutes and seconds; "?" where it is not known.
+
+    Example:
+        >>> from pynode_jl.reporting.formats import duration
+        >>> duration(8.42), duration(3068), duration(float("nan"))
+        ('8.4 s', '0:51:08', '?')
+    """
+    if math.isnan(seconds):
+        return "?"
+    return f"{seconds:.1f} s" if seconds < 10 else str(timedelta(seconds=round(seconds)))
 
 
 #: By column, a format as `format` takes it. Columns without one are shown as `html.Table` does.

@@ -26,7 +26,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -358,9 +358,6 @@ class Run(Drawn, Predicting):
         return recorded_fingerprint(path) if has_file(self.folder, CHECKPOINT) else ""
 
     def _environment(self) -> dict[str, object]:
-        # Its own from the source: that may be on the path and not installed.
-        versions = {"pynode-jl": __version__}
-        versions |= {name: importlib.metadata.version(name) for name in _PACKAGES}
         remarks = self.dataset.remarks
         return {
             "python": sys.version.split()[0],
@@ -370,5 +367,13 @@ class Run(Drawn, Predicting):
             "devices": list(self.backend.devices()),
             "data": self.dataset.fingerprint,
             **({"data_remarks": remarks} if remarks else {}),
-            "packages": versions,
+            "packages": dict(_versions()),
         }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Return the packages' versions: they stay while a process lives, and take a while to find."""
+    # Its own from the source: that may be on the path and not installed.
+    own = {"pynode-jl": __version__}
+    return own | {name: importlib.metadata.version(name) for name in _PACKAGES}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import sys
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from pynode_jl.errors import ExecutorLostError, MissingDependencyError, SweepError
@@ -53,7 +55,7 @@ class DaskExecutor(Executor):
         self._client = scheduler
         try:
             self._check_versions()
-            self._client.register_worker_callbacks(_begin)
+            self._client.register_worker_callbacks(partial(_begin, _version()))
             resources = {"memory": memory} if memory is not None and self._limited() else None
             self._pool = self._client.get_executor(pure=False, retries=0, resources=resources)
         except BaseException:
@@ -112,9 +114,14 @@ class DaskExecutor(Executor):
         return any("memory" in each.get("resources", {}) for each in workers)
 
 
-def _begin() -> None:
-    """Give a worker one thread, before it computes."""
-    os.environ.update(one_thread(os.environ))
+def _begin(version: str, dask_worker: Any) -> None:
+    """Give a worker one thread, before it computes; one of another version that joins leaves."""
+    if _version() == version:
+        os.environ.update(one_thread(os.environ))
+        return
+    said = f"pynode_jl {_version()} is here, {version} where the sweep is: this worker leaves it."
+    print(said, file=sys.stderr, flush=True)
+    dask_worker.loop.add_callback(dask_worker.close, reason=said)
 
 
 def _version() -> str:

@@ -27,9 +27,9 @@ from pynode_jl.sweeps._result_files import METRICS, TIMES
 _T = TypeVar("_T")
 
 #: Raised with each change of the table: an index of another version is made anew.
-_VERSION = 2
+_VERSION = 3
 _OWN = {
-    "key": "TEXT PRIMARY KEY",
+    "key": "TEXT UNIQUE",
     "state": "TEXT",
     **METRICS,
     **TIMES,
@@ -41,10 +41,13 @@ _OWN = {
     "settings": "TEXT",
 }
 _COLUMNS = ", ".join(f'"{name}" {kind}' for name, kind in _OWN.items())
+_NAMES = ", ".join(f'"{name}"' for name in _OWN)
 _CREATE = (
-    f"CREATE TABLE results ({_COLUMNS})",
-    # Which runs a sweep has, in their order: to make them out of its axes takes longer.
-    'CREATE TABLE members (sweep TEXT, "key" TEXT, number INTEGER, PRIMARY KEY (sweep, number))',
+    f"CREATE TABLE results (id INTEGER PRIMARY KEY, {_COLUMNS})",
+    # Which runs a sweep has, in their order: to make them out of its axes takes longer. By id, as
+    # to find 100,000 rows by their keys takes longer than to read them.
+    "CREATE TABLE members (sweep TEXT, number INTEGER, id INTEGER, PRIMARY KEY (sweep, number))"
+    " WITHOUT ROWID",
 )
 _WAIT = 30.0  # seconds for another process's write
 #: Said by SQLite of what is not the file's fault: a new one would not help.
@@ -112,57 +115,56 @@ class Index:
         Raises:
             OutputError: the index cannot be opened.
         """
-        columns = [name for name in _OWN if name != "settings"]
-        shown = [f'"{name}"' for name in columns]
-        # Two columns first, the settings next, then the rest.
-        selected, values = shown[:2], list[Any]()
-        for key, default in keys.items():
-            selected.append(f'{_SETTING} AS "{_quoted(key)}"')
-            values += [_path(key), _plain(default)]
-        selected += shown[2:]
-        tests = []
+        tests, values = list[str](), list[Any]()
         for key, operator, value in where:
-            if key in columns:
+            if key in _OWN:
                 tests.append(f'"{key}" {operator} ?')
                 values.append(value)
             else:
                 tests.append(f"{_SETTING} {operator} ?")
                 values += [_path(key), _plain(keys.get(key)), _plain(value)]
-        query, order = f"SELECT {', '.join(selected)} FROM results", "rowid"
+        query, order = f"SELECT {_NAMES} FROM results", "id"
         if sweep:
-            query += ' JOIN members USING ("key")'
+            query += " JOIN members USING (id)"
             tests.append("sweep = ?")
             values.append(sweep)
             order = "number"
         if tests:
             query += f" WHERE {' AND '.join(tests)}"
         query += f" ORDER BY {order}" + ("" if limit is None else f" LIMIT {int(limit)}")
-        names = [*columns[:2], *keys, *columns[2:]]
 
         def read(connection: sqlite3.Connection) -> pd.DataFrame:
-            return pd.DataFrame(connection.execute(query, values).fetchall(), columns=names)
+            found = connection.execute(query, values).fetchall()
+            settings = _read_settings(row[-1] for row in found)
+            table = pd.DataFrame(found, columns=list(_OWN)).drop(columns="settings")
+            for place, (key, default) in enumerate(keys.items(), 2):
+                plain = _plain(default)
+                column = [plain if each.get(key) is None else each[key] for each in settings]
+                table.insert(place, key, column)
+            return table
 
         return self._with(read)
 
     def put_members(self, sweep: str, keys: Sequence[str]) -> None:
-        """Write which runs a sweep has.
+        """Write which runs, of those with a row, a sweep has.
 
         Raises:
             OutputError: it cannot be written.
         """
-        rows = [(sweep, key, number) for number, key in enumerate(keys)]
+        rows = [(sweep, number, key) for number, key in enumerate(keys)]
+        insert = 'INSERT INTO members SELECT ?, ?, id FROM results WHERE "key" = ?'
 
         def write(connection: sqlite3.Connection) -> None:
             with connection:
                 connection.execute("DELETE FROM members WHERE sweep = ?", (sweep,))
-                connection.executemany("INSERT INTO members VALUES (?, ?, ?)", rows)
+                connection.executemany(insert, rows)
 
         self._with(write)
 
     def counts(self, sweep: str) -> dict[str | None, int]:
         """Return the number of a sweep's runs by state: of None for those without a row."""
         query = (
-            'SELECT state, count(*) FROM members LEFT JOIN results USING ("key") WHERE sweep = ?'
+            "SELECT state, count(*) FROM members LEFT JOIN results USING (id) WHERE sweep = ?"
             " GROUP BY state"
         )
 
@@ -174,13 +176,16 @@ class Index:
     def unfinished(self, sweep: str) -> list[tuple[str, str, dict[str, Any]]]:
         """Return a sweep's runs without a result: key, state, settings."""
         query = (
-            'SELECT "key", state, settings FROM members JOIN results USING ("key")'
+            'SELECT "key", state, settings FROM members JOIN results USING (id)'
             " WHERE sweep = ? AND state != 'done'"
         )
 
         def read(connection: sqlite3.Connection) -> list[tuple[str, str, dict[str, Any]]]:
             found = connection.execute(query, (sweep,)).fetchall()
-            return [(key, state, json.loads(settings)) for key, state, settings in found]
+            settings = _read_settings(row[2] for row in found)
+            return [
+                (key, state, each) for (key, state, _), each in zip(found, settings, strict=True)
+            ]
 
         return self._with(read)
 
@@ -301,16 +306,26 @@ def _number(text: str) -> Any:
 
 
 def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-    names = ", ".join(f'"{name}"' for name in _OWN)
     marks = ", ".join("?" * len(_OWN))
-    with connection:
-        connection.executemany(f"INSERT OR REPLACE INTO results ({names}) VALUES ({marks})", rows)
+    new = ", ".join(f'"{name}" = excluded."{name}"' for name in _OWN)
+    statement = f"INSERT INTO results ({_NAMES}) VALUES ({marks})"
+    with connection:  # a row keeps its id
+        connection.executemany(f'{statement} ON CONFLICT ("key") DO UPDATE SET {new}', rows)
 
 
 def _values(row: Mapping[str, Any]) -> tuple[Any, ...]:
     values = {name: row.get(name) for name in _OWN}
     values["settings"] = json.dumps({key: _plain(each) for key, each in row["settings"].items()})
     return tuple(values.values())
+
+
+def _read_settings(texts: Iterable[str]) -> list[dict[str, Any]]:
+    """Read all texts at once, which is quicker than one by one, or by SQLite."""
+    try:
+        found: list[dict[str, Any]] = json.loads(f"[{','.join(texts)}]")
+    except (ValueError, TypeError) as error:
+        raise sqlite3.DatabaseError(f"settings: {error}") from error
+    return found
 
 
 def _plain(value: Any) -> Any:
@@ -323,8 +338,5 @@ def _plain(value: Any) -> Any:
 
 
 def _path(key: str) -> str:
-    return f'$."{_quoted(key)}"'
-
-
-def _quoted(key: str) -> str:
-    return key.replace('"', "")
+    name = key.replace('"', "")
+    return f'$."{name}"'

@@ -16,6 +16,7 @@ from pynode_jl._io import is_full, locked, make_folder, read_bytes, write_bytes
 from pynode_jl.backends import RetCode
 from pynode_jl.errors import (
     DataChangedError,
+    DivergedError,
     InputError,
     InUseError,
     OutputError,
@@ -161,11 +162,11 @@ def _compute(job: Job, folder: Path, notes: list[str]) -> None:
 
     trained = run.train(check)
     if trained.retcode != RetCode.Success:
-        raise _DivergedError(
+        raise DivergedError(
             f"training ended at iteration {trained.state.iteration} of"
             f" {trained.recipe.iterations}: {trained.retcode.meaning}"
         )
-    report = run.with_swap(config.swap).swap(lambda *_: check(trained))
+    report = run.swap(lambda *_: check(trained))
     facts = {
         "key": job.key,
         "settings": job.settings,
@@ -175,11 +176,7 @@ def _compute(job: Job, folder: Path, notes: list[str]) -> None:
     write_result(folder / result_name(job.swap), run, trained, report, facts)
 
 
-class _DivergedError(PyNODEError):
-    """Training met what is not finite, or a solve that failed."""
-
-
-_KINDS: Mapping[type[Exception], str] = {_DivergedError: "diverged", TimeLimitError: "time"}
+_KINDS: Mapping[type[Exception], str] = {DivergedError: "diverged", TimeLimitError: "time"}
 
 
 def _opened(job: Job, config: Config, folder: Path, notes: list[str]) -> Run:

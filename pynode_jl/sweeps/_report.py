@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
+from pynode_jl.reporting.formats import counted, duration
 from pynode_jl.reporting.html import Facts, Section, Text
 from pynode_jl.reporting.pages import table, write_page
 from pynode_jl.sweeps._schedule import Progress
@@ -73,12 +73,14 @@ def write_report(store: SweepStore, progress: Progress | None = None) -> Path:
 
 
 def _standing(counts: Mapping[str, int], progress: Progress | None) -> str:
-    text = f"{counts['done']} of {sum(counts.values())} runs are done, {counts['failed']} failed."
+    total = counted(sum(counts.values()), "run")
+    text = f"{counts['done']} of {total} done, {counts['failed']} failed."
     if progress is None or not progress.left:
         return text
-    if progress.rate and math.isfinite(progress.remaining):
-        text += f" {60 * progress.rate:.3g} runs a minute, {progress.remaining:.0f} s left."
-    return f"{text} {progress.running} are under way: this page is written anew as it runs."
+    text += f" {progress.running} under way"
+    if progress.rate:
+        text += f", {60 * progress.rate:.3g} a minute, {duration(progress.remaining)} left"
+    return f"{text}. This page is written anew as they run: reload it."
 
 
 def _failed(runs: pd.DataFrame, keys: list[str]) -> list[Section]:

@@ -203,18 +203,21 @@ class SweepStore:
         """Make the swap matrix of the finished runs.
 
         Args:
-            tests: test solvers, as for `runs.runs_matrix`.
-            options: its other arguments.
-
-        `tests` are test solvers, as `swap` takes them.
+            tests: test solvers, as for `runs.runs_matrix`; default: those of the base's ``[swap]``,
+                with its factors.
+            options: its other arguments; default: what ``[swap]`` says of them.
 
         Raises:
             InvalidValueError: no run is finished.
         """
         from pynode_jl.runs import of_one_task, runs_matrix
 
+        own = self.sweep.base.swap
+        if tests is None and own.solvers:
+            tests, options = own.solvers, {"factors": own.factors or None, **options}
+        rule = {"margin": own.margin, "confidence": own.confidence, "criterion": own.criterion}
         runs = of_one_task(self.finished(), options.get("on_skip"))
-        return runs_matrix(runs, tests, **options)
+        return runs_matrix(runs, tests, **{**rule, **options})
 
     @cached_property
     def index(self) -> Index:

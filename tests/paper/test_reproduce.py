@@ -27,7 +27,9 @@ from pynode_jl.paper import (
 from pynode_jl.paper._sphere_experiments import COARSE, SPHERE
 from pynode_jl.proportions import mean_interval
 from pynode_jl.reporting import figures
+from pynode_jl.runs import RunIdentity
 from pynode_jl.solvers import Solver
+from pynode_jl.sweeps import Sweep
 
 
 def test_unknown_names_and_no_seeds_are_refused(tmp_path: Path) -> None:
@@ -40,6 +42,19 @@ def test_unknown_names_and_no_seeds_are_refused(tmp_path: Path) -> None:
 def test_every_row_is_a_command() -> None:
     text = CliRunner().invoke(app, ["reproduce", "--help"]).output
     assert all(name in text for name in REPRODUCTIONS)
+
+
+def test_the_sweep_of_figure_4_has_its_runs(tmp_path: Path) -> None:
+    """And so `reproduce fig4 --full --seeds 5` in the sweep's folder trains nothing."""
+    context = ReproductionContext(tmp_path, seeds=5, full=True)
+    needed = {
+        RunIdentity.of(SPHERE._config(context, f"{panel.solver}:{setting}", seed)).training
+        for panel in _figure4._SPHERE_PANELS.values()
+        for setting in (*panel.short, *panel.more)
+        for seed in range(context.seeds)
+    }
+    examples = Path(__file__).parents[2] / "examples" / "sweeps"
+    assert needed == {run.folder for run in Sweep.load(examples / "figure4.toml").runs}
 
 
 def xor_ends(solver: Solver) -> np.ndarray:

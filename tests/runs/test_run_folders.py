@@ -43,6 +43,7 @@ from pynode_jl.runs import (
     Run,
     SwapConfig,
     TrainConfig,
+    _run,
     find_runs,
     runs_matrix,
 )
@@ -77,6 +78,7 @@ def test_a_source_tree_on_the_path_needs_no_installation(
         return installed(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
+    _run._versions.cache_clear()
     run = Run.create(CONFIG, tmp_path / "run")
     run.train()
     assert run.environment["packages"]["pynode-jl"] == pn.__version__

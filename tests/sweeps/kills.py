@@ -26,6 +26,7 @@ import numpy as np
 from pynode_jl._io import read_json
 from pynode_jl.runs import Config
 from pynode_jl.sweeps import Sweep, SweepStore
+from pynode_jl.sweeps._result_files import METRICS
 
 BASE = {
     "backend": "jax",
@@ -156,14 +157,15 @@ class Session:
         self.cluster = None if port is None else Cluster(port)
         self.command = Command(folder, self.cluster and self.cluster.address, None)
 
-    def works(self, random: np.random.Generator) -> bool:
-        """Wait for a result, and a moment; return whether the command is still at it."""
-        before, deadline = len(results(self.folder)), time.monotonic() + 400
+    def works(self, moment: float) -> bool:
+        """Wait until there are so many results; return whether the command is still at it."""
+        whole, part = divmod(moment, 1)
+        deadline = time.monotonic() + 900
         while time.monotonic() < deadline and self.command.process.poll() is None:
-            if len(results(self.folder)) > before:
+            if len(results(self.folder)) >= whole:
                 break
-            time.sleep(0.1)
-        time.sleep(random.uniform(0.0, 3.0))
+            time.sleep(0.05)
+        time.sleep(part)
         return self.command.process.poll() is None
 
     def kill_worker(self, random: np.random.Generator) -> str:
@@ -190,15 +192,17 @@ class Session:
 
 
 def strikes(
-    kinds: list[str], folder: Path, random: np.random.Generator, port: int
+    kinds: list[str], folder: Path, runs: int, random: np.random.Generator, port: int
 ) -> Iterator[str]:
-    """Yield what came of each strike. The command is started where there is none."""
+    """Yield what came of each strike. The command is started where there is none.
+
+    A strike comes at a moment of the sweep drawn from all of it: at so many results, and a bit.
+    """
     session: Session | None = None
-    for number, kind in enumerate(kinds):
+    moments = np.sort(random.uniform(1, 0.95 * runs, len(kinds)))
+    for number, (kind, moment) in enumerate(zip(kinds, moments, strict=True)):
         dask = kind in ("scheduler", "dask worker")
-        if kind in ("checkpoint", "result", "index"):
-            said = damage(kind, folder, random)
-        elif kind == "disk":
+        if kind == "disk":
             if session:
                 session.close()
                 session = None
@@ -210,9 +214,11 @@ def strikes(
                 session.close()
                 session = None
             session = session or Session(folder, port + number if dask else None)
-            if not session.works(random):
+            if not session.works(moment):
                 said = f"it had ended: {session.command.end()[1][-300:]}"
                 session = None
+            elif kind in ("checkpoint", "result", "index"):
+                said = damage(kind, folder, random)
             elif kind == "worker":
                 said = session.kill_worker(random)
             elif kind == "parent":
@@ -248,7 +254,7 @@ def struck(home: Path, runs: int, kills: int, seed: int) -> list[str]:
     SweepStore.create(sweep(runs), other)
     order = [STRIKES[i % len(STRIKES)] for i in range(kills)]
     shuffled = [str(kind) for kind in random.permutation(order)]
-    for said in strikes(shuffled, other, random, 18700):
+    for said in strikes(shuffled, other, runs, random, 18700):
         found.append(said)
         print(said, flush=True)
     code, said = Command(other, None, None).end()
@@ -259,6 +265,8 @@ def struck(home: Path, runs: int, kills: int, seed: int) -> list[str]:
     differ = [key for key in mine if mine[key] != theirs.get(key)]
     said = "all equal" if not differ and mine.keys() == theirs.keys() else f"NOT EQUAL {differ}"
     found.append(f"{len(files)} results of {runs}, {len(set(mine))} keys: {said}")
+    listed = [SweepStore.open(place).table()[[*METRICS, "state"]] for place in (whole, other)]
+    found.append(f"indices: {'equal' if listed[0].equals(listed[1]) else 'NOT EQUAL'}")
     if len(files) != runs or counts["done"] != runs:
         found.append("NOT ALL")
     return found

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,12 +16,14 @@ from typer.testing import CliRunner
 
 from pynode_jl.cli._app import app
 from pynode_jl.errors import MissingDependencyError, SweepError
+from pynode_jl.paper import ReproductionContext
 from pynode_jl.runs import Run, find_runs
 from pynode_jl.sweeps import (
     DaskExecutor,
     Progress,
     Sweep,
     SweepStore,
+    _dask,
     export,
     plan,
     run_sweep,
@@ -59,7 +62,16 @@ def test_a_longer_run_that_went_on_is_that_from_the_start(made: SweepStore) -> N
     for name, value in alone.weights.items():
         assert np.array_equal(opened.trained.weights[name], value), name
     assert len(find_runs([made.folder])) == 4
-    assert made.matrix(["RK4"], factors=[1.0]).table["seeds"].sum() == 4
+    table = made.matrix().table  # tested as [swap] says
+    assert set(table["test"]) == {"RK4"}
+    assert table["seeds"].sum() == 4
+
+
+def test_a_reproduction_takes_the_runs_of_the_sweep_in_its_folder(made: SweepStore) -> None:
+    run = made.runs[0]
+    context = ReproductionContext(made.folder, show_progress=pytest.fail)
+    assert context.train_run("another-name", run.config).folder == made.run_folder(run)
+    assert not (made.folder / "runs" / "another-name").exists()
 
 
 @pytest.mark.parametrize("name", ["checkpoint.safetensors", "config.toml", "result"])
@@ -182,6 +194,17 @@ def test_processes_and_dask_give_the_table_of_this_process(
         weights = [Run.open(s.run_folder(run)).trained.weights for s in tables]
         for name, value in weights[0].items():
             assert all(np.array_equal(value, each[name]) for each in weights[1:]), name
+
+
+def test_a_worker_of_another_version_that_joins_later_leaves(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    left = list[str]()
+    worker = SimpleNamespace(close="close", loop=SimpleNamespace())
+    worker.loop.add_callback = lambda what, reason: left.append(f"{what}: {reason}")
+    _dask._begin("0.0.0", worker)
+    assert "0.0.0 where the sweep is" in left[0]
+    assert "this worker leaves" in capsys.readouterr().err
 
 
 @pytest.mark.slow

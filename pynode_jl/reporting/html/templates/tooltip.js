@@ -47,6 +47,7 @@ function searchField(hint) {
   const field = document.createElement("input");
   field.type = "search";
   field.placeholder = hint;
+  field.size = Math.max(20, hint.length);
   return field;
 }
 
