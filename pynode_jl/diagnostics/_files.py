@@ -1,4 +1,4 @@
-"""Swap reports and certificates in files: JSON, with numbers that are not finite by their names."""
+"""Swap reports, matrices and certificates in files: JSON, with numbers that are not finite by their names."""
 
 from __future__ import annotations
 
