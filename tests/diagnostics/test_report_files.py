@@ -1,4 +1,4 @@
-"""Swap reports, matrices and certificates: what is written is read, and what was not written is refused."""
+"""Reports, matrices, certificates: what is written is read, and what was not written is refused."""
 
 from __future__ import annotations
 

@@ -195,14 +195,16 @@ def log_locator(low: float, high: float) -> LogLocator:
 
 
 def say_ranges(figure: Figure, axes: Iterable[Axes]) -> None:
-    """Say above a figure's legend that its panels' axes differ, if they do by more than a factor."""
+    """Say above a figure's legend that its panels' axes differ by more than a factor, if so."""
     spans = [float(np.ptp(ax.get_xlim())) for ax in axes]
     if max(spans) > _ALIKE * min(spans):
         # Twice: 870, and not 8.7e+02.
         least, most = (f"{float(f'{each:.2g}'):g}" for each in (min(spans), max(spans)))
         note = f"The panels' axes differ: they span {least} to {most}."
         # As a part of the legend it has room of its own: a label of the figure would lie under it.
-        figure.legends[-1].set_title(note, prop={"size": 8.5})
+        legend = figure.legends[-1]
+        legend.set_title(note)
+        legend.get_title().set_fontsize(8.5)
 
 
 def class_colour(label: int) -> str:
