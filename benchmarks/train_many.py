@@ -1,9 +1,10 @@
 """Seeds a minute, trained together and one by one.
 
-One process, pinned to one core, one thread. The two ways take turns, and what is compared is the
-median of the ratios within a turn. Compilation is left out. Results are checked to be the same.
+One process, pinned to one core, one thread, or on a GPU. The two ways take turns, and what is
+compared is the median of the ratios within a turn. Compilation is left out. Results are checked to
+be the same.
 
-    python benchmarks/train_many.py [--seeds 16] [--iterations 100] [--repeats 5] [--core 0]
+    python benchmarks/train_many.py [--device gpu] [--seeds 16] [--iterations 100] [--repeats 5]
 """
 
 from __future__ import annotations
@@ -18,15 +19,18 @@ from typing import Any
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--seeds", type=int, default=16)
     parser.add_argument("--iterations", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)))
     arguments = parser.parse_args()
-    # Before anything makes threads.
-    os.sched_setaffinity(0, {arguments.core})
+    if arguments.device == "cpu":
+        # Before anything makes threads.
+        os.sched_setaffinity(0, {arguments.core})
     import pynode_jl as pn
 
+    backend = pn.get_backend("jax", arguments.device)
     spheres = pn.concentric_spheres(dim=2)
     paper, small = pn.Model(pn.ConvField1d(2), classes=2), pn.Model(pn.MLP(2, width=8), classes=2)
     cases = [(f"Sphere 2D, h = 1/{n}", paper, n, 128) for n in (2, 4, 8, 16)]
@@ -42,20 +46,22 @@ def main() -> None:
             )
             for seed in range(arguments.seeds)
         ]
-        print(in_turns(label, *ways(model, spheres, recipes), arguments), flush=True)
+        print(in_turns(label, *ways(model, spheres, recipes, backend), arguments), flush=True)
 
 
-def ways(model: Any, data: Any, recipes: list[Any]) -> tuple[Callable[[], Any], Callable[[], Any]]:
+def ways(
+    model: Any, data: Any, recipes: list[Any], backend: Any
+) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """One by one, and together; both compiled."""
     import numpy as np
 
     import pynode_jl as pn
 
     def alone() -> list[Any]:
-        return [pn.train(model, data, recipe, backend="jax") for recipe in recipes]
+        return [pn.train(model, data, recipe, backend=backend) for recipe in recipes]
 
     def together() -> list[Any]:
-        return pn.train_many(model, data, recipes, backend="jax")
+        return pn.train_many(model, data, recipes, backend=backend)
 
     for one, other in zip(alone(), together(), strict=True):
         np.testing.assert_allclose(one.history.loss, other.history.loss, rtol=1e-3)

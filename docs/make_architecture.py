@@ -20,7 +20,7 @@ PACKAGE = "pynode_jl"
 
 #: From the bottom up: what a layer is, and its packages and modules. Imports go to lower layers.
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("errors", ("errors",)),
+    ("errors", ("errors", "_version")),
     ("arguments, files", ("_validation", "_io", "_display")),
     ("seeds, intervals", ("seeding", "proportions")),
     ("resampling", ("resampling",)),
@@ -141,6 +141,7 @@ _COLUMNS = {
     "datasets": 2,
     "tasks": 2,
     "proportions": 3,
+    "_version": 3,
     "_io": 4,
     "_display": 5,
 }

@@ -20,6 +20,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from pynode_jl._display import provide
+from pynode_jl._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from pynode_jl.backends import SGD as SGD
@@ -138,7 +139,7 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__version__ = "0.1.0"
+
 __all__ = sorted(_HOME_OF)
 
 

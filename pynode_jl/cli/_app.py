@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pynode_jl._version import __version__
 from pynode_jl.cli._adapt import adapt, critical
 from pynode_jl.cli._certify import certify
 from pynode_jl.cli._commands import add_command, new_app
@@ -27,9 +28,8 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        names = ("pynode-jl", "jax", "numpy")
-        versions = ", ".join(f"{name} {version(name)}" for name in names)
-        typer.echo(f"{versions}, Python {platform.python_version()}")
+        others = ", ".join(f"{name} {version(name)}" for name in ("jax", "numpy"))
+        typer.echo(f"pynode-jl {__version__}, {others}, Python {platform.python_version()}")
         raise typer.Exit
 
 

@@ -38,6 +38,7 @@ def precompile(
 ) -> None:
     """Compile solvers ahead of time: seconds for a solver, a minute for an implicit one."""
     from pynode_jl.backends.julia import build_images, solvers_by_library
+    from pynode_jl.reporting.formats import counted
 
     libraries = solvers_by_library(wanted or ())
     images = []
@@ -45,7 +46,8 @@ def precompile(
         for image in build_images(libraries, jobs=jobs):
             done(image.library)
             images.append(image)
-            made = f"{len(image.solvers)} solvers, {image.seconds:.0f} s, {image.megabytes:.0f} MB"
+            made = f"{counted(len(image.solvers), 'solver')}, {image.seconds:.0f} s"
+            made += f", {image.megabytes:.0f} MB"
             note(f"{image.library}: {image.problem or made}")
     whole = [image for image in images if not image.problem]
     compiled = sum(len(image.solvers) for image in whole)
@@ -55,7 +57,7 @@ def precompile(
     )
     show(
         lambda: [image._asdict() for image in images],
-        f"{compiled} solvers compiled in {seconds:.0f} s, {megabytes:.0f} MB",
+        f"{counted(compiled, 'solver')} compiled in {seconds:.0f} s, {megabytes:.0f} MB",
     )
     if len(whole) < len(images):
         raise typer.Exit(int(ExitCode.FAILED))

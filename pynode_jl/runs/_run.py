@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 from pynode_jl._display import Drawn
 from pynode_jl._io import check_room, read_json, user_path, write_json, write_text
+from pynode_jl._version import __version__
 from pynode_jl.backends import Backend, BackendLike, get_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics import SwapReport, swap
@@ -72,7 +73,7 @@ if TYPE_CHECKING:
 _SECONDS_BETWEEN_SAVES = 5.0
 # A swap's files are smaller.
 _SWAP_BYTES = 2**16
-_PACKAGES = ("pynode-jl", "jax", "jaxlib", "diffrax", "optax", "numpy", "pandas", "matplotlib")
+_PACKAGES = ("jax", "jaxlib", "diffrax", "optax", "numpy", "pandas", "matplotlib")
 
 
 class Run(Drawn, Predicting):
@@ -357,7 +358,9 @@ class Run(Drawn, Predicting):
         return recorded_fingerprint(path) if has_file(self.folder, CHECKPOINT) else ""
 
     def _environment(self) -> dict[str, object]:
-        versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+        # Its own from the source: that may be on the path and not installed.
+        versions = {"pynode-jl": __version__}
+        versions |= {name: importlib.metadata.version(name) for name in _PACKAGES}
         remarks = self.dataset.remarks
         return {
             "python": sys.version.split()[0],

@@ -208,15 +208,21 @@ def _read(values: Mapping[str, Any], folder: Path) -> Sweep:
     base = Config()
     if "base" in values:
         base = Config.from_toml(folder / user_path("base", values["base"]))
-    if "run" in values:
-        base = base.changed(dict(_dotted(values["run"])))
-    return Sweep(
+    sweep = Sweep(
         base,
         values.get("grid", {}),
         values.get("zip", ()),
         values.get("points", ()),
         values.get("name", ""),
-    ).with_paths_from(folder)
+    )
+    if "run" in values:
+        common = dict(_dotted(values["run"]))
+        try:
+            base = base.changed(common)
+        except PyNODEError:
+            # It may be whole with an axis alone: test solvers that go with the solvers of a grid.
+            base = base.changed(common | next(sweep._combinations(), {}))
+    return dataclasses.replace(sweep, base=base).with_paths_from(folder)
 
 
 def _dotted(table: object) -> Iterator[tuple[str, Any]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from array_api_compat import device
 
 from pynode_jl._validation import class_count, flag, items, real_number
 from pynode_jl.errors import DataError, InvalidValueError
@@ -99,7 +100,7 @@ class Classification(Task):
         if not self.class_weights:
             return super().loss(outputs, targets)
         xp, losses = namespace(outputs), self.losses(outputs, targets)
-        each = xp.asarray(self.class_weights, dtype=outputs.dtype)
+        each = xp.asarray(self.class_weights, dtype=outputs.dtype, device=device(outputs))
         member = xp.astype(self._of_label(outputs, targets), outputs.dtype)
         weights = xp.sum(member * each, axis=1)
         return xp.sum(weights * losses) / xp.sum(weights)
@@ -120,4 +121,5 @@ class Classification(Task):
 
     def _of_label(self, outputs: Any, targets: Any) -> Any:
         xp = namespace(outputs)
-        return xp.arange(outputs.shape[1])[None, :] == targets[:, None]
+        labels = xp.arange(outputs.shape[1], device=device(outputs))
+        return labels[None, :] == targets[:, None]

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 import pynode_jl as pn
+import pynode_jl.jax
 import pynode_jl.torch
 from pynode_jl.backends import Adam, get_backend
 from pynode_jl.dlpack import as_jax, as_numpy, as_torch
@@ -194,3 +195,86 @@ def test_a_model_made_here_runs_as_a_module_there() -> None:
     )
     np.testing.assert_allclose(own.logits, exact.logits, atol=1e-5)
     assert jnp.asarray(own.logits).dtype == jnp.float32
+
+
+class Counting(nn.Module):
+    """A field that no reader can take over: it counts its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 2))
+        self.calls = 0
+
+    def forward(self, t: Any, y: Any) -> Any:
+        self.calls += 1
+        return self.net(y)
+
+
+@pytest.mark.parametrize("counts", [False, True], ids=["read", "run in torch"])
+def test_a_module_that_lives_there_is_judged(counts: bool) -> None:
+    torch.manual_seed(0)
+    head = nn.Linear(2, 2)
+    random = np.random.default_rng(0)
+    x, labels = random.normal(size=(64, 2)).astype(np.float32), random.integers(0, 2, 64)
+    field, tables = Counting(), {}
+    # Without its counter it is a plain chain of layers.
+    judged = field if counts else field.net
+    for device in ("cpu", "cuda"):
+        report = pynode_jl.torch.swap(
+            judged.to(device), head.to(device), torch.tensor(x, device=device),
+            torch.tensor(labels, device=device), solver=Solver("Euler", dt=1 / 4),
+        )  # fmt: skip
+        tables[device] = report.table
+    here, there = tables["cpu"], tables["cuda"]
+    assert list(here["label"]) == list(there["label"])
+    np.testing.assert_allclose(there["accuracy"], here["accuracy"], atol=1 / 64 + 1e-9)
+
+
+@pytest.mark.parametrize("name", ["regression", "trajectory", "density"])
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_every_task_is_judged_there(backend: str, name: str) -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(96, 2)).astype(np.float32)
+    task, y = {
+        "regression": (pn.Regression(1), x[:, :1] ** 2),
+        "trajectory": (pn.Trajectory((0.5, 1.0)), np.stack([x, -x], 1)),
+        "density": (pn.Density(), None),
+    }[name]  # fmt: skip
+    data = pn.Dataset.from_arrays(x, y, task=task)
+    model = pn.Model(MLP(2, width=8), task=task)
+    recipe = pn.Recipe(Solver("Euler", dt=1 / 4), iterations=5, batch_size=16)
+    found = [
+        pn.train(model, data, recipe, backend=get_backend(backend, device))
+        for device in ("cpu", "gpu")
+    ]
+    np.testing.assert_allclose(found[1].history.loss, found[0].history.loss, rtol=1e-4)
+    here, there = (
+        pn.certify(found[0], data, samples=8, backend=get_backend(backend, device))
+        for device in ("cpu", "gpu")
+    )
+    assert here.verdict.kind == there.verdict.kind
+
+
+def test_events_stay_there() -> None:
+    t0 = torch.tensor(0.0, dtype=torch.float64, device="cuda")
+    start = torch.tensor([1.0], dtype=torch.float64, device="cuda", requires_grad=True)
+    t, y = pynode_jl.torch.odeint_event(
+        lambda t, y: -y, start, t0, event_fn=lambda t, y: y[0] - 0.5, rtol=1e-10, atol=1e-10
+    )
+    assert (t.device.type, y.device.type) == ("cuda", "cuda")
+    np.testing.assert_allclose(t.detach().cpu(), np.log(2), rtol=1e-8)
+    t.backward()
+    np.testing.assert_allclose(start.grad.cpu(), [1.0], rtol=1e-6)
+
+
+def test_jaxs_front_end_solves_there() -> None:
+    def end(y0: Any, scale: Any) -> Any:
+        times = jnp.linspace(0.0, 1.0, 3)
+        return pynode_jl.jax.odeint(lambda y, t, k: -k * y, y0, times, scale, method="Tsit5")[-1]
+
+    gradient = jax.jit(jax.grad(lambda *values: end(*values).sum(), argnums=(0, 1)))
+    y0, scale = (jax.device_put(np.float32(v), jax.devices("gpu")[0]) for v in ([1.0, 2.0], 0.5))
+    to_y0, to_scale = gradient(y0, scale)
+    assert to_y0.devices() == {jax.devices("gpu")[0]}
+    np.testing.assert_allclose(to_y0, np.exp(-0.5) * np.ones(2), rtol=1e-4)
+    np.testing.assert_allclose(to_scale, -3 * np.exp(-0.5), rtol=1e-4)

@@ -22,7 +22,8 @@ from pynode_jl.errors import InvalidValueError
 
 @pytest.fixture(autouse=True)
 def _x64() -> Iterator[None]:
-    with jax.enable_x64(True):
+    """Arrays of JAX are in the host's memory (tests/backends/test_gpu.py has those of a GPU)."""
+    with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
         yield
 
 

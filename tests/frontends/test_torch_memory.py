@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import os
 import subprocess
 import sys
 import weakref
@@ -175,7 +176,7 @@ else:
     child()
 """
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program],
+        [sys.executable, "-W", "ignore", "-c", program], env=os.environ | {"JAX_PLATFORMS": "cpu"},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     code = {"return": 0, "sys.exit(3)": 3, "work()": 1}[end]

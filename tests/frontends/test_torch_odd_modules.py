@@ -412,7 +412,9 @@ def test_odd_modules_are_torchdiffeqs_or_refused(name: str) -> None:
     made, changes = ODD[name]()
     made = made if name == "lazy" else made.to(F64)
     y0 = torch.randn(3, 2, dtype=F64)
-    assert compare(made, y0) == ("refused" if "y overwritten" in name else "equal")
+    # torch itself refuses the wrapper of a module in the host's memory where GPUs are.
+    refused = "y overwritten" in name or (name == "in parallel" and torch.cuda.is_available())
+    assert compare(made, y0) == ("refused" if refused else "equal")
     for change in changes:
         change(made)
         assert compare(made, y0) == "equal"

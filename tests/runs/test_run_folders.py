@@ -4,6 +4,7 @@ of the disk."""
 from __future__ import annotations
 
 import errno
+import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -18,9 +19,11 @@ from typing import Any
 import damage
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import pynode_jl as pn
 from pynode_jl._io import read_json
+from pynode_jl.cli._app import app
 from pynode_jl.errors import (
     BackendLacksSolverError,
     ConfigError,
@@ -61,6 +64,24 @@ def copied(run: Run, folder: Path, config: Config = CONFIG) -> Run:
     for name in ("checkpoint.safetensors", "environment.json", "config.toml"):
         (folder / name).write_bytes((run.folder / name).read_bytes())
     return made
+
+
+def test_a_source_tree_on_the_path_needs_no_installation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name in {"pynode-jl", "pynode_jl"}:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    run = Run.create(CONFIG, tmp_path / "run")
+    run.train()
+    assert run.environment["packages"]["pynode-jl"] == pn.__version__
+    shown = CliRunner().invoke(app, ["--version"])
+    assert (shown.exit_code, pn.__version__ in shown.output) == (0, True)
 
 
 # One configuration

@@ -139,3 +139,16 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("[grid")
     with pytest.raises(SweepError, match="readable"):
         Sweep.load(tmp_path / "bad.toml")
+
+
+def test_a_base_may_be_whole_with_an_axis_alone() -> None:
+    """AutoTsit5 only adapts its steps, which the default training solver does not."""
+    values = {"run": {"backend": "julia", "swap": {"solvers": ["AutoTsit5"]}}}
+    axis = {"grid": {"train.solver": ["Tsit5:tol=1e-3", "DP5:tol=1e-3"]}}
+    assert [run.config.swap.solvers for run in Sweep.from_dict(values | axis).runs] == (
+        [("AutoTsit5",)] * 2
+    )
+    with pytest.raises(PyNODEError, match="AutoTsit5"):
+        Sweep.from_dict(values | {"grid": {"seed": [0, 1]}})
+    with pytest.raises(PyNODEError, match=r"trian"):
+        Sweep.from_dict({"run": {"trian.iterations": 3}} | axis)

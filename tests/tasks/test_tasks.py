@@ -207,3 +207,19 @@ def test_every_task_of_configurations_says_what_it_is() -> None:
         options = task.to_dict()
         assert options.pop("kind") == kind
         assert TASKS[kind](**options) == task
+
+
+@pytest.mark.parametrize("task", [
+    pn.Classification(3), pn.Classification(3, class_weights=(1, 4, 0.5)), pn.Regression(2),
+    pn.Trajectory((0.4, 1.1)), pn.Density(),
+], ids=str)  # fmt: skip
+def test_what_a_task_makes_lies_where_the_outputs_are(task: Any) -> None:
+    """Torch's "meta" device stands for a GPU: it refuses arrays of another device as one does."""
+    shape = (8, 2, 2) if isinstance(task, pn.Trajectory) else (8, 3)
+    outputs = torch.empty(shape, dtype=torch.float64, device="meta")
+    targets = {
+        pn.Classification: torch.empty(8, dtype=torch.int64, device="meta"),
+        pn.Density: None,
+    }.get(type(task), outputs)  # fmt: skip
+    assert task.loss(outputs, targets).device == outputs.device
+    assert task.scores(outputs, targets).device == outputs.device

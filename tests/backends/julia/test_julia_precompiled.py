@@ -111,7 +111,7 @@ def test_a_fresh_process_compiles_nothing(tmp_path: Path) -> None:
     assert compiled == []
     assert max(before) > 1
     cli = "from pynode_jl.cli import main; main()"
-    assert "1 solvers, " in run("-c", cli, "julia", "precompile", "VCABM3")
+    assert "1 solver compiled in " in run("-c", cli, "julia", "precompile", "VCABM3")
     compiled, after = json.loads(run("-c", SOLVE).splitlines()[-1])
     assert compiled == ["VCABM3"]
     assert max(after) < 0.5
