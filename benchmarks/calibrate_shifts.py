@@ -10,26 +10,19 @@ docs/calibration_shifts.csv.
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 import time
-import warnings
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from rich.progress import track
+from calibration import ROOT, calibrate, decisive_solver, rates
 
-ROOT = Path(__file__).resolve().parents[1]
+from pynode_jl.backends import get_backend
+from pynode_jl.diagnostics import SwapReport, swap
+
 sys.path.insert(0, str(ROOT / "tests"))
 
-from verdict_models import RandomRegression, random_regression  # noqa: E402
-
-from pynode_jl.backends import get_backend  # noqa: E402
-from pynode_jl.diagnostics import SwapReport, swap  # noqa: E402
-from pynode_jl.proportions import lower_bound, upper_bound  # noqa: E402
-from pynode_jl.solvers import Solver  # noqa: E402
+from verdict_models import RandomRegression, random_regression
 
 MARGIN = 0.1
 
@@ -61,12 +54,9 @@ def judged(seed: int) -> dict[str, object]:
 
 def finer_shift(drawn: RandomRegression, report: SwapReport) -> float:
     """The true shift under the finer solve that decided; nan where none did."""
-    verdict = report.verdict
-    if verdict.reason != "finer" or verdict.decisive is None:
+    solver = decisive_solver(report)
+    if report.verdict.reason != "finer" or solver is None:
         return math.nan
-    row = report.table[report.table["label"] == verdict.decisive.label].iloc[0]
-    name, size = str(row["test_solver"]), float(row["step"])
-    solver = Solver(name, dt=size) if row["fixed"] else Solver(name, rtol=size, atol=size)
     trained, task = drawn.trained, drawn.trained.model.task
     found = get_backend("jax").evaluate(trained.model, trained.weights, drawn.pool, solver)
     changes = task.changes(drawn.answers, found.outputs, drawn.pool_targets)
@@ -97,40 +87,8 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
             told & (rows["samples"] == n),
             outside,
         )
-    table = []
-    for name, (those, wrong) in cases.items():
-        total, count = int(those.sum()), int((those & wrong).sum())
-        table.append(
-            {
-                "case": name,
-                "models": total,
-                "so": count,
-                "share": count / max(total, 1),
-                "low": float(lower_bound(count, total, 0.025)),
-                "high": float(upper_bound(count, total, 0.025)),
-            }
-        )
-    return pd.DataFrame(table)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--models", type=int, default=400)
-    parser.add_argument("--first", type=int, default=0, help="seed of the first model")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs")
-    arguments = parser.parse_args()
-    warnings.simplefilter("ignore", RuntimeWarning)  # explosive solves overflow
-    np.seterr(all="ignore")
-    seeds = range(arguments.first, arguments.first + arguments.models)
-    rows = pd.DataFrame([judged(seed) for seed in track(seeds, "regressions")])
-    print(pd.crosstab(rows["samples"], rows["verdict"]).to_string())
-    print(pd.crosstab(rows["kind"], rows["verdict"]).to_string())
-    formats = dict.fromkeys(("share", "low", "high"), "{:.1%}".format)
-    print(summary(rows).to_string(index=False, formatters=formats))
-    print(f"{rows['seconds'].sum():.0f} s in swaps, {rows['seconds'].median():.2f} s the median")
-    path = arguments.out / "calibration_shifts.csv"
-    rows.drop(columns="seconds").to_csv(path, index=False, float_format="%.5g")
+    return rates(cases, "so")
 
 
 if __name__ == "__main__":
-    main()
+    calibrate(judged, summary, 400, "calibration_shifts.csv")

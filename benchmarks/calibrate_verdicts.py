@@ -9,25 +9,20 @@ the table of docs/results.md and writes docs/calibration.png and docs/calibratio
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rich.progress import track
+from calibration import ROOT, calibrate, decisive_solver, rates
 
-ROOT = Path(__file__).resolve().parents[1]
+from pynode_jl.backends import get_backend
+from pynode_jl.diagnostics import SwapReport, swap
+
 sys.path.insert(0, str(ROOT / "tests"))
 
-from verdict_models import RandomModel, random_model  # noqa: E402
-
-from pynode_jl.backends import get_backend  # noqa: E402
-from pynode_jl.diagnostics import SwapReport, swap  # noqa: E402
-from pynode_jl.proportions import lower_bound, upper_bound  # noqa: E402
-from pynode_jl.solvers import Solver  # noqa: E402
+from verdict_models import RandomModel, random_model
 
 MARGIN = 0.03
 
@@ -55,17 +50,9 @@ def judged(seed: int) -> dict[str, object]:
 
 def finer_rate(model: RandomModel, report: SwapReport) -> float:
     """The true rate under the finer solve that decided; nan where none did."""
-    verdict = report.verdict
-    if verdict.reason not in ("finer", "class") or verdict.decisive is None:
+    verdict, solver = report.verdict, decisive_solver(report)
+    if verdict.reason not in ("finer", "class") or solver is None:
         return float("nan")
-    table = report.table
-    rows = table[table["label"] == verdict.decisive.label]
-    if rows.empty:
-        return float("nan")
-    row = rows.iloc[0]
-    size = float(row["step"])
-    name = str(row["test_solver"])
-    solver = Solver(name, dt=size) if row["fixed"] else Solver(name, rtol=size, atol=size)
     trained = model.trained
     answers = get_backend("jax").evaluate(trained.model, trained.weights, model.pool, solver)
     changed = answers.predictions != model.answers
@@ -81,26 +68,17 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     also = (rows["class_rate"] > MARGIN) | (rows["finer_rate"] > MARGIN)
     large = (rows["samples"] >= 1000) & ~rows["rate"].between(MARGIN / 2, 2 * MARGIN)
     asked = ~rows["verdict"].isin(["untrained", "overfitted", "failed", "non-finite"])
+    called = rows["verdict"]
     cases = {
-        "flips above the margin: called valid": (exceeds, "valid"),
-        "flips within the margin: called tied": (~exceeds & ~also, "tied"),
-        "the same, classes and finer solves disregarded": (~exceeds, "tied"),
-        "n >= 1000, flips outside [margin/2, 2 margin]: undecided": (large & asked, "undecided"),
+        "flips above the margin: called valid": (exceeds, called == "valid"),
+        "flips within the margin: called tied": (~exceeds & ~also, called == "tied"),
+        "the same, classes and finer solves disregarded": (~exceeds, called == "tied"),
+        "n >= 1000, flips outside [margin/2, 2 margin]: undecided": (
+            large & asked,
+            called == "undecided",
+        ),
     }
-    table = []
-    for name, (those, verdict) in cases.items():
-        total, wrong = int(those.sum()), int((rows.loc[those, "verdict"] == verdict).sum())
-        table.append(
-            {
-                "case": name,
-                "models": total,
-                "so called": wrong,
-                "share": wrong / max(total, 1),
-                "low": float(lower_bound(wrong, total, 0.025)),
-                "high": float(upper_bound(wrong, total, 0.025)),
-            }
-        )
-    return pd.DataFrame(table)
+    return rates(cases, "so called")
 
 
 def draw(rows: pd.DataFrame, path: Path) -> None:
@@ -143,26 +121,6 @@ def draw(rows: pd.DataFrame, path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--models", type=int, default=1200)
-    parser.add_argument("--first", type=int, default=0, help="seed of the first model")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs")
-    arguments = parser.parse_args()
-    warnings.simplefilter("ignore", RuntimeWarning)  # explosive solves overflow
-    seeds = range(arguments.first, arguments.first + arguments.models)
-    rows = pd.DataFrame([judged(seed) for seed in track(seeds, "models")])
-    print(pd.crosstab(rows["samples"], rows["verdict"]).to_string())
-    print(pd.crosstab(rows["kind"], rows["verdict"]).to_string())
-    table = summary(rows)
-    formats = dict.fromkeys(("share", "low", "high"), "{:.1%}".format)
-    print(table.to_string(index=False, formatters=formats))
-    print(f"{rows['seconds'].sum():.0f} s in swaps, {rows['seconds'].median():.2f} s the median")
-    rows.drop(columns="seconds").to_csv(
-        arguments.out / "calibration.csv", index=False, float_format="%.5g"
-    )
-    draw(rows, arguments.out / "calibration.png")
-
-
 if __name__ == "__main__":
-    main()
+    made, folder = calibrate(judged, summary, 1200, "calibration.csv")
+    draw(made, folder / "calibration.png")

@@ -183,8 +183,8 @@ class BackendUnavailableError(PyNODEError):
     """A backend that is not installed or not found."""
 
 
-class MissingDependencyError(BackendUnavailableError):
-    """An optional package that is not installed.
+class MissingDependencyError(BackendUnavailableError, ImportError):
+    """An optional package that is not installed: an `ImportError`, as Python's own is.
 
     Attributes:
         package: its name.

@@ -7,30 +7,16 @@ does not follow a rule yet. They only shrink: a test fails, too, where a row is 
 from __future__ import annotations
 
 import ast
-import importlib.util
 import re
-import sys
 from collections import defaultdict
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
 
 import pytest
+from docs_scripts import load_docs_script
 
-
-def load_script() -> Any:
-    path = Path(__file__).parents[1] / "docs" / "make_architecture.py"
-    spec = importlib.util.spec_from_file_location("make_architecture", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-architecture = load_script()
+architecture = load_docs_script("make_architecture")
 MODULES = architecture.modules()
 IMPORTS = architecture.imports()
 UNIT = architecture.unit

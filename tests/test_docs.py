@@ -11,16 +11,15 @@ The cells of tutorials run when `make docs` builds the site, which also follows 
 from __future__ import annotations
 
 import ast
-import importlib.util
 import re
 import shlex
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from docs_scripts import load_docs_script
 
 import pynode_jl as pn
 from pynode_jl.paper import REPRODUCTIONS
@@ -63,19 +62,7 @@ def blocks(document: Path) -> Iterator[Block]:
         yield Block(found["language"].strip(), found["text"], why, line)
 
 
-def load_generator() -> Any:
-    spec = importlib.util.spec_from_file_location(
-        "generated_pages", ROOT / "docs" / "generated_pages.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-generated = load_generator()
+generated = load_docs_script("generated_pages")
 
 
 def anchors(document: Path) -> set[str]:

@@ -148,6 +148,7 @@ def test_every_figure_of_the_package_shows_itself() -> None:
     png, size = drawn._repr_png_()  # type: ignore[attr-defined]
     width, _ = struct.unpack(">II", png[16:24])
     assert width == pytest.approx(size["width"] * 160 / 96, abs=2)
+    assert "loss" in size["alt"]
 
 
 def test_reprs_are_short_and_say_what_matters() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from pynode_jl._io import write_text
+from pynode_jl.cli._commands import Check, exit_by_verdict
 from pynode_jl.cli._console import frame_table, note, show
 from pynode_jl.cli._running import (
     Settings,
@@ -51,6 +52,7 @@ def adapt(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from the file's on.")] = 1,
     setting: Settings = None,
+    check: Check = False,
 ) -> None:
     """Adapt the step or tolerance while training; run again, it resumes."""
     import pandas as pd
@@ -87,6 +89,8 @@ def adapt(
     )
     _show_adapted(wanted, table, task)
     note(f"table and traces: {out / wanted}.csv, {paths[0]}")
+    if check:
+        exit_by_verdict(table["verdict"])
 
 
 def critical(

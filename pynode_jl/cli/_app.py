@@ -34,9 +34,9 @@ def _print_version(wanted: bool) -> None:
 
 
 @app.callback(
-    epilog="Exit status: 0 done, 1 failed, 2 refused, 130 interrupted; with --check, 3 tied,"
-    " 4 undecided, 5 no verdict. Results go to standard output, all else to standard error."
-    " PYNODE_BACKEND chooses a backend. `pynode-jl COMMAND -h` has examples."
+    epilog="Exit status: 0 done, 1 failed, 2 refused, 130 interrupted (143 by SIGTERM);"
+    " with --check, 3 tied, 4 undecided, 5 no verdict. Results go to standard output, all else to"
+    " standard error. PYNODE_BACKEND chooses a backend. `pynode-jl COMMAND -h` has examples."
 )
 def pynode(
     version: Annotated[
@@ -55,6 +55,7 @@ add_command(
     init,
     "pynode-jl init",
     "pynode-jl init moons.toml --data moons --field mlp",
+    "pynode-jl init plums.toml --data plums.csv",
     "pynode-jl init --schema > schema.json",
 )
 add_command(

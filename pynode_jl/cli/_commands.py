@@ -22,7 +22,7 @@ class ExitCode(IntEnum):
     TIED = 3  # with --check
     UNDECIDED = 4  # with --check
     NO_VERDICT = 5  # with --check: untrained, overfitted, not finite, failed
-    INTERRUPTED = 130  # as shells have it: 128 + SIGINT
+    INTERRUPTED = 130  # as shells have it: 128 + SIGINT; 143 by SIGTERM, 129 by SIGHUP
 
 
 _OUTPUT = (

@@ -17,7 +17,7 @@ def init(
     path: Annotated[Path, typer.Argument(callback=expanded, help="The TOML file to write.")] = Path(
         "run.toml"
     ),
-    data: Annotated[str, typer.Option(help="The data set.")] = "spheres",
+    data: Annotated[str, typer.Option(help="A data set, or a file: .csv, .npz.")] = "spheres",
     field: Annotated[
         str | None, typer.Option(help="The field; default: one that suits the data.")
     ] = None,
@@ -28,7 +28,10 @@ def init(
         ),
     ] = False,
 ) -> None:
-    """Write a starter configuration: every key, its default, and what it says."""
+    """Write a starter configuration: every key, its default, and what it says.
+
+    Of a CSV file the last column becomes the target; change that in what is written.
+    """
     from pynode_jl.errors import OutputError
     from pynode_jl.runs import config_schema, starter_toml
 

@@ -1,4 +1,4 @@
-"""Ctrl-C: state is kept, a line says how to go on, and the process ends without unwinding."""
+"""Ctrl-C, SIGTERM, SIGHUP: state is kept, a line says how to go on, nothing unwinds."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-_INTERRUPTED = 130  # `ExitCode.INTERRUPTED`; its module imports what Ctrl-C may meet
+# Of Ctrl-C; of a scheduler, `kill` or `timeout`; of a terminal that is closed.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SHOW_CURSOR = "\x1b[?25h"
 _RESUME = "Stopped. Run the same command again to resume from the last checkpoint."
 _WAIT = "Stopping once state is kept. Press Ctrl-C again to stop at once."
+_WAIT_OTHER = "Stopping once state is kept. Another signal stops at once."
 
 
 class _State:
@@ -19,23 +21,26 @@ class _State:
 
     checkpoints = False  # it keeps some
     training = False  # it keeps one where it is asked to stop
-    asked = False
+    asked: int | None = None  # the signal that asked for an end
 
 
 def listen() -> None:
-    """Take Ctrl-C, unless whoever started us has it ignored, as nohup does."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, lambda *_: _interrupted())
+    """Take these signals, unless whoever started us has one ignored, as nohup does."""
+    for each in _SIGNALS:
+        if signal.getsignal(each) in (signal.default_int_handler, signal.SIG_DFL):
+            signal.signal(each, lambda number, _: _interrupted(number))
 
 
 @contextmanager
 def training() -> Iterator[None]:
-    """While it lasts Ctrl-C is a request, which `stop_if_asked` grants."""
+    """While it lasts a signal is a request, which `stop_if_asked` grants."""
     _State.checkpoints = _State.training = True
     try:
         yield
     finally:
         _State.training = False
+    if _State.asked is not None:  # after the last chunk; all is kept
+        leave()
 
 
 def keeps_checkpoints() -> None:
@@ -44,17 +49,17 @@ def keeps_checkpoints() -> None:
 
 
 def stop_if_asked() -> None:
-    """End the training if Ctrl-C was pressed: whoever trains keeps its state.
+    """End the training if that was asked for: whoever trains keeps its state.
 
     Raises:
         KeyboardInterrupt: it was.
     """
-    if _State.asked:
+    if _State.asked is not None:
         raise KeyboardInterrupt
 
 
 def leave() -> None:
-    """End at once, from wherever Ctrl-C finds us.
+    """End at once, from wherever a signal finds us; the status is 128 and the signal's number.
 
     No exception unwinds: raised in a callback of JAX's garbage collection it would be swallowed,
     and Python would take down what XLA's threads still compute with, which crashes. Files are whole
@@ -63,14 +68,15 @@ def leave() -> None:
     with suppress(Exception):  # whoever read it has gone, or a print is under way
         sys.stdout.flush()
     _say(_RESUME if _State.checkpoints else "Stopped.")
-    os._exit(_INTERRUPTED)
+    # Without one it was a KeyboardInterrupt that Julia or Typer raised.
+    os._exit(128 + (_State.asked or signal.SIGINT))
 
 
-def _interrupted() -> None:
-    if not _State.training or _State.asked:
+def _interrupted(number: int) -> None:
+    again, _State.asked = _State.asked is not None, number
+    if again or not _State.training:
         leave()
-    _State.asked = True
-    _say(_WAIT)
+    _say(_WAIT if number == signal.SIGINT else _WAIT_OTHER)
 
 
 def _say(text: str) -> None:

@@ -10,6 +10,7 @@ from pynode_jl._validation import choice, text
 from pynode_jl.datasets._annuli import annuli as annuli
 from pynode_jl.datasets._cifar10 import cifar10 as cifar10
 from pynode_jl.datasets._circles import circles as circles
+from pynode_jl.datasets._columns import csv_columns as csv_columns
 from pynode_jl.datasets._dataset import Dataset as Dataset
 from pynode_jl.datasets._diabetes import diabetes as diabetes
 from pynode_jl.datasets._digits import digits as digits
@@ -41,6 +42,7 @@ __all__ = [
     "cifar10",
     "circles",
     "concentric_spheres",
+    "csv_columns",
     "diabetes",
     "digits",
     "load",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,11 @@ def read_csv(argument: str, path: object, separator: str, header: bool) -> pd.Da
     file = user_path(argument, path)
     try:
         content = read_text(file)
+    except InputError as cause:
+        found = isinstance(cause.__cause__, UnicodeDecodeError)
+        hint = f"{_OTHERWISE} {cause.hint}" if found else cause.hint
+        raise DataError(argument, str(file), cause.expected, hint) from cause
+    try:
         first = next(filter(None, csv.reader(io.StringIO(content), delimiter=separator)), [])
         _check_first(argument, str(file), first, separator, header)
         with warnings.catch_warnings():
@@ -71,9 +77,25 @@ def read_csv(argument: str, path: object, separator: str, header: bool) -> pd.Da
             )
     except DataError:
         raise
-    except (InputError, ValueError, csv.Error, pd.errors.ParserWarning) as cause:
+    except (ValueError, csv.Error, pd.errors.ParserWarning) as cause:
         text = "a readable CSV file in UTF-8, each row as long as the first"
         raise DataError(argument, str(file), text, f"{_OTHERWISE} {cause}") from cause
+
+
+def csv_columns(path: str | os.PathLike[str], separator: str = ",") -> tuple[str, ...]:
+    """Return the names of a CSV file's columns.
+
+    Raises:
+        DataError: no such file, or no table with names.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from pynode_jl.datasets import csv_columns
+        >>> _ = Path("plums.csv").write_text("length,kind\\n1.5,plum\\n")
+        >>> csv_columns("plums.csv")
+        ('length', 'kind')
+    """
+    return tuple(map(str, read_csv("path", path, separator, header=True).columns))
 
 
 def _check_first(argument: str, file: str, first: list[str], separator: str, header: bool) -> None:

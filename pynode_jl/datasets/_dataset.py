@@ -297,9 +297,9 @@ class Dataset(Viewed):
         What pandas reads otherwise (decimal commas, other encodings) goes to `from_frame`.
 
         Args:
-            path: the file.
-            target, features, time, trajectory: columns, as in `from_frame`, by their names, or
-                without a header by their numbers from 0.
+            path: the file. Its columns go by their names, or without a header by their numbers
+                from 0.
+            target, features, time, trajectory: as in `from_frame`.
             test_path: a file of test examples with the same columns; without, a split is made.
             separator: the character between columns.
             header: whether the first row has the names of the columns.

@@ -1,4 +1,4 @@
-"""Swap reports and certificates in files: JSON, with numbers that are not finite by their names."""
+"""Reports, matrices, certificates in files: JSON; numbers that are not finite go by their names."""
 
 from __future__ import annotations
 

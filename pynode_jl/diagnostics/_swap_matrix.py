@@ -7,9 +7,10 @@ its solves and little else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from pynode_jl._display import Drawn, ShortRepr, progress_bar
 from pynode_jl._validation import instance, items, optional_callable
 from pynode_jl.backends import Array, Backend, BackendLike, RetCode, as_backend
 from pynode_jl.datasets import Dataset
+from pynode_jl.diagnostics._files import read_report, write_report
 from pynode_jl.diagnostics._swap import swap
 from pynode_jl.diagnostics._swap_report import SwapReport
 from pynode_jl.diagnostics._test_solvers import checked_tests, like
@@ -111,6 +113,46 @@ class SwapMatrix(ShortRepr, Drawn):
             >>> figure = matrix.plot()
         """
         return self._figure()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the matrix to a JSON file; the states of its report's reference are left out.
+
+        `path` is that of the file.
+
+        Raises:
+            OutputError: the file cannot be written.
+
+        Example:
+            >>> from pynode_jl.diagnostics import SwapMatrix, swap_matrix
+            >>> matrix = swap_matrix([(trained, data)], ["RK4"], factors=[1.0], backend="jax")
+            >>> matrix.save("matrix.json")
+            >>> SwapMatrix.load("matrix.json").table.equals(matrix.table)
+            True
+        """
+        tables = {name: getattr(self, name).to_dict("list") for name in ("table", "trained")}
+        report = None if self.report is None else self.report.to_values()
+        write_report(path, "SwapMatrix", {**tables, "seconds": self.seconds, "report": report})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> SwapMatrix:
+        """Return the matrix that `save` wrote.
+
+        `path` is that of the file.
+
+        Raises:
+            InputError: no such file, a damaged one, or another.
+        """
+        return read_report(path, "SwapMatrix", cls._from_values)
+
+    @classmethod
+    def _from_values(cls, values: Mapping[str, Any]) -> SwapMatrix:
+        report = values["report"]
+        return cls(
+            pd.DataFrame(values["table"]),
+            pd.DataFrame(values["trained"]),
+            values["seconds"],
+            None if report is None else SwapReport.from_values(report),
+        )
 
     def grid(self, value: str = "") -> pd.DataFrame:
         """Return a column of `table` (default: accuracies, or scores) as a matrix: training solvers

@@ -12,9 +12,10 @@ from typing import Any, cast
 
 import tomli_w
 
+from pynode_jl._io import user_path
 from pynode_jl._validation import choice
 from pynode_jl.backends import BACKENDS, GRADIENTS, OPTIMIZERS
-from pynode_jl.datasets import DATASETS, NORMALIZATIONS
+from pynode_jl.datasets import DATASETS, NORMALIZATIONS, Dataset, csv_columns
 from pynode_jl.diagnostics import CRITERIA
 from pynode_jl.fields import ACTIVATIONS, FIELDS
 from pynode_jl.runs._canonical import plain
@@ -39,8 +40,10 @@ _FIELDS_BY_DATA = {
     "cifar10": "conv2d",
     "digits": "conv2d",
 }
-# What a file's data set cannot do without.
+# What a file's data set cannot do without, and how its files' names end.
 _NEEDED = {"csv": {"path": "data.csv", "target": "label"}, "arrays": {"path": "data.npz"}}
+_ENDINGS = {".csv": "csv", ".npz": "arrays"}
+_AS_IN = re.compile(r"As in (?:Dataset\.)?(\w+)\.")
 # Table [task] says it.
 _ELSEWHERE = {"seed", "task"}
 
@@ -94,19 +97,20 @@ def starter_toml(data: str = "spheres", field: str | None = None, file: str = "r
     """Return a TOML file with every key, its default and what it says.
 
     Args:
-        data: a name of `DATASETS`.
+        data: a name of `DATASETS`, or a file: .csv, whose last column is then the target, or .npz.
         field: a name of `FIELDS`; default: one that suits the data.
         file: its name, for the commands in its first lines.
 
     Raises:
         InvalidValueError: no such data set or field.
+        DataError: no such file, or no table.
 
     Example:
         >>> from pynode_jl.runs import starter_toml
         >>> print(starter_toml("moons").splitlines()[8])
         seed = 0  # Decides the data, the initial weights and the batches.
     """
-    choice("data", data, list(DATASETS))
+    data, needed = _data_and_needed(data)
     kind = (
         _FIELDS_BY_DATA.get(data, "mlp") if field is None else choice("field", field, list(FIELDS))
     )
@@ -131,7 +135,7 @@ def starter_toml(data: str = "spheres", field: str | None = None, file: str = "r
                 lines.append(_line(f"{table}.{item.name}", chosen, item.default))
         if table in ("data", "field"):
             maker = _MAKERS[table][chosen[f"{table}.{_first_key(table)}"]]
-            lines += _option_lines(table, maker, _NEEDED.get(data, {}) if table == "data" else {})
+            lines += _option_lines(table, maker, needed if table == "data" else {})
         if table == "data":
             lines.append(_commented("# normalize = ...", KEYS["data.normalize"]))
         if table == "adapt":
@@ -166,6 +170,18 @@ def config_schema() -> dict[str, Any]:
         "properties": {**top, **tables},
         "additionalProperties": False,
     }
+
+
+def _data_and_needed(data: str) -> tuple[str, Mapping[str, str]]:
+    """Return the name of a data set, given by its name or its file, and what it needs."""
+    name = next((each for end, each in _ENDINGS.items() if str(data).lower().endswith(end)), None)
+    if name is None:
+        hint = f"Use data='spheres', say, or a file that ends in {' or '.join(_ENDINGS)}."
+        return choice("data", data, list(DATASETS), hint), _NEEDED.get(data, {})
+    needed = {**_NEEDED[name], "path": str(user_path("data", data))}
+    if name == "csv":
+        needed["target"] = csv_columns(data)[-1]
+    return name, needed
 
 
 def _first_key(table: str) -> str:
@@ -212,7 +228,10 @@ def _commented(setting: str, text: str) -> str:
 
 
 def descriptions(maker: Callable[..., Any]) -> dict[str, str]:
-    """Return what a docstring's Args, or Attributes, say, by name, each in one line."""
+    """Return what a docstring's Args, or Attributes, say, by name, each in one line.
+
+    What is "as in" another data set or method is what that one says.
+    """
     text = inspect.getdoc(maker) or ""
     found: dict[str, str] = {}
     for section in re.findall(
@@ -227,6 +246,11 @@ def descriptions(maker: Callable[..., Any]) -> dict[str, str]:
                 line = re.sub(r"\s+", " ", said).strip().replace("``", "").replace("`", "")
                 line = line[:1].upper() + line[1:]
                 found |= {name.strip(): line for name in names.split(",")}
+    for name, line in found.items():
+        other = _AS_IN.fullmatch(line)
+        if other is not None:
+            maker = DATASETS.get(other[1]) or getattr(Dataset, other[1])
+            found[name] = descriptions(maker)[name]
     return found
 
 

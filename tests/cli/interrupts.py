@@ -1,4 +1,4 @@
-"""Ctrl-C at moments drawn from a seed, under load: state is kept, and no process crashes.
+"""Ctrl-C, SIGTERM, SIGHUP at moments from a seed, under load: state is kept, nothing crashes.
 
 ``python tests/cli/interrupts.py --interrupts 40`` sends so many, and prints how the processes ended
 and where their runs stood. Half of them come twice, the second at once.
@@ -34,6 +34,7 @@ _COMMAND = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
     "from pynode_jl.cli import main; main()"
 )
+_SENT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _GOES_ON = "Run the same command again to resume"
 
 
@@ -43,7 +44,9 @@ def spin() -> None:
         sum(range(10_000))
 
 
-def interrupted(arguments: list[str], seconds: float, twice: bool) -> tuple[int, str]:
+def interrupted(
+    arguments: list[str], seconds: float, twice: bool, sent: signal.Signals
+) -> tuple[int, str]:
     """Start a command, interrupt it after `seconds`; return its status and standard error."""
     with subprocess.Popen(
         [sys.executable, "-c", _COMMAND, *arguments],
@@ -54,7 +57,7 @@ def interrupted(arguments: list[str], seconds: float, twice: bool) -> tuple[int,
         try:
             time.sleep(seconds)
             for _ in range(1 + twice):
-                process.send_signal(signal.SIGINT)
+                process.send_signal(sent)
                 time.sleep(0.02)
             _, said = process.communicate(timeout=120)
         finally:
@@ -78,23 +81,24 @@ def outcomes(interrupts: int, seed: int, home: Path) -> collections.Counter[str]
             folder = home / f"interrupted{number}"
             train = ["train", str(home / "run.toml"), "--out", str(folder)]
             arguments = ["swap", str(home / "whole")] if number % 4 == 3 else train
+            sent = _SENT[number % len(_SENT)]
             status, said = interrupted(
-                arguments, random.uniform(0.0, 1.3 * longest), bool(number % 2)
+                arguments, random.uniform(0.0, 1.3 * longest), bool(number % 2), sent
             )
-            found[_outcome(arguments[0], folder, status, said)] += 1
+            found[_outcome(arguments[0], folder, status, said, sent)] += 1
     finally:
         for each in load:
             each.kill()
     return found
 
 
-def _outcome(command: str, folder: Path, status: int, said: str) -> str:
+def _outcome(command: str, folder: Path, status: int, said: str, sent: signal.Signals) -> str:
     if status == 0:
         return f"{command}: done before"
     # Python itself ends so, by KeyboardInterrupt, until the command line listens.
-    if status == -signal.SIGINT and "pynode_jl/cli/_" not in said:
+    if status == -sent and "pynode_jl/cli/_" not in said:
         return f"{command}: not yet begun"
-    if status != 130 or "Traceback" in said or "Stopped." not in said:
+    if status != 128 + sent or "Traceback" in said or "Stopped." not in said:
         return f"{command}: BAD, status {status}: {said[-300:]}"
     if command == "swap" or not (folder / "checkpoint.safetensors").exists():
         return f"{command}: stopped, nothing to keep"

@@ -248,7 +248,17 @@ def test_init_writes_a_file_that_trains(tmp_path: Path) -> None:
     assert Config.from_toml(path).data.name == "moons"
     with pytest.raises(PyNODEError, match="not there yet"):
         invoke("init", path)
+    table = tmp_path / "plums.csv"
+    table.write_text("length,width,kind\n1.5,2.5,plum\n")
+    invoke("init", tmp_path / "plums.toml", "--data", table)
+    data = Config.from_toml(tmp_path / "plums.toml").data
+    assert (data.name, data.options) == ("csv", {"path": str(table), "target": "kind"})
+    with pytest.raises(PyNODEError, match=r"a file that ends in \.csv"):
+        invoke("init", tmp_path / "other.toml", "--data", "plums.xlsx")
+    with pytest.raises(PyNODEError, match="No such file"):
+        invoke("init", tmp_path / "other.toml", "--data", "nowhere.csv")
     schema = json.loads(printed("init", "--schema")[0])
+    assert not re.search('"As in |as in from', json.dumps(schema))
     assert schema["properties"]["swap"]["properties"]["factors"]["type"] == "array"
 
 
@@ -332,7 +342,10 @@ def test_what_ends_a_training_keeps_its_state(config: Path, tmp_path: Path) -> N
     assert Run.open(tmp_path / "run").trained.state.iteration == 10
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sent", "times"), [(signal.SIGINT, 2), (signal.SIGTERM, 1)])
+def test_a_signal_keeps_state_and_says_how_to_go_on(
+    sent: signal.Signals, times: int, tmp_path: Path
+) -> None:
     """Once it asks for an end, twice it ends; `tests/cli/interrupts.py` does it at every moment."""
     (tmp_path / "long.toml").write_text(_INTERRUPTED)
     # A shell in the background has its children ignore Ctrl-C.
@@ -345,17 +358,21 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     with subprocess.Popen(command, text=True, **pipes) as process:
         assert process.stderr is not None
         process.stderr.readline()  # it is under way
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         first = process.stderr.readline() + process.stderr.readline()
-        if "once state is kept" in first:
-            process.send_signal(signal.SIGINT)
+        asked = "once state is kept" in first  # else the training had not begun
+        if asked and times == 2:
+            process.send_signal(sent)
         try:
             _, said = process.communicate(timeout=60)
         finally:
             process.kill()
-    assert process.returncode == 130
+    assert process.returncode == 128 + sent
     assert "Stopped." in first + said
     assert "Traceback" not in first + said
+    if asked and times == 1:
+        assert "Run the same command again to resume" in said
+        assert Run.open(tmp_path / "run").trained.state.iteration > 0
 
 
 def test_an_interrupt_that_a_library_makes_an_exit_of_is_one(
@@ -373,6 +390,7 @@ def test_an_interrupt_that_a_library_makes_an_exit_of_is_one(
                 sys.exit(1)
 
     ends: list[int] = []
+    monkeypatch.setattr("pynode_jl.cli.listen", lambda: None)  # the tests' own signals stay
     monkeypatch.setattr("pynode_jl.cli._app.app", app)
     monkeypatch.setattr("os._exit", ends.append)
     main()

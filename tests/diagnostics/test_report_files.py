@@ -1,4 +1,4 @@
-"""Swap reports and certificates: what is written is read, and what was not written is refused."""
+"""Reports, matrices, certificates: what is written is read, and what was not written is refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 import pynode_jl as pn
 from pynode_jl.backends import Backend
-from pynode_jl.diagnostics import DIAGNOSTICS
+from pynode_jl.diagnostics import DIAGNOSTICS, SwapMatrix
 from pynode_jl.errors import InputError, InvalidValueError
 
 
@@ -50,6 +50,18 @@ def test_a_report_is_read_as_it_was_written(certificate: pn.Certificate, tmp_pat
     assert read.plot("steps").axes
 
 
+def test_a_matrix_is_read_as_it_was_written(certificate: pn.Certificate, tmp_path: Path) -> None:
+    table = pd.DataFrame({"train_solver": ["Euler h=1"], "own": [True], "score": [np.nan]})
+    trained = pd.DataFrame({"train_solver": ["Euler h=1"], "seeds": [1], "as trained": [np.inf]})
+    matrix = SwapMatrix(table, trained, 0.5, certificate.swap)
+    matrix.save(tmp_path / "matrix.json")
+    read = SwapMatrix.load(tmp_path / "matrix.json")
+    pd.testing.assert_frame_equal(read.table, table)
+    pd.testing.assert_frame_equal(read.trained, trained)
+    assert read.report is not None
+    assert (read.seconds, read.report.verdict) == (0.5, certificate.verdict)
+
+
 def test_a_certificate_is_read_as_it_was_written(
     certificate: pn.Certificate, tmp_path: Path
 ) -> None:
@@ -67,7 +79,7 @@ def test_a_certificate_is_read_as_it_was_written(
     "content",
     ["", "[]", "{}", "{", '{"file": "pynode_jl SwapReport 1"}', '{"file": 3, "table": {}}', "\0"],
 )
-@pytest.mark.parametrize("kind", [pn.SwapReport, pn.Certificate])
+@pytest.mark.parametrize("kind", [pn.SwapReport, pn.Certificate, SwapMatrix])
 def test_other_files_are_refused(kind: Any, content: str, tmp_path: Path) -> None:
     (tmp_path / "file.json").write_text(content)
     with pytest.raises(InputError):

@@ -4,6 +4,15 @@
 program has to change.
 """
 
+from pynode_jl.errors import MissingDependencyError
+
+try:
+    import torch  # noqa: F401
+except ImportError as error:
+    raise MissingDependencyError(
+        "torch", "pynode_jl.torch", "pip install torch (for a CPU build see pytorch.org)."
+    ) from error
+
 from pynode_jl.backends.torch import FieldModule
 from pynode_jl.frontends.torch._adjoint import odeint_adjoint
 from pynode_jl.frontends.torch._from_trained import TorchParts, from_trained

@@ -152,9 +152,10 @@ class ShownFigure(DescribedFigure):
     matplotlib tells a notebook how to show figures when pyplot is imported; here it never is.
     """
 
-    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+    def _repr_png_(self) -> tuple[bytes, dict[str, int | str]]:
         width, height = (round(inches * _CSS_PIXELS) for inches in self.get_size_inches())
-        return png_bytes(self), {"width": width, "height": height}
+        said = {"alt": self.description.alt} if self.description.alt else {}
+        return png_bytes(self), {"width": width, "height": height, **said}
 
 
 def new_figure(width: float, height: float) -> ShownFigure:
@@ -194,11 +195,16 @@ def log_locator(low: float, high: float) -> LogLocator:
 
 
 def say_ranges(figure: Figure, axes: Iterable[Axes]) -> None:
-    """Say under a figure that its panels' axes differ, where they do by more than a factor."""
+    """Say above a figure's legend that its panels' axes differ by more than a factor, if so."""
     spans = [float(np.ptp(ax.get_xlim())) for ax in axes]
     if max(spans) > _ALIKE * min(spans):
-        note = f"The panels' axes differ: they span {min(spans):.2g} to {max(spans):.2g}."
-        figure.supxlabel(note, fontsize=8.5)
+        # Twice: 870, and not 8.7e+02.
+        least, most = (f"{float(f'{each:.2g}'):g}" for each in (min(spans), max(spans)))
+        note = f"The panels' axes differ: they span {least} to {most}."
+        # As a part of the legend it has room of its own: a label of the figure would lie under it.
+        legend = figure.legends[-1]
+        legend.set_title(note)
+        legend.get_title().set_fontsize(8.5)
 
 
 def class_colour(label: int) -> str:

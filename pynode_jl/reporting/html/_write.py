@@ -8,11 +8,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pynode_jl._io import make_folder, write_text
 from pynode_jl.errors import InvalidValueError
+from pynode_jl.reporting._templates import templates
 from pynode_jl.reporting.html._blocks import Block, Section
 from pynode_jl.reporting.html._matrix_block import Matrix
 from pynode_jl.reporting.html._picture import Picture
@@ -33,13 +33,7 @@ def _json_in_html(text: str) -> Markup:
 
 # Autoescape is on for all: what is not escaped are the style sheet and the scripts, files of this
 # package and of vl-convert's, and JSON, which has no character of markup left.
-_TEMPLATES = Environment(
-    loader=PackageLoader("pynode_jl.reporting.html"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_TEMPLATES = templates("pynode_jl.reporting.html")
 _TEMPLATES.filters["json_in_html"] = _json_in_html
 
 

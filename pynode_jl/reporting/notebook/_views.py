@@ -12,13 +12,13 @@ from functools import singledispatch
 from typing import Any, NamedTuple
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics import Certificate, CriticalReport, SwapMatrix, SwapReport, Verdict
 from pynode_jl.errors import PyNODEError
 from pynode_jl.fields import FunctionField, LogDensityField
 from pynode_jl.models import Model
+from pynode_jl.reporting._templates import templates
 from pynode_jl.reporting.figures import Measure
 from pynode_jl.reporting.formats import Format, formats_for
 from pynode_jl.reporting.html import Block, Facts, Table, Text, VerdictCard
@@ -27,13 +27,7 @@ from pynode_jl.solvers import Solver
 from pynode_jl.tasks import Classification
 from pynode_jl.training import History, Trained, TrainedModel
 
-_TEMPLATES = Environment(
-    loader=PackageLoader("pynode_jl.reporting.notebook"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_TEMPLATES = templates("pynode_jl.reporting.notebook")
 # Readable on white and on black alike.
 _GREEN, _RED, _GREY, _AMBER = "#1a9870", "#d4500f", "#808890", "#b07d00"
 _TONES = {
