@@ -85,6 +85,10 @@ def read_csv(argument: str, path: object, separator: str, header: bool) -> pd.Da
 def csv_columns(path: str | os.PathLike[str], separator: str = ",") -> tuple[str, ...]:
     """Return the names of a CSV file's columns.
 
+    Args:
+        path: the file, whose first row is the names.
+        separator: between columns.
+
     Raises:
         DataError: no such file, or no table with names.
 
