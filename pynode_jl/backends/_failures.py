@@ -43,15 +43,22 @@ def raise_unless_success(
     """
     if code == RetCode.Success:
         return
+    reason = not_finite_at_start(given, slope)
+    raise SolveError(code, f"{solver.label}. {reason or code.meaning}")
+
+
+def not_finite_at_start(
+    given: Mapping[str, Array], slope: Callable[[], Array] | None = None
+) -> str:
+    """Return what a solve began with that is not finite, in words and with the fix; "" if nothing.
+
+    `given` are arrays by name; `slope` returns f(t0, y0), looked at where all of these are finite.
+    """
     found = {f"{name} holds": non_finite(array) for name, array in given.items()}
     if slope is not None and not any(found.values()):
         found = {"f(t0, y0), the field's value at the start, holds": non_finite(slope())}
     reasons = [f"{holds} {numbers}" for holds, numbers in found.items() if numbers]
-    if not reasons:
-        raise SolveError(code, f"{solver.label}. {code.meaning}")
-    raise SolveError(
-        code, f"{solver.label}. {'; '.join(reasons)}. Mend that: no step or tolerance would help."
-    )
+    return f"{'; '.join(reasons)}. Mend that: no step or tolerance would help." if reasons else ""
 
 
 def non_finite(array: Array) -> str:

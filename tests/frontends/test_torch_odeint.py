@@ -510,7 +510,35 @@ def test_failures_say_why() -> None:
         odeint(Field(), start(), t, options={"max_num_steps": 2})
     stiff = {"method": "ImplicitEuler", "options": {"step_size": 1.0}}
     with pytest.raises(SolveError, match="Newton"):
-        odeint(lambda t, y: torch.full_like(y, math.nan) * y, y0, t, **stiff)
+        odeint(lambda t, y: torch.where(t > 0, math.nan, 1.0) * y, y0, t, **stiff)
+    with pytest.raises(SolveError, match="NaN or infinite numbers just beyond t = 0"):
+        odeint(lambda t, y: torch.where(t > 0, math.nan, 1.0) * y, y0, t)
+
+
+@pytest.mark.parametrize("method", ["dopri5", "KenCarp4", "Tsit5", "scipy_solver"])
+def test_what_is_not_finite_at_the_start_is_named(method: str) -> None:
+    bad = torch.tensor([1.0, math.nan], requires_grad=True)
+    with pytest.raises(SolveError, match="y0 holds 1 NaN of 2 numbers"):
+        odeint(lambda t, y: -y, bad, times(0.0, 1.0).detach(), method=method)
+    if method == "scipy_solver":
+        return  # it goes on with what the field gives, and ends as SciPy says
+    with pytest.raises(SolveError, match=r"f\(t0, y0\).*holds 1 infinite of 2 numbers"):
+        odeint(
+            lambda t, y: y / torch.tensor([0.0, 1.0]), torch.ones(2), times(0.0, 1.0).detach(),
+            method=method,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["dopri5", "rk4", "KenCarp4", "scipy_solver"])
+def test_no_samples_have_states_at_all_times(method: str) -> None:
+    y0 = torch.zeros(0, 2, requires_grad=True)
+    y = odeint(lambda t, y: -y, y0, times(0.0, 0.5, 1.0).detach(), method=method)
+    assert y.shape == (3, 0, 2)
+    y.sum().backward()
+    assert y0.grad is not None
+    parts = odeint(lambda t, y: y, (y0, torch.ones(1)), times(0.0, 1.0).detach())
+    assert parts[0].shape == (2, 0, 2)
+    assert parts[1][-1].item() == pytest.approx(math.e, rel=1e-5)
 
 
 def test_one_time_is_the_state_itself() -> None:

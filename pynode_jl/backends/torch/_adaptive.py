@@ -146,6 +146,7 @@ class Adaptive:
         first = options.get("first_step")
         dt = float(first) if first is not None else self._initial_step()
         self._memory = ControlMemory(dt, self._control.qoldinit, False)
+        self._finite = True  # the error of the last step that was tried
 
     def solution(self) -> Tensor:
         """Return the states at all times of the problem, stacked.
@@ -219,6 +220,12 @@ class Adaptive:
             tried = problem.counts.naccept + problem.counts.nreject
             raise SolveError(RetCode.MaxIters, no_event(problem, t, tried))
         if not t + proposed > t:
+            if not self._finite:
+                raise SolveError(
+                    RetCode.Unstable,
+                    f"func gives NaN or infinite numbers just beyond t = {t:g}, with the shortest"
+                    " steps. Mend it: no step or tolerance would help.",
+                )
             raise SolveError(
                 RetCode.DtLessThanMin,
                 f"underflow in dt: the step {proposed:g} is lost beside t = {t:g}. Loosen the"
@@ -228,7 +235,8 @@ class Adaptive:
         step = self._step(t, dt, end)
         problem.counts.njac += step.njac
         error = self._error(y, step)
-        usable = math.isfinite(error) and step.converged
+        self._finite = math.isfinite(error)
+        usable = self._finite and step.converged
         accepted = (usable and error <= 1.0 and dt <= self._max) or dt <= self._min
         # torchdiffeq scales the step taken, Julia the step proposed.
         before = self._memory._replace(dt=proposed if self._julia else dt)

@@ -126,8 +126,9 @@ def join(parts: Sequence[Tensor]) -> Tensor:
 
 
 def rms_norm(x: Tensor) -> Tensor:
-    """Return the root mean square of all numbers."""
-    return x.abs().pow(2).mean().sqrt()
+    """Return the root mean square of all numbers; 0 of none."""
+    squares = x.abs().pow(2)
+    return (squares.mean() if x.numel() else squares.sum()).sqrt()
 
 
 def mixed_norm(parts: Sequence[Tensor]) -> Any:

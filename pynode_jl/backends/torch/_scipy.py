@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pynode_jl.backends._results import RetCode
 from pynode_jl.backends.torch._problem import Problem
 from pynode_jl.errors import SolveError, WrongSolverError
 
@@ -34,6 +35,9 @@ def solution(problem: Problem) -> Tensor:
         raise WrongSolverError(
             "method", "scipy_solver", "a method of our own where event_fn is given", "Use dopri5."
         )
+
+    if not bool(torch.isfinite(y0).all()):  # SciPy raises a ValueError
+        raise SolveError(RetCode.Unstable, RetCode.Unstable.meaning)
 
     def f(t: float, y: np.ndarray) -> np.ndarray:
         with torch.no_grad():
