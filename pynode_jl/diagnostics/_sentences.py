@@ -197,11 +197,12 @@ def _valid(verdict: Verdict) -> str:
         return text
     text += f" Its ODE {_counted(ode, verdict)}"
     if verdict.finer:
-        text += (
-            f", none of the {verdict.finer} solves nearer to it more"
-            if worst.share <= ode.share
-            else f", the {verdict.finer} solves nearer to it up to {_most(worst, verdict)}"
-        )
+        several = verdict.finer > 1
+        nearer = f"the {verdict.finer} solves nearer to it" if several else "the solve nearer to it"
+        if worst.share > ode.share:
+            text += f", {nearer} up to {_most(worst, verdict)}"
+        else:
+            text += f", none of {nearer} more" if several else f", {nearer} no more"
     margin = amount_text(verdict.margin, verdict.unit)
     return f"{text}; the margin is {margin}. Its ODE {_scores(verdict)}."
 

@@ -108,6 +108,8 @@ def test_signs_of_states_that_have_decayed_to_nothing(rate: float) -> None:
     x = normal(400, 1)
     verdict = swap(trained, labelled(x, (x[:, 0] > 0).astype(int))).verdict
     assert verdict.kind == "valid", verdict.text
+    assert "none of the 3 solves nearer to it more" in replace(verdict, finer=3).text
+    assert "the solve nearer to it no more" in replace(verdict, finer=1).text
 
 
 def test_a_reference_that_fails_ends_at_once() -> None:
