@@ -186,7 +186,8 @@ def checked_names(names: object, classes: int) -> tuple[str, ...]:
         ('no', 'yes')
     """
     given = tuple(names) if isinstance(names, list | tuple) else ()
-    if len(set(given)) != classes or not all(isinstance(each, str) for each in given):
+    texts = all(isinstance(each, str) for each in given)
+    if not texts or not len(given) == len(set(given)) == classes:
         raise InvalidValueError(
             "label_names", names, f"{classes} different texts, one for each class", "Name them all."
         )

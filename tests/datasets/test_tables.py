@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import pynode_jl as pn
-from pynode_jl.datasets import Dataset, Normalization, arrays, load
+from pynode_jl.datasets import Dataset, Normalization, arrays, checked_names, load
 from pynode_jl.diagnostics._certificate import _data_line
 from pynode_jl.errors import DataError, InvalidValueError, PyNODEError, UnknownNameError
 from pynode_jl.tasks import Classification, Density, Regression, Trajectory
@@ -510,3 +510,9 @@ def test_a_run_keeps_its_normalisation(tmp_path: Path) -> None:
     assert config.differences(other) == {"data.normalize": ("standard", "minmax")}
     with pytest.raises(PyNODEError, match="normalize = 3"):
         config.changed({"data.normalize": 3}).dataset()
+
+
+@pytest.mark.parametrize("names", [[[1.0], "b"], [1, 2], ["a", "a", "b"], ["a"], "ab"])
+def test_names_of_labels_are_one_text_each(names: Any) -> None:
+    with pytest.raises(InvalidValueError, match="2 different texts"):
+        checked_names(names, 2)
