@@ -139,7 +139,6 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-
 __all__ = sorted(_HOME_OF)
 
 

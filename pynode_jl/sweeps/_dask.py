@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import sys
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
+from pynode_jl._version import __version__
 from pynode_jl.errors import ExecutorLostError, MissingDependencyError, SweepError
 from pynode_jl.sweeps._executors import Executor, one_thread
 from pynode_jl.sweeps._job import Job, Outcome, execute
@@ -125,7 +125,8 @@ def _begin(version: str, dask_worker: Any) -> None:
 
 
 def _version() -> str:
-    return importlib.metadata.version("pynode-jl")
+    """Return this process's version; a worker that is asked returns its own."""
+    return __version__
 
 
 def _distributed() -> Any:
