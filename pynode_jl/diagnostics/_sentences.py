@@ -91,15 +91,20 @@ def score_text(value: float, metric: str) -> str:
     Example:
         >>> from pynode_jl.diagnostics import score_text
         >>> score_text(0.5, "accuracy"), score_text(0.5, "RMSE")
-        ('50.0%', 'RMSE 0.5')
-        >>> score_text(0.5, "nats per dimension")
-        '0.5 nats (0.7213 bits) per dimension'
+        ('50.0%', 'RMSE 0.5000')
+        >>> score_text(0.6933, "nats per dimension")
+        '0.6933 nats (1.000 bits) per dimension'
     """
     if metric == "accuracy":
         return f"{value:.1%}"
     if metric == NATS:
-        return f"{value:.4g} nats ({bits_per_dimension(value):.4g} bits) per dimension"
-    return f"{value:.4g} {metric}" if " " in metric else f"{metric} {value:.4g}"
+        return f"{_digits(value)} nats ({_digits(bits_per_dimension(value))} bits) per dimension"
+    return f"{_digits(value)} {metric}" if " " in metric else f"{metric} {_digits(value)}"
+
+
+def _digits(value: float) -> str:
+    """Four significant digits, zeros too: one bit is "1.000 bits"."""
+    return f"{value:#.4g}".removesuffix(".")
 
 
 def amount_text(value: float, unit: str) -> str:
