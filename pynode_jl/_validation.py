@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pynode_jl.errors import InvalidValueError
+from pynode_jl.errors import InvalidValueError, nearest_names
 
 T = TypeVar("T")
 # More are ids or measured values; a batch of 128 has 34 MB of logits then.
@@ -87,9 +87,11 @@ def real_number(
 
 
 def choice(argument: str, value: object, choices: Sequence[str], hint: str = "") -> str:
-    """Return `value`, which must be one of `choices`."""
+    """Return `value`, which must be one of `choices`; `hint` may name the `{nearest}` one."""
     if not isinstance(value, str) or value not in choices:
-        hint = hint or f"Use {argument}={choices[0]!r}, say."
+        near = nearest_names(value, choices) if isinstance(value, str) else ()
+        nearest = f"{argument}={(*near, choices[0])[0]!r}"
+        hint = (hint or "Use {nearest}, say.").replace("{nearest}", nearest)
         raise InvalidValueError(argument, value, " or ".join(map(repr, choices)), hint)
     return value
 

@@ -395,6 +395,8 @@ def test_other_types_of_right_values_are_taken(calls: dict[str, Call]) -> None:
         (lambda: pn.Solver(Path("Euler"), dt=0.5), "name = .*the name of a solver"),
         (lambda: pn.get_backend(None), "name = None: expected a text"),
         (lambda: pn.Model("mlp", classes=2), "field = 'mlp'.*pn.MLP"),
+        (lambda: pn.Density(trace="Hutch"), "trace = 'Hutch'.*Use trace='hutchinson', say"),
+        (lambda: pn.Density(trace=3), "trace = 3.*Use trace='exact', say"),
     ],
 )
 def test_wrong_values_are_refused_with_the_fix(make: Callable[[], Any], said: str) -> None:

@@ -176,7 +176,7 @@ def _data_and_needed(data: str) -> tuple[str, Mapping[str, str]]:
     """Return the name of a data set, given by its name or its file, and what it needs."""
     name = next((each for end, each in _ENDINGS.items() if str(data).lower().endswith(end)), None)
     if name is None:
-        hint = f"Use data='spheres', say, or a file that ends in {' or '.join(_ENDINGS)}."
+        hint = f"Use {{nearest}}, say, or a file that ends in {' or '.join(_ENDINGS)}."
         return choice("data", data, list(DATASETS), hint), _NEEDED.get(data, {})
     needed = {**_NEEDED[name], "path": str(user_path("data", data))}
     if name == "csv":

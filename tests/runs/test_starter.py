@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pynode_jl.datasets import DATASETS
-from pynode_jl.errors import PyNODEError
+from pynode_jl.errors import InvalidValueError, PyNODEError
 from pynode_jl.fields import FIELDS
 from pynode_jl.runs import KEYS, Config, config_schema, starter_toml
 
@@ -109,3 +109,9 @@ def test_the_schema_has_the_types_and_defaults_of_the_classes() -> None:
         if case["if"]["properties"]["kind"]["const"] == "mlp"
     )
     assert mlp["width"]["default"] == 64
+
+
+def test_a_misspelt_data_set_gets_the_nearest_name() -> None:
+    """And the other kind of answer, a file."""
+    with pytest.raises(InvalidValueError, match=r"Use data='lotka_volterra', say, or a file .*csv"):
+        starter_toml("lotka-volterra")
