@@ -347,7 +347,9 @@ def api(package: str) -> str:
     """Return the page of a package: a table of its names, and each name's docstring."""
     module = importlib.import_module(package)
     lead = rst(summary(module).replace("::", ":"))
-    title = f"{package}: {PACKAGES[package][0].lower() + PACKAGES[package][1:]}"
+    first, rest = PACKAGES[package][:2], PACKAGES[package][2:]
+    # "Data sets" begins small after a colon, "HTML blocks" does not.
+    title = f"{package}: {first if first.isupper() else first.lower()}{rest}"
     parts = [title, "=" * len(title), "", lead, "", f".. py:module:: {package}", ""]
     parts += [".. list-table::", "   :widths: 30 70", ""]
     own: list[str] = []

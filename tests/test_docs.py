@@ -235,3 +235,11 @@ def test_every_command_is_in_the_reference() -> None:
     command: Any = typer.main.get_command(app)
     for name, each in command.commands.items():
         assert each.hidden or f"`pynode-jl {name}`" in page
+
+
+def test_titles_of_packages_keep_their_capitals() -> None:
+    titles = [
+        generated.api(name).partition("\n")[0]
+        for name in ("pynode_jl.reporting.html", "pynode_jl.datasets")
+    ]
+    assert titles == ["pynode_jl.reporting.html: HTML blocks", "pynode_jl.datasets: data sets"]
