@@ -2,7 +2,7 @@
 
 ``python tests/lowest_versions.py [--python PATH] [--newest]`` needs `uv` (pip install uv). It
 builds the wheel, installs it outside this tree, with the lowest versions or the newest, and runs
-the main job and the JAX front end.
+the main job, the JAX front end and what the extras are for, but torch and Julia.
 """
 
 from __future__ import annotations
@@ -39,6 +39,28 @@ data = pn.moons(n_train=100, n_test=40)
 pn.digits()
 print("front end, data: well")
 """
+# What the extras bring, but torch, which brings CUDA along, and Julia.
+_EXTRAS = ("dask", "parquet", "images", "onnx", "pages")
+_OF_EXTRAS = """
+import onnx, pandas as pd, pooch
+from distributed import Client, LocalCluster
+import pynode_jl as pn
+from pynode_jl.reporting.html import vega_script
+from pynode_jl.sweeps import DaskExecutor, Sweep, export, run_sweep
+if __name__ == "__main__":
+    assert "vegaEmbed" in vega_script()
+    data = pn.moons(n_train=100, n_test=40)
+    recipe = pn.Recipe("Euler:dt=1/2", iterations=20, batch_size=50)
+    trained = pn.train(pn.Model(pn.MLP(2, width=4), classes=2), data, recipe)
+    for path in trained.to_onnx("onnx"):
+        onnx.checker.check_model(onnx.load(path))
+    sweep = Sweep(base=pn.Config.from_toml("run.toml"), grid={"seed": [0, 1]})
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        with Client(cluster) as client:
+            store = run_sweep(sweep, "sweep", executor=DaskExecutor(client))
+    assert len(pd.read_parquet(export(store, "runs.parquet"))) == 2
+    print("extras: well")
+"""
 _COMMANDS = (
     ["--version"],
     ["--help"],
@@ -71,15 +93,18 @@ def main() -> None:
         (wheel,) = (home / "wheel").glob("*.whl")
         # Of a wheel given by its path all needs would count as another's, and be the newest.
         pins = ("--quiet", "--resolution", resolution, "--output-file", str(home / "pins.txt"))
+        extras = (f"--extra={name}" for name in _EXTRAS)
         interpreter = ("--python", str(python))
-        run("uv", "pip", "compile", *pins, *interpreter, str(ROOT / "pyproject.toml"))
+        run("uv", "pip", "compile", *pins, *extras, *interpreter, str(ROOT / "pyproject.toml"))
         pinned = ("--requirement", str(home / "pins.txt"), str(wheel))
         run("uv", "pip", "install", "--quiet", *interpreter, *pinned)
         run("uv", "pip", "freeze", "--python", str(python))
         (home / "run.toml").write_text(_CONFIG)
+        run(str(python), "-c", _PROGRAM)
         for arguments in _COMMANDS:
             run(str(python.with_name("pynode-jl")), *arguments)
-        run(str(python), "-c", _PROGRAM)
+        (home / "extras.py").write_text(_OF_EXTRAS)
+        run(str(python), "extras.py")
 
 
 def _runner(home: Path):  # type: ignore[no-untyped-def]
