@@ -222,9 +222,10 @@ def _show_adapted(name: str, table: pd.DataFrame, task: Task) -> None:
     shown["evaluations"] = [
         f"{a:.1f} + {b:.1f}" for a, b in zip(table["nf_training"], table["nf_checks"], strict=True)
     ]
-    for column in (score, "ode"):
-        shown[column] = shown[column].map(("{:.1%}" if labels else "{:.4g}").format)
-    shown["spread"] = shown["spread"].map("{:.3f}".format)
+    # An untrained model has no ODE's score.
+    forms = {score: ".1%" if labels else ".4g", "ode": ".1%" if labels else ".4g", "spread": ".3f"}
+    for column, form in forms.items():
+        shown[column] = ["-" if value != value else f"{value:{form}}" for value in shown[column]]
     validations = [
         f"seed {seed}, validation: {text}"
         for seed, text in zip(table["seed"], table["validation"], strict=True)
@@ -232,7 +233,8 @@ def _show_adapted(name: str, table: pd.DataFrame, task: Task) -> None:
     total = table["nf_training"] + table["nf_checks"]
 
     def over_scores(column: str) -> str:
-        return f"{over_seeds(100 * table[column])} %" if labels else over_seeds(table[column], 4)
+        text = over_seeds(100 * table[column]) if labels else over_seeds(table[column], 4)
+        return f"{text} %" if labels and text != "-" else text
 
     show(
         lambda: table,

@@ -277,6 +277,23 @@ class Trained(Drawn, Predicting):
         """
         self.trained_model.save(path)
 
+    def to_onnx(self, folder: str | os.PathLike[str]) -> tuple[Path, ...]:
+        """Write the field and the head as ONNX files to `folder`: `TrainedModel.to_onnx`.
+
+        Returns:
+            The files.
+
+        Raises:
+            InvalidValueError: a function of your own as field, head or encoder.
+            MissingDependencyError: onnx is not installed.
+            OutputError: a file cannot be written.
+
+        Example:
+            >>> [path.name for path in pn.train(model, data, recipe).to_onnx("model")]
+            ['field.onnx', 'head.onnx']
+        """
+        return self.trained_model.to_onnx(folder)
+
     def plot(
         self, data: Dataset | None = None, kind: str = "", *, backend: BackendLike = None
     ) -> Figure:
