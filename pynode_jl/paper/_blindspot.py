@@ -63,4 +63,5 @@ def make(context: ReproductionContext) -> FigureResult:
         pd.DataFrame(rows),
         {"determinant": "+.2f", "neighbours reversed": ".0%"},
         {"field": "y' = diag(-3, -2) y", "determinant of an Euler step": "(1 - 3 h)(1 - 2 h)"},
+        subtitle="An example for a remark of Ott et al., ResNet After All?, ICLR 2021",
     )

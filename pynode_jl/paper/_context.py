@@ -44,6 +44,7 @@ class FigureResult:
         formats: by column of `numbers`, how it is shown, where not as `reporting.formats` has it.
         facts: by name, constants and settings that decide it.
         more: figures under the same caption, by the letter that their names end in.
+        subtitle: where it is from.
 
     Example:
         >>> import pandas as pd
@@ -59,6 +60,7 @@ class FigureResult:
     formats: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)
     more: Mapping[str, Figure] = field(default_factory=dict)
+    subtitle: str = "Ott et al., ResNet After All?, ICLR 2021, reproduced by pynode_jl"
 
 
 @dataclass(frozen=True)
@@ -143,14 +145,15 @@ class ReproductionContext:
             for letter, figure in (figures | dict(result.more)).items()
         }
         long = len(result.numbers) > _MOST_ROWS_OPEN
-        numbers = [table(result.numbers, formats=result.formats, folded=long)]
+        caption = "Every value" if long else ""
+        numbers = [table(result.numbers, None, caption, formats=result.formats, folded=long)]
         records = {key: rows for key, value in result.facts.items() if (rows := _records(value))}
         for key, value in records.items():
             numbers.append(table(pd.DataFrame(value), caption=key, folded=True))
         written = write_page(
             base.with_suffix(".html"),
             title=result.title,
-            subtitle="Ott et al., ResNet After All?, ICLR 2021, reproduced by pynode_jl",
+            subtitle=result.subtitle,
             found=[Section("What is seen", [Text(result.caption)])],
             drawings=drawings,
             numbers=[Section("Numbers", numbers)],

@@ -32,15 +32,15 @@ def make(context: ReproductionContext) -> FigureResult:
     numbers = numbers.groupby(["model", "solver", "steps"], as_index=False, sort=False).agg(
         accuracy=("accuracy", "mean"), lowest=("accuracy", "min"), highest=("accuracy", "max")
     )
+    over = "one seed" if context.seeds == 1 else f"mean and range over {context.seeds} seeds"
     return FigureResult(
         "Figure 1: a ResNet in an ODE's clothes",
         f"Figure 1a: Sphere 2D, test samples of seed 0 under two models of the same field: a"
         " model's own steps and the flow of the ODE that its field defines. Where steps and flow"
         " part, the answers are the solver's, not the ODE's. Figure 1b: test accuracy against the"
-        " number of steps at test time, under Euler and under RK4 (mean and range over"
-        f" {context.seeds} seeds). The coarse model's accuracy stands on one number of steps; the"
-        " fine model keeps its own from its own number on. Trained for"
-        f" {SPHERE.words[context.full]}.",
+        f" number of steps at test time, under Euler and under RK4 ({over}); the line across is"
+        " chance. The coarse model's accuracy stands on one number of steps; the fine model keeps"
+        f" its own from its own number on. Trained for {SPHERE.words[context.full]}.",
         None,
         numbers,
         facts={

@@ -78,7 +78,7 @@ def make_figure(
         " solver; a star is the solver trained with, at its own step. a: trained with Euler, tested"
         " with Euler, Midpoint and RK4 at 0.5 to 2 times the training step. b: RK4 with itself. c:"
         " Fehlberg 2(1) with itself and DP5 at 0.1 to 10 times the tolerance. d: DP5 with itself."
-        " An ODE's lines are level with its star and to the left of it."
+        " An ODE's lines are level with its star and to the left of it. The line across is chance."
         + (
             f" Means over {context.seeds} seeds (the paper: 5), the bands their 95 % intervals"
             " (Student's; wide for few seeds)"

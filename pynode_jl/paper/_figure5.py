@@ -33,8 +33,8 @@ def make_figure(context: ReproductionContext, spec: ExperimentSpec) -> FigureRes
         thresholds[name] = getattr(settings, "threshold", getattr(settings, "allowed", 0.0))
     return FigureResult(
         "Figure 5: the step while it is adapted",
-        f"{spec.name}, Euler, seed 0. Top: accuracy on the samples looked at, under the solver"
-        " in force and under the finer one. Middle: the step. Bottom: what is decided on, and the"
+        f"{spec.name}, Euler, seed 0. accuracy: on the samples looked at, under the solver in force"
+        " and under the finer one. step: the one in force. cross-check: what is decided on, and the"
         " threshold: the difference of the two accuracies (the paper's controller), the share of"
         " right answers that the finer solver loses (ours, which first looks when it settles)."
         f" Trained for {spec.words[context.full]}.",

@@ -23,6 +23,21 @@ _FORMATS = {
     **dict.fromkeys(("score", "ode", "change", "change_low", "change_high", "drop"), ".4g"),
     **dict.fromkeys(("loss", "nf", "train_seconds", "swap_seconds"), ".3g"),
 }
+_HEADINGS = {
+    "score": "as trained",
+    "ode": "as an ODE",
+    "change_low": "change, low",
+    "change_high": "change, high",
+    "nf": "evaluations",
+    "train_seconds": "seconds of training",
+    "swap_seconds": "of swaps",
+}
+_READING = (
+    "as trained, as an ODE: the test score under the training solver and of the ODE, a share where"
+    " it is an accuracy. change: of answers under the ODE, with its interval: the share of labels"
+    " that differ, or how far other answers shift, in the unit of the task's verdict. drop: how"
+    " much worse the worst finer solve scores. evaluations: of the field, an iteration of training."
+)
 _SEEDS = ("seed", "data.seed")
 
 
@@ -111,10 +126,15 @@ def _configurations(runs: pd.DataFrame, keys: list[str]) -> list[Section]:
     frame[kinds] = frame[kinds].fillna(0).astype(int)
     shown = {name: form for name, form in _FORMATS.items() if name in frame}
     text = "Means over the seeds of a configuration; the last columns count them by verdict."
-    return [Section("By configuration", [Text(text), table(frame, formats=shown)])]
+    return [Section("By configuration", [Text(text), table(frame, _headed(frame), formats=shown)])]
 
 
 def _all_runs(runs: pd.DataFrame, keys: list[str]) -> Section:
-    shown = runs[[*keys, "state", *_METRICS, "key"]]
-    formats = {name: form for name, form in _FORMATS.items() if shown[name].notna().any()}
-    return Section("All runs", [table(shown, formats=formats, folded=len(shown) > 25)])
+    shown = runs[[*keys, "state", *_METRICS, "key"]].dropna(axis=1, how="all")
+    formats = {name: form for name, form in _FORMATS.items() if name in shown}
+    rows = table(shown, _headed(shown), formats=formats, folded=len(shown) > 25)
+    return Section("All runs", [Text(_READING), rows])
+
+
+def _headed(frame: pd.DataFrame) -> dict[str, str]:
+    return {str(name): _HEADINGS.get(str(name), str(name)) for name in frame}

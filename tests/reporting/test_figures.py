@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -231,6 +232,51 @@ def test_panels_of_other_ranges_say_so():
     differ = figures.trajectories([small, large], scale="linear")
     assert any("axes differ" in text for text in texts(differ))
     assert not any("axes differ" in text for text in texts(figures.trajectories([small, small])))
+
+
+def fan_figure():
+    path = np.array([[0.0, 0.0], [1.0, 90.0], [2.0, -40.0]])
+    square = np.array([[0, 0], [1, 1], [0, 1], [1, 0]])
+    ends = [
+        figures.EndsPanel(f"Euler, $h=10^{{-{k}.5}}$: not separable", square, [0, 0, 1, 1], None)
+        for k in (2, 3, 4)
+    ]
+    fan = figures.FanPanel("a corner, Euler, $h=10^{-2.5}$", path, [path[1:], path[2:]])
+    return figures.windermere_fan([fan], ends)
+
+
+def test_ranges_are_compared_up_as_well_as_across():
+    (note,) = [text for text in texts(fan_figure()) if "axes differ" in text]
+    assert note == "The panels' axes differ: they span 1.6 to 150 up."
+
+
+def test_titles_of_square_panels_are_not_cut():
+    """A panel of a fixed shape is laid out twice: only then is it known what its title needs."""
+    figure = fan_figure()
+    canvas = FigureCanvasAgg(figure)
+    figure.draw(canvas.get_renderer())
+    for text in figure.findobj(Text):
+        if text.get_text() and text.get_visible():
+            assert text.get_window_extent(canvas.get_renderer()).y1 <= figure.bbox.height
+
+
+def test_lines_of_a_model_under_several_solvers_are_told_apart():
+    steps = [1, 2, 4]
+    table = pd.concat(
+        pd.DataFrame({"steps": steps, "solver": name, "accuracy": [0.5, 0.9, 0.9]})
+        for name in ("Euler", "RK4")
+    )
+    figure = figures.accuracy_against_count({"a": table, "b": table}, trained_with={"a": 2})
+    colours = figures.described(figure).chart.encoded()["layer"][0]["encoding"]["color"]
+    assert colours["sort"] == ["a, Euler", "a, RK4", "b, Euler", "b, RK4"]
+
+
+def test_ticks_of_steps_are_short_enough_to_stand_beside_each_other():
+    factors = (0.5, 0.75, 1.0, 1.5)
+    figure = figures.accuracy_against_step({"a": swap_table(h=1 / 64, factors=factors)}, x="step")
+    axis = figures.described(figure).chart.spec["layer"][0]["encoding"]["x"]["axis"]
+    assert "1/128" in axis["labelExpr"]
+    assert "0.01171875" not in axis["labelExpr"]
 
 
 def test_a_long_matrix_is_turned_and_its_labels_stay_apart():

@@ -13,6 +13,7 @@ from matplotlib.text import Text
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.reporting import figures
 from pynode_jl.reporting.figures import Measure
+from pynode_jl.reporting.pages import table
 
 RMSE = Measure("RMSE", "of their error", higher_is_better=False, shifts=True)
 NATS = Measure("nats per dimension", "nats per dimension", False, shifts=True, signed=True)
@@ -145,6 +146,45 @@ def test_losses_below_zero_are_seen_and_scores_that_are_losses_are_drawn_once() 
     errors = {"loss": np.geomspace(1, 1e-4, 50), "score": np.geomspace(1, 1e-2, 50)}
     figure = figures.training_history({"a": errors}, measure=RMSE)
     assert [ax.get_ylabel() for ax in figure.axes] == ["loss", "batch RMSE"]
+
+
+def test_changes_have_their_unit_once_in_a_heading_or_in_their_cells() -> None:
+    assert NATS.heading("shift") == "shift, nats per dimension"
+    assert RMSE.heading("shift") == "shift"
+    frame = pd.DataFrame({"label": ["Euler"], "score": [0.25], "shift": [0.5], "damage": [-0.0]})
+    columns = {name: name for name in frame}
+    shown = table(frame, columns, measure=NATS)
+    assert [cell.text for cell in shown.heading] == [
+        "label", "nats per dimension", "shift, nats per dimension", "damage, nats per dimension",
+    ]  # fmt: skip
+    assert [cell.text for cell in shown.rows[0]] == ["Euler", "0.25", "0.5", "0"]
+    assert table(frame, columns, measure=RMSE).rows[0][2].text == "50.0%"
+
+
+def test_evidence_names_its_measure_and_draws_the_order_beside_the_distances() -> None:
+    order = figures.OrderPanel([0.5, 0.25], [1e-1, 1e-4], order=4, floor=1e-6)
+    figure = figures.evidence(by_step(), fixed=True, ode=0.1, margin=0.1, order=order, measure=RMSE)
+    said = figures.described(figure)
+    assert said.alt.startswith("RMSE by step")
+    title, chart = said.chart.charts[2]
+    assert title == "distance from the ODE"
+    assert chart.data.groupby("line")["distance"].min().to_dict() == pytest.approx(
+        {"final states": 1e-4, "order 4": 1e-1 / 2**4}
+    )
+    assert "1e-6" in chart.spec["layer"][0]["encoding"]["y"]["axis"]["labelExpr"]
+
+
+def test_panels_of_intervals_have_one_axis() -> None:
+    tables = {
+        name: pd.DataFrame(
+            {"label": ["its ODE"], "share": [high / 2], "low": [0.0], "high": [high]}
+        )
+        for name, high in (("coarse", 2.0), ("fine", 1e-4))
+    }
+    figure = figures.flip_intervals(tables, margin=0.1, measure=RMSE)
+    charts = [chart for _, chart in figures.described(figure).chart.charts]
+    scales = [chart.spec["layer"][0]["encoding"]["x"]["scale"] for chart in charts]
+    assert [scale["domain"] for scale in scales] == [[0.0, 2.1], [0.0, 2.1]]
 
 
 def fit(**changes: Any) -> figures.FitPanel:

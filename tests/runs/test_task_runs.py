@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 import pynode_jl as pn
 from pynode_jl._io import floats_of_names, named_floats
+from pynode_jl.cli._adapt import _show_adapted
 from pynode_jl.cli._app import app
 from pynode_jl.diagnostics import (
     DIAGNOSTICS,
@@ -88,6 +90,22 @@ def test_its_step_is_adapted_in_its_own_measure(folder: Path, tmp_path: Path) ->
     assert (tmp_path / "steady-trace.png").is_file()
 
 
+def test_an_untrained_model_has_no_score_as_an_ode(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {
+        "seed": 0,
+        "solver": "Euler h=1/2",
+        "under": "",
+        "verdict": "untrained",
+        "validation": "",
+    }
+    numbers = {"score": 0.9, "ode": math.nan, "spread": 0.0, "nf_training": 2.0, "nf_checks": 2.5}
+    shift = dict.fromkeys(("shift", "shift_low", "shift_high"), math.nan)
+    _show_adapted("steady", pd.DataFrame([row | numbers | shift]), pn.Regression())
+    said = capsys.readouterr().out
+    assert "untrained  -" in said
+    assert "nan" not in said
+
+
 def test_its_certificate_has_the_error_by_step(folder: Path, tmp_path: Path) -> None:
     run = pn.Run.open(folder)
     chosen = [each for each in DIAGNOSTICS if each.name == "answers by step"]
@@ -117,6 +135,17 @@ def test_a_matrix_is_of_one_task(folder: Path, tmp_path: Path) -> None:
     models = [(run.trained, run.dataset), (other.trained, other.dataset)]
     with pytest.raises(InvalidValueError, match="models of one task"):
         pn.diagnostics.swap_matrix(models, backend="jax")
+
+
+def test_the_page_of_a_matrix_has_no_interval_over_one_seed(folder: Path, tmp_path: Path) -> None:
+    """Of errors there is none then: the page leaves its columns out, and is written."""
+    invoke("matrix", folder, "--out", tmp_path / "matrix", "--solver", "RK4")
+    page = (tmp_path / "matrix" / "matrix.html").read_text()
+    seen = re.sub("<script.*?</script>", "", page, flags=re.DOTALL)
+    assert ">damage, RMSE</th>" in seen
+    assert ">low</th>" not in seen
+    assert ">-0</td>" not in seen
+    assert "accuracy" not in seen
 
 
 def test_a_search_for_the_critical_step_has_scores_and_shifts() -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from pynode_jl.reporting.charts._chart import Chart as Chart
 from pynode_jl.reporting.charts._chart import Field as Field
 from pynode_jl.reporting.charts._chart import Panels as Panels
+from pynode_jl.reporting.charts._chart import decades as decades
 from pynode_jl.reporting.charts._chart import interval_chart as interval_chart
 from pynode_jl.reporting.charts._chart import line_chart as line_chart
 from pynode_jl.reporting.charts._chart import point_chart as point_chart
@@ -24,6 +25,7 @@ __all__ = [
     "Chart",
     "Field",
     "Panels",
+    "decades",
     "heatmap_chart",
     "interval_chart",
     "line_chart",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from pynode_jl.errors import InvalidValueError
 #: Height of a panel, and its width where several stand side by side, in CSS pixels.
 HEIGHT, PANEL = 280, 320
 _ROW = 24
+_TITLE = 36  # letters of a panel's title in a line
 # A column in an expression: datum["a name"].
 _DATUM = re.compile(r'datum\[("(?:[^"\\]|\\.)*")\]')
 
@@ -79,11 +81,26 @@ class Panels:
         # A name means one thing in a specification.
         views = [
             json.loads(_json(chart.encoded()).replace('"picked"', f'"picked{i}"'))
-            | {"title": title.splitlines(), "width": PANEL, "height": HEIGHT}
+            | {"title": _lines(title), "width": PANEL, "height": chart.spec.get("height", HEIGHT)}
             for i, (title, chart) in enumerate(self.charts)
         ]
         resolved = {"scale": {"color": "independent"}}
         return _json({"concat": views, "resolve": resolved, "description": description})
+
+
+def decades(values: Iterable[float]) -> dict[float, str]:
+    """Return ticks at the powers of ten around positive `values`; none where they span one or two.
+
+    Example:
+        >>> from pynode_jl.reporting.charts import decades
+        >>> decades([3e-4, 0.2])
+        {0.0001: '1e-4', 0.001: '1e-3', 0.01: '1e-2', 0.1: '1e-1', 1.0: '1'}
+    """
+    known = [math.log10(each) for each in values if math.isfinite(each) and each > 0] or [0.0]
+    powers = range(math.floor(min(known)), math.ceil(max(known)) + 1)
+    if len(powers) <= 2:
+        return {}
+    return {10.0**power: "1" if power == 0 else f"1e{power}" for power in powers}
 
 
 @dataclass(frozen=True)
@@ -311,7 +328,6 @@ def interval_chart(
     colour: Field | None = None,
     tones: Mapping[str, str] | None = None,
     told: Sequence[Field] = (),
-    panel: str | None = None,
     level: float = math.nan,
     level_name: str = "margin",
 ) -> Chart:
@@ -325,7 +341,6 @@ def interval_chart(
         colour: what colours tell apart.
         tones: a colour for each of its values.
         told: what the box beside the pointer has.
-        panel: a column, a panel for each of its values.
         level: a value that is drawn down the page; nan for none.
         level_name: what it is.
 
@@ -341,7 +356,7 @@ def interval_chart(
         {'step': 24}
     """
     by = [] if colour is None else [colour]
-    check_columns(data, [name, value, *by, *told], [low, high, *([panel] if panel else [])])
+    check_columns(data, [name, value, *by, *told], [low, high])
     down = name.axis()
     encoding: dict[str, Any] = {
         "y": down,
@@ -363,21 +378,17 @@ def interval_chart(
     ]
     if math.isfinite(level):
         layer.append(_level(level, level_name, "x", value))
-    spec = in_panels(layer, panel, height={"step": _ROW})
     # Names take room beside the panel.
-    spec["usermeta"] = {"around": 60 + 7 * max(map(len, map(str, data[name.column])), default=0)}
-    if panel:
-        spec["resolve"] = {"scale": {"y": "independent"}}
+    around = 60 + 7 * max(map(len, map(str, data[name.column])), default=0)
+    spec = {"layer": layer, "height": {"step": _ROW}, "usermeta": {"around": around}}
     return Chart(spec, data)
 
 
-def in_panels(
-    layer: list[dict[str, Any]], panel: str | None, height: int | Mapping[str, int] = HEIGHT
-) -> dict[str, Any]:
+def in_panels(layer: list[dict[str, Any]], panel: str | None) -> dict[str, Any]:
     if panel is None:
-        return {"layer": layer, "height": height}
+        return {"layer": layer, "height": HEIGHT}
     facet = Field(panel, kind="nominal").encoded() | {"header": {"title": None}, "sort": None}
-    return {"facet": facet, "spec": {"layer": layer, "width": PANEL, "height": height}}
+    return {"facet": facet, "spec": {"layer": layer, "width": PANEL, "height": HEIGHT}}
 
 
 def _level(value: float, name: str, channel: str, of: Field) -> dict[str, Any]:
@@ -398,6 +409,11 @@ def check_columns(data: pd.DataFrame, fields: Sequence[Field], columns: Sequence
             raise InvalidValueError(
                 "data.columns", list(data.columns), f"a column {name!r}", "Add it to the table."
             )
+
+
+def _lines(title: str) -> list[str]:
+    """Return a title in lines that fit a panel on a phone."""
+    return [line for each in title.splitlines() for line in textwrap.wrap(each, _TITLE) or [""]]
 
 
 def _fields(spec: Any) -> set[str]:

@@ -73,7 +73,13 @@ def heatmap_chart(
     if not log:
         scale["zero"] = False
     shown = value.encoded()
-    legend = {"title": value.title or value.column, "format": value.form, "gradientLength": 220}
+    legend = {
+        "title": value.title or value.column,
+        "format": shown.get("format", ""),
+        "gradientLength": 220,
+        "labelOverlap": "greedy",
+        "labelSeparation": 8,
+    }
     colour = shown | {"scale": scale, "legend": legend}
     name = shown["field"]
     known = {"filter": f"isValid(datum[{json.dumps(value.column)}])"}

@@ -109,7 +109,7 @@ def _described(
         data,
         Field("steps", "steps of the test solver", scale="log", base=2, ticks=ticks),
         Field("mean", "test accuracy", ".0%", domain=(0.0, 1.0)),
-        colour=Field("model", "", kind="nominal"),
+        colour=Field("line", "", kind="nominal"),
         told=[
             Field("model", kind="nominal"),
             Field("solver", kind="nominal"),
@@ -122,7 +122,6 @@ def _described(
         high="max",
         level=float("nan") if chance is None else chance,
         own="own",
-        group="line",
     )
     return Description("Lines of test accuracy by steps. " + " ".join(said), chart)
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pynode_jl.reporting.charts import Chart, Field, Panels, line_chart, point_chart
+from pynode_jl.reporting.charts import Chart, Field, Panels, decades, line_chart, point_chart
 from pynode_jl.reporting.figures import _style
 from pynode_jl.reporting.figures._described import Description
 from pynode_jl.reporting.figures._measure import Measure
@@ -66,7 +66,7 @@ def describe_evidence(
         ("changes against the ODE's answers", _changes(by_step, fixed, margin, measure)),
     ]
     own = by_step[by_step["own"].astype(bool)]
-    said = [f"{measure.metric.capitalize()} by {step}:"]
+    said = [f"{measure.metric[:1].upper()}{measure.metric[1:]} by {step}:"]
     said += [
         f"{measure.score_text(float(row[measure.score_column]))} as trained,"
         f" {measure.change_text(float(row[measure.change_column]))} changed against the ODE;"
@@ -133,10 +133,11 @@ def _scores(data: pd.DataFrame, fixed: bool, ode: float, measure: Measure) -> Ch
 def _changes(data: pd.DataFrame, fixed: bool, margin: float, measure: Measure) -> Chart:
     change = measure.change_column
     form = ".0%" if measure.changes_in_percent else ".2g"
+    name = measure.changes_name if measure.shifts else change
     return line_chart(
         data,
         _setting(data, "setting", fixed),
-        Field(change, change, form, "sqrt" if change == "flips" else "symlog"),
+        Field(change, name, form, "sqrt" if change == "flips" else "symlog"),
         told=_told(data, measure),
         low=f"{change}_low",
         high=f"{change}_high",
@@ -148,12 +149,24 @@ def _changes(data: pd.DataFrame, fixed: bool, margin: float, measure: Measure) -
 
 def _order(panel: OrderPanel) -> Chart:
     data = pd.DataFrame({"h": np.asarray(panel.steps), "distance": np.asarray(panel.errors)})
-    data = data[np.isfinite(data["distance"]) & (data["distance"] > 0)]
+    data = data[np.isfinite(data["distance"]) & (data["distance"] > 0)].astype(float)
+    seen, parallel = "final states", f"order {panel.order}"
+    # A line of the method's order through the first point.
+    slope = data.assign(
+        distance=data["distance"].iloc[:1].sum() * (data["h"] / data["h"].max()) ** panel.order
+    )
+    lines = [data.assign(line=seen), slope.assign(line=parallel)]
+    ticks = decades([*data["distance"], *slope["distance"], panel.floor])
     return line_chart(
-        data,
+        pd.concat(lines, ignore_index=True),
         _setting(data, "h", True),
-        Field("distance", "distance of final states", ".0e", "log"),
-        told=[Field("h", "step h", ".4g"), Field("distance", form=".2e")],
+        Field("distance", "distance of final states", ".0e", "log", ticks=ticks),
+        colour=Field("line", "", kind="nominal"),
+        told=[
+            Field("line", "", kind="nominal"),
+            Field("h", "step h", ".4g"),
+            Field("distance", form=".2e"),
+        ],
         level=panel.floor,
         level_name="the reference's own error",
     )

@@ -87,8 +87,15 @@ class Measure:
         """What an axis of changes shows."""
         if not self.shifts:
             return "share of test answers that change"
-        unit = {"of their error": "in units of their error", "": "of the score"}.get(self.unit)
+        unit = {"of their error": "as a share of their error", "": "of the score"}.get(self.unit)
         return f"shift of test answers, {unit or self.unit}"
+
+    def heading(self, name: str) -> str:
+        """Return the heading of changes in a table, with their unit where cells have none.
+
+        `name` is what they are called there.
+        """
+        return name if self.changes_in_percent else f"{name}, {self.unit}"
 
     def score_text(self, value: float) -> str:
         """Return a score as a cell of a figure has it: "98.6", "0.0123", "2e4".

@@ -5,14 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
-from pynode_jl.reporting.charts import Field, heatmap_chart, interval_chart, line_chart
+from pynode_jl.reporting.charts import (
+    Chart,
+    Field,
+    Panels,
+    decades,
+    heatmap_chart,
+    interval_chart,
+    line_chart,
+)
 from pynode_jl.reporting.figures import _style
 from pynode_jl.reporting.figures._described import Description
 from pynode_jl.reporting.figures._measure import Measure
 from pynode_jl.reporting.formats import counted
 
+_SHORT = 6  # letters at a tick
 _MOST_COLOURED = 8  # of more test solvers the colours tell orders apart
 
 
@@ -77,9 +87,15 @@ def describe_lines(
         ("step", True): "tolerance of the test solver",
     }[x, bool(tolerances)]
     values = sorted(set(data[x].astype(float)))
-    ticks = {value: _style.step_text(value) if x == "step" else f"{value:g}" for value in values}
+    texts = {value: _style.step_text(value) if x == "step" else f"{value:g}" for value in values}
+    # "1/64" and not "0.0117188", which collides with its neighbours.
+    ticks = {value: text for value, text in texts.items() if len(text) <= _SHORT} or texts
     across = Field(
-        x, name, scale="log", base=10 if tolerances else 2, ticks={} if tolerances else ticks
+        x,
+        name,
+        scale="log",
+        base=10 if tolerances else 2,
+        ticks=decades(values) if tolerances else ticks,
     )
     down = Field(
         "score",
@@ -114,50 +130,17 @@ def describe_flips(
 ) -> Description:
     """Describe intervals of changes against the margin."""
     names = list(tones)
-    frames = [
-        table.assign(
-            panel=key,
-            side=[
-                names[0] if high <= margin else names[1] if low > margin else names[2]
-                for low, high in table[["low", "high"]].to_numpy(float)
-            ],
-        )
-        for key, table in tables.items()
-    ]
-    data = pd.concat(frames)
-    form = ".1%" if measure.changes_in_percent else ".3g"
-    change = measure.change_column
-    more = [
-        Field(column, title, "d")
-        for column, title in (("samples", "samples"), ("lost", "lost"), ("won", "won"))
-        if column in data
-    ]
-    chart = interval_chart(
-        data,
-        Field("label", "", kind="nominal"),
-        Field(
-            "share",
-            measure.changes_name,
-            ".0%" if measure.changes_in_percent else ".2g",
-            "symlog" if measure.shifts else "sqrt",
-            domain=None if measure.shifts else (0.0, 1.0),
-        ),
-        low="low",
-        high="high",
-        colour=Field("side", "", kind="nominal"),
-        tones=tones,
-        told=[
-            Field("label", "solve", kind="nominal"),
-            Field("share", change, form),
-            Field("low", "at least", form),
-            Field("high", "at most", form),
-            *more,
-        ],
-        panel="panel",
-        level=margin,
-    )
-    said = []
+    known = pd.concat([table["high"] for table in tables.values()]).astype(float)
+    # One axis for all panels.
+    most = 1.05 * max([margin, *known[np.isfinite(known)]])
+    panels, said = [], []
     for key, table in tables.items():
+        sides = [
+            names[0] if high <= margin else names[1] if low > margin else names[2]
+            for low, high in table[["low", "high"]].to_numpy(float)
+        ]
+        data = table.assign(side=sides)
+        panels.append((key, _changes(data, margin, most, measure, tones)))
         if table.empty:
             said.append(f"{key}: no comparison.")
             continue
@@ -169,7 +152,37 @@ def describe_flips(
             f" {counted(len(table), 'solve')} surely more than the margin of"
             f" {measure.change_text(margin)}."
         )
-    return Description("Intervals of changed answers. " + " ".join(said), chart)
+    return Description("Intervals of changed answers. " + " ".join(said), Panels(panels))
+
+
+def _changes(
+    data: pd.DataFrame, margin: float, most: float, measure: Measure, tones: Mapping[str, str]
+) -> Chart:
+    form = ".1%" if measure.changes_in_percent else ".3g"
+    counts = [Field(name, form="d") for name in ("samples", "lost", "won") if name in data]
+    return interval_chart(
+        data,
+        Field("label", "", kind="nominal"),
+        Field(
+            "share",
+            measure.changes_name,
+            ".0%" if measure.changes_in_percent else ".2g",
+            "symlog" if measure.shifts else "sqrt",
+            domain=(0.0, most if measure.shifts else 1.0),
+        ),
+        low="low",
+        high="high",
+        colour=Field("side", "", kind="nominal"),
+        tones=tones,
+        told=[
+            Field("label", "solve", kind="nominal"),
+            Field("share", measure.change_column, form),
+            Field("low", "at least", form),
+            Field("high", "at most", form),
+            *counts,
+        ],
+        level=margin,
+    )
 
 
 def _told(table: pd.DataFrame, measure: Measure) -> pd.DataFrame:

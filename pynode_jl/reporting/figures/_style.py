@@ -8,7 +8,7 @@ import os
 import re
 import textwrap
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import ceil, log10
 from pathlib import Path
@@ -107,7 +107,11 @@ def styled(build: Callable[_P, Figure]) -> Callable[_P, Figure]:
             _take_literally(figure)
             engine = figure.get_layout_engine()
             if engine is not None:
-                engine.execute(figure)
+                # A panel of a fixed shape first takes the room that it is given, and only then is
+                # it seen what stands out over it.
+                shaped = any(ax.get_box_aspect() or ax.get_aspect() != "auto" for ax in figure.axes)
+                for _ in range(2 if shaped else 1):
+                    engine.execute(figure)
                 figure.set_layout_engine("none")
             return figure
 
@@ -196,15 +200,26 @@ def log_locator(low: float, high: float) -> LogLocator:
 
 def say_ranges(figure: Figure, axes: Iterable[Axes]) -> None:
     """Say above a figure's legend that its panels' axes differ by more than a factor, if so."""
-    spans = [float(np.ptp(ax.get_xlim())) for ax in axes]
-    if max(spans) > _ALIKE * min(spans):
-        # Twice: 870, and not 8.7e+02.
-        least, most = (f"{float(f'{each:.2g}'):g}" for each in (min(spans), max(spans)))
-        note = f"The panels' axes differ: they span {least} to {most}."
+    listed = list(axes)
+    across = _ranges([float(np.ptp(ax.get_xlim())) for ax in listed])
+    up = _ranges([float(np.ptp(ax.get_ylim())) for ax in listed])
+    if across or up:
+        spans = across if across == up else ", ".join(
+            f"{span} {way}" for span, way in ((across, "across"), (up, "up")) if span
+        )  # fmt: skip
+        note = f"The panels' axes differ: they span {spans}."
         # As a part of the legend it has room of its own: a label of the figure would lie under it.
         legend = figure.legends[-1]
         legend.set_title(note)
         legend.get_title().set_fontsize(8.5)
+
+
+def _ranges(spans: Sequence[float]) -> str:
+    """Return "0.5 to 870" of spans that differ; "" of those that are alike."""
+    if max(spans) <= _ALIKE * min(spans):
+        return ""
+    # Twice: 870, and not 8.7e+02.
+    return " to ".join(f"{float(f'{each:.2g}'):g}" for each in (min(spans), max(spans)))
 
 
 def class_colour(label: int) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from pynode_jl.reporting.charts import Chart, Field, Panels, line_chart
+from pynode_jl.reporting.charts import Chart, Field, Panels, decades, line_chart
+from pynode_jl.reporting.figures import _style
 from pynode_jl.reporting.figures._described import Description
 from pynode_jl.reporting.formats import counted
 
@@ -55,6 +56,13 @@ def _by_iteration(data: pd.DataFrame, column: str, label: str, form: str) -> Cha
     )
 
 
+def _halvings(steps: Iterable[float]) -> dict[float, str]:
+    """Return ticks at the powers of two around steps."""
+    known = [math.log2(each) for each in steps if math.isfinite(each) and each > 0] or [0.0]
+    powers = range(math.floor(min(known)), math.ceil(max(known)) + 1)
+    return {2.0**power: _style.step_text(2.0**power) for power in powers}
+
+
 def describe_adaptation(
     traces: Mapping[str, pd.DataFrame], thresholds: Mapping[str, float], fixed: bool
 ) -> Description:
@@ -78,7 +86,8 @@ def describe_adaptation(
         ignore_index=True,
     )
     iteration, run = Field("iteration", form=",d"), Field("run", "", kind="nominal")
-    limits = set(thresholds.values())
+    limits = {run: f"{run}, threshold {100 * at:.3g} %" for run, at in thresholds.items()}
+    decided = data.assign(limit=[limits.get(run, run) for run in data["run"]])
     charts = [
         (
             "accuracy",
@@ -97,7 +106,11 @@ def describe_adaptation(
                 data,
                 iteration,
                 Field(
-                    "step", "step" if fixed else "tolerance", scale="log", base=2 if fixed else 10
+                    "step",
+                    "step" if fixed else "tolerance",
+                    scale="log",
+                    base=2 if fixed else 10,
+                    ticks=_halvings(data["step"]) if fixed else decades(data["step"]),
                 ),
                 colour=run,
                 told=told,
@@ -106,13 +119,11 @@ def describe_adaptation(
         (
             "cross-check",
             line_chart(
-                data,
+                decided,
                 iteration,
                 Field("statistic", "cross-check", ".1%"),
-                colour=run,
+                colour=Field("limit", "", kind="nominal"),
                 told=told,
-                level=limits.pop() if len(limits) == 1 else math.nan,
-                level_name="threshold",
             ),
         ),
     ]

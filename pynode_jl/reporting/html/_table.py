@@ -113,6 +113,8 @@ class Table:
     def _shown(self, column: Any, value: Any) -> str:
         if pd.api.types.is_scalar(value) and pd.isna(value):
             return _MISSING
+        if pd.api.types.is_float(value):
+            value += 0.0  # 0, and not -0
         form = self.formats.get(column)
         if callable(form):
             return form(value)

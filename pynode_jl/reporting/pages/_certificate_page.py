@@ -132,7 +132,7 @@ def _diagnostics(certificate: Certificate) -> list[Block]:
         *([Table(outcomes)] if found else []),
         Facts({each.name: each.text for each in found}, "Findings", prose=True),
         Facts(
-            {each.name: each.limits for each in found},
+            {each.name: each.limits for each in found if each.outcome != "not run"},
             "What each diagnostic does not show",
             prose=True,
         ),
@@ -186,8 +186,9 @@ def _with_intervals(frame: pd.DataFrame, measure: Measure, samples: int) -> pd.D
         if value != value:
             return None
         if measure.shifts:
-            ends = interval_text(low, high, measure.unit)
-            return f"{amount_text(value, measure.unit)} ({ends})"
+            text = f"{amount_text(value, measure.unit)} ({interval_text(low, high, measure.unit)})"
+            # Else the heading has the unit.
+            return text if measure.changes_in_percent else text.replace(f" {measure.unit}", "")
         return str(Share(round(value), samples, low, high))
 
     cells = frame[[column, f"{column}_low", f"{column}_high"]].astype(float).to_numpy()
@@ -265,12 +266,13 @@ def _drawings(
 _BY_LABELS = (
     "Accuracy, flips against the ODE's answers with their interval, and folded trajectories,"
     " against the step or tolerance: an ODE's answers are settled from its training step on down."
+    " The star is the training step; lines across are the ODE's accuracy and the margin."
 )
 _BY_NUMBERS = (
     "{} against the data by the step or tolerance of the test solver (the convergence test of"
     " Krishnapriyan et al. 2022): an ODE's is level from its training step, the star, on down; that"
-    " of a model tied to its solver is least there. Beside it, how far answers are from the ODE's,"
-    " with its interval."
+    " of a model tied to its solver is {} there. The line across is the ODE's. Beside it, how far"
+    " answers are from the ODE's, with its interval; the line across is the margin."
 )
 
 
@@ -287,11 +289,12 @@ def evidence_drawing(certificate: Certificate) -> Drawing:
     scan = None if folded is None else folded[1]
     measure = Measure.of(certificate.swap)
     name = measure.metric[:1].upper() + measure.metric[1:]
-    caption = [_BY_NUMBERS.format(name) if measure.shifts else _BY_LABELS]
+    best = "highest" if measure.higher_is_better else "least"
+    caption = [_BY_NUMBERS.format(name, best) if measure.shifts else _BY_LABELS]
     if order is not None:
         caption.append(
-            "Then: how final states approach the ODE's as steps shrink; in the grey band the"
-            " reference is no more exact itself."
+            "Then: how final states approach the ODE's as steps shrink, beside a line of the"
+            " method's order; the reference's own error is the line across, or the grey band."
         )
     if share is not None:
         caption.append(

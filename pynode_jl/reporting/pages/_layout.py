@@ -140,6 +140,11 @@ def table(
         return Table(shown, formats_for(shown, formats), headers, caption, folded)
     if "score" in headers:
         headers["score"] = measure.metric
+    if "damage" in headers:
+        headers["damage"] = f"damage, {measure.metric}"
+    for name in ("shift", "shift of the ODE"):
+        if name in headers:
+            headers[name] = measure.heading(headers[name])
     own = _formats_of_shifts(shown, measure) | dict(formats or {})
     return Table(shown, formats_for(shown, own), headers, caption, folded)
 

@@ -17,6 +17,7 @@ from pynode_jl.reporting import figures
 from pynode_jl.reporting.figures import Measure
 from pynode_jl.reporting.formats import counted
 from pynode_jl.reporting.html import (
+    VERDICTS,
     Facts,
     Layer,
     Matrix,
@@ -56,9 +57,9 @@ _WIDE = 8.0
 _OWN = {"flips": ".1%"}
 _OWN_SHIFTS = {"low": ".4g", "high": ".4g"}
 _TRAINED = (
-    "as trained, as an ODE: mean {} with its 95 % interval: Student's over several seeds; of one"
-    " seed's accuracy the exact one, over its test samples. worst damage: under a solve as near to"
-    " the ODE as the training solver's. The last columns count the seeds by verdict."
+    "valid, tied and the like count the seeds by verdict. as trained, as an ODE: mean {} with its"
+    " 95 % interval: Student's over several seeds; {}. worst damage: under a solve as near to the"
+    " ODE as the training solver's."
 )
 _DAMAGE = (
     "damage: points of accuracy lost against the training solver's own, mean over seeds. Solves"
@@ -121,25 +122,22 @@ def write_matrix_report(
     )
     # Intervals that no row has are no columns of the page.
     damage = matrix.table.dropna(axis=1, how="all")
-    shown: dict[str, Any] = {"formats": _OWN_SHIFTS if measure.shifts else _OWN, "measure": measure}
+    own = _OWN_SHIFTS if measure.shifts else _OWN
+    formats = {name: form for name, form in own.items() if name in damage}
+    shown: dict[str, Any] = {"formats": formats, "measure": measure}
     finer = damage[damage["finer"]]
-    trained = matrix.trained.rename(columns={"train_solver": "trained with"})
-    trained = trained.dropna(axis=1, how="all")
     left = pd.DataFrame({"folder": map(str, left_out), "reason": left_out.values()})
     *_, page = write_page(
         folder / "matrix.html",
         title=f"Swap matrix: {trainings} by {tests}",
-        subtitle=f"What is left of {measure.metric} when the solver changes?",
+        subtitle="What becomes of a model's answers when its solver changes?",
         found=[
             Section("Matrix", [matrix_block(matrix, measure, chance, caption=caption)]),
             *([Section("Left out", [Table(left, caption="Runs left out")])] if left_out else []),
         ],
         drawings={},
         numbers=[
-            Section(
-                "By training solver",
-                [Text(_TRAINED.format(measure.metric)), table(trained, measure=measure)],
-            ),
+            _by_training_solver(matrix, measure),
             Section(
                 "By damage",
                 [
@@ -160,6 +158,21 @@ def write_matrix_report(
         ],
     )
     return page
+
+
+def _by_training_solver(matrix: SwapMatrix, measure: Measure) -> Section:
+    trained = matrix.trained.rename(columns={"train_solver": "trained with"})
+    trained = trained.dropna(axis=1, how="all")
+    # Verdicts stand where they are seen without scrolling.
+    first = ["trained with", "seeds", *(name for name in trained if name in VERDICTS)]
+    trained = trained[[*first, *(name for name in trained if name not in first)]]
+    single = (
+        "none for one seed"
+        if measure.shifts
+        else "of one seed's accuracy the exact one, over its test samples"
+    )
+    text = Text(_TRAINED.format(measure.metric, single))
+    return Section("By training solver", [text, table(trained, measure=measure)])
 
 
 def matrix_block(

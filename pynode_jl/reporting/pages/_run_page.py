@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from pynode_jl.diagnostics import SwapReport
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.reporting import figures
 from pynode_jl.reporting.figures import Measure
-from pynode_jl.reporting.html import Facts, Section, Text, VerdictCard
+from pynode_jl.reporting.html import Facts, Section, Table, Text, VerdictCard
 from pynode_jl.reporting.pages._layout import Drawing, table, write_page
 from pynode_jl.reporting.pages._task_drawings import Shown, task_drawings
 from pynode_jl.runs import Run, history_table
@@ -70,7 +71,7 @@ def write_run_report(runs: Mapping[str, Run], folder: Path, title: str) -> Path:
     """
     reports = {name: run.stored_swap() for name, run in runs.items()}
     cards = [
-        VerdictCard(report.verdict.kind, f"{name}: {report.verdict.kind}", report.verdict.text)
+        VerdictCard(report.verdict.kind, name, report.verdict.text)
         for name, report in reports.items()
     ]
     measure = _measure(reports)
@@ -81,7 +82,7 @@ def write_run_report(runs: Mapping[str, Run], folder: Path, title: str) -> Path:
     histories = {name: history_table(run.trained) for name, run in runs.items()}
     drawings["training"] = Drawing(
         figures.training_history(histories, measure=measure),
-        f"Loss and batch {measure.metric} while training.",
+        f"While training: the loss, and the {measure.metric} of batches where that is another.",
     )
     swaps = [
         table(report.table, _COLUMNS, f"{name}: every test solve", folded=True, measure=measure)
@@ -95,7 +96,7 @@ def write_run_report(runs: Mapping[str, Run], folder: Path, title: str) -> Path:
         folder / "report.html",
         title=title,
         subtitle="Is the trained Neural ODE an ODE, or a ResNet tied to its solver?",
-        found=[Section("Verdict", [*cards, table(_summary(reports), measure=measure)])],
+        found=[Section("Verdict", [*cards, _summary_table(reports, measure)])],
         drawings=drawings,
         numbers=[Section("Every solve", [Text(reading), *references, *swaps])],
         facts=[_facts(name, run) for name, run in runs.items()],
@@ -129,25 +130,31 @@ def _swap_drawings(reports: Mapping[str, SwapReport], measure: Measure) -> dict[
                 measure=measure,
             ),
             "How far answers shift under the ODE and under the test solves nearer to it, with"
-            " intervals that hold together. An ODE's stay to the left of the margin."
+            " intervals that hold together. An ODE's stay to the left of the margin, the dashed"
+            " line."
             if measure.shifts
             else "Answers that change under the ODE and under the test solves nearer to it, with"
-            " exact intervals that hold together. An ODE's stay to the left of the margin.",
+            " exact intervals that hold together. An ODE's stay to the left of the margin, the"
+            " dashed line.",
         ),
         "swap": Drawing(
             figures.swap_heatmap(tables, chance=chance, measure=measure),
             f"Test {measure.metric} under each test solver (rows) at each multiple of the training"
             " step or tolerance (columns). The outlined cell is the solver trained with; numbers in"
-            " italics are solves farther from the ODE than it, on which the verdict does not rest.",
+            " italics are solves farther from the ODE than it, on which the verdict does not rest."
+            + (_DARKEST if measure.shifts and math.isfinite(chance) else ""),
         ),
         "steps": Drawing(
             figures.accuracy_against_step(tables, chance=chance, measure=measure),
             f"Test {measure.metric} against the step, in units of the training step: an ODE's"
-            " curves are flat to the left of 1.",
+            " curves are flat to the left of 1. The star is the solver trained with"
+            + (_ACROSS if math.isfinite(chance) else "."),
         ),
     }
 
 
+_DARKEST = " Solves that score no better than one answer to all inputs have the darkest colour."
+_ACROSS = ", the line across what one answer to all inputs scores."
 _READING = (
     "flips: test answers that differ from those under the training solver; low and high: exact"
     " interval of their share, simultaneous over all solves that count. lost, won: answers that"
@@ -170,6 +177,13 @@ _READING_SHIFTS = (
     " output distance: mean norm of the difference to the training solver's outputs, in units of"
     " their own mean norm."
 )
+
+
+def _summary_table(reports: Mapping[str, SwapReport], measure: Measure) -> Table:
+    summary = _summary(reports)
+    ends = {end: f"{measure.metric} {end}" for end in ("as trained", "as an ODE")}
+    headings = {str(name): ends.get(str(name), str(name)) for name in summary}
+    return table(summary, headings, measure=measure)
 
 
 def _summary(reports: Mapping[str, SwapReport]) -> pd.DataFrame:

@@ -18,8 +18,8 @@ function look(width) {
     },
     header: { labelColor: ink, titleColor: ink, labelFontSize: 13, labelFontWeight: 600, labelLimit: 320 },
     legend: {
-      labelColor: ink, titleColor: ink, labelFontSize: 12, titleFontSize: 12, labelLimit: 220,
-      orient: "bottom", columns: Math.max(1, Math.floor(width / 190)), symbolOpacity: 1, symbolBaseFillColor: ink, symbolBaseStrokeColor: ink,
+      labelColor: ink, titleColor: ink, labelFontSize: 12, titleFontSize: 12, labelLimit: 240,
+      orient: "bottom", columns: Math.max(1, Math.floor(Math.min(width, 900) / 250)), symbolOpacity: 1, symbolBaseFillColor: ink, symbolBaseStrokeColor: ink,
     },
     title: { color: ink },
     view: { stroke: line },
@@ -33,8 +33,11 @@ function look(width) {
 
 function fit(spec, width) {
   if (spec.concat) {
-    spec.columns = Math.max(1, Math.floor(width / (spec.concat[0].width + 100)));
-    for (const view of spec.concat) view.width = Math.max(200, Math.min(view.width, width - 100));
+    const around = Math.max(...spec.concat.map((view) => view.usermeta?.around ?? 100));
+    spec.columns = Math.max(1, Math.floor(width / (spec.concat[0].width + around)));
+    for (const view of spec.concat) {
+      view.width = Math.max(around > 100 ? 160 : 200, Math.min(view.width, width - around));
+    }
     return;
   }
   const panel = spec.facet ? spec.spec : spec;
@@ -47,7 +50,7 @@ function fit(spec, width) {
     return;
   }
   if (spec.facet) {
-    const wanted = panel.width ?? 300, around = spec.usermeta?.around ?? 90;
+    const wanted = panel.width ?? 300, around = 90;
     spec.columns = Math.max(1, Math.floor(width / (wanted + around)));
     panel.width = Math.max(160, Math.min(wanted, width - around));
   } else {
@@ -73,7 +76,9 @@ async function drawChart(figure) {
   const host = figure.querySelector(".chart");
   try {
     await vegaEmbed(host, spec, {
-      mode: "vega-lite", ast: true, actions: false, renderer: "svg", defaultStyle: false, config: look(width), tooltip: tell,
+      mode: "vega-lite", ast: true, actions: false, renderer: "svg", defaultStyle: false, tooltip: tell,
+      // A legend is as wide as its panel.
+      config: look(spec.concat ? 420 : width),
     });
     figure.classList.add("live");
   } catch (error) {

@@ -48,13 +48,23 @@ function testsOf(query, names) {
   });
 }
 
+// As much of a heading as tells it from those before it: "nats" of "nats per dimension".
+function shortName(heading, names) {
+  const words = heading.trim().split(/\s+/), whole = words.join("").toLowerCase();
+  for (let count = 1; count < words.length; count++) {
+    const start = words.slice(0, count).join("").toLowerCase();
+    if (names.find((name) => name.startsWith(start)) === whole) return words.slice(0, count).join("");
+  }
+  return words.join("");
+}
+
 function addFilter(table) {
   const rows = [...table.tBodies[0].rows];
   if (rows.length <= few) return;
   const names = [...table.tHead.rows[0].cells].map((cell) =>
     cell.textContent.trim().toLowerCase().replace(/\s+/g, ""));
   const numeric = [...table.tHead.rows[0].cells].find((cell) => cell.dataset.sort === "number");
-  const example = numeric ? `, or ${numeric.textContent.trim().replace(/\s+/g, "")}>1` : "";
+  const example = numeric ? `, or ${shortName(numeric.textContent, names)}>1` : "";
   const field = searchField("words" + example);
   const count = document.createElement("span");
   count.setAttribute("role", "status");
