@@ -289,7 +289,10 @@ class Trained(Drawn, Predicting):
             OutputError: a file cannot be written.
 
         Example:
-            >>> [path.name for path in pn.train(model, data, recipe).to_onnx("model")]
+            >>> model = pn.Model(pn.MLP(2, width=2), classes=2)
+            >>> recipe = pn.Recipe("Euler:dt=1/2", iterations=1, batch_size=2)
+            >>> learned = pn.train(model, pn.moons(n_train=8, n_test=8), recipe, backend="jax")
+            >>> [path.name for path in learned.to_onnx("model")]
             ['field.onnx', 'head.onnx']
         """
         return self.trained_model.to_onnx(folder)
