@@ -23,6 +23,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pandas as pd
@@ -381,6 +382,16 @@ def test_other_types_of_right_values_are_taken(calls: dict[str, Call]) -> None:
     assert own.solver == EULER
 
 
+def _by_front_end(name: str, method: str) -> Any:
+    if name == "jax":
+        return frontend.odeint(lambda y, t: -y, jnp.ones(2), jnp.arange(2.0), method=method)
+    torch = pytest.importorskip("torch")
+    from pynode_jl import torch as torch_frontend
+
+    times = torch.tensor([0.0, 1.0])
+    return torch_frontend.odeint(lambda t, y: -y, torch.ones(2), times, method=method)
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
@@ -395,6 +406,8 @@ def test_other_types_of_right_values_are_taken(calls: dict[str, Call]) -> None:
         (lambda: pn.Solver(Path("Euler"), dt=0.5), "name = .*the name of a solver"),
         (lambda: pn.get_backend(None), "name = None: expected a text"),
         (lambda: pn.Model("mlp", classes=2), "field = 'mlp'.*pn.MLP"),
+        (lambda: _by_front_end("jax", "QPRK98"), "weights add up to 1.2e.05.*Solve in float64"),
+        (lambda: _by_front_end("torch", "QPRK98"), "weights add up to 1.2e.05.*Solve in float64"),
         (lambda: pn.Density(trace="Hutch"), "trace = 'Hutch'.*Use trace='hutchinson', say"),
         (lambda: pn.Density(trace=3), "trace = 3.*Use trace='exact', say"),
     ],

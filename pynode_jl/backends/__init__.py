@@ -32,6 +32,7 @@ from pynode_jl.backends._optimizers import (
 from pynode_jl.backends._precision import (
     PRECISIONS,
     Precision,
+    check_weights_resolved,
     checked_precision,
     in_precision,
     is_mixed,
@@ -237,6 +238,7 @@ __all__ = [
     "as_backend",
     "check_fork",
     "check_resolved",
+    "check_weights_resolved",
     "checked_gradient",
     "checked_optimizer",
     "checked_precision",

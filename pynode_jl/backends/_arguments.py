@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pynode_jl._validation import numbers, rounded, times
+from pynode_jl.backends._precision import check_weights_resolved
 from pynode_jl.backends._results import Array
 from pynode_jl.backends._times import check_resolved
 from pynode_jl.errors import BackendLacksSolverError, InvalidValueError, WrongSolverError
@@ -59,7 +60,8 @@ def batch(
 
 
 def check_interval(model: Model, solver: Solver, dtype: np.dtype[Any]) -> None:
-    """Refuse an interval that a precision does not resolve, and a step longer than it."""
+    """Refuse an interval or weights that a precision does not resolve, and a step too long."""
+    check_weights_resolved(solver.tableau, float(np.finfo(dtype).eps))
     check_resolved(model.times, dtype)
     if solver.fixed:
         solver.grid(model.t0, model.t1)

@@ -13,12 +13,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
+import numpy as np
+
 from pynode_jl._validation import flag, interval, real_number
 from pynode_jl.backends import _arguments
 from pynode_jl.backends._failures import raise_unless_success, trained_while_finite
 from pynode_jl.backends._gradients import GradientMethod, parsed_gradient
 from pynode_jl.backends._optimizers import Optimizer
-from pynode_jl.backends._precision import Precision, checked_precision, in_precision, is_mixed
+from pynode_jl.backends._precision import (
+    Precision,
+    check_weights_resolved,
+    checked_precision,
+    in_precision,
+    is_mixed,
+)
 from pynode_jl.backends._registry import BACKENDS, Capabilities
 from pynode_jl.backends._results import (
     Array,
@@ -419,6 +427,7 @@ class Backend(ABC):
         initial = _arguments.batch("y0", y0, checked_field(field).state_shape, weights)
         t0, t1 = interval("t_span", t_span)
         stops = tuple(_arguments.stops(save_at, t0, t1))
+        check_weights_resolved(solver.tableau, float(np.finfo(initial.dtype).eps))
         check_resolved((t0, *stops), initial.dtype)
         if solver.fixed:
             solver.grid(t0, stops[-1])  # refuses a step longer than the whole interval

@@ -17,7 +17,7 @@ from pynode_jl.backends._gradients import GradientMethod, parsed_gradient
 from pynode_jl.backends._registry import BACKENDS, having
 from pynode_jl.backends._results import Array
 from pynode_jl.errors import InvalidValueError, UnknownNameError, WrongSolverError
-from pynode_jl.solvers import Solver
+from pynode_jl.solvers import Solver, Tableau
 
 #: A name of `PRECISIONS`.
 Precision: TypeAlias = str
@@ -29,6 +29,38 @@ PRECISIONS: Mapping[str, str] = {
     "float64": "everything, in float64, whatever the precision of the data",
     "bfloat16": "the field's layers; states, steps, weights, head and Adam are in full",
 }
+
+
+# How much of a slope times the step its rounding may be, for a state to mean anything.
+_ROUNDING = 1e-3
+
+
+def check_weights_resolved(table: Tableau | None, eps: float) -> None:
+    """Refuse a method whose weights are so large that rounding decides the states.
+
+    Args:
+        table: its tableau; None for a method without one, of which nothing is said.
+        eps: the machine epsilon of the states.
+
+    Raises:
+        WrongSolverError: it is such a one, as QPRK98 is in float32.
+
+    Example:
+        >>> import numpy as np
+        >>> from pynode_jl.backends import check_weights_resolved
+        >>> from pynode_jl.solvers import tableau
+        >>> check_weights_resolved(tableau("QPRK98"), np.finfo("f4").eps)
+        Traceback (most recent call last):
+        pynode_jl.errors.WrongSolverError: solver = 'QPRK98': expected ...
+    """
+    if table is not None and table.weight_sum * eps > _ROUNDING:
+        raise WrongSolverError(
+            "solver",
+            table.name,
+            f"a method that the states' precision resolves: this one's weights add up to"
+            f" {table.weight_sum:.1e}, and their rounding decides the states",
+            "Solve in float64, or by Vern9, say.",
+        )
 
 
 def checked_precision(

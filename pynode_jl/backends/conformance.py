@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pynode_jl.backends import Backend, as_backend
-from pynode_jl.errors import PyNODEError
+from pynode_jl.errors import PyNODEError, WrongSolverError
 from pynode_jl.fields import FunctionField
 from pynode_jl.solvers import Solver, SolverInfo, info
 
@@ -70,7 +70,8 @@ class OrderRow:
         measured: slope of log error over log step; for a method without fixed steps, digits gained
             per digit of tolerance. None where nothing could be measured.
         single: error of a float32 solve against the float64 one of the same steps or tolerances,
-            root mean square; infinite where it fails, None where float64 could not be measured.
+            root mean square; infinite where it fails or is refused, None where float64 could not be
+            measured.
         seconds: what the solves took, compilation included.
         problem: why nothing could be measured; empty otherwise.
 
@@ -191,7 +192,11 @@ def _single(backend: Backend, field: FunctionField, row: SolverInfo) -> float:
     )
     ends = []
     for dtype in (np.float32, np.float64):
-        solution = backend.solve(field, {}, exact(T0).astype(dtype), (T0, T1), solver, throw=False)
+        try:
+            start = exact(T0).astype(dtype)
+            solution = backend.solve(field, {}, start, (T0, T1), solver, throw=False)
+        except WrongSolverError:  # float64 has just had it
+            return np.inf
         if solution.stats.retcode != "Success" or solution.y.dtype != dtype:
             return np.inf
         ends.append(solution.y1)

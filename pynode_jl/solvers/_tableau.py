@@ -230,6 +230,14 @@ class Tableau:
         return "dirk" if np.any(np.diagonal(self.a)) else "explicit"
 
     @cached_property
+    def weight_sum(self) -> float:
+        """The largest sum of the absolute weights of a stage, or of the step: 1 of Euler's method.
+
+        So many roundings of a slope times the step may reach a state.
+        """
+        return float(max(np.abs(self.a).sum(axis=1).max(), np.abs(self.b).sum()))
+
+    @cached_property
     def explicit(self) -> bool:
         """True when no stage needs a solve."""
         return self.kind == "explicit"

@@ -18,6 +18,7 @@ from pynode_jl.errors import (
     BackendUnavailableError,
     InvalidValueError,
     SolveError,
+    WrongSolverError,
 )
 from pynode_jl.fields import MLP, LinearField
 from pynode_jl.models import Model
@@ -225,6 +226,24 @@ def test_save_times_that_make_no_sense_are_refused(each: Any, times: list[float]
     for call in (each.solve, each.pullback):
         with pytest.raises(InvalidValueError, match="save_at"):
             call(FIELD, WEIGHTS, Y0, (0.0, 1.0), RK4, save_at=times)
+
+
+def test_weights_whose_rounding_would_decide_the_states_are_refused(each: Any) -> None:
+    """QPRK98's add up to 1.2e5: in float32 four steps are wrong by a sixth, and return Success."""
+    solver = Solver("QPRK98", dt=1 / 4)
+    single = {name: value.astype(np.float32) for name, value in WEIGHTS.items()}
+    model = Model(FIELD, classes=2)
+    y0 = Y0.astype(np.float32)
+    for call in (
+        lambda: each.solve(FIELD, single, y0, (0, 1), solver),
+        lambda: each.vjp(FIELD, single, y0, (0, 1), solver, y0),
+        lambda: each.evaluate(model, model.init(0), y0, solver),
+    ):
+        with pytest.raises(WrongSolverError, match=r"add up to 1.2e\+05.*Solve in float64"):
+            call()
+    found = each.solve(FIELD, WEIGHTS, Y0, (0, 1), solver).y1
+    fine = each.solve(FIELD, WEIGHTS, Y0, (0, 1), Solver("RK4", dt=1 / 256)).y1
+    np.testing.assert_allclose(found, fine, atol=1e-6)
 
 
 def test_a_state_that_blows_up_is_unstable(each: Any) -> None:

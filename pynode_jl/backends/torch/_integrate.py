@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from pynode_jl.backends._failures import not_finite_at_start
+from pynode_jl.backends._precision import check_weights_resolved
 from pynode_jl.backends.torch import _scipy
 from pynode_jl.backends.torch._adaptive import Adaptive
 from pynode_jl.backends.torch._fixed import Fixed
@@ -22,7 +23,9 @@ def integrate(problem: Problem, method: Method) -> Any:
     Raises:
         SolveError: the solve failed.
         InvalidValueError: `torch.vmap` hides values that the method asks for.
+        WrongSolverError: the method's weights are too large for the states' precision.
     """
+    check_weights_resolved(method.tableau, torch.finfo(problem.y0.dtype).eps)
     if problem.y0.numel() == 0 and problem.event is None:  # the states of no sample, at all times
         return torch.stack([problem.y0] * len(problem.t))
     try:

@@ -17,7 +17,13 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from pynode_jl._validation import rounded, whole_number
-from pynode_jl.backends import Clock, check_fork, check_resolved, raise_unless_success
+from pynode_jl.backends import (
+    Clock,
+    check_fork,
+    check_resolved,
+    check_weights_resolved,
+    raise_unless_success,
+)
 from pynode_jl.backends.jax.controls import tableau_of
 from pynode_jl.backends.jax.numerics.differentiable import Problem, differentiable_solve
 from pynode_jl.backends.jax.numerics.segment import CODES, AdaptiveControl, FixedControl
@@ -74,6 +80,7 @@ def odeint(
     limit = whole_number("max_steps", max_steps, most=_MOST_STEPS)
     limit = min(limit, solver.max_steps or limit)
     flat, unravel = _flattened(y0)
+    check_weights_resolved(table, float(np.finfo(flat.dtype).eps))
     origin, times, sorted_times = _timeline(t, flat.dtype)
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(y0)]
 

@@ -39,6 +39,10 @@ def test_a_tableau_is_the_same_solver(julia: Any, backend: Any, name: str, dtype
     drawn = np.random.default_rng(11)
     weights = {k: v.astype(dtype) for k, v in MODEL.field.init(1).items()}
     y0 = drawn.normal(size=(5, 3)).astype(dtype)
+    if name == "QPRK98" and dtype is np.float32:
+        with pytest.raises(WrongSolverError, match="their rounding decides the states"):
+            julia.solve(MODEL.field, weights, y0, (0.0, 1.0), solver)
+        return
     if name in OTHER_STEPS:
         with pytest.raises(WrongSolverError, match="OrdinaryDiffEq"):
             julia.vjp(MODEL.field, weights, y0, (0.0, 1.0), solver, y0)

@@ -55,7 +55,7 @@ def test_order(name: str, recorded: pd.DataFrame, record_property: Any) -> None:
         record_property(f"order {name}", f"{seen} measured, {row.claimed} claimed")
     if row.problem:
         pytest.skip(row.problem)
-    # The same steps, or those of one tolerance. QPRK98's coefficients are noise in float32.
+    # The same steps, or those of one tolerance. QPRK98 is refused in float32.
     assert row.single is not None
     assert row.single < 1e-2 or name == "QPRK98"
     before = recorded.loc[name]
