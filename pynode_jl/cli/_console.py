@@ -7,6 +7,7 @@ long cells are folded, in a pipe or file nothing is. With ``--json`` nothing but
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -73,11 +74,17 @@ def plain_table(title: str, columns: Iterable[str], caption: str = "") -> Table:
 
 
 def frame_table(title: str, frame: pd.DataFrame) -> Table:
-    """Return a table of a data frame, numbers to four digits."""
+    """Return a table of a data frame, numbers to four digits, "-" where there is none."""
     table = plain_table(title, map(str, frame))
     for row in frame.itertuples(index=False):
-        table.add_row(*(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row))
+        table.add_row(*map(_frame_cell, row))
     return table
+
+
+def _frame_cell(cell: object) -> str:
+    if not isinstance(cell, float):
+        return str(cell)
+    return "-" if math.isnan(cell) else f"{cell:.4g}"
 
 
 def _print_table(table: Table) -> None:

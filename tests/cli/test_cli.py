@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -20,6 +21,7 @@ from typer.testing import CliRunner
 from pynode_jl.cli import main
 from pynode_jl.cli._app import app
 from pynode_jl.cli._commands import exit_by_verdict
+from pynode_jl.cli._console import frame_table, show
 from pynode_jl.cli._running import keep_earlier
 from pynode_jl.errors import DivergedError, PyNODEError
 from pynode_jl.runs import Config, Run
@@ -165,6 +167,14 @@ def test_a_list_of_solvers_in_a_pipe_has_no_boxes_and_whole_names() -> None:
     assert [line.split()[0] for line in lines] == ["name", *names]
     assert all(line == line.rstrip() and line.isascii() for line in lines)
     assert notes.startswith(f"{len(names)} solvers")
+
+
+def test_a_table_has_a_dash_where_there_is_no_number(capsys: pytest.CaptureFixture[str]) -> None:
+    """As where `critical` finds no step that holds."""
+    frame = pd.DataFrame({"fails": [1 / 128, 0.5], "holds": [float("nan"), 0.25], "seed": [0, 1]})
+    show(lambda: frame, frame_table("brackets", frame))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines[-2:]] == [["0.007812", "-", "0"], ["0.5", "0.25", "1"]]
 
 
 def test_solvers_show_one_and_what_others_call_so() -> None:
