@@ -223,9 +223,9 @@ def _show_adapted(name: str, table: pd.DataFrame, task: Task) -> None:
         f"{a:.1f} + {b:.1f}" for a, b in zip(table["nf_training"], table["nf_checks"], strict=True)
     ]
     # An untrained model has no ODE's score.
-    forms = {score: ".1%" if labels else ".4g", "ode": ".1%" if labels else ".4g", "spread": ".3f"}
-    for column, form in forms.items():
-        shown[column] = ["-" if value != value else f"{value:{form}}" for value in shown[column]]
+    own = "{:.1%}" if labels else "{:.4g}"
+    for column, form in {score: own, "ode": own, "spread": "{:.3f}"}.items():
+        shown[column] = shown[column].map(form.format, na_action="ignore")
     validations = [
         f"seed {seed}, validation: {text}"
         for seed, text in zip(table["seed"], table["validation"], strict=True)
