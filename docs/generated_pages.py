@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import ast
 import csv
-import dataclasses
 import functools
 import importlib
 import inspect
+import json
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from pynode_jl.runs import KEYS
-from pynode_jl.runs._starter import descriptions
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -83,6 +80,7 @@ def write(folder: Path) -> None:
         folder / "generated" / "configuration.md": configuration(),
         folder / "generated" / "commands.md": commands(),
         folder / "generated" / "solvers.md": solvers(),
+        folder / "generated" / "run.schema.json": schema(),
     }
     pages |= {folder / "api" / f"{name}.rst": api(name) for name in PACKAGES}
     for path, text in pages.items():
@@ -152,7 +150,7 @@ def _toml(value: Any) -> str:
     """Return a default as a TOML file has it; empty where there is none to write."""
     import tomli_w
 
-    if value is None or value is dataclasses.MISSING or value is inspect.Parameter.empty:
+    if value is None:
         return ""
     if isinstance(value, Mapping):
         return "`{}`" if not value else f"`{dict(value)}`"
@@ -163,76 +161,46 @@ def _toml(value: Any) -> str:
         return f"`{value}`"
 
 
-def keys(made: type, table: str = "") -> Iterator[tuple[str, Any, str]]:
-    """Yield each key of a configuration's table: its name, its default and its meaning."""
-    for item in dataclasses.fields(made):
-        if item.name == "options":
-            continue
-        factory = item.default_factory
-        default = factory() if callable(factory) else item.default
-        yield item.name, default, KEYS.get(f"{table}.{item.name}".lstrip("."), "")
-
-
-def options(
-    made: Callable[..., Any], table: str, *, without: Iterable[str] = ()
-) -> Iterator[tuple[str, ...]]:
-    """Yield each option of a maker: its name, its default and its meaning."""
-    meaning: dict[str, str] = {}
-    for each in reversed(inspect.getmro(made)) if inspect.isclass(made) else (made,):
-        meaning |= descriptions(each)
-    for parameter in inspect.signature(made).parameters.values():
-        if parameter.name in without or parameter.kind is parameter.VAR_KEYWORD:
-            continue
-        needed = parameter.default is parameter.empty
-        default = "needed" if needed else _toml(parameter.default)
-        known = meaning.get(parameter.name) or KEYS.get(f"{table}.{parameter.name}", "")
-        yield f"`{parameter.name}`", default, known
+def _key_rows(properties: Mapping[str, Any], needed: Iterable[str] = ()) -> Iterator[list[str]]:
+    """Yield each key of a JSON schema as a row: its name, its default and its meaning."""
+    for name, each in properties.items():
+        default = "needed" if name in needed else _toml(each.get("default"))
+        yield [f"`{name}`", default, each.get("description", "")]
 
 
 def configuration() -> str:
     """Return the tables of every key that a TOML file may have, with defaults and meanings."""
-    from pynode_jl.backends import OPTIMIZERS
-    from pynode_jl.datasets import DATASETS
-    from pynode_jl.fields import FIELDS
-    from pynode_jl.runs import Config
-    from pynode_jl.tasks import TASKS
-    from pynode_jl.training.step_adaptation import CONTROLLERS
+    from pynode_jl.runs import TABLES, config_schema
 
     head = ("key", "default", "meaning")
-    config = Config()
-    tables = {
-        item.name: type(getattr(config, item.name))
-        for item in dataclasses.fields(Config)
-        if dataclasses.is_dataclass(getattr(config, item.name))
-    }
-    top = [row for row in keys(Config) if row[0] not in tables]
-    parts = ["## The top of the file\n", table(head, _rows(top))]
-    makers: dict[str, tuple[str, Mapping[str, Any], tuple[str, ...]]] = {
-        "data": ("name", DATASETS, ("seed",)),
-        "task": ("kind", TASKS, ()),
-        "field": ("kind", FIELDS, ("state_shape", "dim", "channels_and_size", "state")),
-        "train": ("optimizer", OPTIMIZERS, ()),
-        "adapt": ("controller", CONTROLLERS, ()),
-    }
-    for name, made in tables.items():
-        parts += [f"## `[{name}]`\n", summary(made), "", table(head, _rows(keys(made, name)))]
-        if name not in makers:
-            continue
-        key, registry, without = makers[name]
-        for value, maker in registry.items():
-            where = "train.optimizer" if name == "train" else name
-            chosen = "name" if name == "train" else key
-            parts += [f'### `[{where}]` with `{chosen} = "{value}"`\n']
-            parts += [summary(maker), ""]
-            first = {next(iter(inspect.signature(maker).parameters))} if name == "field" else set()
-            rows = list(options(maker, name, without={*without, *first}))
-            parts += [table(("option", "default", "meaning"), rows) if rows else "No options.\n"]
+    properties = config_schema()["properties"]
+    top = {name: each for name, each in properties.items() if name not in TABLES}
+    parts = ["## The top of the file\n", table(head, _key_rows(top))]
+    for name, made in TABLES.items():
+        held = properties[name]
+        parts += [f"## `[{name}]`\n", summary(made), "", table(head, _key_rows(held["properties"]))]
+        parts += _cases(name, held)
+        if name == "train":
+            parts += _cases("train.optimizer", held["properties"]["optimizer"]["anyOf"][1])
     return "\n".join(parts)
 
 
-def _rows(found: Iterable[tuple[str, Any, str]]) -> Iterator[tuple[str, str, str]]:
-    for name, default, meaning in found:
-        yield f"`{name}`", _toml(default), meaning
+def schema() -> str:
+    """Return the JSON schema of a TOML file, as ``pynode-jl init --schema`` prints it."""
+    from pynode_jl.runs import config_schema
+
+    return json.dumps(config_schema(), indent=1) + "\n"
+
+
+def _cases(name: str, schema: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the options that a table has with each name of its maker."""
+    for case in schema.get("allOf", ()):
+        ((key, value),) = case["if"]["properties"].items()
+        yield f'### `[{name}]` with `{key} = "{value["const"]}"`\n'
+        yield case["then"].get("description", "")
+        yield ""
+        rows = list(_key_rows(case["then"]["properties"], case["then"].get("required", ())))
+        yield table(("option", "default", "meaning"), rows) if rows else "No options.\n"
 
 
 # --- The command line ---------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -308,6 +309,14 @@ def _filled(title: str, frame: pd.DataFrame) -> Table:
     return frame_table(title, frame.astype(object).where(frame.notna(), ""))
 
 
+def schema() -> None:
+    """Print the JSON schema of a sweep's file, for editors that check TOML."""
+    from pynode_jl.sweeps import sweep_schema
+
+    found = sweep_schema()
+    show(lambda: found, json.dumps(found, indent=1))
+
+
 add_command(
     app,
     plan,
@@ -334,3 +343,4 @@ add_command(
     "pynode-jl sweep export sweeps/mine --out swaps.csv --what swaps",
 )
 add_command(app, report, "pynode-jl sweep report sweeps/mine --matrix")
+add_command(app, schema, "pynode-jl sweep schema > sweep.schema.json")

@@ -19,11 +19,10 @@ from pynode_jl.runs._identity import RunIdentity, training_settings
 from pynode_jl.runs._many_runs import explicit_zoo, find_runs, of_one_task, runs_matrix
 from pynode_jl.runs._quickstart import quickstart_configs
 from pynode_jl.runs._run import Run
-from pynode_jl.runs._starter import KEYS, config_schema, starter_toml
+from pynode_jl.runs._starter import config_schema, starter_toml
 from pynode_jl.runs._task_table import TaskConfig
 
 __all__ = [
-    "KEYS",
     "TABLES",
     "AdaptConfig",
     "Config",

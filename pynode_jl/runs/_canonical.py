@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cache
 from numbers import Integral, Real
 from typing import Any, cast
@@ -176,44 +175,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(map(plain, value))
     return value
-
-
-def make_plain(table: Any) -> None:
-    """Give a table's values the one form of their kind, as a TOML file has them."""
-    for item in fields(table):
-        value = plain(getattr(table, item.name))
-        if isinstance(value, dict):
-            # What is None is left out: its default stands for it.
-            value = {key: each for key, each in value.items() if each is not None}
-        if item.name == "options":
-            if not isinstance(value, dict):
-                raise ConfigError("options", value, "options by name", 'Use {"width": 16}, say.')
-            for key, each in value.items():
-                if not _in_toml(each):
-                    raise ConfigError(
-                        key, each, "a finite number, text or list", "Use plain values."
-                    )
-        object.__setattr__(table, item.name, value)
-
-
-def check_options(table: str, options: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Refuse an option that a table's maker does not have.
-
-    Raises:
-        ConfigError: there is one.
-    """
-    for option in options:
-        if option not in known:
-            near = nearest_names(option, known)
-            hint = f"Did you mean {near[0]}?" if near else "Remove it."
-            raise ConfigError(f"{table}.{option}", options[option], ", ".join(known), hint)
-
-
-def _in_toml(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(map(_in_toml, value.values()))
-    if isinstance(value, tuple):
-        return all(map(_in_toml, value))
-    if isinstance(value, float):
-        return math.isfinite(value)  # NaN is not even equal to itself
-    return isinstance(value, bool | int | str)

@@ -6,49 +6,53 @@ and what a run folder holds is written back from them.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from numbers import Integral, Real
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import tomli_w
+from pydantic import Field, TypeAdapter
+from pydantic.dataclasses import dataclass
 
 from pynode_jl._io import read_text, user_path
-from pynode_jl._validation import choice, real_number, whole_number
-from pynode_jl.backends import BACKENDS, Optimizer
+from pynode_jl.backends import BACKENDS, GRADIENTS, OPTIMIZERS, PRECISIONS, Optimizer
 from pynode_jl.datasets import DATASETS, Dataset, load, takes_seed
-from pynode_jl.diagnostics import Criterion, check_rule, planned
-from pynode_jl.errors import (
-    ConfigError,
-    InputError,
-    InvalidValueError,
-    PyNODEError,
-    UnknownNameError,
-    nearest_names,
-)
+from pynode_jl.diagnostics import CRITERIA, Criterion, check_rule, planned
+from pynode_jl.errors import ConfigError, InputError, InvalidValueError
 from pynode_jl.fields import FIELDS, VectorField
 from pynode_jl.models import Model
-from pynode_jl.runs._canonical import (
-    check_options,
-    configured_optimizer,
-    differences,
-    make_plain,
-    plain,
-    set_key,
+from pynode_jl.runs._canonical import configured_optimizer, differences, set_key
+from pynode_jl.runs._config_table import (
+    CHECKED,
+    Count,
+    Factor,
+    NameOf,
+    Number,
+    OptimizerSetting,
+    Options,
+    Seed,
+    SolverSetting,
+    SolverText,
+    Table,
+    Text,
+    Whole,
+    is_table,
+    keys_of,
+    named_refusals,
+    with_named_refusals,
 )
 from pynode_jl.runs._task_table import TaskConfig
-from pynode_jl.seeding import checked_seed
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Recipe, check_channels
 from pynode_jl.training.step_adaptation import CONTROLLERS, StepAdapter
 
 
-@dataclass(frozen=True)
-class DataConfig:
+@with_named_refusals
+@dataclass(frozen=True, config=CHECKED)
+class DataConfig(Table):
     """Table ``[data]``: the data set's name and its options (the seed is the configuration's).
 
     Example:
@@ -57,15 +61,17 @@ class DataConfig:
         (2000, 3)
     """
 
-    name: str = "spheres"
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    MAKERS = DATASETS
 
-    def __post_init__(self) -> None:
-        make_plain(self)
+    name: Annotated[Text, NameOf("data set", DATASETS)] = Field(
+        default="spheres", description=f"One of {', '.join(DATASETS)}."
+    )
+    options: Options = Field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class FieldConfig:
+@with_named_refusals
+@dataclass(frozen=True, config=CHECKED)
+class FieldConfig(Table):
     """Table ``[field]``: the field's kind (`FIELDS`) and its options (the state is the data's).
 
     Example:
@@ -75,15 +81,17 @@ class FieldConfig:
         (16, 2)
     """
 
-    kind: str = "conv1d"
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    MAKERS = FIELDS
 
-    def __post_init__(self) -> None:
-        make_plain(self)
+    kind: Annotated[Text, NameOf("field", FIELDS)] = Field(
+        default="conv1d", description=f"One of {', '.join(FIELDS)}."
+    )
+    options: Options = Field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class ModelConfig:
+@with_named_refusals
+@dataclass(frozen=True, config=CHECKED)
+class ModelConfig(Table):
     """Table ``[model]``: the interval, the zeros appended to the input, and the read-out.
 
     The read-out is "linear", "none" or "", the task's. The last time of a trajectory is its t1.
@@ -95,27 +103,27 @@ class ModelConfig:
         (3,)
     """
 
-    t0: float = 0.0
-    t1: float = 1.0
-    augment: int = 0
-    head: str = ""
+    t0: Number = Field(default=0.0, description="Where the interval of the ODE begins.")
+    t1: Number = Field(
+        default=1.0, description="Where it ends; of trajectories it is their last time."
+    )
+    augment: Whole = Field(default=0, description="Zeros that are appended to each state.")
+    head: Literal["linear", "none", ""] = Field(
+        default="", description='Read-out: linear, none, or "" for the task\'s.'
+    )
 
     def __post_init__(self) -> None:
-        make_plain(self)
-        choice("model.head", self.head, ("linear", "none", ""))
-        for name in ("t0", "t1"):
-            real_number(f"model.{name}", getattr(self, name), "0 to 1 is usual.")
         if self.t0 == self.t1:
             raise InvalidValueError("model.t1", self.t1, "another time than t0", "Take 0 to 1.")
-        whole_number("model.augment", self.augment, 0)
 
 
-@dataclass(frozen=True)
-class TrainConfig:
+@with_named_refusals
+@dataclass(frozen=True, config=CHECKED)
+class TrainConfig(Table):
     """Table ``[train]``: the solver, as ``"Euler:dt=1/16"`` or a table, and the recipe.
 
     The optimiser is a text or a table, too: ``"sgd:momentum=0.9"``. Its learning rate is
-    `learning_rate` unless it has its own.
+    `learning_rate` unless it has its own. A `Solver` and an `Optimizer` become tables.
 
     Example:
         >>> from pynode_jl.runs import TrainConfig
@@ -126,19 +134,26 @@ class TrainConfig:
         SGD(learning_rate=0.1, ...momentum=0.9...)
     """
 
-    solver: str | Mapping[str, Any] = "Euler:dt=1/16"
-    iterations: int = 10_000
-    batch_size: int = 128
-    learning_rate: float = 1e-4
-    gradient: str = "discrete"
-    precision: str = "full"
-    chunk: int = 50
-    optimizer: str | Mapping[str, Any] = "adam"
-
-    def __post_init__(self) -> None:
-        if isinstance(self.optimizer, Optimizer):
-            object.__setattr__(self, "optimizer", self.optimizer.to_dict())
-        make_plain(self)
+    solver: SolverSetting = Field(
+        default="Euler:dt=1/16",
+        description="A name of `pynode-jl solvers`, with dt=... or rtol=...,atol=... or tol=...",
+    )
+    iterations: Count = Field(default=10_000, description="Updates of the weights.")
+    batch_size: Count = Field(default=128, description="Samples an update.")
+    learning_rate: Number = Field(default=1e-4, gt=0, description="Of the optimiser.")
+    gradient: Text = Field(default="discrete", description=f"One of {', '.join(GRADIENTS)}.")
+    precision: Annotated[Text, NameOf("precision", PRECISIONS)] = Field(
+        default="full",
+        description=f"One of {', '.join(PRECISIONS)}; bfloat16 is for the field's layers.",
+    )
+    chunk: Count = Field(
+        default=50,
+        description="Iterations between two looks at the model; a killed run loses one at most.",
+    )
+    optimizer: OptimizerSetting = Field(
+        default="adam",
+        description=f'One of {", ".join(OPTIMIZERS)}, with options: "sgd:momentum=0.9".',
+    )
 
     def make_optimizer(self) -> Optimizer:
         """Return the optimiser.
@@ -150,8 +165,9 @@ class TrainConfig:
         return configured_optimizer(self.optimizer, self.learning_rate)
 
 
-@dataclass(frozen=True)
-class AdaptConfig:
+@with_named_refusals
+@dataclass(frozen=True, config=CHECKED)
+class AdaptConfig(Table):
     """Table ``[adapt]``: the controller (`CONTROLLERS`, or "none") and its options.
 
     Example:
@@ -160,36 +176,22 @@ class AdaptConfig:
         50
     """
 
-    controller: str = "none"
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    MAKERS = CONTROLLERS
 
-    def __post_init__(self) -> None:
-        make_plain(self)
+    controller: Annotated[Text, NameOf("controller", CONTROLLERS, ("none",))] = Field(
+        default="none",
+        description=f"Adapts the step while training: none, {', '.join(CONTROLLERS)}.",
+    )
+    options: Options = Field(default_factory=dict)
 
     def make(self) -> StepAdapter | None:
-        """Return the step adapter; None for "none".
-
-        Raises:
-            UnknownNameError: no controller has that name.
-            ConfigError: an option that it does not have.
-        """
-        if self.controller == "none":
-            if self.options:
-                raise ConfigError(
-                    "adapt", dict(self.options), "no options without a controller", "Name one."
-                )
-            return None
-        if not isinstance(self.controller, str):
-            raise ConfigError("adapt.controller", self.controller, "a name", 'Use "none", say.')
-        if self.controller not in CONTROLLERS:
-            raise UnknownNameError("controller", self.controller, ("none", *CONTROLLERS))
-        made = CONTROLLERS[self.controller]
-        check_options("adapt", self.options, [item.name for item in fields(made)])
-        return made(**self.options)
+        """Return the step adapter; None for "none"."""
+        return None if self.controller == "none" else CONTROLLERS[self.controller](**self.options)
 
 
-@dataclass(frozen=True)
-class SwapConfig:
+@with_named_refusals
+@dataclass(frozen=True, config=CHECKED)
+class SwapConfig(Table):
     """Table ``[swap]``: what `pynode_jl.swap` is called with; an empty list is its default.
 
     Without a margin it is the task's.
@@ -203,31 +205,25 @@ class SwapConfig:
         ('RK4', 'Tsit5:rtol=1e-6')
     """
 
-    solvers: tuple[str, ...] = ()
-    factors: tuple[float, ...] = ()
-    margin: float | None = None
-    confidence: float = 0.95
-    criterion: Criterion = "flips"
+    solvers: tuple[SolverText, ...] = Field(
+        default=(), description="Test solvers; an empty list is the default choice."
+    )
+    factors: tuple[Factor, ...] = Field(
+        default=(), description="Multiples of the training step or tolerance; empty: the default."
+    )
+    margin: Number | None = Field(
+        default=None, description="The change of answers that is allowed; left out, the task's."
+    )
+    confidence: Number = Field(default=0.95, description="Of the verdict's intervals.")
+    criterion: Criterion = Field(default="flips", description=f"One of {', '.join(CRITERIA)}.")
 
     def __post_init__(self) -> None:
-        for name, kind in (("solvers", "solvers, as text"), ("factors", "numbers")):
-            value = getattr(self, name)
-            if isinstance(value, str) or not hasattr(value, "__iter__"):
-                raise InvalidValueError(f"swap.{name}", value, f"a list of {kind}", "Write [...].")
-        solvers = tuple(str(each) if isinstance(each, Solver) else each for each in self.solvers)
-        object.__setattr__(self, "solvers", solvers)
-        object.__setattr__(self, "factors", tuple(self.factors))
-        make_plain(self)
-        for each in self.solvers:
-            if not isinstance(each, str):
-                raise InvalidValueError("swap.solvers", each, "a solver, as text", 'Use "RK4".')
-        for factor in self.factors:
-            real_number("swap.factors", factor, "0.5 halves the step.", above=0)
         check_rule(self.margin, self.confidence, self.criterion)
 
 
-@dataclass(frozen=True, eq=False)
-class Config:
+@with_named_refusals
+@dataclass(frozen=True, eq=False, config=CHECKED)
+class Config(Table):
     """Everything that decides a run.
 
     Two are equal where their settings are, however these were written: 1/256 and 0.00390625, a list
@@ -237,10 +233,11 @@ class Config:
         seed: decides the data, the initial weights and the batches.
         backend: a name of `BACKENDS`; "auto" is resolved when the run begins.
         device: "cpu", "gpu", or "" for the backend's default.
-        data, task, field, model, train, adapt, swap: the tables of the same names.
+        data, task, field, model, train, adapt, swap: the tables of the same names, each as an
+            object of its class or as a dict of a TOML file's keys.
 
     Raises:
-        ConfigError: a value that no run can be made of; the cause says which and why.
+        ConfigError: a value that no run can be made of; the message says which and why.
 
     Example:
         >>> config = pn.Config.from_dict({"seed": 1, "train": {"solver": "Euler:dt=1/8"}})
@@ -250,11 +247,15 @@ class Config:
         100
     """
 
-    seed: int = 0
-    backend: str = "auto"
-    device: str = ""
+    seed: Seed = Field(
+        default=0, description="Decides the data, the initial weights and the batches."
+    )
+    backend: Annotated[Text, NameOf("backend", BACKENDS, ("auto",))] = Field(
+        default="auto", description=f"auto, {', '.join(BACKENDS)}."
+    )
+    device: Text = Field(default="", description='cpu, gpu, or "" for the backend\'s default.')
     data: DataConfig = DataConfig()
-    task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
+    task: TaskConfig = TaskConfig()
     field: FieldConfig = FieldConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
@@ -262,25 +263,6 @@ class Config:
     swap: SwapConfig = SwapConfig()
 
     def __post_init__(self) -> None:
-        checked_seed(self.seed)
-        object.__setattr__(self, "seed", int(self.seed))
-        for table, made in TABLES.items():
-            value = getattr(self, table)
-            if not isinstance(value, made):
-                raise ConfigError(
-                    table, value, f"a {made.__name__}", f"Write {made.__name__}(...)."
-                )
-        for kind, name, known in (
-            ("backend", self.backend, ("auto", *BACKENDS)),
-            ("data set", self.data.name, DATASETS),
-            ("field", self.field.kind, FIELDS),
-        ):
-            if not isinstance(name, str):
-                raise ConfigError(kind, name, "a name", f"Use one of {', '.join(known)}.")
-            if name not in known:
-                raise UnknownNameError(kind, name, known)
-        if not isinstance(self.device, str):
-            raise ConfigError("device", self.device, '"cpu", "gpu" or ""', 'Use "" for neither.')
         solver = self.recipe().solver
         if solver.fixed and not self.task.has_times(self.data.name):
             solver.grid(self.model.t0, self.model.t1)
@@ -371,10 +353,7 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested values, as a TOML file holds them; what is None is left out."""
-        values: dict[str, Any] = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            values[item.name] = _plain_table(value) if item.name in TABLES else value
+        values: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
         return values
 
     def to_toml(self) -> str:
@@ -388,19 +367,8 @@ class Config:
         Raises:
             ConfigError: an unknown key, a value of the wrong type.
         """
-        _check_keys("configuration", values, [item.name for item in fields(cls)])
-        made = {
-            name: _read_table(name, values[name]) if name in TABLES else values[name]
-            for name in values
-        }
-        try:
-            return cls(**made)
-        except (TypeError, ValueError) as error:
-            if isinstance(error, PyNODEError):
-                raise
-            raise ConfigError(
-                "configuration", dict(values), "values that fit", f"{error}."
-            ) from error
+        with named_refusals(cls):
+            return _ADAPTER.validate_python(values)
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Config:
@@ -431,66 +399,10 @@ class Config:
         return Config.from_dict(values)
 
 
+_ADAPTER = TypeAdapter(Config)
 #: The tables of a configuration, by name.
-TABLES: Mapping[str, type] = {
-    "data": DataConfig,
-    "task": TaskConfig,
-    "field": FieldConfig,
-    "model": ModelConfig,
-    "train": TrainConfig,
-    "adapt": AdaptConfig,
-    "swap": SwapConfig,
+TABLES: Mapping[str, type[Table]] = {
+    key: item.annotation for key, item in keys_of(Config).items() if is_table(Config, key)
 }
-#: Tables whose keys beyond the first belong to a maker of their own.
-_OPEN = ("data", "task", "field", "adapt")
 #: Options of data sets that are paths.
 _PATHS = ("path", "folder", "test_path")
-#: The values of each type that a key takes; an int is a float too.
-_TYPES: Mapping[str, tuple[type, ...]] = {
-    "str": (str,),
-    "Criterion": (str,),
-    "int": (Integral,),
-    "float": (Real,),
-    "float | None": (Real,),
-    "str | Mapping[str, Any]": (str, Mapping),
-    "tuple[str, ...]": (list, tuple),
-    "tuple[float, ...]": (list, tuple),
-}
-
-
-def _read_table(name: str, values: object) -> Any:
-    if not isinstance(values, Mapping):
-        raise ConfigError(name, values, "a table", f"Write [{name}] and its keys below.")
-    table = TABLES[name]
-    keys = {item.name: str(item.type) for item in fields(table)}
-    if name in _OPEN:
-        first = next(iter(keys))
-        options = {key: value for key, value in values.items() if key != first}
-        return table(**{key: values[key] for key in values if key == first}, options=options)
-    _check_keys(name, values, keys)
-    values = {key: plain(value) for key, value in values.items()}
-    for key, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, _TYPES[keys[key]]):
-            raise ConfigError(f"{name}.{key}", value, keys[key], "Correct its type.")
-    return table(**values)
-
-
-def _check_keys(name: str, values: Mapping[str, Any], known: Any) -> None:
-    for key in values:
-        if not isinstance(key, str):
-            raise ConfigError(f"{name} key", key, "a name", "Write it as text.")
-        if key not in known:
-            near = nearest_names(key, known)
-            hint = f"Did you mean {near[0]}?" if near else "Remove it."
-            raise ConfigError(f"{name} key", key, ", ".join(known), hint)
-
-
-def _plain_table(table: Any) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for item in fields(table):
-        value = getattr(table, item.name)
-        if item.name == "options":
-            values.update(value)
-        elif value is not None:
-            values[item.name] = list(value) if isinstance(value, tuple) else value
-    return values

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, cast
+from dataclasses import replace
+from typing import Annotated, Any, cast
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from pynode_jl.datasets import DATASETS, Dataset
-from pynode_jl.errors import ConfigError, UnknownNameError
-from pynode_jl.runs._canonical import check_options, make_plain
+from pynode_jl.errors import ConfigError
+from pynode_jl.runs._config_table import CHECKED, NameOf, Options, Table, Text, with_named_refusals
+from pynode_jl.runs._makers import Maker
 from pynode_jl.tasks import TASKS, Density
 
 
-@dataclass(frozen=True)
-class TaskConfig:
+@with_named_refusals
+@dataclass(frozen=True, config=CHECKED)
+class TaskConfig(Table):
     """Table ``[task]``: the task's kind (`TASKS`) and its options; "" takes the data set's own.
 
     Data sets read from files become data of this task. Every data set can be asked for the density
@@ -28,21 +32,12 @@ class TaskConfig:
         Classification(classes=2, one_logit=False, class_weights=(1.0, 4.0))
     """
 
-    kind: str = ""
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    MAKERS = cast(Mapping[str, Maker], TASKS)
 
-    def __post_init__(self) -> None:
-        make_plain(self)
-        if not isinstance(self.kind, str):
-            raise ConfigError("task.kind", self.kind, "a name", 'Use "regression", say.')
-        if self.kind:
-            if self.kind not in TASKS:
-                raise UnknownNameError("task", self.kind, TASKS)
-            known = [item.name for item in fields(cast(Any, TASKS[self.kind]))]
-            check_options("task", self.options, known)
-        elif self.options:
-            expected, hint = "options beside a kind", 'Write kind = "regression", say.'
-            raise ConfigError("task", dict(self.options), expected, hint)
+    kind: Annotated[Text, NameOf("task", TASKS, ("",))] = Field(
+        default="", description=f'One of {", ".join(TASKS)}; "" for the data set\'s own.'
+    )
+    options: Options = Field(default_factory=dict)
 
     def data_options(self, name: str) -> dict[str, Any]:
         """Return the option by which the data set `name` learns of the task, if it can."""

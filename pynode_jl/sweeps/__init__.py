@@ -16,6 +16,7 @@ from pynode_jl.sweeps._plan import Plan, plan
 from pynode_jl.sweeps._report import write_report
 from pynode_jl.sweeps._result_files import Failure
 from pynode_jl.sweeps._schedule import Progress, run_sweep
+from pynode_jl.sweeps._schema import sweep_schema
 from pynode_jl.sweeps._store import SweepStore
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     "one_thread",
     "plan",
     "run_sweep",
+    "sweep_schema",
     "write_report",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -248,18 +249,18 @@ def test_controllers_of_a_configuration() -> None:
 @pytest.mark.parametrize(
     ("table", "error", "message"),
     [
-        (AdaptConfig("papre"), UnknownNameError, "did you mean paper"),
-        (AdaptConfig("paper", {"treshold": 0.2}), ConfigError, "Did you mean threshold"),
-        (AdaptConfig("none", {"every": 5}), ConfigError, "no options without a controller"),
-        (AdaptConfig("paper", {"test": "Euler"}), WrongSolverError, "order"),
-        (AdaptConfig("paper", {"every": 0}), InvalidValueError, "every"),
+        (("papre",), UnknownNameError, "did you mean paper"),
+        (("paper", {"treshold": 0.2}), ConfigError, "Did you mean threshold"),
+        (("none", {"every": 5}), ConfigError, "no options without a controller"),
+        (("paper", {"test": "Euler"}), WrongSolverError, "order"),
+        (("paper", {"every": 0}), InvalidValueError, "every"),
     ],
 )
 def test_bad_tables_are_refused_before_training(
-    table: AdaptConfig, error: type[Exception], message: str
+    table: tuple[Any, ...], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        Config(adapt=table)
+        Config(adapt=AdaptConfig(*table))
 
 
 # Commands

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +50,7 @@ from pynode_jl.runs import (
     runs_matrix,
 )
 from pynode_jl.runs._checkpoint import recorded_fingerprint
+from pynode_jl.solvers import Solver
 from pynode_jl.training import Trained
 
 TOML = """
@@ -284,7 +286,7 @@ def test_diverging_run_keeps_its_last_good_state(tmp_path: Path) -> None:
         ({"train.iterations": 0}, InvalidValueError, "iterations = 0"),
         ({"train.learning_rate": -1}, InvalidValueError, "learning_rate"),
         ({"train.optimizer": "adma"}, UnknownNameError, "adam"),
-        ({"train.optimizer": 3}, ConfigError, "train.optimizer"),
+        ({"train.optimizer": 3}, InvalidValueError, "optimizer = 3"),
         ({"train.optimizer": {"name": "sgd", "betas": 3}}, InvalidValueError, "optimizer.betas"),
         ({"train.optimizer": "sgd:learning_rate=0.1"}, ConfigError, r"learning_rate = 0\.01.*0\.1"),
         ({"train.optimizer": "sgd:schedule=linear,warmup=120"}, InvalidValueError, "warmup = 120"),
@@ -348,12 +350,21 @@ def test_a_run_of_another_optimizer_in_float64(tmp_path: Path) -> None:
         Run.create(config.changed({"train.iterations": 80}), tmp_path / "run")
 
 
-def test_options_of_makers_are_checked_when_made() -> None:
-    with pytest.raises(InvalidValueError, match="dmi"):
-        CONFIG.changed({"data.dmi": 3}).dataset()
-    odd = CONFIG.changed({"field.widht": 3})
-    with pytest.raises(ConfigError, match="widht"):
-        odd.make_model(odd.dataset())
+def test_options_of_makers_are_checked_when_read() -> None:
+    with pytest.raises(ConfigError, match=r"data\.dmi = 3: .*Did you mean dim\?"):
+        CONFIG.changed({"data.dmi": 3})
+    with pytest.raises(ConfigError, match=r"field\.widht = 3: .*Did you mean width\?"):
+        CONFIG.changed({"field.widht": 3})
+
+
+def test_a_table_may_be_a_dict() -> None:
+    solver = Solver("RK4", dt=0.25)
+    given = Config(data={"name": "moons", "noise": 0.2}, train={"solver": solver})
+    assert given.data == DataConfig("moons", {"noise": 0.2})
+    assert given == Config.from_dict({"data": {"name": "moons", "noise": 0.2}}).changed(
+        {"train.solver": "RK4:dt=1/4"}
+    )
+    assert Config.from_dict(tomllib.loads(given.to_toml())) == given
 
 
 def test_unreadable_configuration(tmp_path: Path) -> None:

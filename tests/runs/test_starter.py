@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
+import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pynode_jl.datasets import DATASETS
 from pynode_jl.errors import InvalidValueError, PyNODEError
-from pynode_jl.fields import FIELDS
-from pynode_jl.runs import KEYS, Config, config_schema, starter_toml
+from pynode_jl.fields import ACTIVATIONS, FIELDS
+from pynode_jl.runs import TABLES, Config, config_schema, starter_toml
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
 
@@ -71,7 +77,6 @@ def test_an_unknown_name_is_refused() -> None:
 
 
 def test_every_key_says_what_it_is() -> None:
-    assert every_key() <= set(KEYS)
     silent = [
         line
         for line in starter_toml("lorenz63").splitlines()
@@ -82,33 +87,116 @@ def test_every_key_says_what_it_is() -> None:
     assert not [line for line in silent if not text[text.index(line) - 1].startswith("#   ")]
 
 
+# The schema, read by another program than ours: jsonschema
+
+
+SCHEMA = jsonschema.Draft202012Validator(config_schema())
+
+
+def faults(values: Any) -> list[str]:
+    """What jsonschema finds in a configuration's values."""
+    return [each.message for each in SCHEMA.iter_errors(values)]
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(config_schema())
+    assert json.loads(json.dumps(config_schema())) == config_schema()
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_the_schema_knows_the_keys_of_the_examples(path: Path) -> None:
-    schema = config_schema()
-    for table, values in tomllib.loads(path.read_text()).items():
-        known: Any = schema["properties"][table]
-        if not isinstance(values, dict):
-            continue
-        names = dict(known["properties"])
-        for case in known.get("allOf", ()):
-            ((key, wanted),) = case["if"]["properties"].items()
-            if values.get(key, names[key].get("default")) == wanted["const"]:
-                names |= case["then"]["properties"]
-        assert set(values) <= set(names)
+def test_the_schema_takes_the_examples(path: Path) -> None:
+    assert faults(tomllib.loads(path.read_text())) == []
+
+
+@pytest.mark.parametrize("data", DATASETS)
+def test_the_schema_takes_what_init_writes(data: str) -> None:
+    values = tomllib.loads(starter_toml(data))
+    assert faults(values) == []
+    assert faults(Config.from_dict(values).to_dict()) == []
+
+
+def build(values: Any) -> None:
+    config = Config.from_dict(values)
+    config.make_model(config.dataset())
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"sed": 1},
+        {"seed": -1},
+        {"seed": "1"},
+        {"backend": "jaxx"},
+        {"data": 3},
+        {"data": {"name": "sphere"}},
+        {"data": {"dimm": 2}},
+        {"data": {"name": "moons", "dim": 2}},
+        {"data": {"name": "csv"}},
+        {"data": {"name": "mnist", "seed": 0}},
+        {"task": {"kind": "density", "trace": "exactly"}},
+        {"task": {"classes": 2}},
+        {"field": {"width": 8}},
+        {"field": {"kind": "mlp", "activation": "tan"}},
+        {"model": {"augment": -1}},
+        {"model": {"head": "lin"}},
+        {"train": {"iterations": 0}},
+        {"train": {"iterations": True}},
+        {"train": {"solver": 3}},
+        {"train": {"optimizer": {"name": "adam", "momentum": 0.9}}},
+        {"train": {"learning_rate": 0}},
+        {"train": {"precision": "half"}},
+        {"adapt": {"every": 50}},
+        {"adapt": {"controller": "paper", "samples": 100}},
+        {"swap": {"solvers": "RK4"}},
+        {"swap": {"factors": [0.0]}},
+        {"swap": {"criterion": "flip"}},
+    ],
+    ids=str,
+)
+def test_what_the_schema_refuses_the_reader_refuses(values: dict[str, Any]) -> None:
+    """Each fault of one key, by both."""
+    assert faults(values)
+    with pytest.raises(PyNODEError):
+        build(values)
+
+
+@hypothesis.settings(deadline=None)
+@given(
+    st.sampled_from(sorted(every_key())),
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-3, 300),
+        st.floats(),
+        st.text(max_size=4),
+        st.lists(st.floats(0, 2), max_size=2),
+        st.lists(st.text(max_size=3), max_size=2),
+        st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+        st.sampled_from(["RK4:dt=1/8", "adam", "mlp", "moons", "jax", "flips", "none", "linear"]),
+    ),
+)
+def test_what_the_reader_takes_the_schema_takes(key: str, value: Any) -> None:
+    with suppress(PyNODEError):
+        config = Config().changed({key: value})
+        assert faults(config.to_dict()) == []
 
 
 def test_the_schema_has_the_types_and_defaults_of_the_classes() -> None:
     schema = config_schema()["properties"]
-    assert schema["seed"] == {"type": "integer", "description": KEYS["seed"], "default": 0}
+    assert schema["seed"]["type"] == "integer"
+    assert schema["seed"]["default"] == schema["seed"]["minimum"] == 0
     assert schema["train"]["properties"]["learning_rate"]["type"] == "number"
     assert schema["swap"]["properties"]["solvers"]["items"] == {"type": "string"}
     assert schema["field"]["properties"]["kind"]["enum"] == list(FIELDS)
+    assert schema["data"]["properties"]["name"]["default"] == Config().data.name
     mlp = next(
         case["then"]["properties"]
         for case in schema["field"]["allOf"]
         if case["if"]["properties"]["kind"]["const"] == "mlp"
     )
     assert mlp["width"]["default"] == 64
+    assert mlp["activation"]["enum"] == list(ACTIVATIONS)
+    assert list(schema)[3:] == list(TABLES)
 
 
 def test_a_misspelt_data_set_gets_the_nearest_name() -> None:

@@ -172,7 +172,7 @@ def test_what_a_diverged_swap_leaves_is_written_and_read() -> None:
         ({"kind": "regresion"}, UnknownNameError, "regression"),
         ({"kind": "regression", "target": 2}, ConfigError, "targets"),
         ({"targets": 2}, ConfigError, "kind"),
-        ({"kind": 3}, ConfigError, "name"),
+        ({"kind": 3}, ConfigError, "task.kind = 3: expected a text"),
     ],
 )
 def test_a_wrong_task_table_is_refused(table: dict[str, Any], error: Any, said: str) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from pynode_jl.errors import PyNODEError, SweepError
 from pynode_jl.runs import Config
 from pynode_jl.solvers import Solver
-from pynode_jl.sweeps import Sweep
+from pynode_jl.sweeps import Sweep, sweep_schema
 
 FILE = """
 name = "axes"
@@ -152,3 +154,51 @@ def test_a_base_may_be_whole_with_an_axis_alone() -> None:
         Sweep.from_dict(values | {"grid": {"seed": [0, 1]}})
     with pytest.raises(PyNODEError, match=r"trian"):
         Sweep.from_dict({"run": {"trian.iterations": 3}} | axis)
+
+
+def test_options_may_be_whole_with_an_axis_alone() -> None:
+    """The default data set has no noise."""
+    values = {"run": {"data": {"noise": 0.2}}, "grid": {"data.name": ["moons", "circles"]}}
+    assert [run.config.data.name for run in Sweep.from_dict(values).runs] == ["moons", "circles"]
+
+
+# The schema, read by another program than ours: jsonschema
+
+SCHEMA = jsonschema.Draft202012Validator(sweep_schema())
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "sweeps").glob("*.toml"))
+
+
+def test_the_schema_takes_every_form_of_a_key() -> None:
+    jsonschema.Draft202012Validator.check_schema(sweep_schema())
+    assert list(SCHEMA.iter_errors(tomllib.loads(FILE))) == []
+    one = {"zip": {"seed": [0, 1]}, "points": {"data": {"name": "moons", "noise": 0.1}}}
+    assert list(SCHEMA.iter_errors(one)) == []
+    assert len(Sweep.from_dict(one).runs) == 2
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_the_schema_takes_the_examples(path: Path) -> None:
+    assert list(SCHEMA.iter_errors(tomllib.loads(path.read_text()))) == []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"gird": {}},
+        {"seed": 1},
+        {"run": {"trian": {}}},
+        {"run": {"train": {"iterations": "many"}}},
+        {"grid": {"seed": 1}},
+        {"grid": {"seed": []}},
+        {"grid": {"seed": ["x"]}},
+        {"grid": {"train": {"solvr": ["Euler"]}}},
+        {"grid": {"field": {"kind": ["mpl"]}}},
+        {"zip": [{"seed": 1}]},
+        {"points": [{"data": {"name": "moon"}}]},
+    ],
+    ids=str,
+)
+def test_what_the_schema_refuses_is_refused(values: dict[str, Any]) -> None:
+    assert list(SCHEMA.iter_errors(values))
+    with pytest.raises(PyNODEError):
+        _ = Sweep.from_dict(values).runs
