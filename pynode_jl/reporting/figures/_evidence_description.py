@@ -66,7 +66,7 @@ def describe_evidence(
         ("changes against the ODE's answers", _changes(by_step, fixed, margin, measure)),
     ]
     own = by_step[by_step["own"].astype(bool)]
-    said = [f"{measure.metric[:1].upper()}{measure.metric[1:]} by {step}:"]
+    said = [f"{measure.title} by {step}:"]
     said += [
         f"{measure.score_text(float(row[measure.score_column]))} as trained,"
         f" {measure.change_text(float(row[measure.change_column]))} changed against the ODE;"

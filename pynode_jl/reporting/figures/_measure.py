@@ -63,6 +63,11 @@ class Measure:
         return cls(verdict.metric, verdict.unit, verdict.higher_is_better, shifts, signed)
 
     @property
+    def title(self) -> str:
+        """The metric as a sentence begins: "Accuracy", "RMSE"."""
+        return self.metric[:1].upper() + self.metric[1:]
+
+    @property
     def score_column(self) -> str:
         """The column of tables that holds scores."""
         return "score" if self.shifts else "accuracy"

@@ -288,9 +288,8 @@ def evidence_drawing(certificate: Certificate) -> Drawing:
     share = _report(certificate, "error share")
     scan = None if folded is None else folded[1]
     measure = Measure.of(certificate.swap)
-    name = measure.metric[:1].upper() + measure.metric[1:]
     best = "highest" if measure.higher_is_better else "least"
-    caption = [_BY_NUMBERS.format(name, best) if measure.shifts else _BY_LABELS]
+    caption = [_BY_NUMBERS.format(measure.title, best) if measure.shifts else _BY_LABELS]
     if order is not None:
         caption.append(
             "Then: how final states approach the ODE's as steps shrink, beside a line of the"
