@@ -74,18 +74,16 @@ def _in_toml(value: Any) -> bool:
 Options = Annotated[Mapping[str, Any], AfterValidator(_checked_options)]
 
 
-def _solver_setting(given: Any) -> Any:
-    if isinstance(given, Solver):
-        return plain(given.to_dict())
-    Solver.of(given)
-    return given
+def _setting(kind: type[Solver] | type[Optimizer]) -> PlainValidator:
+    """Return the check of a text or table that `kind.of` takes; an object becomes a table."""
 
+    def checked(given: Any) -> Any:
+        if isinstance(given, kind):
+            return plain(given.to_dict())
+        kind.of(given)
+        return given
 
-def _optimizer_setting(given: Any) -> Any:
-    if isinstance(given, Optimizer):
-        return plain(given.to_dict())
-    Optimizer.of(given)
-    return given
+    return PlainValidator(checked)
 
 
 def _solver_text(given: Any) -> Any:
@@ -95,7 +93,7 @@ def _solver_text(given: Any) -> Any:
 #: A solver or an optimiser, as a text or a table: kept as it was written.
 SolverSetting = Annotated[
     str | Mapping[str, Any],
-    PlainValidator(_solver_setting),
+    _setting(Solver),
     WithJsonSchema(
         {
             "anyOf": [
@@ -114,7 +112,7 @@ SolverSetting = Annotated[
 ]
 OptimizerSetting = Annotated[
     str | Mapping[str, Any],
-    PlainValidator(_optimizer_setting),
+    _setting(Optimizer),
     WithJsonSchema(
         {
             "anyOf": [
@@ -216,7 +214,8 @@ class Table:
         cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         found = handler.resolve_ref_schema(handler(schema))
-        found["description"] = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0]
+        said = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0]
+        found["description"] = said.replace("``", "`")
         if cls.MAKERS:
             del found["properties"]["options"], found["additionalProperties"]
             first = first_key(cls)
