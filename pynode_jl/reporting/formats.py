@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: As `format` takes it, or a function from value to text.
 Format: TypeAlias = str | Callable[[Any], str]
