@@ -247,3 +247,11 @@ def test_titles_of_packages_keep_their_capitals() -> None:
         for name in ("pynode_jl.reporting.html", "pynode_jl.datasets")
     ]
     assert titles == ["pynode_jl.reporting.html: HTML blocks", "pynode_jl.datasets: data sets"]
+
+
+def test_the_citation_is_of_this_version_and_names_the_papers_address() -> None:
+    """One version in the package's file, one address in its metadata: how to cite says the same."""
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.*)$", citation, re.MULTILINE) == [pn.__version__]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert f"url: {project['urls']['Paper']}" in citation
