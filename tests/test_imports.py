@@ -47,3 +47,11 @@ assert not jax.config.jax_enable_x64
 assert jax.numpy.ones(1).dtype == "float32"
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_name_that_is_not_there_is_told_the_nearest() -> None:
+    import pynode_jl as pn
+
+    with pytest.raises(AttributeError, match="did you mean SwapMatrix, swap_matrix"):
+        pn.swapmatrix  # noqa: B018
+    assert not hasattr(pn, "__nothing__")
