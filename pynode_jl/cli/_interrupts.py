@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SHOW_CURSOR = "\x1b[?25h"
 _RESUME = "Stopped. Run the same command again to resume from the last checkpoint."
-_AT_ONCE = "Stopped at once. Run the same command again to resume from a checkpoint, if any."
+_AT_ONCE = "Stopped. Run the same command again to resume from a checkpoint, if any."
 _WAIT = "Stopping once state is kept. Press Ctrl-C again to stop at once."
 _WAIT_OTHER = "Stopping once state is kept. Another signal stops at once."
 
@@ -75,6 +75,11 @@ def leave() -> None:
         sys.stdout.flush()
     said = _AT_ONCE if _State.at_once else _RESUME
     _say(said if _State.checkpoints else "Stopped.")
+    # They would end by themselves, once they have started.
+    processes = sys.modules.get("multiprocessing")
+    with suppress(Exception):
+        for worker in processes.active_children() if processes else ():
+            worker.kill()
     # Without one it was a KeyboardInterrupt that Julia or Typer raised.
     os._exit(128 + (_State.asked or signal.SIGINT))
 

@@ -461,6 +461,9 @@ def test_ctrl_c_in_a_terminal_is_said_once(tmp_path: Path) -> None:
     assert b"Stopped. Run the same command again" in said
     assert b"Traceback" not in said
     assert b"leaked" not in said
+    time.sleep(0.5)
+    running = ["pgrep", "--runstates", "R,S,D", "--session", f"{pid}"]
+    assert not subprocess.run(running, stdout=subprocess.PIPE, check=False).stdout
 
 
 def test_an_interrupt_that_a_library_makes_an_exit_of_is_one(

@@ -302,7 +302,12 @@ def _(value: SwapMatrix) -> View:
     finer = value.table[value.table["finer"] & ~value.table["own"]]
     rows, columns = value.grid().shape
     blocks: list[Block] = [
-        Table(trained, formats_for(trained) if not measure.shifts else {}, {}, "By training solver")
+        Table(
+            trained,
+            formats_for(trained) if not measure.shifts else {},
+            {"train_solver": "trained with"},
+            "By training solver",
+        )
     ]
     if len(finer):
         worst = "The greatest damage among finer solves"
@@ -320,11 +325,10 @@ def _(value: CriticalReport) -> View:
 @view.register
 def _(value: Run) -> View:
     trained = value.trained
-    train = value.config.train
     facts: dict[str, object] = {
         "folder": value.folder,
         "data": value.dataset.name,
-        "solver": train.solver,
+        "solver": trained.recipe.solver.label,
         "iterations": f"{trained.state.iteration:,} of {trained.recipe.iterations:,}",
     }
     blocks: list[Block] = [Facts(facts | _history_facts(trained.history))]
