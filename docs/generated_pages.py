@@ -377,7 +377,7 @@ def _entry(package: str, name: str, value: Any) -> list[str]:
         return [f".. autoclass:: {package}.{name}", "   :members:", "   :show-inheritance:"]
     if inspect.isroutine(value):
         return [f".. autofunction:: {package}.{name}"]
-    return [f".. py:data:: {package}.{name}", "", f"   {comment(package, name)}"]
+    return [f".. py:data:: {name}", "", f"   {comment(package, name)}"]
 
 
 @functools.cache

@@ -241,6 +241,15 @@ def test_every_command_is_in_the_reference() -> None:
         assert each.hidden or f"`pynode-jl {name}`" in page
 
 
+def test_values_of_a_package_have_its_name_once() -> None:
+    """The page names the package first: with it again no link would find them."""
+    names = re.findall(
+        r"^\.\. py:data:: (.*)$", generated.api("pynode_jl.diagnostics"), re.MULTILINE
+    )
+    assert "CRITERIA" in names
+    assert not [name for name in names if "." in name]
+
+
 def test_titles_of_packages_keep_their_capitals() -> None:
     titles = [
         generated.api(name).partition("\n")[0]
