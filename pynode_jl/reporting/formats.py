@@ -77,6 +77,7 @@ def formats_for(frame: pd.DataFrame, own: Mapping[str, Format] | None = None) ->
     """Return the formats of the columns of numbers that have one, and `own`, which come first.
 
     Example:
+        >>> import pandas as pd
         >>> frame = pd.DataFrame({"label": ["Euler"], "accuracy": [0.5], "flips": [0.25]})
         >>> formats_for(frame, {"flips": ".0%"})
         {'accuracy': '.1%', 'flips': '.0%'}
