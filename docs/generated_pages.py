@@ -274,13 +274,17 @@ def twins() -> dict[str, tuple[str, ...]]:
     }
 
 
+def _two_digits(order: str) -> str:
+    return f"{float(order):.2f}" if order else ""
+
+
 def solvers() -> str:
-    """Return the table of the catalogue: one row a solver."""
+    """Return the table of the catalogue: one row a solver, those that need no Julia first."""
     import pynode_jl as pn
 
     same = twins()
     rows = []
-    for row in pn.catalogue():
+    for row in sorted(pn.catalogue(), key=lambda row: "jax" not in row.backends):
         in_jax, in_julia = (
             measured_orders(file).get(row.name, {}) for file in ("zoo_jax.csv", "zoo.csv")
         )
@@ -288,23 +292,22 @@ def solvers() -> str:
         peers += [f"= {each}" for each in same.get(row.name, ())]
         peers += [f"not {library} {peer}" for library, peer in row.near.items()]
         steps = [*["fixed"] * row.fixed_step, *["adaptive"] * row.adaptive]
-        note = " ".join(filter(None, (row.note, in_julia.get("problem", ""))))
+        notes = ["; ".join(peers) + "." * bool(peers), row.note, in_julia.get("problem", "")]
+        notes += [] if row.plain else [f"Solves a {row.problem}."]
         rows.append(
             (
                 f"`{row.name}`",
                 "" if row.order is None else row.order,
-                in_jax.get("measured", ""),
-                in_julia.get("measured", ""),
+                _two_digits(in_jax.get("measured", "")),
+                _two_digits(in_julia.get("measured", "")),
+                "" if row.tableau is None else row.tableau.stages,
                 row.family,
-                "" if row.tableau is None else f"{row.tableau.stages} stages",
-                "; ".join(peers),
-                ", ".join(row.backends),
-                ", ".join(steps),
-                note if row.plain else f"{note} Solves a {row.problem}.".strip(),
+                ": ".join(filter(None, (", ".join(row.backends), ", ".join(steps)))),
+                " ".join(filter(None, notes)),
             )
         )
-    head = ("name", "order", "in JAX", "in Julia", "family", "tableau", "same as, not as")
-    body = table((*head, "backends", "steps", "notes"), rows)
+    head = ("name", "order", "in JAX", "in Julia", "stages", "family", "runs in")
+    body = table((*head, "same as, not as; notes"), rows)
     return f":::{{container}} searchable\n\n{body}\n:::\n"
 
 
@@ -342,7 +345,7 @@ def _entry(package: str, name: str, value: Any) -> list[str]:
         return [f".. autoclass:: {package}.{name}", "   :members:", "   :show-inheritance:"]
     if inspect.isroutine(value):
         return [f".. autofunction:: {package}.{name}"]
-    return [f".. py:data:: {package}.{name}", "", f"   {comment(package, name)}"]
+    return [f".. py:data:: {name}", "", f"   {comment(package, name)}"]
 
 
 @functools.cache

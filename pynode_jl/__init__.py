@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pynode_jl._display import provide
 from pynode_jl._version import __version__ as __version__
+from pynode_jl.errors import nearest_names
 
 if TYPE_CHECKING:
     from pynode_jl.backends import SGD as SGD
@@ -49,11 +50,13 @@ if TYPE_CHECKING:
     from pynode_jl.datasets import three_minima as three_minima
     from pynode_jl.datasets import van_der_pol as van_der_pol
     from pynode_jl.diagnostics import Certificate as Certificate
+    from pynode_jl.diagnostics import SwapMatrix as SwapMatrix
     from pynode_jl.diagnostics import SwapReport as SwapReport
     from pynode_jl.diagnostics import Verdict as Verdict
     from pynode_jl.diagnostics import certify as certify
     from pynode_jl.diagnostics import critical as critical
     from pynode_jl.diagnostics import swap as swap
+    from pynode_jl.diagnostics import swap_matrix as swap_matrix
     from pynode_jl.errors import PyNODEError as PyNODEError
     from pynode_jl.fields import MLP as MLP
     from pynode_jl.fields import ConvField1d as ConvField1d
@@ -96,7 +99,16 @@ provide("pynode_jl.reporting.notebook")
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOMES = {
-    "diagnostics": ("Certificate", "SwapReport", "Verdict", "certify", "critical", "swap"),
+    "diagnostics": (
+        "Certificate",
+        "SwapMatrix",
+        "SwapReport",
+        "Verdict",
+        "certify",
+        "critical",
+        "swap",
+        "swap_matrix",
+    ),
     "backends": (
         "Adam",
         "Backend",
@@ -145,7 +157,9 @@ __all__ = sorted(_HOME_OF)
 def __getattr__(name: str) -> Any:
     home = _HOME_OF.get(name)
     if home is None:
-        raise AttributeError(f"module 'pynode_jl' has no attribute {name!r}")
+        near = ", ".join(nearest_names(name, __all__))
+        meant = f"; did you mean {near}?" if near and not name.startswith("_") else ""
+        raise AttributeError(f"module 'pynode_jl' has no attribute {name!r}{meant}")
     value = getattr(importlib.import_module(f"pynode_jl.{home}"), name)
     globals()[name] = value
     return value

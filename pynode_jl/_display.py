@@ -151,13 +151,14 @@ def _notebook_bar(name: str) -> Advance:
     ipython: Any = import_module("IPython.display")
 
     def page(done: int, total: int, seen: str) -> Any:
-        ratio = f"{done} of {total}" if total else ""
+        ratio = f"{done:,} of {total:,}" if total else ""
         return ipython.HTML(
             f'<div>{escape(name)} <progress value="{done}" max="{max(total, 1)}"></progress>'
             f" {ratio} <small>{escape(seen)}</small></div>"
         )
 
-    handle = ipython.display(page(0, 0, ""), display_id=True)
+    # The first step compiles, which takes seconds.
+    handle = ipython.display(page(0, 0, "starting"), display_id=True)
 
     def advance(done: int, total: int, seen: str) -> None:
         handle.update(page(done, total, seen))

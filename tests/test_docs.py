@@ -222,8 +222,12 @@ def test_every_key_of_a_configuration_has_a_meaning() -> None:
 
 
 def test_the_catalogue_has_a_row_for_every_solver() -> None:
-    names = re.findall(r"^\| `(\w+)` \|", generated.solvers(), re.MULTILINE)
-    assert names == [row.name for row in pn.catalogue()]
+    """What runs without Julia comes first: the table begins with what most readers can use."""
+    rows = re.findall(r"^\| `(\w+)` \|.*\| (.*) \| .*\|$", generated.solvers(), re.MULTILINE)
+    assert sorted(name for name, _ in rows) == sorted(row.name for row in pn.catalogue())
+    in_jax = ["jax" in runs for _, runs in rows]
+    assert sum(in_jax) == 156
+    assert in_jax == sorted(in_jax, reverse=True)
 
 
 def test_every_command_is_in_the_reference() -> None:
@@ -237,9 +241,26 @@ def test_every_command_is_in_the_reference() -> None:
         assert each.hidden or f"`pynode-jl {name}`" in page
 
 
+def test_values_of_a_package_have_its_name_once() -> None:
+    """The page names the package first: with it again no link would find them."""
+    names = re.findall(
+        r"^\.\. py:data:: (.*)$", generated.api("pynode_jl.diagnostics"), re.MULTILINE
+    )
+    assert "CRITERIA" in names
+    assert not [name for name in names if "." in name]
+
+
 def test_titles_of_packages_keep_their_capitals() -> None:
     titles = [
         generated.api(name).partition("\n")[0]
         for name in ("pynode_jl.reporting.html", "pynode_jl.datasets")
     ]
     assert titles == ["pynode_jl.reporting.html: HTML blocks", "pynode_jl.datasets: data sets"]
+
+
+def test_the_citation_is_of_this_version_and_names_the_papers_address() -> None:
+    """One version in the package's file, one address in its metadata: how to cite says the same."""
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.*)$", citation, re.MULTILINE) == [pn.__version__]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert f"url: {project['urls']['Paper']}" in citation

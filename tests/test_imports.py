@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 HEAVY = ("jax", "torch", "pandas", "matplotlib", "scipy", "sklearn", "diffrax", "juliacall")
 LIMIT_SECONDS = 0.3
 
@@ -24,8 +26,10 @@ def test_import_is_quick() -> None:
     assert _seconds("import pynode_jl") - _seconds("pass") < LIMIT_SECONDS
 
 
-def test_import_loads_nothing_heavy() -> None:
-    code = f"import pynode_jl, sys; print(*[m for m in {HEAVY} if m in sys.modules])"
+@pytest.mark.parametrize("module", ["pynode_jl", "pynode_jl.cli._app"])
+def test_import_loads_nothing_heavy(module: str) -> None:
+    """The command line, too: a shell starts it at each press of the tabulator."""
+    code = f"import {module}, sys; print(*[m for m in {HEAVY} if m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     assert loaded.stdout.decode().split() == []
 
@@ -43,3 +47,11 @@ assert not jax.config.jax_enable_x64
 assert jax.numpy.ones(1).dtype == "float32"
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_name_that_is_not_there_is_told_the_nearest() -> None:
+    import pynode_jl as pn
+
+    with pytest.raises(AttributeError, match="did you mean SwapMatrix, swap_matrix"):
+        pn.swapmatrix  # noqa: B018
+    assert not hasattr(pn, "__nothing__")

@@ -18,6 +18,7 @@ from pynode_jl._display import progress_bar, short
 from pynode_jl.errors import InvalidValueError
 from pynode_jl.reporting import figures
 from pynode_jl.reporting.notebook import figure, html
+from pynode_jl.reporting.notebook._views import _short_digests
 from pynode_jl.training import History
 
 NOTEBOOK = Path(__file__).parent / "notebooks" / "shown.ipynb"
@@ -96,6 +97,21 @@ def test_a_notebook_shows_every_object_and_every_figure(outputs: list[Any]) -> N
     assert "RK4 h=1/2" in texts["report"]
     assert "folds" in texts["certificate"]
     assert "small" in texts["run"]
+
+
+def test_a_recipe_shows_itself_and_optimisers_leave_out_their_defaults() -> None:
+    recipe = pn.Recipe("Euler:dt=1/2", iterations=2000, optimizer=pn.Adam(1e-2))
+    assert repr(recipe.optimizer) == "Adam(learning_rate=0.01)"
+    shown = read(html(recipe))
+    assert shown.startswith("Recipe with Euler h=1/2")
+    assert "2,000" in shown
+
+
+def test_a_digest_in_a_view_is_its_beginning() -> None:
+    """All of it says nothing more, and is wider than a phone."""
+    assert _short_digests(f"own, 30 test samples, {'0a' * 32}, x") == (
+        f"own, 30 test samples, {'0a' * 6}\u2026, x"
+    )
 
 
 @pytest.mark.slow

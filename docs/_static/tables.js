@@ -1,4 +1,6 @@
-// A search field above each table in a .searchable block, and headings that sort it.
+// A search field above each table in a .searchable block, and headings that sort it. On a narrow page
+// each row is a card (site.css), whose cells have their headings before them.
+const roles = { table: "table", thead: "rowgroup", tbody: "rowgroup", tr: "row", th: "columnheader", td: "cell" };
 for (const block of document.querySelectorAll(".searchable")) {
   const table = block.querySelector("table");
   const rows = [...table.tBodies[0].rows];
@@ -28,6 +30,22 @@ for (const block of document.querySelectorAll(".searchable")) {
   show();
 
   const headings = [...table.tHead.rows[0].cells];
+  const labels = headings.map((heading) => heading.textContent.trim());
+  // Cards are no table's boxes: without roles a screen reader would read no table.
+  for (const [tag, role] of Object.entries(roles)) {
+    if (tag === "table") table.setAttribute("role", role);
+    for (const each of table.querySelectorAll(tag)) each.setAttribute("role", role);
+  }
+  for (const row of rows) {
+    [...row.cells].forEach((cell, i) => {
+      cell.dataset.label = labels[i];
+      cell.classList.toggle("empty", !cell.textContent.trim());
+    });
+    // Long names may be broken between their words; a search in the page still finds them whole.
+    const name = row.cells[0].querySelector(".pre") ?? row.cells[0];
+    const words = name.textContent.split(/(?<=[a-z0-9])(?=[A-Z][a-z])/);
+    name.replaceChildren(...words.flatMap((word, i) => (i ? [document.createElement("wbr"), word] : [word])));
+  }
   headings.forEach((heading, column) => {
     const button = document.createElement("button");
     button.type = "button";

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from pynode_jl._display import ShortRepr
 from pynode_jl._validation import (
     choice,
     flag,
@@ -34,8 +35,8 @@ _MOST = 2**31 - 1
 _HINT = 'Use pn.Adam(1e-3), or a text such as "sgd:learning_rate=0.1,momentum=0.9".'
 
 
-@dataclass(frozen=True)
-class Optimizer(ABC):
+@dataclass(frozen=True, repr=False)
+class Optimizer(ShortRepr, ABC):
     """What turns gradients into updates: `Adam`, `SGD` or `RMSprop`.
 
     Attributes:
@@ -229,7 +230,7 @@ class Optimizer(ABC):
         raise InvalidValueError("optimizer", value, "an Adam, SGD or RMSprop, or its name", _HINT)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Adam(Optimizer):
     """Adam (Kingma & Ba 2015), in the form that torch and optax share; with `weight_decay`, AdamW.
 
@@ -256,7 +257,7 @@ class Adam(Optimizer):
             self._put_number(name, f"{usual} is usual.", least=0, below=1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SGD(Optimizer):
     """Stochastic gradient descent, with momentum in torch's form: m = momentum m + gradient.
 
@@ -282,7 +283,7 @@ class SGD(Optimizer):
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RMSprop(Optimizer):
     """RMSprop (Tieleman & Hinton 2012), in torch's form: not centred, eps outside the root.
 

@@ -41,6 +41,14 @@ _ConfigFile = Annotated[
 ]
 
 
+_BRACKETS = (
+    "fails: the finest setting, above all that hold, whose model is tied to its solver. holds: the"
+    " coarsest from which on all that were tried are valid ODEs. open: undecided ones between the"
+    " two. reversed: tied ones below one that is valid. nf: evaluations of a solve. cost: those of"
+    " all trainings."
+)
+
+
 def adapt(
     config: _ConfigFile = None,
     out: Annotated[
@@ -163,7 +171,7 @@ def critical(
     title = f"{name}: where models begin to hold ({method}, by {rule})"
     show(
         lambda: {"brackets": report.brackets, "trials": report.table},
-        frame_table(title, report.brackets),
+        frame_table(title, report.brackets, _BRACKETS),
     )
     note(f"tables: {out}/critical.csv, {out}/trials.csv")
 

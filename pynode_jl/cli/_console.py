@@ -73,9 +73,9 @@ def plain_table(title: str, columns: Iterable[str], caption: str = "") -> Table:
     return table
 
 
-def frame_table(title: str, frame: pd.DataFrame) -> Table:
+def frame_table(title: str, frame: pd.DataFrame, caption: str = "") -> Table:
     """Return a table of a data frame, numbers to four digits, "-" where there is none."""
-    table = plain_table(title, map(str, frame))
+    table = plain_table(title, map(str, frame), caption)
     for row in frame.itertuples(index=False):
         table.add_row(*map(_frame_cell, row))
     return table

@@ -17,11 +17,15 @@ from pynode_jl.cli._console import show, stream
 
 
 class Finding(NamedTuple):
-    """One check: its subject, whether all is well, and what was found or how to fix it."""
+    """One check: its subject, whether all is well, and what was found or how to fix it.
+
+    All is well, too, where what is optional is not there.
+    """
 
     subject: str
     well: bool
     text: str
+    found: bool = True
 
 
 def doctor() -> None:
@@ -29,7 +33,8 @@ def doctor() -> None:
     found = []
     for finding in findings():
         found.append(finding)
-        sign = ("ok", "green") if finding.well else ("!!", "bold red")
+        good = ("ok", "green") if finding.found else ("--", "dim")
+        sign = good if finding.well else ("!!", "bold red")
         stream(Text(*sign), f" {finding.subject:<12} {finding.text}")
     show(lambda: [finding._asdict() for finding in found])
     if not all(finding.well for finding in found):
@@ -55,7 +60,8 @@ def findings() -> Iterator[Finding]:
     yield _julia_backend()
     for package, hint in _OPTIONAL.items():
         found, text = _version(package)
-        yield Finding(package, True, text if found else f"not installed, optional, {hint}")
+        text = text if found else f"not installed, optional, {hint}"
+        yield Finding(package, True, text, found)
 
 
 def _julia_backend() -> Finding:
@@ -63,7 +69,7 @@ def _julia_backend() -> Finding:
 
     discovery = discover()
     if not discovery.found:
-        return Finding("backend julia", True, f"not found, optional. {discovery.text}")
+        return Finding("backend julia", True, f"not found, optional. {discovery.text}", found=False)
     try:
         backend = JuliaBackend()
         versions = backend.versions()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from contextlib import contextmanager, suppress
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SHOW_CURSOR = "\x1b[?25h"
 _RESUME = "Stopped. Run the same command again to resume from the last checkpoint."
+_AT_ONCE = "Stopped. Run the same command again to resume from a checkpoint, if any."
 _WAIT = "Stopping once state is kept. Press Ctrl-C again to stop at once."
 _WAIT_OTHER = "Stopping once state is kept. Another signal stops at once."
 
@@ -22,10 +24,14 @@ class _State:
     checkpoints = False  # it keeps some
     training = False  # it keeps one where it is asked to stop
     asked: int | None = None  # the signal that asked for an end
+    at_once = False  # that was asked for: before the state was kept
 
 
 def listen() -> None:
     """Take these signals, unless whoever started us has one ignored, as nohup does."""
+    # First registered, last called: the work is done, and what is left is Python's own end, which
+    # gives the signals back to the system. One that came then would kill it without a word.
+    atexit.register(_ignore)
     for each in _SIGNALS:
         if signal.getsignal(each) in (signal.default_int_handler, signal.SIG_DFL):
             signal.signal(each, lambda number, _: _interrupted(number))
@@ -67,13 +73,25 @@ def leave() -> None:
     """
     with suppress(Exception):  # whoever read it has gone, or a print is under way
         sys.stdout.flush()
-    _say(_RESUME if _State.checkpoints else "Stopped.")
+    said = _AT_ONCE if _State.at_once else _RESUME
+    _say(said if _State.checkpoints else "Stopped.")
+    # They would end by themselves, once they have started.
+    processes = sys.modules.get("multiprocessing")
+    with suppress(Exception):
+        for worker in processes.active_children() if processes else ():
+            worker.kill()
     # Without one it was a KeyboardInterrupt that Julia or Typer raised.
     os._exit(128 + (_State.asked or signal.SIGINT))
 
 
+def _ignore() -> None:
+    for each in _SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+
+
 def _interrupted(number: int) -> None:
     again, _State.asked = _State.asked is not None, number
+    _State.at_once = again and _State.training
     if again or not _State.training:
         leave()
     _say(_WAIT if number == signal.SIGINT else _WAIT_OTHER)

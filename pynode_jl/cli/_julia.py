@@ -9,7 +9,6 @@ import typer
 
 from pynode_jl.cli._commands import ExitCode, add_command, new_app
 from pynode_jl.cli._console import note, show, stderr
-from pynode_jl.cli._progress import counting_bar
 
 app = new_app("Set up Julia, for the whole zoo of solvers.")
 
@@ -38,6 +37,7 @@ def precompile(
 ) -> None:
     """Compile solvers ahead of time: seconds for a solver, a minute for an implicit one."""
     from pynode_jl.backends.julia import build_images, solvers_by_library
+    from pynode_jl.cli._progress import counting_bar
     from pynode_jl.reporting.formats import counted
 
     libraries = solvers_by_library(wanted or ())

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from pynode_jl.tasks import Task
     from pynode_jl.training import Trained
 
-# Columns of a terminal that has room for a bar.
+# Columns of a terminal that has room for a bar; what stands beside a name, without one and with it.
 _WIDE = 90
+_BESIDE, _BESIDE_BAR = 56, 86
+_SHORTEST = 14
 
 
 @contextmanager
@@ -31,7 +33,7 @@ def training_bar(console: Console, name: str) -> Iterator[Callable[[Trained], No
         KeyboardInterrupt: from `on_chunk`, after Ctrl-C; `Run.train` keeps the state.
     """
     with training(), _bar(console) as progress:
-        task = progress.add_task(name, total=None, seen="compiling")
+        task = progress.add_task(_fitting(name, console), total=None, seen="compiling")
 
         def show(trained: Trained) -> None:
             history, done = trained.history, trained.state.iteration
@@ -58,7 +60,7 @@ def task_score(task: Task, scores: Array) -> str:
 def swap_bar(console: Console, name: str) -> Iterator[Callable[[int, int, str], None]]:
     """Show a bar that `on_solve` moves: solves done, and the current one."""
     with _bar(console) as progress:
-        task = progress.add_task(name, total=None, seen="")
+        task = progress.add_task(_fitting(name, console), total=None, seen="")
 
         def show(number: int, total: int, label: str) -> None:
             progress.update(task, completed=number - 1, total=total, seen=label)
@@ -80,11 +82,20 @@ def counting_bar(console: Console, name: str, total: int) -> Iterator[Callable[[
         yield show
 
 
+def _fitting(name: str, console: Console) -> str:
+    """Return a name that leaves room for what is said beside it; what is cut is in its middle."""
+    room = max(_SHORTEST, console.width - (_BESIDE_BAR if console.width >= _WIDE else _BESIDE))
+    if len(name) <= room:
+        return name
+    begin = (room - 1) // 2
+    return f"{name[:begin]}\N{HORIZONTAL ELLIPSIS}{name[begin + 1 - room :]}"
+
+
 def _bar(console: Console) -> Progress:
     """Return what shows progress, in 50 columns if there are no more."""
     wide = console.width >= _WIDE
     return Progress(
-        TextColumn("{task.description:.14}", markup=False),
+        TextColumn("{task.description}", markup=False),
         *([BarColumn(bar_width=24)] if wide else []),
         MofNCompleteColumn(),
         TimeRemainingColumn(compact=True),

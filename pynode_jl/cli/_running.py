@@ -67,8 +67,7 @@ def train_with_bar(run: Run, name: str) -> Trained:
     how = "" if adapt == "none" else f", adapted by {adapt}"
     solver = run.config.recipe().solver.label
     note(f"{name}: {solver}{how}, backend {run.backend.name}")
-    if run.dataset.remarks:
-        note(f"{name}: {run.dataset.remarks}")
+    _note_remarks(name, run.dataset.remarks)
     with training_bar(stderr, name) as show:
         trained = run.train(show)
     if trained.retcode != RetCode.Success:
@@ -78,6 +77,19 @@ def train_with_bar(run: Run, name: str) -> Trained:
             f" {run.folder}; a smaller train.learning_rate or step may get further."
         )
     return trained
+
+
+def _note_remarks(name: str, remarks: str) -> None:
+    """Say what is to be known of a run's data, unless it was said of the run before."""
+    if remarks and remarks != _Said.remarks:
+        note(f"{name}: {remarks}")
+    _Said.remarks = remarks
+
+
+class _Said:
+    """What was said last."""
+
+    remarks = ""
 
 
 #: Arguments that several commands take.

@@ -45,9 +45,11 @@ def solvers(
         return
     from pynode_jl.solvers import catalogue
 
-    rows = catalogue(
+    found = catalogue(
         family=family, backend=cast(Any, backend), adaptive=adaptive, implicit=implicit, order=order
     )
+    # What needs no Julia comes first.
+    rows = sorted(found, key=lambda row: "jax" not in row.backends)
     show(lambda: [row.to_dict() for row in rows], *_listed(rows))
     noted = sum(bool(row.note) for row in rows)
     note(f"{len(rows)} solvers, {noted} with a note: pynode-jl solvers show NAME")

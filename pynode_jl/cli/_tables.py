@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from pynode_jl.diagnostics import SwapReport
 
 _AS_GIVEN = "as given"
+_MARKS = "* as trained. ( ): farther from the ODE than that, so that no verdict rests on it."
+_NAMED = 3
 
 
 def swap_table(name: str, report: SwapReport) -> Table:
@@ -35,7 +38,7 @@ def swap_table(name: str, report: SwapReport) -> Table:
     table = plain_table(
         f"{name}: test {report.verdict.metric}, trained with {rows['train_solver'].iloc[0]}",
         ("test solver", *columns),
-        "* as trained. ( ): farther from the ODE than that, so that no verdict rests on it.",
+        " ".join((_MARKS, *_failures(rows))),
     )
     for column in table.columns[1:]:
         column.justify = "right"
@@ -43,6 +46,15 @@ def swap_table(name: str, report: SwapReport) -> Table:
         shown = {str(cell["column"]): _cell(cell) for _, cell in cells.iterrows()}
         table.add_row(str(row), *(shown.get(column, "") for column in columns))
     return table
+
+
+def _failures(rows: pd.DataFrame) -> Iterator[str]:
+    """Say why solves failed or were not run, each reason once, with the first of its solves."""
+    bad = rows[rows["retcode"] != "Success"]
+    for reason, labels in bad.groupby("reason", sort=False)["label"]:
+        named = ", ".join(labels[:_NAMED])
+        more = f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else ""
+        yield f"{named}{more}: {reason}"
 
 
 def _cell(cell: pd.Series) -> Text:

@@ -189,18 +189,17 @@ def _run(context: Context) -> Finding:
 def _text(report: OrderReport) -> str:
     order, first = report.solver.order, report.holds_from()
     finite = report.observed[np.isfinite(report.observed)]
-    seen = (
-        f"observed orders {', '.join(f'{each:.2f}' for each in finite)}, from"
-        f" {report.solver.label} on"
-    )
+    seen = f"observed orders {', '.join(f'{each:.2f}' for each in finite)}"
+    onwards = f"from {report.solver.label} on"
     finest = report.solver.with_step(float(report.steps[-1])).label
     if finite.size < 2:
         said = "The final states have converged to rounding: too few steps show an order."
     elif first is None:
-        said = f"Order {order} is not seen down to {finest} ({seen})."
+        said = f"Order {order} is not seen down to {finest} ({seen}, {onwards})."
     else:
         began = report.solver.with_step(first).label
-        said = f"Order {order} is seen from {began} on ({seen})."
+        more = "" if began == report.solver.label else f", {onwards}"
+        said = f"Order {order} is seen from {began} on ({seen}{more})."
     if report.distance <= report.floor:
         return (
             f"{said} Final states at the training setting are no farther from the ODE's than the"

@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: As `format` takes it, or a function from value to text.
 Format: TypeAlias = str | Callable[[Any], str]
@@ -76,6 +77,7 @@ def formats_for(frame: pd.DataFrame, own: Mapping[str, Format] | None = None) ->
     """Return the formats of the columns of numbers that have one, and `own`, which come first.
 
     Example:
+        >>> import pandas as pd
         >>> frame = pd.DataFrame({"label": ["Euler"], "accuracy": [0.5], "flips": [0.25]})
         >>> formats_for(frame, {"flips": ".0%"})
         {'accuracy': '.1%', 'flips': '.0%'}

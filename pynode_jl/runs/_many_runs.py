@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pynode_jl._io import user_path
 from pynode_jl.backends import RetCode
@@ -15,6 +16,8 @@ from pynode_jl.solvers import Solver, catalogue
 from pynode_jl.training import Trained
 
 _SEEDS = ("seed", "data.seed")
+#: By table, the key that says which others the table can have.
+_KINDS = {"adapt": "controller", "data": "name", "field": "kind", "task": "kind"}
 
 
 def find_runs(
@@ -101,7 +104,10 @@ def _repeated(run: Run, others: Sequence[Run]) -> str:
 
 def _labels(runs: Sequence[Run]) -> list[str]:
     """Return a label for each run: its solver, and where others with it are configured otherwise,
-    what differs. Those of one label are seeds of one configuration."""
+    what differs. Those of one label are seeds of one configuration.
+
+    Of runs with different controllers, data or fields the options of these say nothing more.
+    """
     solvers = [run.trained.solver.label for run in runs]
     settings = [
         {key: value for key, value in found.items() if key not in _SEEDS}
@@ -111,9 +117,17 @@ def _labels(runs: Sequence[Run]) -> list[str]:
     for solver, mine in zip(solvers, settings, strict=True):
         alike = [each for label, each in zip(solvers, settings, strict=True) if label == solver]
         keys = dict.fromkeys(key for each in alike for key in (*each, *mine))
-        differing = [key for key in keys if any(each.get(key) != mine.get(key) for each in alike)]
+        differing = [key for key in keys if any(_differs(key, each, mine) for each in alike)]
         labels.append(", ".join([solver, *(f"{key}={mine.get(key)}" for key in differing)]))
     return labels
+
+
+def _differs(key: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    if one.get(key) == other.get(key):
+        return False
+    table, _, option = key.rpartition(".")
+    kind = _KINDS.get(table, option)
+    return option == kind or one.get(f"{table}.{kind}") == other.get(f"{table}.{kind}")
 
 
 def of_one_task(

@@ -232,8 +232,9 @@ class Run(Drawn, Predicting):
     def train(self, on_chunk: Callable[[Trained], None] | None = None) -> Trained:
         """Train from where the run stands to its end, saving on the way.
 
-        A run that has finished, or has ended with a failure, is returned as it is. What `on_chunk`
-        raises ends the training; the state that it was called with is kept.
+        A run that has finished, or has ended with a failure, is returned as it is. What ends the
+        training early, raised by `on_chunk` or by an interrupted kernel, leaves the state after the
+        last chunk.
 
         `on_chunk` is called after each chunk of iterations, with the training so far.
 
@@ -244,6 +245,7 @@ class Run(Drawn, Predicting):
         """
         last_save = time.monotonic()
         recorded = False
+        unsaved: Trained | None = None
 
         def save(trained: Trained) -> None:
             nonlocal recorded
@@ -254,21 +256,16 @@ class Run(Drawn, Predicting):
             save_checkpoint(self.folder / CHECKPOINT, trained)
 
         def keep(trained: Trained) -> None:
-            nonlocal last_save
+            nonlocal last_save, unsaved
             # The last state is saved below, once a step adapter has concluded.
             pause = time.monotonic() - last_save
             due = pause >= _SECONDS_BETWEEN_SAVES and not trained.finished
+            unsaved = None if due or trained.finished else trained
             if due:
                 save(trained)
                 last_save = time.monotonic()
-            if on_chunk is None:
-                return
-            try:
+            if on_chunk is not None:
                 on_chunk(trained)
-            except BaseException:  # it ends the training: KeyboardInterrupt, say
-                if not due and not trained.finished:
-                    save(trained)
-                raise
 
         with locked(self.folder, 0, "a run that no other process is training"):
             confirm_run(self.folder, self.config)
@@ -278,14 +275,19 @@ class Run(Drawn, Predicting):
                 check_room(self.folder, checkpoint_bytes(self.model, begun.recipe))
             if on_chunk is not None:
                 on_chunk(begun)
-            trained = train(
-                self.model,
-                self.dataset,
-                self.config.recipe(),
-                backend=self.backend,
-                resume=begun,
-                on_chunk=keep,
-            )
+            try:
+                trained = train(
+                    self.model,
+                    self.dataset,
+                    self.config.recipe(),
+                    backend=self.backend,
+                    resume=begun,
+                    on_chunk=keep,
+                )
+            except BaseException:  # KeyboardInterrupt, say, in whatever is under way
+                if unsaved is not None:
+                    save(unsaved)
+                raise
             if not begun.ended or trained.validation != begun.validation:
                 save(trained)
             table = history_table(trained)

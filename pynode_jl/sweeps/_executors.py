@@ -11,8 +11,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -31,6 +32,8 @@ ONE_THREAD: Mapping[str, str] = {
 }
 _CACHE, _CACHE_FROM = "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 _STARTS = 5
+#: Who is stopped at once leaves semaphores. Python's tracker takes them away: no news to users.
+_WARNINGS, _LEFT = "PYTHONWARNINGS", "ignore:resource_tracker:UserWarning"
 _XLA_FLAGS = "--xla_cpu_multi_thread_eigen=false"
 
 
@@ -199,11 +202,13 @@ class _Worker:
     def __init__(self, compiled: Path | None) -> None:
         context = multiprocessing.get_context("spawn")
         values = one_thread(os.environ)  # before libraries count the cores
+        values[_WARNINGS] = ",".join(filter(None, (os.environ.get(_WARNINGS), _LEFT)))
         if compiled is not None and _CACHE not in os.environ:
             values |= {_CACHE: str(compiled), _CACHE_FROM: "0.2"}
         with _Environment(values):
             self.pool = ProcessPoolExecutor(1, context, initializer=_begin)
-            self._pid = self.pool.submit(os.getpid)
+            with _interrupts_held():
+                self._pid = self.pool.submit(os.getpid)
         self._killed = False
 
     @property
@@ -216,6 +221,16 @@ class _Worker:
             for process in list((self.pool._processes or {}).values()):
                 process.kill()
             self.pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back while a process is started, which inherits that until it ignores it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Environment:
@@ -274,6 +289,7 @@ def check_memory_limit(memory: int | None) -> None:
 def _begin() -> None:
     """Prepare a worker: Ctrl-C is its parent's affair, and it ends with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pynode_jl._display import ShortRepr
+from pynode_jl._display import ShortRepr, Viewed
 from pynode_jl._validation import whole_number
 from pynode_jl.backends import (
     Adam,
@@ -25,7 +25,7 @@ _MOST = 2**31 - 1
 
 
 @dataclass(frozen=True, repr=False)
-class Recipe(ShortRepr):
+class Recipe(ShortRepr, Viewed):
     """How to train: the paper's protocol by default (Ott et al. 2021).
 
     Attributes:

@@ -163,5 +163,6 @@ def _refused(name: str, part: object) -> InvalidValueError:
         f"model.{name}",
         part,
         "plain data where a model is saved: a VectorField, a task and a head of this package",
-        "Save its weights (TrainedModel.weights), and build the model anew from your own code.",
+        'Save its weights, np.savez("weights.npz", **trained.weights), and make it anew from your'
+        ' own model: pn.TrainedModel(model, dict(np.load("weights.npz")), solver).',
     )

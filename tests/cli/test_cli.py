@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
-from contextlib import nullcontext
+import time
+from contextlib import nullcontext, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,16 @@ from typing import Any
 import pandas as pd
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
 from pynode_jl.cli import main
 from pynode_jl.cli._app import app
 from pynode_jl.cli._commands import exit_by_verdict
 from pynode_jl.cli._console import frame_table, show
-from pynode_jl.cli._running import keep_earlier
+from pynode_jl.cli._progress import _fitting
+from pynode_jl.cli._running import _note_remarks, keep_earlier
+from pynode_jl.cli._tables import _failures
 from pynode_jl.errors import DivergedError, PyNODEError
 from pynode_jl.runs import Config, Run
 from pynode_jl.solvers import catalogue
@@ -160,10 +165,14 @@ def test_solvers_lists_and_filters() -> None:
 
 
 def test_a_list_of_solvers_in_a_pipe_has_no_boxes_and_whole_names() -> None:
-    """At whatever width; the longest name is in one piece, each row in one line."""
+    """At whatever width; the longest name is in one piece, each row in one line. What needs no
+    Julia comes first."""
     output, notes = printed("solvers")
     lines = output.splitlines()
-    names = [row.name for row in catalogue()]
+    rows = catalogue()
+    names = [
+        row.name for there in (True, False) for row in rows if ("jax" in row.backends) == there
+    ]
     assert [line.split()[0] for line in lines] == ["name", *names]
     assert all(line == line.rstrip() and line.isascii() for line in lines)
     assert notes.startswith(f"{len(names)} solvers")
@@ -290,6 +299,38 @@ def test_doctor_finds_the_jax_backend() -> None:
     assert "!!" not in text
 
 
+def test_doctor_calls_what_is_not_there_not_ok(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is wrong either: the status is 0."""
+    monkeypatch.setattr("pynode_jl.cli._doctor._OPTIONAL", {"no-such-package": "for nothing"})
+    assert re.search("^-- no-such-package +not installed, optional", invoke("doctor"), re.MULTILINE)
+
+
+def test_a_swap_says_why_solves_failed() -> None:
+    """Each reason once, with the first of its solves: a table has room for "failed" alone."""
+    reason = "It did not converge."
+    labels = [f"KenCarp4 h=1/{n}" for n in (2, 4, 8, 16)]
+    rows = pd.DataFrame(
+        {"label": [*labels, "RK4 h=1/2"], "retcode": ["ConvergenceFailure"] * 4 + ["Success"]}
+    ).assign(reason=[reason] * 4 + [""])
+    assert [*_failures(rows)] == [f"{', '.join(labels[:3])} and 1 more: {reason}"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [(50, "Euler-\u2026/32-s10"), (80, "Euler-h=1/32-s10"), (200, "Euler-h=1/32-s10")],
+)
+def test_a_bar_cuts_a_name_in_its_middle_and_only_where_it_must(columns: int, shown: str) -> None:
+    """Runs of a search differ in their ends."""
+    assert _fitting("Euler-h=1/32-s10", Console(width=columns)) == shown
+
+
+def test_what_is_to_be_known_of_data_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """`critical` and `adapt` train many runs on the same data."""
+    for name, remarks in (("a", "labels 0 = no"), ("b", "labels 0 = no"), ("c", "0 = yes")):
+        _note_remarks(name, remarks)
+    assert capsys.readouterr().err.splitlines() == ["a: labels 0 = no", "c: 0 = yes"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -383,6 +424,56 @@ def test_a_signal_keeps_state_and_says_how_to_go_on(
     if asked and times == 1:
         assert "Run the same command again to resume" in said
         assert Run.open(tmp_path / "run").trained.state.iteration > 0
+
+
+_SWEEP = """
+[run.data]
+n_train = 200
+n_test = 40
+[run.field]
+channels = 4
+[grid]
+seed = [0, 1]
+"""
+
+
+# Not here: a fork of a process with JAX's threads is warned of.
+_IN_A_TERMINAL = """
+import os, pty, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(os.waitstatus_to_exitcode(pty.spawn([sys.executable, "-m", "pynode_jl", *sys.argv[1:]])))
+"""
+
+
+def test_ctrl_c_in_a_terminal_is_said_once(tmp_path: Path) -> None:
+    """A terminal sends it to workers, too, and that while they still import what they need."""
+    (tmp_path / "sweep.toml").write_text(_SWEEP)
+    mark = f"MARK_OF_THIS_TEST={tmp_path}"
+    wanted = ("sweep", "run", "sweep.toml", "--out", "s", "--workers", "2")
+    with subprocess.Popen(
+        [sys.executable, "-c", _IN_A_TERMINAL, *wanted],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=tmp_path,
+        env=os.environ | dict([mark.split("=")]),
+    ) as process:
+        end = time.monotonic() + 60
+        while not (tmp_path / "s" / "index.sqlite").exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        time.sleep(0.7)
+        assert process.stdin is not None
+        process.stdin.write(b"\x03")
+        process.stdin.flush()
+        assert process.stdout is not None
+        said = process.stdout.read()
+    assert process.returncode == 130
+    assert b"Stopped. Run the same command again" in said
+    assert b"Traceback" not in said
+    assert b"leaked" not in said
+    time.sleep(0.5)
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # it has ended
+            assert mark.encode() not in environ.read_bytes(), environ
 
 
 def test_an_interrupt_that_a_library_makes_an_exit_of_is_one(

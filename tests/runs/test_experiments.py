@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -52,6 +53,7 @@ from pynode_jl.runs import (
 from pynode_jl.runs._checkpoint import recorded_fingerprint
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Trained
+from pynode_jl.training._trainer import Trainer
 
 TOML = """
 seed = 3
@@ -230,6 +232,25 @@ def test_interrupted_between_chunks_resumes_bit_for_bit(run: Run, interrupted: R
     assert interrupted.trained.state.iteration == 60
     interrupted.train()
     assert same_weights(run, interrupted)
+
+
+def test_interrupted_amid_a_chunk_keeps_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a notebook's kernel is interrupted: wherever it is, long before a save is due."""
+    begun = Run.create(CONFIG, tmp_path / "run")
+    step, steps = Trainer.step, itertools.count()
+
+    def interrupted_step(self: Trainer, trained: Trained) -> Trained:
+        if next(steps) == 2:
+            raise KeyboardInterrupt
+        return step(self, trained)
+
+    monkeypatch.setattr(Trainer, "step", interrupted_step)
+    with pytest.raises(KeyboardInterrupt):
+        begun.train()
+    monkeypatch.undo()
+    assert begun.trained.state.iteration == 2 * CONFIG.train.chunk
 
 
 _KILLED = """

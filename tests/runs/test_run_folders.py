@@ -14,6 +14,7 @@ import tomllib
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import damage
@@ -47,6 +48,7 @@ from pynode_jl.runs import (
     find_runs,
     runs_matrix,
 )
+from pynode_jl.runs._many_runs import _labels
 
 SETTINGS = {table: values for table, values in damage.CONFIG.items() if table != "adapt"}
 CONFIG = Config.from_dict(SETTINGS)
@@ -371,6 +373,29 @@ def test_data_may_move_and_not_change(tmp_path: Path) -> None:
 
 
 # Matrices
+
+
+def test_rows_name_the_settings_that_tell_runs_apart_and_no_others() -> None:
+    """Of a controller its options say nothing beside runs that have none."""
+    runs: list[Any] = [
+        SimpleNamespace(
+            config=CONFIG.changed(change),
+            trained=SimpleNamespace(solver=pn.Solver("Euler", dt=1 / 4)),
+        )
+        for change in (
+            {},
+            {"train.iterations": 7},
+            {"adapt": {"controller": "steady", "every": 20}},
+            {"adapt": {"controller": "steady", "every": 25}},
+        )
+    ]
+    none, steady = ({f"adapt.controller={name}"} for name in ("none", "steady"))
+    assert [{*label.split(", ")[1:]} for label in _labels(runs)] == [
+        {"train.iterations=20"} | none,
+        {"train.iterations=7"} | none,
+        {"train.iterations=20", "adapt.every=20"} | steady,
+        {"train.iterations=20", "adapt.every=25"} | steady,
+    ]
 
 
 def test_other_configurations_are_no_seeds(tmp_path: Path, run: Run) -> None:

@@ -7,6 +7,7 @@ viewers drop style sheets.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from functools import singledispatch
 from typing import Any, NamedTuple
@@ -25,7 +26,7 @@ from pynode_jl.reporting.html import Block, Facts, Table, Text, VerdictCard
 from pynode_jl.runs import Run
 from pynode_jl.solvers import Solver
 from pynode_jl.tasks import Classification
-from pynode_jl.training import History, Trained, TrainedModel
+from pynode_jl.training import History, Recipe, Trained, TrainedModel
 
 _TEMPLATES = templates("pynode_jl.reporting.notebook")
 # Readable on white and on black alike.
@@ -161,6 +162,21 @@ def _names(names: tuple[str, ...] | None) -> dict[str, object]:
 
 
 @view.register
+def _(value: Recipe) -> View:
+    facts: dict[str, object] = {
+        "iterations": f"{value.iterations:,}",
+        "batch size": value.batch_size,
+        "optimiser": _optimizer(value.optimizer.to_dict()),
+        "seed": value.seed,
+        "gradient": value.gradient,
+        "precision": value.precision,
+    }
+    if value.controller is not None:
+        facts["controller"] = repr(value.controller)
+    return View("Recipe", f"with {value.solver.label}", [Facts(facts)])
+
+
+@view.register
 def _(value: Trained) -> View:
     recipe, state = value.recipe, value.state
     facts: dict[str, object] = {"iterations": f"{state.iteration:,} of {recipe.iterations:,}"}
@@ -265,8 +281,18 @@ def _(value: Certificate) -> View:
     found = {f"{each.name} ({each.outcome})": each.text for each in value.findings}
     blocks: list[Block] = [_card(value.verdict, value.text)]
     blocks += [Facts(found, "Diagnostics", prose=True)] if found else []
-    about = {"model": value.model, "trained with": value.solver.label, "data": value.data}
+    about = {
+        "model": value.model,
+        "trained with": value.solver.label,
+        "data": _short_digests(value.data),
+    }
     return View("Certificate", "", [*blocks, Facts(about, "What it is of")])
+
+
+def _short_digests(text: str) -> str:
+    return re.sub(
+        rf"\b([0-9a-f]{{{_HEX}}})[0-9a-f]{{{_HEX},}}\b", "\\1\N{HORIZONTAL ELLIPSIS}", text
+    )
 
 
 @view.register
@@ -276,7 +302,12 @@ def _(value: SwapMatrix) -> View:
     finer = value.table[value.table["finer"] & ~value.table["own"]]
     rows, columns = value.grid().shape
     blocks: list[Block] = [
-        Table(trained, formats_for(trained) if not measure.shifts else {}, {}, "By training solver")
+        Table(
+            trained,
+            formats_for(trained) if not measure.shifts else {},
+            {"train_solver": "trained with"},
+            "By training solver",
+        )
     ]
     if len(finer):
         worst = "The greatest damage among finer solves"
@@ -294,11 +325,10 @@ def _(value: CriticalReport) -> View:
 @view.register
 def _(value: Run) -> View:
     trained = value.trained
-    train = value.config.train
     facts: dict[str, object] = {
         "folder": value.folder,
         "data": value.dataset.name,
-        "solver": train.solver,
+        "solver": trained.recipe.solver.label,
         "iterations": f"{trained.state.iteration:,} of {trained.recipe.iterations:,}",
     }
     blocks: list[Block] = [Facts(facts | _history_facts(trained.history))]
