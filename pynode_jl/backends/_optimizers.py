@@ -44,7 +44,7 @@ class Optimizer(ShortRepr, ABC):
         weight_decay: decoupled, as in AdamW (Loshchilov & Hutter 2019): each iteration also takes
             the learning rate times this share off every weight, whatever its gradient.
         clip_norm: a gradient whose norm over all weights is larger is scaled down to this norm;
-            None for no limit.
+            left out, there is no limit.
         schedule: a name of `SCHEDULES`; all but "constant" end with `Recipe.iterations`.
         warmup: iterations in which the rate first rises: 1/warmup of it, 2/warmup, and so on.
         final: the share of the rate that a schedule falls to; "exponential" asks for one above 0.

@@ -234,7 +234,7 @@ class Dataset(Viewed):
         Args:
             frame: one example a row, numbers in the features, nothing missing.
             target: the column of labels or numbers; several for one-hot labels or a regression;
-                None of a density.
+                left out for a density.
             features: columns, in the order of the states; default all others.
             time, trajectory: of a table in long form the columns of the time and of what tells
                 trajectories apart; the task is then `Trajectory`, whose times are all that occur

@@ -10,6 +10,8 @@ from pynode_jl._io import user_path
 from pynode_jl.backends import RetCode
 from pynode_jl.diagnostics import Criterion, SwapMatrix, swap_matrix
 from pynode_jl.errors import InvalidValueError, PyNODEError, RunFolderError
+from pynode_jl.runs._config import TABLES
+from pynode_jl.runs._config_table import first_key
 from pynode_jl.runs._identity import training_settings
 from pynode_jl.runs._run import Run
 from pynode_jl.solvers import Solver, catalogue
@@ -17,7 +19,7 @@ from pynode_jl.training import Trained
 
 _SEEDS = ("seed", "data.seed")
 #: By table, the key that says which others the table can have.
-_KINDS = {"adapt": "controller", "data": "name", "field": "kind", "task": "kind"}
+_KINDS = {name: first_key(table) for name, table in TABLES.items() if table.MAKERS}
 
 
 def find_runs(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -29,8 +29,11 @@ _FIELDS_BY_DATA = {
     "cifar10": "conv2d",
     "digits": "conv2d",
 }
-# What a file's data set cannot do without, and how its files' names end.
-_NEEDED = {"csv": {"path": "data.csv", "target": "label"}, "arrays": {"path": "data.npz"}}
+# What a file's data set cannot do without, or should not, and how its files' names end.
+_NEEDED = {
+    "csv": {"path": "data.csv", "target": "label", "normalize": "standard"},
+    "arrays": {"path": "data.npz"},
+}
 _ENDINGS = {".csv": "csv", ".npz": "arrays"}
 # Table [task] says it.
 _ELSEWHERE = {"seed", "task"}
@@ -97,7 +100,7 @@ def starter_toml(data: str = "spheres", field: str | None = None, file: str = "r
             for controller in CONTROLLERS:
                 lines.append(f"# Options of {controller}:")
                 lines += [_line(*each) for each in _options(schema, table, controller).items()]
-    return "\n".join(lines) + "\n"
+    return "\n".join(_said_once(lines)) + "\n"
 
 
 def config_schema() -> dict[str, Any]:
@@ -158,6 +161,15 @@ def _line(key: str, schema: Mapping[str, Any], chosen: Mapping[str, Any] = _NOTH
     if key in chosen:
         return _commented(f"{name} = {_value(chosen[key])}", text)
     return _commented(f"# {name} = {_value(schema.get('default'))}", text)
+
+
+def _said_once(lines: Iterable[str]) -> Iterator[str]:
+    """Yield settings, without the comment above one that stands above the one before it."""
+    before = ""
+    for line in lines:
+        comment, _, setting = line.rpartition("\n")
+        yield setting if comment and comment == before else line
+        before = comment
 
 
 def _value(value: Any) -> str:

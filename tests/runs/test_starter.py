@@ -76,15 +76,24 @@ def test_an_unknown_name_is_refused() -> None:
         starter_toml("moons", "mlpp")
 
 
-def test_every_key_says_what_it_is() -> None:
-    silent = [
-        line
-        for line in starter_toml("lorenz63").splitlines()
-        if re.match(r"#? ?\w+ = [^#]*$", line)
-    ]
-    # Its comment is above a line that has no room for it.
-    text = starter_toml("lorenz63").splitlines()
-    assert not [line for line in silent if not text[text.index(line) - 1].startswith("#   ")]
+@pytest.mark.parametrize("data", DATASETS)
+def test_every_key_says_what_it_is(data: str) -> None:
+    """Beside it, or above it and others that it is said of."""
+    text = starter_toml(data).splitlines()
+    told = [bool(re.match(r"#   |(# )?\w+ = .*  # ", line)) for line in text]
+    for i, line in enumerate(text):
+        if re.match(r"(# )?\w+ = ", line):
+            told[i] |= told[i - 1]
+            assert told[i], line
+
+
+def test_what_two_keys_say_is_said_once(tmp_path: Path) -> None:
+    (tmp_path / "plums.csv").write_text("a,b,kind\n1,2,x\n3,4,y\n")
+    text = starter_toml(str(tmp_path / "plums.csv"))
+    assert text.count("in long form") == 1
+    assert "\n# time = ...\n# trajectory = ...\n" in text
+    assert '\nnormalize = "standard"  # ' in text  # columns differ in their units
+    assert "None" not in text
 
 
 # The schema, read by another program than ours: jsonschema

@@ -40,7 +40,7 @@ class PaperController:
 
     Attributes:
         rule: "code" or "text".
-        test: the finer method; None for the next order's (`NEXT_ORDER`), DP5 for tolerances.
+        test: the finer method; by default the next order's (`NEXT_ORDER`), DP5 for tolerances.
         threshold: of accuracy, a share.
         every: iterations between two checks.
         most_steps: a fixed step is never shorter than the interval divided by this.

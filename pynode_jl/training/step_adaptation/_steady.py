@@ -75,7 +75,7 @@ class SteadyController:
     `probe`.
 
     Attributes:
-        test: the finer method; None for RK4, or the next order's above (`NEXT_ORDER`), DP5 for
+        test: the finer method; by default RK4, or the next order's above (`NEXT_ORDER`), DP5 for
             tolerances.
         explore: share of the iterations before the first check.
         hold: share of the iterations before the step is held.
