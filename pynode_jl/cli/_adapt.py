@@ -41,6 +41,10 @@ _ConfigFile = Annotated[
 ]
 
 
+_COSTS = (
+    "evaluations: of the field, an iteration, in training + checks. answer: evaluations of an"
+    " answer, with the solver at the end."
+)
 _BRACKETS = (
     "fails: the finest setting, above all that hold, whose model is tied to its solver. holds: the"
     " coarsest from which on all that were tried are valid ODEs. open: undecided ones between the"
@@ -230,6 +234,7 @@ def _show_adapted(name: str, table: pd.DataFrame, task: Task) -> None:
     shown["evaluations"] = [
         f"{a:.1f} + {b:.1f}" for a, b in zip(table["nf_training"], table["nf_checks"], strict=True)
     ]
+    shown["answer"] = table["nf"].map("{:.4g}".format)
     # An untrained model has no ODE's score.
     own = "{:.1%}" if labels else "{:.4g}"
     for column, form in {score: own, "ode": own, "spread": "{:.3f}"}.items():
@@ -239,6 +244,7 @@ def _show_adapted(name: str, table: pd.DataFrame, task: Task) -> None:
         for seed, text in zip(table["seed"], table["validation"], strict=True)
     ]
     total = table["nf_training"] + table["nf_checks"]
+    counts = ", ".join(f"{n} {kind}" for kind, n in table["verdict"].value_counts().items())
 
     def over_scores(column: str) -> str:
         text = over_seeds(100 * table[column]) if labels else over_seeds(table[column], 4)
@@ -246,9 +252,9 @@ def _show_adapted(name: str, table: pd.DataFrame, task: Task) -> None:
 
     show(
         lambda: table,
-        frame_table(f"{name} controller: evaluations in training + checks", shown),
+        frame_table(f"{name} controller", shown, _COSTS),
         *validations,
-        f"{task.metric} {over_scores(score)}, of the ODE {over_scores('ode')}, evaluations an"
-        f" iteration {over_seeds(total)}"
+        f"{counts}: {task.metric} {over_scores(score)}, of the ODE {over_scores('ode')},"
+        f" evaluations an iteration {over_seeds(total)}, of an answer {over_seeds(table['nf'])}"
         + (" (mean +- sample deviation over seeds)" if len(table) > 1 else ""),
     )

@@ -99,7 +99,8 @@ def adaptation_row(trained: Trained, dataset: Dataset, backend: Backend) -> dict
         flips_high (the share of answers that the decisive comparison changes, and its interval),
         under (which comparison that is), drop and lowest (accuracy lost under the worst of the ODE
         and the solves that are measured to be finer, and which that is), nf_training and nf_checks
-        (evaluations an iteration), spread, validation (its text; "none" from a controller that
+        (evaluations an iteration), nf (evaluations of an answer with the solver in force at the
+        end), spread, validation (its text; "none" from a controller that
         promises nothing). Shares and accuracies are nan, names "" where the verdict has none. Where
         answers are numbers, score and shift, shift_low, shift_high stand for accuracy and flips.
 
@@ -120,6 +121,9 @@ def adaptation_row(trained: Trained, dataset: Dataset, backend: Backend) -> dict
     report = swap(trained, dataset, fine_enough, factors=_FACTORS[solver.fixed], backend=backend)
     verdict = report.verdict
     found = verdict.decisive
+    model = trained.trained_model
+    inputs = model.inputs(dataset.x_test)
+    answers = backend.evaluate(model.model, model.weights, inputs, solver)
     history, done = trained.history, max(1, trained.state.iteration)
     validation = trained.validation
     cost = history.check_nf + (0 if validation is None else validation.nf)
@@ -139,6 +143,7 @@ def adaptation_row(trained: Trained, dataset: Dataset, backend: Backend) -> dict
         "lowest": verdict.worst,
         "nf_training": history.training_nf / done,
         "nf_checks": cost / done,
+        "nf": answers.stats.nf,
         "spread": spread(history),
         "validation": "none" if validation is None else validation.text,
     }

@@ -271,7 +271,8 @@ def test_init_writes_a_file_that_trains(tmp_path: Path) -> None:
     table.write_text("length,width,kind\n1.5,2.5,plum\n")
     invoke("init", tmp_path / "plums.toml", "--data", table)
     data = Config.from_toml(tmp_path / "plums.toml").data
-    assert (data.name, data.options) == ("csv", {"path": str(table), "target": "kind"})
+    options = {"path": str(table), "target": "kind", "normalize": "standard"}
+    assert (data.name, data.options) == ("csv", options)
     with pytest.raises(PyNODEError, match=r"a file that ends in \.csv"):
         invoke("init", tmp_path / "other.toml", "--data", "plums.xlsx")
     with pytest.raises(PyNODEError, match="No such file"):

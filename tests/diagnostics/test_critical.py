@@ -302,6 +302,7 @@ def test_adapt_command_and_its_folder(small: Path, tmp_path: Path) -> None:
     assert rows["nf_training"][0] == pytest.approx(history.training_nf / 40)
     assert rows["nf_checks"][0] == pytest.approx(history.check_nf / 40)
     assert rows["solver"][0] == run.trained.solver.label
+    assert rows["nf"][0] == run.trained.solver.grid(0.0, 1.0).n
     report = swap(run.trained, run.dataset, FIXED_TESTS, factors=(0.5, 1.0))
     assert rows["verdict"][0] == report.verdict.kind
     found = report.verdict.decisive

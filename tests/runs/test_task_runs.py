@@ -99,10 +99,12 @@ def test_an_untrained_model_has_no_score_as_an_ode(capsys: pytest.CaptureFixture
         "validation": "",
     }
     numbers = {"score": 0.9, "ode": math.nan, "spread": 0.0, "nf_training": 2.0, "nf_checks": 2.5}
+    numbers["nf"] = 2
     shift = dict.fromkeys(("shift", "shift_low", "shift_high"), math.nan)
     _show_adapted("steady", pd.DataFrame([row | numbers | shift]), pn.Regression())
     said = capsys.readouterr().out
     assert "untrained  -" in said
+    assert "1 untrained: RMSE 0.9000, of the ODE -" in said
     assert "nan" not in said
 
 
