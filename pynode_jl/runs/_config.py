@@ -44,6 +44,7 @@ from pynode_jl.runs._config_table import (
     named_refusals,
     with_named_refusals,
 )
+from pynode_jl.runs._makers import needed_options
 from pynode_jl.runs._task_table import TaskConfig
 from pynode_jl.solvers import Solver
 from pynode_jl.training import Recipe, check_channels
@@ -299,10 +300,21 @@ class Config(Table):
         return replace(self, data=replace(self.data, options=options))
 
     def dataset(self) -> Dataset:
-        """Make the data, from the seed where chance has a part in them."""
+        """Make the data, from the seed where chance has a part in them.
+
+        Raises:
+            ConfigError: the data set needs an option that is not there.
+            PyNODEError: options or a file that it cannot be made of.
+        """
         options = dict(self.data.options)
         if takes_seed(self.data.name):
             options.setdefault("seed", self.seed)
+        for needed in needed_options(DATASETS[self.data.name]):
+            if needed not in options:
+                expected = f"a value: data set {self.data.name!r} needs it"
+                raise ConfigError(
+                    f"data.{needed}", None, expected, f"Write {needed} = ... below [data]."
+                )
         options = self.task.data_options(self.data.name) | options
         return self.task.applied(load(self.data.name, **options))
 

@@ -196,7 +196,7 @@ class Table:
             first = first_key(type(self))
             chosen, options = getattr(self, first), getattr(self, "options", {})
             if chosen in self.MAKERS:
-                check_options(table_name(type(self)), options, self.MAKERS[chosen])
+                check_options(type(self), options, self.MAKERS[chosen])
             elif options:
                 expected = f"no options without a {first}"
                 raise ConfigError(table_name(type(self)), dict(options), expected, "Name one.")
@@ -253,16 +253,17 @@ def table_name(made: type) -> str:
     return made.__name__.removesuffix("Config").lower()
 
 
-def check_options(table: str, options: Mapping[str, Any], maker: Maker) -> None:
-    """Refuse an option that a table's maker does not have."""
+def check_options(made: type, options: Mapping[str, Any], maker: Maker) -> None:
+    """Refuse an option that the maker of a table does not have."""
+    table = table_name(made)
     known = options_of(maker, table)
     if known is None:  # it takes any
         return
     for option in options:
         if option not in known:
-            hint = _nearest_hint(option, list(known), "Remove it.")
-            expected = ", ".join(known) or "no options"
-            raise ConfigError(f"{table}.{option}", options[option], expected, hint)
+            keys = [first_key(made), *known]
+            hint = _nearest_hint(option, keys, "Remove it.")
+            raise ConfigError(f"{table}.{option}", options[option], ", ".join(keys), hint)
 
 
 def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -374,6 +374,10 @@ def test_a_run_of_another_optimizer_in_float64(tmp_path: Path) -> None:
 def test_options_of_makers_are_checked_when_read() -> None:
     with pytest.raises(ConfigError, match=r"data\.dmi = 3: .*Did you mean dim\?"):
         CONFIG.changed({"data.dmi": 3})
+    with pytest.raises(ConfigError, match=r"data\.nam = 3: .*Did you mean name\?"):
+        CONFIG.changed({"data.nam": 3})
+    with pytest.raises(ConfigError, match=r"data\.path = None: .* needs it\. Write path = "):
+        Config(data={"name": "csv"}).dataset()
     with pytest.raises(ConfigError, match=r"field\.widht = 3: .*Did you mean width\?"):
         CONFIG.changed({"field.widht": 3})
 
