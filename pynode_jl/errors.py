@@ -212,6 +212,20 @@ def nearest_names(name: str, known: Iterable[str], count: int = 3) -> tuple[str,
     return tuple(dict.fromkeys(hits))[:count]
 
 
+def nearest_hint(given: object, known: Iterable[str], otherwise: str) -> str:
+    """Return the question whether the name of `known` nearest to `given` was meant.
+
+    Where none is near, and of what is no text, it is `otherwise`.
+
+    Example:
+        >>> from pynode_jl.errors import nearest_hint
+        >>> nearest_hint("trian", ["data", "train"], "Remove it.")
+        'Did you mean train?'
+    """
+    near = nearest_names(given, known) if isinstance(given, str) else ()
+    return f"Did you mean {near[0]}?" if near else otherwise
+
+
 def _short(value: object) -> str:
     text = repr(value)
     # A path says most at its end: texts have room for one.

@@ -14,7 +14,7 @@ import numpy as np
 
 from pynode_jl.backends import Adam, Optimizer
 from pynode_jl.datasets import DATASETS, takes_seed
-from pynode_jl.errors import ConfigError, nearest_names
+from pynode_jl.errors import ConfigError, nearest_hint
 from pynode_jl.fields import FIELDS
 from pynode_jl.solvers import Solver
 from pynode_jl.tasks import TASKS
@@ -109,10 +109,8 @@ def set_key(values: dict[str, Any], key: str, value: Any, tables: Sequence[str])
     expected = f"table.key with a table of {', '.join(tables)}"
     table, _, rest = key.partition(".") if isinstance(key, str) else ("", "", "")
     if not table or (rest and table not in tables):
-        near = nearest_names(table, tables)
-        raise ConfigError(
-            str(key), value, expected, f"Did you mean {near[0]}?" if near else "Correct the key."
-        )
+        hint = nearest_hint(table, tables, "Correct the key.")
+        raise ConfigError(str(key), value, expected, hint)
     if not rest:
         values[table] = value
         return

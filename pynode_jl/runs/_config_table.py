@@ -35,7 +35,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs, core_schema
 
 from pynode_jl.backends import OPTIMIZERS, Optimizer
-from pynode_jl.errors import ConfigError, PyNODEError, UnknownNameError, nearest_names
+from pynode_jl.errors import ConfigError, PyNODEError, UnknownNameError, nearest_hint
 from pynode_jl.runs._canonical import plain
 from pynode_jl.runs._makers import Maker, maker_cases, options_of
 from pynode_jl.seeding import checked_seed
@@ -43,6 +43,7 @@ from pynode_jl.solvers import Solver
 
 T = TypeVar("T")
 CHECKED = ConfigDict(extra="forbid")
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 # The kinds of value that keys have. pydantic would take "3" for 3, and True for 1.
 Text = Annotated[str, Strict()]
@@ -90,42 +91,25 @@ def _solver_text(given: Any) -> Any:
     return str(given) if isinstance(given, Solver) else given
 
 
+def _text_or_table(
+    name: Mapping[str, Any], settings: Mapping[str, Any], cases: Mapping[str, Any] = _NOTHING
+) -> WithJsonSchema:
+    """Return the JSON schema of a text, or of a table with a name, other settings, and cases."""
+    properties = {"name": name, **settings}
+    table = {"type": "object", "properties": properties, "required": ["name"], **cases}
+    return WithJsonSchema({"anyOf": [{"type": "string"}, table]})
+
+
 #: A solver or an optimiser, as a text or a table: kept as it was written.
 SolverSetting = Annotated[
     str | Mapping[str, Any],
     _setting(Solver),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string"},
-                {
-                    "type": "object",
-                    "properties": {
-                        "name": {"type": "string"},
-                        **{key: {"type": "number"} for key in ("dt", "rtol", "atol")},
-                    },
-                    "required": ["name"],
-                },
-            ]
-        }
-    ),
+    _text_or_table({"type": "string"}, {key: {"type": "number"} for key in ("dt", "rtol", "atol")}),
 ]
 OptimizerSetting = Annotated[
     str | Mapping[str, Any],
     _setting(Optimizer),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string"},
-                {
-                    "type": "object",
-                    "properties": {"name": {"enum": list(OPTIMIZERS)}},
-                    "required": ["name"],
-                    **maker_cases("name", OPTIMIZERS),
-                },
-            ]
-        }
-    ),
+    _text_or_table({"enum": list(OPTIMIZERS)}, {}, maker_cases("name", OPTIMIZERS)),
 ]
 SolverText = Annotated[str, BeforeValidator(_solver_text), Strict()]
 
@@ -162,7 +146,7 @@ class Table:
         MAKERS: of an open table, what its first key names.
     """
 
-    MAKERS: ClassVar[Mapping[str, Maker]] = MappingProxyType({})
+    MAKERS: ClassVar[Mapping[str, Maker]] = _NOTHING
 
     @model_validator(mode="before")
     @classmethod
@@ -262,7 +246,7 @@ def check_options(made: type, options: Mapping[str, Any], maker: Maker) -> None:
     for option in options:
         if option not in known:
             keys = [first_key(made), *known]
-            hint = _nearest_hint(option, keys, "Remove it.")
+            hint = nearest_hint(option, keys, "Remove it.")
             raise ConfigError(f"{table}.{option}", options[option], ", ".join(keys), hint)
 
 
@@ -294,10 +278,7 @@ def named_refusals(made: type) -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        refusal = _refusal(error, made)
-    else:
-        return
-    raise refusal
+        raise _refusal(error, made) from None
 
 
 # What pydantic says of a value, as a noun phrase; what is not here has a sentence of its own.
@@ -329,7 +310,7 @@ def _refusal(error: ValidationError, made: type) -> PyNODEError:
         made, key = _place(made, (*where[:-1], ""))[0], where[-1]
     name, known = table_name(made), list(keys_of(made))
     if kind in ("unexpected_keyword_argument", "invalid_key"):
-        hint = _nearest_hint(key, known, "Remove it.")
+        hint = nearest_hint(key, known, "Remove it.")
         return ConfigError(f"{name or 'configuration'} key", key, ", ".join(known), hint)
     if kind == "unexpected_positional_argument":
         return ConfigError(made.__name__, given, f"{len(known)} values", "Remove it.")
@@ -339,7 +320,7 @@ def _refusal(error: ValidationError, made: type) -> PyNODEError:
         return ConfigError(name or "configuration", given, expected, "Give a dict.")
     names = re.findall(r"'([^']*)'", expected) if kind == "literal_error" else ()
     argument, hint = ".".join(filter(None, (name, key))), _hint(made, key)
-    return ConfigError(argument, given, expected, _nearest_hint(given, names, hint))
+    return ConfigError(argument, given, expected, nearest_hint(given, names, hint))
 
 
 def _hint(made: type, key: str) -> str:
@@ -359,8 +340,3 @@ def _place(made: type, where: Sequence[Any]) -> tuple[type, Any]:
     if isinstance(key, int) and key < len(known):  # an argument without its name
         key = list(known)[key]
     return _place(known[key].annotation, inner) if inner and is_table(made, key) else (made, key)
-
-
-def _nearest_hint(given: object, known: Sequence[str], otherwise: str) -> str:
-    near = nearest_names(given, known) if isinstance(given, str) else ()
-    return f"Did you mean {near[0]}?" if near else otherwise

@@ -14,7 +14,7 @@ import tomli_w
 
 from pynode_jl._io import read_text, user_path
 from pynode_jl._validation import instance
-from pynode_jl.errors import InputError, PyNODEError, SweepError, nearest_names
+from pynode_jl.errors import InputError, PyNODEError, SweepError, nearest_hint
 from pynode_jl.runs import TABLES, Config, RunIdentity
 from pynode_jl.sweeps._axes import (
     combinations,
@@ -200,8 +200,7 @@ def _read(values: Mapping[str, Any], folder: Path) -> Sweep:
         raise SweepError("sweep", values, "a table", f"Its keys are {', '.join(_KEYS)}.")
     for key in values:
         if key not in _KEYS:
-            near = nearest_names(str(key), _KEYS)
-            hint = f"Did you mean {near[0]}?" if near else "Remove it."
+            hint = nearest_hint(key, _KEYS, "Remove it.")
             if key in Config().to_dict():
                 hint = f"What all runs have in common belongs to [run]: run.{key}."
             raise SweepError("sweep key", key, ", ".join(_KEYS), hint)

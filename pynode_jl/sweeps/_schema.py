@@ -58,12 +58,9 @@ def _varied(schema: Mapping[str, Any], listed: bool) -> dict[str, Any]:
     """Return the schema of a setting, or of a list of it; of a table, key by key."""
     if "properties" in schema:
         table = _axis(schema["properties"], listed)
-        is_open = "allOf" in schema
-        return (
-            table | {"additionalProperties": table["patternProperties"][r"\."]}
-            if is_open
-            else table
-        )
+        if "allOf" in schema:  # options of any maker
+            table["additionalProperties"] = table["patternProperties"][r"\."]
+        return table
     if not listed:
         return dict(schema)
     values: dict[str, Any] = {"type": "array", "items": schema, "minItems": 1}
