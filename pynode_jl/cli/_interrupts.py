@@ -40,7 +40,7 @@ def listen() -> None:
 @contextmanager
 def training() -> Iterator[None]:
     """While it lasts a signal is a request, which `stop_if_asked` grants."""
-    _State.checkpoints = _State.training = True
+    _State.training = True
     try:
         yield
     finally:

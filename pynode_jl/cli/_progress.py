@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-from pynode_jl.cli._interrupts import stop_if_asked, training
+from pynode_jl.cli._interrupts import keeps_checkpoints, stop_if_asked, training
 from pynode_jl.diagnostics import score_text
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ def training_bar(console: Console, name: str) -> Iterator[Callable[[Trained], No
                 if console.width >= _WIDE:
                     seen += f"  nf {history.nf[-1]}"
             progress.update(task, completed=done, total=trained.recipe.iterations, seen=seen)
+            if done:
+                keeps_checkpoints()
             stop_if_asked()
 
         yield show

@@ -394,12 +394,16 @@ def test_what_ends_a_training_keeps_its_state(config: Path, tmp_path: Path) -> N
     assert Run.open(tmp_path / "run").trained.state.iteration == 10
 
 
-@pytest.mark.parametrize(("sent", "times"), [(signal.SIGINT, 2), (signal.SIGTERM, 1)])
+@pytest.mark.parametrize(
+    ("sent", "times", "trained"),
+    [(signal.SIGINT, 2, True), (signal.SIGTERM, 1, True), (signal.SIGTERM, 1, False)],
+)
 def test_a_signal_keeps_state_and_says_how_to_go_on(
-    sent: signal.Signals, times: int, tmp_path: Path
+    sent: signal.Signals, times: int, trained: bool, tmp_path: Path
 ) -> None:
     """Once it asks for an end, twice it ends; `tests/cli/interrupts.py` does it at every moment."""
     (tmp_path / "long.toml").write_text(_INTERRUPTED)
+    kept = tmp_path / "run" / "checkpoint.safetensors"
     # A shell in the background has its children ignore Ctrl-C.
     listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     command = [
@@ -408,22 +412,25 @@ def test_a_signal_keeps_state_and_says_how_to_go_on(
     ]
     pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
     with subprocess.Popen(command, text=True, **pipes) as process:
-        assert process.stderr is not None
-        process.stderr.readline()  # it is under way
-        process.send_signal(sent)
-        first = process.stderr.readline() + process.stderr.readline()
-        asked = "once state is kept" in first  # else the training had not begun
-        if asked and times == 2:
-            process.send_signal(sent)
         try:
+            assert process.stderr is not None
+            process.stderr.readline()  # it is under way
+            while trained and not kept.exists() and process.poll() is None:
+                time.sleep(0.05)
+            process.send_signal(sent)
+            first = process.stderr.readline() + process.stderr.readline()
+            if times == 2:
+                process.send_signal(sent)
             _, said = process.communicate(timeout=60)
         finally:
             process.kill()
+    said = first + said
     assert process.returncode == 128 + sent
-    assert "Stopped." in first + said
-    assert "Traceback" not in first + said
-    if asked and times == 1:
-        assert "Run the same command again to resume" in said
+    assert "Stopped." in said
+    assert "Traceback" not in said
+    assert ("Run the same command again to resume" in said) == kept.exists()
+    if trained:
+        assert "once state is kept" in first
         assert Run.open(tmp_path / "run").trained.state.iteration > 0
 
 
