@@ -341,7 +341,6 @@ def test_every_parameter_that_is_changed_is_one(calls: dict[str, Call]) -> None:
 
 @settings(
     max_examples=IN_SUITE,
-    deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=list(HealthCheck),

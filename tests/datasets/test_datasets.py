@@ -177,7 +177,7 @@ def test_spheres_are_shuffled() -> None:
 
 
 @given(dim=st.integers(1, 30), quarter=st.integers(1, 30), seed=st.integers(0, 2**70))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_spheres_balance_at_any_size(dim: int, quarter: int, seed: int) -> None:
     data = concentric_spheres(dim, n_train=4 * quarter, n_test=4, seed=seed)
     assert np.bincount(data.y_train).tolist() == [2 * quarter] * 2
@@ -458,7 +458,7 @@ def test_a_split_keeps_pairs_together() -> None:
     fraction=st.floats(0.01, 0.99),
     seed=st.integers(0, 2**32),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_split_is_a_stratified_partition(labels: list[int], fraction: float, seed: int) -> None:
     x = np.arange(len(labels), dtype=np.float32)[:, None]
     counts = np.bincount(labels)
@@ -628,7 +628,7 @@ ARCHIVE = _archive()
 
 
 @given(length=st.integers(0, len(ARCHIVE) - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_truncated_file_is_refused(tmp_path_factory: pytest.TempPathFactory, length: int) -> None:
     path = tmp_path_factory.mktemp("npz") / "cut.npz"
     path.write_bytes(ARCHIVE[:length])
@@ -637,7 +637,7 @@ def test_a_truncated_file_is_refused(tmp_path_factory: pytest.TempPathFactory, l
 
 
 @given(place=st.integers(0, len(ARCHIVE) - 1), flip=st.integers(1, 255))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_damaged_file_is_refused_or_read_as_it_was(
     tmp_path_factory: pytest.TempPathFactory, place: int, flip: int
 ) -> None:

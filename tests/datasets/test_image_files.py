@@ -58,7 +58,7 @@ def refused(call: Any, *words: str) -> str:
 # IDX
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(sorted(TYPES)).flatmap(
         lambda code: hnp.arrays(
@@ -77,7 +77,7 @@ def test_idx_round_trip(tmp_path_factory: pytest.TempPathFactory, array: np.ndar
     np.testing.assert_array_equal(back, array)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_a_gzip_cut_anywhere_is_refused(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -201,7 +201,7 @@ def test_cifar10_takes_the_archive_at_hand(tmp_path: Path) -> None:
         cifar10(tmp_path, archive="matlab", **own)  # type: ignore[arg-type]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data())
 def test_an_archive_cut_or_bent_anywhere_is_refused(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

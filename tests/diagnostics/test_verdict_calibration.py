@@ -77,7 +77,7 @@ def test_random_linear_models_are_judged_rightly() -> None:
     assert (found[some] == "undecided").sum() <= stats.binom.ppf(0.999, some.sum(), 0.05)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     n=st.integers(1, 80),
     solves=st.integers(0, 5),

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -253,12 +251,20 @@ def test_interrupted_amid_a_chunk_keeps_the_one_before(
     assert begun.trained.state.iteration == 2 * CONFIG.train.chunk
 
 
+# It kills itself, wherever it then is: whoever watched it might be kept waiting past its end.
 _KILLED = """
-import sys
+import os, signal, sys, threading
 import pynode_jl.runs._run as home
 from pynode_jl.runs import Run
 home._SECONDS_BETWEEN_SAVES = 0.0
-Run.open(sys.argv[1]).train(lambda trained: print(trained.state.iteration, flush=True))
+goal = int(sys.argv[2])
+strike = threading.Timer(0.013, os.kill, (os.getpid(), signal.SIGKILL))
+
+def on_chunk(trained):
+    if trained.state.iteration >= goal and not strike.is_alive():
+        strike.start()
+
+Run.open(sys.argv[1]).train(on_chunk)
 """
 
 
@@ -267,21 +273,9 @@ def test_killed_anywhere_resumes_bit_for_bit(tmp_path: Path) -> None:
     whole = Run.create(config, tmp_path / "whole")
     whole.train()
     killed = Run.create(config, tmp_path / "killed")
-    reached = [0]
-    for _ in range(2):
-        process = subprocess.Popen(
-            [sys.executable, "-c", _KILLED, str(killed.folder)], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        goal = reached[-1] + 500
-        for line in process.stdout:
-            reached.append(int(line))
-            if reached[-1] >= goal:
-                break
-        time.sleep(0.013)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+    for goal in (500, 1000):
+        ended = subprocess.run([sys.executable, "-c", _KILLED, str(killed.folder), str(goal)])
+        assert ended.returncode == -signal.SIGKILL
     assert 1000 <= killed.trained.state.iteration < 4000
     killed.train()
     assert same_weights(whole, killed)

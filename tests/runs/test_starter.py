@@ -10,7 +10,6 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import jsonschema
 import pytest
 from hypothesis import given
@@ -169,7 +168,6 @@ def test_what_the_schema_refuses_the_reader_refuses(values: dict[str, Any]) -> N
         build(values)
 
 
-@hypothesis.settings(deadline=None)
 @given(
     st.sampled_from(sorted(every_key())),
     st.one_of(

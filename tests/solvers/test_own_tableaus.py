@@ -278,7 +278,7 @@ def reference_step(table: Tableau, f: Any, t: float, y: np.ndarray, dt: float) -
     return y + dt * sum(w * k for w, k in zip(table.b, ks, strict=True))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(explicit_tableaus(), st.floats(0.01, 1.0))
 def test_a_step_is_the_one_of_the_textbook(table: Tableau, dt: float) -> None:
     backend = pn.get_backend("jax")

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pynode_jl import solvers
@@ -34,7 +34,6 @@ def attempted(control: Any, dt: float, proposed: float, error: float, *, started
     return float(updated_memory(SCALARS, control, memory, attempt).dt)
 
 
-@settings(deadline=None)  # JAX compiles in the first example
 @given(
     st.sampled_from(CONTROLS),
     st.floats(1e-3, 1.0),

@@ -90,7 +90,6 @@ def test_test_steps_are_the_papers() -> None:
     assert finer_step(Solver("Midpoint", dt=1 / 8), "RK4").dt == 1 / 8  # 1/h^2 > 50
 
 
-@settings(deadline=None)
 @given(
     h=st.floats(1e-3, 1.0),
     pair=st.sampled_from([("Euler", "RK4"), ("Midpoint", "RK4"), ("RK4", "Tsit5")]),
@@ -608,7 +607,7 @@ def test_tolerances_and_rk4_adapt(
     assert all(np.isfinite(check.accuracy) for check in trained.history.checks[1:])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32), iteration=st.integers(0, 10_000))
 def test_a_checks_samples_depend_on_seed_and_iteration_alone(seed: int, iteration: int) -> None:
     x = np.arange(20, dtype=np.float32)[:, None]

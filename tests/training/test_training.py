@@ -109,7 +109,7 @@ def test_divergence_keeps_the_last_good_state(model: Model, data: Dataset) -> No
     assert np.isfinite(result.history.loss).all()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     n=st.integers(4, 200),
     batch=st.integers(1, 60),
