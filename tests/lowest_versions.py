@@ -1,8 +1,9 @@
 """The lowest versions that pyproject.toml allows, all at once: do they install, and does it run?
 
-``python tests/lowest_versions.py [--python PATH] [--newest]`` needs `uv` (pip install uv). It
-builds the wheel, installs it outside this tree, with the lowest versions or the newest, and runs
-the main job, the JAX front end and what the extras are for, but torch and Julia.
+``python tests/lowest_versions.py [--python PATH] [--newest] [--torch]`` needs `uv` (pip install
+uv). It builds the wheel, installs it outside this tree, with the lowest versions or the newest, and
+runs the main job, the JAX front end and what the extras are for, but Julia. torch brings gigabytes
+of CUDA along, and so only comes where it is asked for.
 """
 
 from __future__ import annotations
@@ -38,6 +39,37 @@ assert abs(float(y[-1, 0]) - np.exp(-1)) < 1e-4, y
 data = pn.moons(n_train=100, n_test=40)
 pn.digits()
 print("front end, data: well")
+"""
+_OF_TORCH = """
+import numpy as np, torch
+import pynode_jl as pn
+from torch import nn
+from pynode_jl.torch import NeuralODE, odeint, swap
+
+class Field(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 2))
+
+    def forward(self, t, y):
+        return self.net(y)
+
+torch.manual_seed(0)
+field, y0, t = Field(), torch.randn(5, 2), torch.linspace(0.0, 1.0, 3)
+ends = {name: odeint(field, y0, t, backend=name)[-1] for name in ("torch", "jax")}
+torch.testing.assert_close(ends["torch"], ends["jax"], rtol=1e-4, atol=1e-5)
+slopes = torch.func.jacrev(lambda y: odeint(field, y, t, method="rk4", backend="torch")[-1].sum(0))
+assert slopes(y0).shape == (2, 5, 2)
+data, head = pn.moons(n_train=100, n_test=200), nn.Linear(2, 2)
+x, y = torch.tensor(data.x_train), torch.tensor(data.y_train).long()
+model = torch.nn.Sequential(NeuralODE(field, "Euler:dt=1/2"), head)
+rule = torch.optim.Adam(model.parameters(), lr=0.02)
+for _ in range(60):
+    rule.zero_grad()
+    nn.functional.cross_entropy(model(x), y).backward()
+    rule.step()
+report = swap(field, head, data.x_test, data.y_test, solver="Euler:dt=1/2")
+print("torch", torch.__version__, "numpy", np.__version__, report.verdict.text)
 """
 # What the extras bring, but torch, which brings CUDA along, and Julia.
 _EXTRAS = ("dask", "parquet", "images", "onnx", "pages")
@@ -82,6 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--newest", action="store_true", help="the newest versions instead")
+    parser.add_argument("--torch", action="store_true", help="the extra torch, too: gigabytes")
     wanted = parser.parse_args()
     resolution = "highest" if wanted.newest else "lowest-direct"
     with tempfile.TemporaryDirectory() as folder:
@@ -93,7 +126,7 @@ def main() -> None:
         (wheel,) = (home / "wheel").glob("*.whl")
         # Of a wheel given by its path all needs would count as another's, and be the newest.
         pins = ("--quiet", "--resolution", resolution, "--output-file", str(home / "pins.txt"))
-        extras = (f"--extra={name}" for name in _EXTRAS)
+        extras = (f"--extra={name}" for name in (*_EXTRAS, *["torch"] * wanted.torch))
         interpreter = ("--python", str(python))
         run("uv", "pip", "compile", *pins, *extras, *interpreter, str(ROOT / "pyproject.toml"))
         pinned = ("--requirement", str(home / "pins.txt"), str(wheel))
@@ -101,6 +134,8 @@ def main() -> None:
         run("uv", "pip", "freeze", "--python", str(python))
         (home / "run.toml").write_text(_CONFIG)
         run(str(python), "-c", _PROGRAM)
+        if wanted.torch:
+            run(str(python), "-c", _OF_TORCH)
         for arguments in _COMMANDS:
             run(str(python.with_name("pynode-jl")), *arguments)
         (home / "extras.py").write_text(_OF_EXTRAS)

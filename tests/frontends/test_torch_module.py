@@ -533,7 +533,7 @@ def test_state_dict_copies_and_precision() -> None:
     file.seek(0)
     other = NeuralODE(MLP(2, width=5), Solver("Vern7", rtol=1e-6), seed=1)
     assert not torch.equal(other(y0), y1)
-    other.load_state_dict(torch.load(file))
+    other.load_state_dict(torch.load(file, weights_only=True))
     torch.testing.assert_close(other(y0), y1, rtol=0, atol=0)
     torch.testing.assert_close(copy.deepcopy(node)(y0), y1, rtol=0, atol=0)
     double = copy.deepcopy(node).double()(y0.double())

@@ -24,6 +24,7 @@ from pynode_jl.backends.torch._events import MAX_EVENT_STEPS, bisect_event, no_e
 from pynode_jl.backends.torch._method import Method
 from pynode_jl.backends.torch._problem import Problem
 from pynode_jl.backends.torch._rk_step import RKStep, Row, Time, combine, rk_step
+from pynode_jl.backends.torch._transforms import numbers_of
 from pynode_jl.errors import InvalidValueError, SolveError
 from pynode_jl.solvers import (
     SCALARS,
@@ -134,7 +135,7 @@ class Adaptive:
         self.t, self.y = float(start.detach()), problem.y0
         self.states = [self.y]
         # With an event the second time says the direction only.
-        outputs = problem.t.detach().tolist()[: 1 if problem.event is not None else None]
+        outputs = numbers_of(problem.t)[: 1 if problem.event is not None else None]
         self._outputs = {output: i for i, output in enumerate(outputs)}
         self._last_output = self.t
         self._jumps, self._stops = _checked_stops(options, self.t)

@@ -18,6 +18,7 @@ from pynode_jl.backends.torch._events import MAX_EVENT_STEPS, bisect_event, no_e
 from pynode_jl.backends.torch._method import Method
 from pynode_jl.backends.torch._problem import Problem
 from pynode_jl.backends.torch._rk_step import RKStep, Time, rk_step
+from pynode_jl.backends.torch._transforms import numbers_of
 from pynode_jl.errors import InvalidValueError, SolveError
 from pynode_jl.solvers import Solver, interpolant
 
@@ -93,7 +94,7 @@ class Fixed:
         """
         problem, counts = self._problem, self._problem.counts
         t = problem.t
-        outputs = t.detach().tolist()
+        outputs = numbers_of(t)
         j = 1
         for interval in self._grid():
             if counts.naccept >= self._limit:
@@ -198,7 +199,7 @@ class Fixed:
             points = torch.cat([t[:1], *(self._part(a, b) for a, b in parts)])
         if points.requires_grad:
             return [_Interval(a, b - a, b) for a, b in pairwise(points)]
-        return [_Interval(a, b - a, b) for a, b in pairwise(points.tolist())]
+        return [_Interval(a, b - a, b) for a, b in pairwise(numbers_of(points))]
 
     def _part(self, a: Tensor, b: Tensor) -> Tensor:
         """Return points from a (left out) to b, `step_size` apart, the last step shortened."""

@@ -32,6 +32,12 @@ def derivatives_in_progress() -> int:
     return len(torch._C._functorch.get_interpreter_stack() or ()) + takes_derivatives_forward()
 
 
+def numbers_of(times: Tensor) -> list[float]:
+    """Return times as numbers, under transforms too, where torch 2.4 has no `tolist`."""
+    plain = times.detach()
+    return [float(each) for each in plain] if is_transformed() else plain.tolist()
+
+
 def up_to_order(solution: Tensor, orders: int, what: str, hint: str) -> Tensor:
     """Return `solution`, whose derivatives beyond this order are an error.
 
