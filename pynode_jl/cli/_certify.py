@@ -26,19 +26,11 @@ def certify(
 ) -> None:
     """Decide whether a trained run is an ODE: the verdict, and what each diagnostic finds."""
     from pynode_jl.diagnostics import certify as ask
-    from pynode_jl.errors import RunFolderError
     from pynode_jl.reporting.pages import write_certificate
     from pynode_jl.runs import Run
 
     run = Run.open(folder)
-    trained = run.trained
-    if not trained.finished:
-        raise RunFolderError(
-            "folder",
-            str(folder),
-            "a run that is trained to its end",
-            "`pynode-jl train` resumes it.",
-        )
+    trained = run.trained_to_its_end()
     place = writable(folder if out is None else out)
     with stderr.status("running") as status:
         certificate = ask(

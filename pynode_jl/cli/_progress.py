@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -93,10 +93,28 @@ def _fitting(name: str, console: Console) -> str:
     return f"{name[:begin]}\N{HORIZONTAL ELLIPSIS}{name[begin + 1 - room :]}"
 
 
+class LateProgress(Progress):
+    """Progress that is shown once it moves: what is refused before is told alone."""
+
+    def __enter__(self) -> Self:
+        """Show nothing yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the last that was shown, if anything was."""
+        if self.live.is_started:
+            self.stop()
+
+    def update(self, *arguments: Any, **changes: Any) -> None:
+        """Show it, moved."""
+        self.start()
+        super().update(*arguments, **changes)
+
+
 def _bar(console: Console) -> Progress:
     """Return what shows progress, in 50 columns if there are no more."""
     wide = console.width >= _WIDE
-    return Progress(
+    return LateProgress(
         TextColumn("{task.description}", markup=False),
         *([BarColumn(bar_width=24)] if wide else []),
         MofNCompleteColumn(),

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, TextColumn
 
 from pynode_jl.cli._commands import ExitCode, add_command, new_app
 from pynode_jl.cli._console import frame_table, note, show, stderr
 from pynode_jl.cli._interrupts import keeps_checkpoints
+from pynode_jl.cli._progress import LateProgress
 from pynode_jl.cli._running import Settings, expanded, settings
 from pynode_jl.errors import SweepError
 from pynode_jl.reporting.formats import duration
@@ -270,7 +271,7 @@ def _bar(store: SweepStore) -> Iterator[Callable[[Standing], None]]:
         BarColumn(bar_width=24),
         TextColumn("{task.fields[seen]}", markup=False),
     )
-    with Progress(*columns, console=stderr) as bar:
+    with LateProgress(*columns, console=stderr) as bar:
         task = bar.add_task("sweep", total=len(store.runs), seen="")
 
         def on_progress(standing: Standing) -> None:

@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from pynode_jl._io import user_path
-from pynode_jl.backends import RetCode
 from pynode_jl.diagnostics import Criterion, SwapMatrix, swap_matrix
 from pynode_jl.errors import InvalidValueError, PyNODEError, RunFolderError
 from pynode_jl.runs._config import TABLES
 from pynode_jl.runs._config_table import first_key
 from pynode_jl.runs._identity import training_settings
-from pynode_jl.runs._run import Run
+from pynode_jl.runs._run import Run, unfinished
 from pynode_jl.solvers import Solver, catalogue
-from pynode_jl.training import Trained
 
 _SEEDS = ("seed", "data.seed")
 #: By table, the key that says which others the table can have.
@@ -57,7 +55,7 @@ def find_runs(
     for home in _homes(asked, skip):
         try:
             run = Run.open(home)
-            reason = _unfinished(run.trained) or _repeated(run, found)
+            reason = unfinished(run.trained) or _repeated(run, found)
         except PyNODEError as error:
             skip(home, str(error))
             refused.append(error)
@@ -147,14 +145,6 @@ def of_one_task(
         if kind != kinds[0] and on_skip is not None:
             on_skip(run.folder, f"its task is a {kind}, that of those before a {kinds[0]}")
     return [run for run, kind in zip(runs, kinds, strict=True) if kind == kinds[0]]
-
-
-def _unfinished(trained: Trained) -> str:
-    """Why a run has not been trained to its end; "" if it has."""
-    stand = f"iteration {trained.state.iteration} of {trained.recipe.iterations}"
-    if trained.retcode != RetCode.Success:
-        return f"training failed at {stand}: {trained.retcode.meaning}"
-    return "" if trained.finished else f"training stands at {stand}"
 
 
 def explicit_zoo() -> tuple[str, ...]:

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 from pynode_jl._display import Drawn
 from pynode_jl._io import check_room, read_json, user_path, write_json, write_text
 from pynode_jl._version import __version__
-from pynode_jl.backends import Backend, BackendLike, get_backend
+from pynode_jl.backends import Backend, BackendLike, RetCode, get_backend
 from pynode_jl.datasets import Dataset
 from pynode_jl.diagnostics import SwapReport, swap
 from pynode_jl.errors import InputError, RunFolderError
@@ -229,6 +229,29 @@ class Run(Drawn, Predicting):
         check_same_data(recorded, self.dataset)
         return replace(loaded, fingerprint=recorded, label_names=self.dataset.label_names)
 
+    def trained_to_its_end(self) -> Trained:
+        """Return the training, which has come to its end.
+
+        Raises:
+            RunFolderError: it has not: it was interrupted, or it failed.
+            DataChangedError: the data are not those that it was trained on.
+        """
+        trained = self.trained
+        reason = unfinished(trained)
+        if not reason:
+            return trained
+        fix = (
+            "A smaller train.learning_rate or step may get further, in a new folder."
+            if trained.ended
+            else "`pynode-jl train` goes on with it."
+        )
+        raise RunFolderError(
+            "folder",
+            str(self.folder),
+            "a run that is trained to its end",
+            f"Its {reason.removesuffix('.')}. {fix}",
+        )
+
     def train(self, on_chunk: Callable[[Trained], None] | None = None) -> Trained:
         """Train from where the run stands to its end, saving on the way.
 
@@ -307,15 +330,7 @@ class Run(Drawn, Predicting):
             DataChangedError: the data are not those that it was trained on.
             OutputError: the folder cannot be written; this is found before the first solve.
         """
-        trained = self.trained
-        if not trained.finished:
-            raise RunFolderError(
-                "folder",
-                str(self.folder),
-                "a run that is trained to its end",
-                f"It stands at iteration {trained.state.iteration} of {trained.recipe.iterations}"
-                f" ({trained.retcode}). `pynode-jl train` goes on with it.",
-            )
+        trained = self.trained_to_its_end()
         check_room(self.folder, _SWAP_BYTES)
         settings = self._swap_settings
         report = swap(
@@ -379,3 +394,11 @@ def _versions() -> dict[str, str]:
     # Its own from the source: that may be on the path and not installed.
     own = {"pynode-jl": __version__}
     return own | {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+def unfinished(trained: Trained) -> str:
+    """Say why a training has not come to its end; "" if it has."""
+    stand = f"iteration {trained.state.iteration} of {trained.recipe.iterations}"
+    if trained.retcode != RetCode.Success:
+        return f"training failed at {stand}: {trained.retcode.meaning}"
+    return "" if trained.finished else f"training stands at {stand}"

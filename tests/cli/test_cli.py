@@ -494,6 +494,18 @@ def test_ctrl_c_in_a_terminal_is_said_once(tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.parametrize("command", ["swap", "certify"])
+def test_a_refusal_stands_alone_and_says_what_mends_it(
+    command: str, config: Path, tmp_path: Path
+) -> None:
+    """No bar is shown before it: none has moved."""
+    Run.create(Config.from_toml(config), tmp_path / "run")
+    result = CliRunner().invoke(app, [command, str(tmp_path / "run")])
+    assert isinstance(result.exception, PyNODEError)
+    assert "stands at iteration 0 of 30. `pynode-jl train` goes on" in str(result.exception)
+    assert result.output == ""
+
+
 def test_an_interrupt_that_a_library_makes_an_exit_of_is_one(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
