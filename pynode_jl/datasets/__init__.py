@@ -114,10 +114,8 @@ def load(name: str, *, normalize: str | None = None, **options: object) -> Datas
             raise InvalidValueError(option, value, listing, hint)
     for option, parameter in parameters.items():
         if parameter.default is parameter.empty and option not in options:
-            call = f"load({name!r}, {option}=...)"
-            raise InvalidValueError(
-                option, None, f"a value: data set {name!r} needs it", f"Call {call}."
-            )
+            expected = f"a value: data set {name!r} needs it"
+            raise InvalidValueError(option, None, expected, f"Set {option}.")
     if normalize is not None:
         choice("normalize", normalize, NORMALIZATIONS)  # before the data are made
     data = build(**options)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -303,20 +304,17 @@ class Config(Table):
         """Make the data, from the seed where chance has a part in them.
 
         Raises:
-            ConfigError: the data set needs an option that is not there.
-            PyNODEError: options or a file that it cannot be made of.
+            ConfigError: an option that the data set needs and has not, or that has a wrong value.
+            PyNODEError: a file that it cannot be made of.
         """
         options = dict(self.data.options)
         if takes_seed(self.data.name):
             options.setdefault("seed", self.seed)
-        for needed in needed_options(DATASETS[self.data.name]):
-            if needed not in options:
-                expected = f"a value: data set {self.data.name!r} needs it"
-                raise ConfigError(
-                    f"data.{needed}", None, expected, f"Write {needed} = ... below [data]."
-                )
         options = self.task.data_options(self.data.name) | options
-        return self.task.applied(load(self.data.name, **options))
+        needed = needed_options(DATASETS[self.data.name])
+        with _named_keys("data", (*self.data.options, *needed)):
+            data = load(self.data.name, **options)
+        return self.task.applied(data)
 
     def make_model(self, dataset: Dataset) -> Model:
         """Make the model for these data.
@@ -324,7 +322,7 @@ class Config(Table):
         `dataset` gives the shape of states and the task.
 
         Raises:
-            ConfigError: options that the field does not have.
+            ConfigError: options that the field does not have, or that have wrong values.
             DataError: images without channels, or with the channels last, for "conv2d".
             InvalidValueError: a read-out, step or rule of the swap that the task cannot take.
         """
@@ -335,7 +333,8 @@ class Config(Table):
         state = (first + self.model.augment, *rest)
         make = FIELDS[self.field.kind]
         try:
-            made: VectorField = make(state if rest else state[0], **self.field.options)
+            with _named_keys("field", self.field.options):
+                made: VectorField = make(state if rest else state[0], **self.field.options)
         except (TypeError, AttributeError) as error:
             raise ConfigError(
                 "field",
@@ -409,6 +408,18 @@ class Config(Table):
         for key in sorted(settings, key=lambda key: str(key).count(".")):
             set_key(values, key, settings[key], tuple(TABLES))
         return Config.from_dict(values)
+
+
+@contextmanager
+def _named_keys(table: str, options: Collection[str]) -> Iterator[None]:
+    """Have what a maker refuses of these options named as the keys that they are."""
+    try:
+        yield
+    except InvalidValueError as error:
+        if type(error) is not InvalidValueError or error.argument not in options:
+            raise
+        key = f"{table}.{error.argument}"
+        raise ConfigError(key, error.value, error.expected, error.hint) from error
 
 
 _ADAPTER = TypeAdapter(Config)

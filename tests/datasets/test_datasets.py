@@ -556,7 +556,7 @@ def test_load_refuses_unknown_names_and_options() -> None:
         load("spheres", dims=3)
     with pytest.raises(InvalidValueError, match=r"colour = 1: .*Leave it out"):
         load("digits", colour=1)
-    with pytest.raises(InvalidValueError, match=r"path = None: .*load\('arrays', path=\.\.\.\)"):
+    with pytest.raises(InvalidValueError, match=r"path = None: .*'arrays' needs it. Set path\."):
         load("arrays")
     with pytest.raises(InvalidValueError, match=r"n_train = 'many'"):
         load("three_minima", n_train="many")

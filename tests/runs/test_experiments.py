@@ -370,8 +370,12 @@ def test_options_of_makers_are_checked_when_read() -> None:
         CONFIG.changed({"data.dmi": 3})
     with pytest.raises(ConfigError, match=r"data\.nam = 3: .*Did you mean name\?"):
         CONFIG.changed({"data.nam": 3})
-    with pytest.raises(ConfigError, match=r"data\.path = None: .* needs it\. Write path = "):
+    with pytest.raises(ConfigError, match=r"data\.path = None: .* needs it\. Set path\."):
         Config(data={"name": "csv"}).dataset()
+    with pytest.raises(ConfigError, match=r"data\.noise = -1: expected a number of at least 0"):
+        CONFIG.changed({"data": {"name": "moons", "noise": -1}}).dataset()
+    with pytest.raises(ConfigError, match=r"field\.channels = 0: expected"):
+        CONFIG.changed({"field.channels": 0}).make_model(CONFIG.dataset())
     with pytest.raises(ConfigError, match=r"field\.widht = 3: .*Did you mean width\?"):
         CONFIG.changed({"field.widht": 3})
 
