@@ -17,7 +17,6 @@ from rich.progress import BarColumn, TextColumn
 from pynode_jl.cli._commands import ExitCode, add_command, new_app
 from pynode_jl.cli._console import frame_table, note, show, stderr
 from pynode_jl.cli._interrupts import keeps_checkpoints
-from pynode_jl.cli._progress import LateProgress
 from pynode_jl.cli._running import Settings, expanded, settings
 from pynode_jl.errors import SweepError
 from pynode_jl.reporting.formats import duration
@@ -263,6 +262,7 @@ def _executor(how: _How) -> Iterator[Executor | None]:
 @contextmanager
 def _bar(store: SweepStore) -> Iterator[Callable[[Standing], None]]:
     """Show a bar of the sweep's runs, and write its page from time to time."""
+    from pynode_jl.cli._progress import LateProgress
     from pynode_jl.sweeps import write_report
 
     written = time.monotonic()

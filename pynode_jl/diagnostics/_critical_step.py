@@ -23,6 +23,7 @@ from pynode_jl._display import ShortRepr, Viewed
 from pynode_jl._validation import choice, items, optional_callable, real_number, whole_number
 from pynode_jl.backends import Backend, BackendLike, RetCode, as_backend
 from pynode_jl.datasets import Dataset
+from pynode_jl.diagnostics._equality import NanEqual
 from pynode_jl.diagnostics._swap import swap
 from pynode_jl.diagnostics._verdict import Criterion, check_rule
 from pynode_jl.errors import InvalidValueError, WrongSolverError
@@ -38,8 +39,8 @@ _FACTORS = (0.5, 1.0)
 _MOST_TRIALS = 1000
 
 
-@dataclass(frozen=True)
-class Trial:
+@dataclass(frozen=True, eq=False)
+class Trial(NanEqual):
     """One training and its swap test.
 
     Attributes:

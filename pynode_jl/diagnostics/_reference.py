@@ -17,6 +17,7 @@ import numpy as np
 
 from pynode_jl._display import ShortRepr
 from pynode_jl.backends import Array, Evaluation, RetCode, Stats
+from pynode_jl.diagnostics._equality import NanEqual
 from pynode_jl.diagnostics._sentences import reference_text
 from pynode_jl.solvers import Solver
 from pynode_jl.tasks import Task
@@ -57,8 +58,8 @@ class Attempt:
     seconds: float
 
 
-@dataclass(frozen=True)
-class ReferenceCost:
+@dataclass(frozen=True, eq=False)
+class ReferenceCost(NanEqual):
     """What a reference is worth and what it cost, as plain data.
 
     Attributes:

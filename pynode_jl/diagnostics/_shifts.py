@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pynode_jl.backends import Array
+from pynode_jl.diagnostics._equality import NanEqual
 from pynode_jl.resampling import Intervals, ratio_intervals
 from pynode_jl.tasks import Task
 
@@ -23,8 +24,8 @@ from pynode_jl.tasks import Task
 ODE = "its ODE"
 
 
-@dataclass(frozen=True)
-class Shift:
+@dataclass(frozen=True, eq=False)
+class Shift(NanEqual):
     """The answers of one solve beside those of the training solver, on the same samples.
 
     Attributes:

@@ -9,12 +9,13 @@ import numpy as np
 
 from pynode_jl import proportions
 from pynode_jl.backends import Array, Evaluation
+from pynode_jl.diagnostics._equality import NanEqual
 from pynode_jl.resampling import ratio_intervals
 from pynode_jl.tasks import Task
 
 
-@dataclass(frozen=True)
-class Skill:
+@dataclass(frozen=True, eq=False)
+class Skill(NanEqual):
     """How much better a model is than the best answer that looks at no input.
 
     Attributes:

@@ -29,6 +29,7 @@ from pynode_jl import proportions
 from pynode_jl._display import Viewed
 from pynode_jl._validation import choice, real_number
 from pynode_jl.backends import Array
+from pynode_jl.diagnostics._equality import NanEqual
 from pynode_jl.diagnostics._sentences import rounding_text, verdict_text
 from pynode_jl.diagnostics._shifts import ODE as ODE
 from pynode_jl.diagnostics._shifts import Shift, ShiftComparisons
@@ -80,8 +81,8 @@ def check_rule(
         )
 
 
-@dataclass(frozen=True)
-class Flips:
+@dataclass(frozen=True, eq=False)
+class Flips(NanEqual):
     """The answers of one solve beside those of the training solver, on the same samples.
 
     Attributes:
@@ -134,8 +135,8 @@ class ClassFlips:
     low: float
 
 
-@dataclass(frozen=True)
-class Rounding:
+@dataclass(frozen=True, eq=False)
+class Rounding(NanEqual):
     """What the arithmetic of training does to the answers, beside what finer solvers do.
 
     A table is made in full precision, whatever a model was trained in: otherwise rounding changes
@@ -167,8 +168,8 @@ class Rounding:
         return rounding_text(self)
 
 
-@dataclass(frozen=True, repr=False)
-class Verdict(Viewed):
+@dataclass(frozen=True, repr=False, eq=False)
+class Verdict(Viewed, NanEqual):
     """What a swap says of a model. `text` is made from these values and from nothing else.
 
     Attributes:
