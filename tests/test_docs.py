@@ -128,7 +128,7 @@ def test_code_can_be_read(document: Path) -> None:
 
 @each_document
 def test_every_block_says_what_it_is_or_is_a_command(document: Path) -> None:
-    known = {"python", "toml", "yaml", "julia", "text", "csv", "json", ""}
+    known = {"python", "toml", "yaml", "julia", "console", "text", "csv", "json", ""}
     for block in blocks(document):
         assert block.language in known or block.language.startswith("{"), block
 
@@ -181,9 +181,9 @@ ENDS = {"&&", "||", "|", ">", ";"}
 
 
 def commands(document: Path) -> Iterator[list[str]]:
-    """The arguments of each ``pynode-jl`` in a block without a language."""
+    """The arguments of each ``pynode-jl`` in a block of commands and what they print."""
     for block in blocks(document):
-        if block.language in ("", "text"):
+        if block.language in ("", "text", "console"):
             for line in block.text.replace("\\\n", " ").splitlines():
                 if not re.match(r"(\$ )?(.* && )?pynode-jl ", line):
                     continue
