@@ -73,8 +73,10 @@ def leave() -> None:
     """
     with suppress(Exception):  # whoever read it has gone, or a print is under way
         sys.stdout.flush()
-    said = _AT_ONCE if _State.at_once else _RESUME
-    _say(said if _State.checkpoints else "Stopped.")
+    if _State.at_once:  # a checkpoint may just have been written
+        _say(_AT_ONCE)
+    else:
+        _say(_RESUME if _State.checkpoints else "Stopped.")
     # They would end by themselves, once they have started.
     processes = sys.modules.get("multiprocessing")
     with suppress(Exception):
